@@ -1,0 +1,28 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup zero test test-all base clean
+
+setup: .venv/.ready  ## install into .venv; nothing to do while the two files below are unchanged
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aha needs Python 3.11 or newer, not " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+zero: setup  ## train R1-Zero in the built-in world
+	$(BIN)/aha run r1_zero
+
+test: setup  ## format, lint, types, and every test that is not slow
+	scripts/check "not slow"
+
+test-all: setup  ## the same, slow tests included
+	scripts/check ""
+
+base: setup  ## pretrain the base model that ships with the package
+	$(BIN)/aha pretrain --out aha/policy/base
+
+clean:  ## remove the environment and the caches; runs/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find aha tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,194 @@
+"""The nouns of the house: what flows from a question to a gradient.
+
+Shape letters, one legend for the whole package: P problems, G rollouts per problem, B sequences (P * G when
+flattened), T tokens, N tokens of several sequences laid end to end, V vocabulary, D width, H heads, K head size.
+
+Entry t of any `_BT` array is about token t, never about the position that predicts it; only `aha.policy.scoring`
+shifts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+__all__ = ["Batch", "Checkpoint", "Group", "Loss", "Mean", "Problem", "Report", "Reward", "Rollout", "Row", "Verdict"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question whose answer can be checked (q in the papers).
+
+    Attributes:
+        id: unique within its source; every random draw for this problem is seeded by it.
+        question: the text put to the model, before any template.
+        answer: a reference answer; the accuracy reward knows how to compare with it.
+        domain: picks the row of the reward table.
+        language: language of the question, `en` or `zh`.
+        level: graded difficulty within the domain, 0 where unknown.
+        tests: unit tests, for code problems.
+        split: `train`, `validation`, `test` or `hard`.
+    """
+
+    id: str
+    question: str
+    answer: str
+    domain: str
+    language: str = "en"
+    level: int = 0
+    tests: tuple[str, ...] = ()
+    split: str = "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rollout:
+    """One sampled response (o_i in the papers).
+
+    Attributes:
+        problem_id: the problem that was answered.
+        prompt_tokens: [T0], int64.
+        tokens: [T], int64, as sampled, the end token included when there is one.
+        logp: [T], float32, nats, under the tempered and untruncated policy that sampled.
+        text: the decoded response, the end token left out.
+        finish: `stop` (end token), `length` (cut at the cap) or `error`.
+        policy_version: updates the policy had seen when it sampled.
+    """
+
+    problem_id: str
+    prompt_tokens: Tensor
+    tokens: Tensor
+    logp: Tensor
+    text: str
+    finish: Literal["stop", "length", "error"]
+    policy_version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one reward function says of one rollout: a score, and why in words a reader can check."""
+
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """The reward of one rollout (r_i in the papers), kept in parts.
+
+    Attributes:
+        parts: score of each reward function by name.
+        weights: weight of each part, the same keys.
+        reasons: each part explained in words.
+    """
+
+    parts: Mapping[str, float]
+    weights: Mapping[str, float]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """Weighted sum of the parts."""
+        return sum(self.weights[name] * score for name, score in self.parts.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """One problem with its G rollouts and their rewards: the unit of GRPO."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
+    rewards: tuple[Reward, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Sequences to learn from.
+
+    Attributes:
+        tokens_BT: [B, T], int64, prompt then response, padded on the right with any valid token.
+        mask_BT: [B, T], bool, True where the loss counts.
+        lengths_B: [B], int64, tokens of each sequence without padding.
+        signals: extra tensors of the objective ([B, T] or [B]), keyed by its parameter names.
+    """
+
+    tokens_BT: Tensor
+    mask_BT: Tensor
+    lengths_B: Tensor
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A metric as total and count, so that micro-batches and ranks add up exactly."""
+
+    total: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Loss:
+    """What an objective returns: `total / count` is taken once per step, after summing micro-batches and ranks.
+
+    Attributes:
+        total: [], sum of the per-sequence or per-token losses, differentiable.
+        count: [], how many were summed.
+        metrics: detached figures by name.
+    """
+
+    total: Tensor
+    count: Tensor
+    metrics: Mapping[str, Mean] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A trained policy on disk: one arrow of the paper's Figure 2.
+
+    Attributes:
+        path: a Hugging Face model folder.
+        stage: name of the stage that wrote it.
+        step: optimizer updates of that stage.
+        key: hash of the inputs and the configuration that led to it.
+        parents: keys of the checkpoints it came from.
+    """
+
+    path: Path
+    stage: str
+    step: int
+    key: str
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One evaluated figure with its 95 % interval over n problems."""
+
+    suite: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """An evaluation: its rows, and the checkpoint, decoding and seed that they belong to."""
+
+    rows: tuple[Row, ...]
+    checkpoint: str
+    decoding: Mapping[str, float]
+    seed: int
+
+    def row(self, metric: str, suite: str = "all") -> Row:
+        """The row of one metric.
+
+        Raises:
+            KeyError: no such row.
+        """
+        for row in self.rows:
+            if row.metric == metric and row.suite == suite:
+                return row
+        raise KeyError(f"no row {metric!r} for suite {suite!r}")

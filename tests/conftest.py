@@ -1,0 +1,8 @@
+"""Settings of the whole suite: property tests draw the same examples every time and are not judged by the clock."""
+
+import torch
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+torch.set_num_threads(1)
