@@ -1,0 +1,74 @@
+"""Advantages from a group of rollouts of one problem, in place of a learned critic.
+
+`group_advantages` is GRPO's; `leave_one_out_advantages` is RLOO's, the closest relative, which subtracts a baseline
+and does not divide by the spread.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["group_advantages", "leave_one_out_advantages"]
+
+
+def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """Reward of each rollout relative to its own group.
+
+    A_i = (r_i - mean(r)) / (std(r) + eps)
+
+    Args:
+        rewards_PG: total reward, any real unit, P >= 0, G >= 2.
+        eps: added to the standard deviation, in the unit of the reward, >= 0.
+
+    Returns:
+        Advantages in standard deviations, [P, G], detached, float32 (computed in float64). A group of equal rewards
+        gets exact zeros, also where its floating-point mean is not the common value.
+
+    Raises:
+        ValueError: not a matrix, G < 2, or a reward is not finite.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Eq. 3. Ours: eps and the exact zeros (the paper has 0/0); the population
+    standard deviation (the papers do not say).
+    """
+    rewards_PG = _checked(rewards_PG)
+    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    std_P1 = centred_PG.square().mean(dim=1, keepdim=True).sqrt()
+    return (centred_PG / (std_P1 + eps)).masked_fill(_is_flat(rewards_PG), 0.0).float()
+
+
+def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
+    """Reward of each rollout against the mean reward of the others in its group.
+
+    A_i = r_i - 1/(G - 1) sum_(j != i) r_j = G/(G - 1) (r_i - mean(r))
+
+    Args:
+        rewards_PG: total reward, any real unit, P >= 0, G >= 2.
+
+    Returns:
+        Advantages in the unit of the reward, [P, G], detached, float32 (computed in float64). A group of equal
+        rewards gets exact zeros.
+
+    Raises:
+        ValueError: not a matrix, G < 2, or a reward is not finite.
+
+    Source: RLOO, arXiv:2402.14740. The R1 paper does not use it.
+    """
+    rewards_PG = _checked(rewards_PG)
+    num_rollouts = rewards_PG.shape[1]
+    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    return (centred_PG * (num_rollouts / (num_rollouts - 1))).masked_fill(_is_flat(rewards_PG), 0.0).float()
+
+
+def _checked(rewards_PG: Tensor) -> Tensor:
+    """The rewards in float64, without a gradient."""
+    if rewards_PG.dim() != 2 or rewards_PG.shape[1] < 2:
+        raise ValueError(f"rewards_PG must be [P, G] with G >= 2 to compare rollouts, not {list(rewards_PG.shape)}")
+    if not bool(torch.isfinite(rewards_PG).all()):
+        problem, rollout = (~torch.isfinite(rewards_PG)).nonzero()[0].tolist()
+        value = rewards_PG[problem, rollout].item()
+        raise ValueError(f"rewards must be finite; problem {problem}, rollout {rollout} has {value}")
+    return rewards_PG.detach().double()
+
+
+def _is_flat(rewards_PG: Tensor) -> Tensor:
+    """Where all rewards of a group are equal, [P, 1]: comparing them is exact, a standard deviation is not."""
+    return rewards_PG.amax(dim=1, keepdim=True) == rewards_PG.amin(dim=1, keepdim=True)

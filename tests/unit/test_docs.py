@@ -1,0 +1,101 @@
+"""The pages under docs/ that name code are held to the code."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+EQUATIONS = ROOT / "docs" / "equations.md"
+METRICS_PAGE = ROOT / "docs" / "metrics.md"
+MATHEMATICS = ("aha/objectives", "aha/advantages")
+PARTS_OF_EQUATIONS = {"zero_outside", "sequence_sum", "mean_where"}
+"""What the equations are made of, tested in tests/unit, and no equations themselves."""
+KEYS = {"stage", "iteration", "step"}
+"""What a line of metrics belongs to, not a metric."""
+
+
+def rows(page: str, heading: str = "") -> list[list[str]]:
+    """Cells of a page's tables, without their headings, below a heading if one is given."""
+    section = page.split(f"## {heading}\n")[1].split("\n## ")[0] if heading else page
+    tables = re.findall(r"^\|[-|]+\|\n((?:\|.*\n)*)", section, flags=re.MULTILINE)
+    lines = [line for table in tables for line in table.splitlines()]
+    return [[cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def code(cell: str) -> str:
+    return cell.strip("`")
+
+
+def resolve(dotted: str) -> object:
+    """The module, class or function of a dotted path."""
+    head, _, name = dotted.rpartition(".")
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return vars(importlib.import_module(head))[name]
+
+
+def defined_tests(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+
+
+def public_functions(folder: Path) -> set[str]:
+    paths = [path for path in folder.glob("*.py") if path.stem != "__init__"]
+    nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+
+
+EQUATION_ROWS = rows(EQUATIONS.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("row", EQUATION_ROWS, ids=lambda row: f"{code(row[2])}: {row[0]}")
+def test_an_equation_leads_to_its_function_and_test(row: list[str]) -> None:
+    source, equation, function, test = row
+    assert source
+    assert equation.startswith("`") or "`" in equation
+    assert callable(resolve(code(function)))
+    path, _, name = code(test).partition("::")
+    assert name in defined_tests(ROOT / path), f"{path} has no test {name}"
+    assert code(function).rpartition(".")[2] in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_function_of_the_mathematics_is_on_the_page() -> None:
+    named = {code(row[2]).rpartition(".")[2] for row in EQUATION_ROWS}
+    defined = set().union(*(public_functions(ROOT / folder) for folder in MATHEMATICS))
+    assert defined - named == PARTS_OF_EQUATIONS
+
+
+@pytest.mark.parametrize("heading", ["Training", "Evaluation"])
+def test_a_metric_is_defined_once_and_fully(heading: str) -> None:
+    table = rows(METRICS_PAGE.read_text(encoding="utf-8"), heading)
+    names = [code(row[0]) for row in table]
+    assert len(names) == len(set(names)) > 0
+    assert all(len(row) == 4 and all(row) for row in table)
+
+
+@pytest.mark.parametrize(
+    ("heading", "module", "constant"),
+    [("Training", "aha.stages.rl", "METRICS"), ("Evaluation", "aha.stages.evaluate", "EVALUATION_METRICS")],
+)
+def test_the_page_lists_the_metrics_that_are_logged(heading: str, module: str, constant: str) -> None:
+    if not (ROOT / module.replace(".", "/")).with_suffix(".py").exists():
+        pytest.skip(f"{module} does not exist yet")
+    table = rows(METRICS_PAGE.read_text(encoding="utf-8"), heading)
+    logged = vars(importlib.import_module(module))[constant]
+    assert sorted(code(row[0]) for row in table) == sorted(set(logged) - KEYS)
+    assert all(resolve(code(row[3])) for row in table)
+
+
+def test_rows_reads_tables_by_heading() -> None:
+    page = "| a | b |\n|---|---|\n| `x\\|y` | 1 |\n\n## Two\n\n| a |\n|---|\n| 2 |\n\n## Three\n\n| a |\n|---|\n| 3 |\n"
+    assert rows(page) == [["`x|y`", "1"], ["2"], ["3"]]
+    assert rows(page, "Two") == [["2"]]
+
+
+@pytest.mark.parametrize("dotted", ["aha.objectives.grpo.gone", "aha.gone.grpo_loss"])
+def test_resolve_refuses_what_does_not_exist(dotted: str) -> None:
+    with pytest.raises((KeyError, ModuleNotFoundError)):
+        resolve(dotted)
