@@ -1,0 +1,117 @@
+"""How good a policy is: pass@k, majority votes, and means with intervals, as pure functions of counts and answers."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+__all__ = ["majority", "mean_interval", "pass_at_k"]
+
+_Z = statistics.NormalDist().inv_cdf(0.975)
+_T = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
+
+
+def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
+    """Chance that at least one of k rollouts is correct, estimated without bias from n rollouts of which c are.
+
+    pass@k = 1 - C(n - c, k) / C(n, k)
+
+    Computed in integers and rounded once. With k = 1 it is c / n, the mean accuracy.
+
+    Args:
+        num_samples: n, rollouts of the problem, n >= 1.
+        num_correct: c, the correct ones among them, 0 <= c <= n.
+        k: rollouts that one may try, 1 <= k <= n.
+
+    Returns:
+        The estimate, in 0..1.
+
+    Raises:
+        ValueError: an argument is outside its range.
+
+    Source: Chen et al., Evaluating Large Language Models Trained on Code, arXiv:2107.03374, Eq. 1.
+    """
+    if not (0 <= num_correct <= num_samples and 1 <= k <= num_samples):
+        raise ValueError(
+            "pass@k needs 0 <= num_correct <= num_samples and 1 <= k <= num_samples, "
+            f"not num_samples={num_samples}, num_correct={num_correct}, k={k}"
+        )
+    draws = math.comb(num_samples, k)
+    return (draws - math.comb(num_samples - num_correct, k)) / draws
+
+
+def majority(answers: Iterable[str | None]) -> str | None:
+    """The answer given most often: the vote behind cons@k.
+
+    Args:
+        answers: the k answers of one problem in a normal form, in the order of the rollouts; None does not vote.
+
+    Returns:
+        The winner; of tied answers the one that was given first; None where nobody votes.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Table 2 (cons@64). Ours: the rule for ties, on which the paper is silent.
+    """
+    votes = Counter(answer for answer in answers if answer is not None)
+    return max(votes, key=votes.__getitem__, default=None)
+
+
+def mean_interval(values: Sequence[float], *, bounds: tuple[float, float] | None = None) -> tuple[float, float, float]:
+    """Mean over problems with its 95 % interval.
+
+    mean +- t_{n-1} s / sqrt(n), with Student's t and the sample standard deviation s
+
+    Two cases need more care. Equal values have s = 0, and yet a few problems that all pass do not prove that every
+    problem does: within finite bounds they get Wilson's interval for a rate of n trials, which is never of zero width.
+    And a single value has no s: without bounds its interval is the whole line.
+
+    Args:
+        values: one per problem, finite, n >= 1.
+        bounds: smallest and largest possible value, either of them may be infinite; the interval stays within them. A
+            rate has (0, 1).
+
+    Returns:
+        Mean, lower end, upper end.
+
+    Raises:
+        ValueError: there are no values, or one is not finite or outside the bounds.
+
+    Source: Student's t for the mean of n problems; Wilson (1927) for the rate. Ours: the papers report no intervals.
+    """
+    floor, ceiling = bounds or (-math.inf, math.inf)
+    if not values or not all(math.isfinite(value) and floor <= value <= ceiling for value in values):
+        raise ValueError(
+            f"a mean needs at least one value, all finite and within {floor}..{ceiling}; got {list(values)[:8]}"
+        )
+    mean = statistics.fmean(values)
+    span = ceiling - floor
+    if min(values) == max(values) and 0 < span < math.inf:
+        low, high = _wilson((values[0] - floor) / span, len(values))
+        return mean, min(floor + span * low, mean), max(floor + span * high, mean)
+    if len(values) == 1:
+        return mean, floor, ceiling
+    half = _student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, max(mean - half, floor), min(mean + half, ceiling)
+
+
+def _wilson(rate: float, num_trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate: all rates that a test at that level does not refuse."""
+    weight = _Z * _Z / num_trials
+    centre = (rate + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * rate * (1 - rate) + weight * weight / 4) / (1 + weight)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _student_t(freedom: int) -> float:
+    """97.5 % point of Student's t, right to 0.001: a table where the tails are heavy, then a series in 1 / freedom.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    if freedom in _T:
+        return _T[freedom]
+    corrections = (
+        (_Z**3 + _Z) / 4,
+        (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,
+        (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384,
+        (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160,
+    )
+    return _Z + sum(term / float(freedom) ** power for power, term in enumerate(corrections, start=1))

@@ -1,0 +1,139 @@
+"""Responses taken apart: the thinking, the answer, the boxed result.
+
+The text comes from a model, so anything may be in it: every function here reads it once from left to right, in time
+proportional to its length, and never raises.
+
+Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the tags) and 2.2.2 (rewards that read them).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["TAGS", "Parsed", "last_boxed", "parse_response"]
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+"""The tags of the R1-Zero format, in the order in which a response uses them."""
+
+_THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
+_TAG = re.compile("|".join(TAGS))
+_BOX_OR_BRACE = re.compile(r"(?P<box>\\boxed\s*\{)|\\.|[{}]", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A response taken apart.
+
+    Attributes:
+        thinking: the first thinking block without its tags; a block that is never closed runs to the end; None without
+            one.
+        answer: the only answer block outside the thinking, without its tags; None where there is not exactly one.
+        is_well_formed: the response keeps to the R1-Zero format.
+        reason: what breaks the format, in a few words; `ok` where nothing does.
+    """
+
+    thinking: str | None
+    answer: str | None
+    is_well_formed: bool
+    reason: str
+
+
+def parse_response(text: str) -> Parsed:
+    """Takes a response of the R1-Zero format apart, however badly it keeps to it.
+
+    The format is `<think> ... </think> <answer> ... </answer>`: each tag once, in this order, nothing but blanks
+    around the two blocks. The blocks may be empty. Thinking blocks may be nested, and then close one by one: what
+    follows an unclosed `<think>` is thinking, so no answer is read there. An answer block counts only if one
+    `<answer>` and one `</answer>` stand outside the thinking, in this order and without another tag between them.
+
+    Args:
+        text: the decoded response, of any length and content.
+
+    Returns:
+        The parts, stripped of blanks, and the verdict on the format.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1. Ours: the papers do not say how strict their check is, nor
+    whether it looks at `<answer>`.
+    """
+    tags = list(_TAG.finditer(text))
+    reason = _fault(text, tags) or "ok"
+    return Parsed(
+        thinking=_thinking(text, tags), answer=_answer(text, tags), is_well_formed=reason == "ok", reason=reason
+    )
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last `\boxed{...}` whose braces balance.
+
+    The last one is the one that starts last, so of nested boxes it is the inner one. Escaped braces do not count as
+    braces.
+
+    Args:
+        text: LaTeX or anything else.
+
+    Returns:
+        The content, stripped of blanks; None where no box is closed.
+    """
+    content = None
+    last_start = -1
+    open_boxes: list[int | None] = []
+    for mark in _BOX_OR_BRACE.finditer(text):
+        if mark["box"]:
+            open_boxes.append(mark.end())
+        elif mark[0] == "{":
+            open_boxes.append(None)
+        elif mark[0] == "}" and open_boxes:
+            start = open_boxes.pop()
+            if start is not None and start > last_start:
+                last_start, content = start, slice(start, mark.start())
+    return None if content is None else text[content].strip()
+
+
+def _fault(text: str, tags: Sequence[re.Match[str]]) -> str:
+    """What breaks the format; empty where nothing does."""
+    names = [tag[0] for tag in tags]
+    counts = Counter(names)
+    faults = [f"{counts[tag] or 'no'} {tag}" for tag in TAGS if counts[tag] != 1]
+    if faults:
+        return ", ".join(faults)
+    if tuple(names) != TAGS:
+        return f"tags out of order: {' '.join(names)}"
+    think, end_think, answer, end_answer = tags
+    gaps = {
+        f"before {_THINK}": text[: think.start()],
+        f"between {_END_THINK} and {_ANSWER}": text[end_think.end() : answer.start()],
+        f"after {_END_ANSWER}": text[end_answer.end() :],
+    }
+    return ", ".join(f"text {place}" for place, gap in gaps.items() if gap.strip())
+
+
+def _thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
+    """The first outermost thinking block."""
+    depth = 0
+    start: int | None = None
+    for tag in tags:
+        if tag[0] == _THINK:
+            start = tag.end() if start is None else start
+            depth += 1
+        elif tag[0] == _END_THINK and depth:
+            depth -= 1
+            if not depth:
+                return text[start : tag.start()].strip()
+    return None if start is None else text[start:].strip()
+
+
+def _answer(text: str, tags: Sequence[re.Match[str]]) -> str | None:
+    """The only answer block outside the thinking."""
+    depth = 0
+    outside: list[int] = []
+    for index, tag in enumerate(tags):
+        if tag[0] == _THINK:
+            depth += 1
+        elif tag[0] == _END_THINK:
+            depth = max(depth - 1, 0)
+        elif not depth:
+            outside.append(index)
+    if [tags[index][0] for index in outside] != [_ANSWER, _END_ANSWER] or outside[1] != outside[0] + 1:
+        return None
+    return text[tags[outside[0]].end() : tags[outside[1]].start()].strip()

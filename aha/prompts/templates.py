@@ -1,0 +1,40 @@
+"""Prompt templates: the text around a question.
+
+Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the R1-Zero template); only the question is put in, and nothing in
+it asks for reflection or for any strategy.
+"""
+
+from collections.abc import Callable
+
+__all__ = ["CHAT_TEMPLATE", "R1_ZERO", "Template", "bare", "r1_zero"]
+
+Template = Callable[[str], str]
+"""From a question to the prompt text."""
+
+R1_ZERO = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+    "The assistant first thinks about the reasoning process in the mind and then provides the user with the answer. "
+    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, "
+    "i.e., <think> reasoning process here </think> <answer> answer here </answer>. User: {question}. Assistant:"
+)
+"""The R1-Zero template, word for word."""
+
+CHAT_TEMPLATE = (
+    R1_ZERO.split("{question}")[0]
+    + "{{ messages[-1]['content'] }}"
+    + R1_ZERO.split("{question}")[1].replace("Assistant:", "{% if add_generation_prompt %}Assistant:{% endif %}")
+)
+"""The same template in Jinja, as written into a checkpoint's `chat_template.jinja`."""
+
+
+def r1_zero(question: str) -> str:
+    """The question inside the R1-Zero template.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1.
+    """
+    return R1_ZERO.format(question=question)
+
+
+def bare(question: str) -> str:
+    """The question alone, for models that are prompted without a template."""
+    return question

@@ -1,0 +1,224 @@
+"""Responses taken apart, and how hostile ones are refused."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aha.prompts.parsing import TAGS, last_boxed, parse_response
+
+GOOD = "<think> try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
+FLOOD = 100_000
+
+
+def test_a_good_response_is_taken_apart() -> None:
+    parsed = parse_response(GOOD)
+    assert parsed.is_well_formed
+    assert parsed.reason == "ok"
+    assert parsed.thinking == "try 23 + 18 = 41 ? 41 yes"
+    assert parsed.answer == "23 + 18"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>a</think><answer>b</answer>",
+        "\n <think>a\n</think>\n\n<answer>\tb </answer>\n",
+        "<think> </think> <answer> </answer>",
+        "<think> 1 < 2 , <b> , \\boxed{7} </think> <answer> <ANSWER> </answer>",
+    ],
+)
+def test_blanks_and_other_text_inside_the_blocks_are_allowed(text: str) -> None:
+    assert parse_response(text).is_well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no <think>, no </think>, no <answer>, no </answer>"),
+        ("23 + 18", "no <think>, no </think>, no <answer>, no </answer>"),
+        ("a </think> <answer> b </answer>", "no <think>"),
+        ("<think> a <answer> b </answer>", "no </think>"),
+        ("<think> a </think> b </answer>", "no <answer>"),
+        ("<think> a </think> <answer> b", "no </answer>"),
+        ("<think> a </think> b", "no <answer>, no </answer>"),
+        ("< think > a < / think > <answer> b </answer>", "no <think>, no </think>"),
+        ("<Think> a </Think> <answer> b </answer>", "no <think>, no </think>"),
+        (f"{GOOD} {GOOD}", "2 <think>, 2 </think>, 2 <answer>, 2 </answer>"),
+        ("<think> a </think> <answer> b </answer> <answer> b </answer>", "2 <answer>, 2 </answer>"),
+        ("<think> a </think> <answer> b </answer> </answer>", "2 </answer>"),
+        ("<think> a <think> b </think> </think> <answer> c </answer>", "2 <think>, 2 </think>"),
+        ("<answer> b </answer> <think> a </think>", "tags out of order: <answer> </answer> <think> </think>"),
+        ("<think> a <answer> b </answer> </think>", "tags out of order: <think> <answer> </answer> </think>"),
+        ("<think> a <answer> b </think> </answer>", "tags out of order: <think> <answer> </think> </answer>"),
+        ("so <think> a </think> <answer> b </answer>", "text before <think>"),
+        ("<think> a </think> so <answer> b </answer>", "text between </think> and <answer>"),
+        ("<think> a </think> <answer> b </answer> .", "text after </answer>"),
+        (". <think> a </think> <answer> b </answer> .", "text before <think>, text after </answer>"),
+        ("<think> a </think>\u200b<answer> b </answer>", "text between </think> and <answer>"),
+    ],
+)
+def test_what_breaks_the_format_is_said_in_words(text: str, reason: str) -> None:
+    parsed = parse_response(text)
+    assert not parsed.is_well_formed
+    assert parsed.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer> 5 </answer>", "5"),
+        ("so it is <answer>5</answer> .", "5"),
+        ("<answer> 5 </answer> <think> a </think>", "5"),
+        ("a </think> <answer> 5 </answer>", "5"),
+        ("<think> <answer> 4 </answer> </think> <answer> 5 </answer>", "5"),
+        ("<think> a </think> <think> b </think> <answer> 5 </answer>", "5"),
+        ("<think> a <think> b </think> c </think> <answer> 5 </answer>", "5"),
+        ("<think> a </think> <answer> </answer>", ""),
+        ("<think> a </think> <answer> <b>5</b> </answer>", "<b>5</b>"),
+    ],
+)
+def test_the_only_answer_outside_the_thinking_is_found_in_any_format(text: str, answer: str) -> None:
+    assert parse_response(text).answer == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "5",
+        "<think> a </think> 5",
+        "<answer> 4 </answer> <answer> 5 </answer>",
+        "<answer> 5 </answer> <answer> 5 </answer>",
+        "<answer> 4 <answer> 5 </answer>",
+        "<answer> <answer> 5 </answer> </answer>",
+        "<answer> 5 </answer> </answer>",
+        "<answer> 5",
+        "5 </answer>",
+        "</answer> 5 <answer>",
+        "<think> <answer> 5 </answer>",
+        "<think> <answer> 5 </answer> </think>",
+        "<think> a <answer> 5 </think> </answer>",
+        "<think> a <think> b </think> <answer> 5 </answer>",
+        "<think> a </think> <think> <answer> 5 </answer>",
+        "<answer> <think> a </think> 5 </answer>",
+        "<answer> 5 </think> </answer>",
+        "<answer> <think> 5 </answer> </think>",
+    ],
+)
+def test_no_answer_is_read_where_there_is_not_exactly_one(text: str) -> None:
+    assert parse_response(text).answer is None
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking"),
+    [
+        ("<answer> 5 </answer>", None),
+        ("a </think> <answer> 5 </answer>", None),
+        ("</think> <think> a </think>", "a"),
+        ("<think> a", "a"),
+        ("<think> a <answer> 5 </answer>", "a <answer> 5 </answer>"),
+        ("<think> a <think> b </think> c </think> d", "a <think> b </think> c"),
+        ("<think> a </think> <think> b </think>", "a"),
+    ],
+)
+def test_thinking_is_the_first_outermost_block(text: str, thinking: str | None) -> None:
+    assert parse_response(text).thinking == thinking
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>" * FLOOD, None),
+        ("</think>" * FLOOD, None),
+        ("<answer>" * FLOOD, None),
+        ("<answer> 5 </answer>" * FLOOD, None),
+        ("<think></think>" * FLOOD + "<answer>5</answer>", "5"),
+        ("<think>" * FLOOD + "</think>" * FLOOD + "<answer>5</answer>", "5"),
+        ("<think>" * FLOOD + "</think>" * (FLOOD - 1) + "<answer>5</answer>", None),
+        ("<" * FLOOD + "<answer>5</answer>", "5"),
+        (" " * FLOOD + "<answer>5</answer>" + " " * FLOOD, "5"),
+        ("<think" * FLOOD, None),
+        ("<answer>" + "9" * FLOOD + "</answer>", "9" * FLOOD),
+    ],
+)
+def test_floods_of_tags_get_a_verdict(text: str, answer: str | None) -> None:
+    parsed = parse_response(text)
+    assert parsed.answer == answer
+    assert not parsed.is_well_formed
+
+
+def test_a_long_good_response_is_good() -> None:
+    text = f"<think> {'wait ' * FLOOD} </think> <answer> 5 </answer>"
+    assert parse_response(text).is_well_formed
+
+
+@given(st.lists(st.sampled_from([*TAGS, " ", "a", "5", "<", ">", "\n"])).map("".join))
+@example("<think>a</think><answer>5</answer>")
+@settings(deadline=None, derandomize=True, max_examples=300)
+def test_any_arrangement_of_tags_agrees_with_the_definition(text: str) -> None:
+    parsed = parse_response(text)
+    rest = text.strip()
+    is_well_formed = (
+        all(text.count(tag) == 1 for tag in TAGS)
+        and rest.startswith("<think>")
+        and rest.endswith("</answer>")
+        and "</think><answer>" in "".join(text.split())
+    )
+    assert parsed.is_well_formed == is_well_formed
+    assert parsed.is_well_formed == (parsed.reason == "ok")
+    if parsed.is_well_formed:
+        assert parsed.answer is not None
+        assert parsed.thinking is not None
+
+
+@given(st.text())
+@settings(deadline=None, derandomize=True)
+def test_any_text_is_taken_apart_without_an_error(text: str) -> None:
+    parsed = parse_response(text)
+    assert parsed.reason
+    assert parsed.answer is None or parsed.answer in text
+    boxed = last_boxed(text)
+    assert boxed is None or boxed in text
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        (r"so \boxed{42} .", "42"),
+        (r"\boxed{1} then \boxed{2}", "2"),
+        (r"\boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
+        (r"\boxed {5}", "5"),
+        (r"\boxed{}", ""),
+        (r"\boxed{a \boxed{b} c}", "b"),
+        (r"\boxed{1} and \boxed{2", "1"),
+        (r"\boxed{1} and \boxed{{2}", "1"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
+        (r"\boxed{\left\{ 1 \right.}", r"\left\{ 1 \right."),
+        (r"} } \boxed{3} {", "3"),
+        (r"{ { \boxed{3}", "3"),
+        (r"\boxed{1", None),
+        (r"\boxed 5", None),
+        (r"boxed{5}", None),
+        (r"{5}", None),
+        ("", None),
+    ],
+)
+def test_the_last_balanced_box_is_found(text: str, content: str | None) -> None:
+    assert last_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("{" * FLOOD, None),
+        ("}" * FLOOD + r"\boxed{5}", "5"),
+        (r"\boxed{" * FLOOD, None),
+        (r"\boxed{" * FLOOD + "5" + "}" * FLOOD, "5"),
+        (r"\boxed{" + "{" * FLOOD + "}" * FLOOD + "}", "{" * FLOOD + "}" * FLOOD),
+        (r"\boxed" * FLOOD, None),
+        (r"\boxed" + " " * FLOOD, None),
+        ("\\" * (2 * FLOOD) + r"\boxed{5}", "5"),
+    ],
+)
+def test_floods_of_braces_get_a_verdict(text: str, content: str | None) -> None:
+    assert last_boxed(text) == content
