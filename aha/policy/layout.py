@@ -1,0 +1,218 @@
+"""How sequences lie end to end in a stream of tokens, and what attends to what.
+
+Linear layers see the flat stream and never a padded token; only attention works on padded rows, grouped by length. A
+prompt that several sequences share is computed once and attended to by all of them. The plain layout, `padded`, is
+what the others are tested against.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Layout", "pack", "padded", "rows"]
+
+MAX_STRETCH = 1.25
+"""A row joins a block while it is at most this much longer than the block's shortest row."""
+
+MAX_ROWS = 64
+"""Rows of a block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Rows of similar length whose attention is computed at once; their tokens are contiguous in the stream.
+
+    Attributes:
+        start: index in the stream of the first token of the block.
+        stop: one past the last.
+        queries_RQ: index in the stream of each query, 0 where padded.
+        keys_RS: index of each key, 0 where padded; None where the keys are the queries.
+        bias_RQS: 0 where a query may see a key, minus infinity elsewhere, [R, 1, Q, S].
+        kept_M: which entries of [R * Q] are real, in stream order; None where all are.
+    """
+
+    start: int
+    stop: int
+    queries_RQ: Tensor
+    keys_RS: Tensor | None
+    bias_RQS: Tensor
+    kept_M: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """A stream of tokens with its attention.
+
+    Attributes:
+        tokens_N: the stream.
+        positions_N: place of each token in its own sequence.
+        where_BT: index in the stream of token t of sequence b; 0 where there is none.
+        blocks: the attention.
+    """
+
+    tokens_N: Tensor
+    positions_N: Tensor
+    where_BT: Tensor
+    blocks: tuple[Block, ...]
+
+    def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+        """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
+        outs = [_attend_block(block, q_NHK, k_NGK, v_NGK) for block in self.blocks]
+        return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+def _attend_block(block: Block, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+    """Attention of one block, [stop - start, H, K]. Query heads that share a key head are laid along the query axis."""
+    num_rows, num_queries = block.queries_RQ.shape
+    num_heads, num_shared = q_NHK.shape[1], k_NGK.shape[1]
+    repeat = num_heads // num_shared
+    q = q_NHK[block.start : block.stop]
+    if block.kept_M is not None:
+        q = q_NHK.index_select(0, block.queries_RQ.flatten())
+    q = q.view(num_rows, num_queries, num_shared, repeat, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    if block.keys_RS is None:
+        k, v = (_rows_first(x[block.start : block.stop], num_rows) for x in (k_NGK, v_NGK))
+    else:
+        index = block.keys_RS.flatten()
+        k, v = (_rows_first(x.index_select(0, index), num_rows) for x in (k_NGK, v_NGK))
+    bias = block.bias_RQS if repeat == 1 else block.bias_RQS.repeat(1, 1, repeat, 1)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+    out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
+    out = out.reshape(num_rows * num_queries, num_heads, -1)
+    return out if block.kept_M is None else out.index_select(0, block.kept_M)
+
+
+def _rows_first(x_MGK: Tensor, num_rows: int) -> Tensor:
+    """Keys or values of a block's rows laid end to end, as [R, G, S, K]."""
+    return torch.unflatten(x_MGK, 0, (num_rows, -1)).transpose(1, 2)
+
+
+def _causal_bias(num_queries: int, device: torch.device) -> Tensor:
+    return torch.full((num_queries, num_queries), float("-inf"), device=device).triu(1)[None, None]
+
+
+def rows(tokens_RT: Tensor) -> Layout:
+    """Rows that are all of one length, such as the rows of pretraining: a view, without any index."""
+    num_rows, length = tokens_RT.shape
+    where = torch.arange(num_rows * length, device=tokens_RT.device).view(num_rows, length)
+    block = Block(
+        start=0,
+        stop=num_rows * length,
+        queries_RQ=where,
+        keys_RS=None,
+        bias_RQS=_causal_bias(length, tokens_RT.device),
+        kept_M=None,
+    )
+    return Layout(tokens_N=tokens_RT.flatten(), positions_N=(where % length).flatten(), where_BT=where, blocks=(block,))
+
+
+def padded(tokens_BT: Tensor, lengths_B: Tensor) -> Layout:
+    """The plain layout: sequences padded to the longest; padding is computed and never attended to."""
+    del lengths_B
+    return rows(tokens_BT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Segment:
+    """A run of the stream: a shared prefix, or what a sequence has of its own after it."""
+
+    start: int
+    tokens: tuple[int, ...]
+    prefix_start: int = 0
+    prefix_length: int = 0
+
+    @property
+    def indices(self) -> list[int]:
+        """Places in the stream of everything the last token attends to."""
+        own = range(self.start, self.start + len(self.tokens))
+        return [*range(self.prefix_start, self.prefix_start + self.prefix_length), *own]
+
+
+def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | None = None) -> Layout:
+    """The fast layout: no padding in the stream, and equal prefixes computed once.
+
+    Args:
+        tokens_BT: sequences, padded on the right.
+        lengths_B: tokens of each.
+        prefix_lengths: how many leading tokens of each sequence may be shared with sequences that begin with the same
+            ones; at least one token of every sequence must remain. None shares nothing.
+
+    Returns:
+        A layout whose `where_BT` sends equal prefixes to the same place.
+
+    Raises:
+        ValueError: a prefix leaves nothing of its sequence.
+    """
+    lengths = lengths_B.tolist()
+    shared = list(prefix_lengths) if prefix_lengths is not None else [0] * len(lengths)
+    if any(prefix >= length for prefix, length in zip(shared, lengths, strict=True)):
+        raise ValueError(f"a shared prefix must be shorter than its sequence; prefixes {shared}, sequences {lengths}")
+    sequences = [tuple(tokens[:length]) for tokens, length in zip(tokens_BT.tolist(), lengths, strict=True)]
+    prefixes: dict[tuple[int, ...], _Segment] = {}
+    end = 0
+    for prefix in sorted(
+        {tokens[:n] for tokens, n in zip(sequences, shared, strict=True) if n}, key=lambda p: (len(p), p)
+    ):
+        prefixes[prefix] = _Segment(start=end, tokens=prefix)
+        end += len(prefix)
+    owns: dict[int, _Segment] = {}
+    for row in sorted(range(len(sequences)), key=lambda row: (lengths[row] - shared[row], row)):
+        prefix, own = sequences[row][: shared[row]], sequences[row][shared[row] :]
+        prefix_start = prefixes[prefix].start if prefix else 0
+        owns[row] = _Segment(start=end, tokens=own, prefix_start=prefix_start, prefix_length=len(prefix))
+        end += len(own)
+    segments = [*prefixes.values(), *owns.values()]
+    where_BT = torch.zeros_like(tokens_BT)
+    for row, segment in owns.items():
+        where_BT[row, : lengths[row]] = torch.tensor(segment.indices)
+    device = tokens_BT.device
+    positions = [segment.prefix_length + place for segment in segments for place in range(len(segment.tokens))]
+    return Layout(
+        tokens_N=torch.tensor([token for segment in segments for token in segment.tokens], device=device),
+        positions_N=torch.tensor(positions, device=device),
+        where_BT=where_BT,
+        blocks=tuple(_block(chunk, device) for part in (prefixes, owns) for chunk in _chunks(list(part.values()))),
+    )
+
+
+def _chunks(segments: list[_Segment]) -> list[list[_Segment]]:
+    """Runs of segments (sorted by length) that are similar enough to be one block."""
+    chunks: list[list[_Segment]] = []
+    for segment in segments:
+        current = chunks[-1] if chunks else []
+        if current and len(current) < MAX_ROWS and len(segment.tokens) <= MAX_STRETCH * len(current[0].tokens) + 2:
+            current.append(segment)
+        else:
+            chunks.append([segment])
+    return chunks
+
+
+def _block(segments: list[_Segment], device: torch.device) -> Block:
+    """One block of segments that lie next to each other in the stream."""
+    num_queries = max(len(segment.tokens) for segment in segments)
+    num_keys = max(segment.prefix_length for segment in segments) + num_queries
+    queries = torch.zeros(len(segments), num_queries, dtype=torch.int64)
+    keys = torch.zeros(len(segments), num_keys, dtype=torch.int64)
+    is_hidden = torch.ones(len(segments), num_queries, num_keys, dtype=torch.bool)
+    is_hidden[:, :, 0] = False
+    kept = torch.zeros(len(segments), num_queries, dtype=torch.bool)
+    for row, segment in enumerate(segments):
+        length, prefix = len(segment.tokens), segment.prefix_length
+        indices = torch.tensor(segment.indices)
+        queries[row, :length], keys[row, : prefix + length] = indices[prefix:], indices
+        is_hidden[row, :length, : prefix + length] = torch.ones(length, prefix + length, dtype=torch.bool).triu(
+            prefix + 1
+        )
+        kept[row, :length] = True
+    bias = torch.zeros(is_hidden.shape).masked_fill_(is_hidden, float("-inf"))[:, None]
+    return Block(
+        start=segments[0].start,
+        stop=segments[-1].start + len(segments[-1].tokens),
+        queries_RQ=queries.to(device),
+        keys_RS=keys.to(device),
+        bias_RQS=bias.to(device),
+        kept_M=None if kept.all() else kept.flatten().nonzero()[:, 0].to(device),
+    )

@@ -1,0 +1,173 @@
+"""The policy pi_theta: one decoder-only transformer for training, scoring and decoding.
+
+Tokens of several sequences lie end to end ([N]); what attends to what is the business of an `Attend` function.
+Training passes a `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both.
+Parameters carry the names of Qwen2, Qwen3 and Llama checkpoints.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aha.policy.config import PolicyConfig
+
+__all__ = ["Attend", "Transformer", "initialise", "rotate"]
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, q [N, H, K], k [N, G, K], v [N, G, K]) -> [N, H, K], with G key-value heads; softmax scale 1/sqrt(K)."""
+
+
+def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+    """Rotary position embedding, the halves paired as in Llama and Qwen checkpoints.
+
+    Args:
+        x_NHK: queries or keys.
+        cos_NK: cosines, [N, 1, K/2].
+        sin_NK: sines, [N, 1, K/2].
+
+    Source: RoFormer, arXiv:2104.09864, Eq. 34.
+    """
+    first, second = x_NHK.chunk(2, dim=-1)
+    return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention."""
+
+    def __init__(self, config: PolicyConfig, layer: int) -> None:
+        """Make the projections of one layer."""
+        super().__init__()
+        self.layer, self.head_dim = layer, config.head_dim
+        width, has_bias = config.hidden_size, config.model_type == "qwen2"
+        inner, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        self.q_proj = nn.Linear(width, inner, bias=has_bias)
+        self.k_proj = nn.Linear(width, shared, bias=has_bias)
+        self.v_proj = nn.Linear(width, shared, bias=has_bias)
+        self.o_proj = nn.Linear(inner, width, bias=False)
+        if config.model_type == "qwen3":
+            self.q_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
+            self.k_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
+        else:
+            self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
+
+    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
+        """Mix tokens as `attend` allows, [N, D] -> [N, D]."""
+        heads = (-1, self.head_dim)
+        q_NHK = self.q_norm(self.q_proj(hidden_ND).unflatten(-1, heads))
+        k_NGK = self.k_norm(self.k_proj(hidden_ND).unflatten(-1, heads))
+        v_NGK = self.v_proj(hidden_ND).unflatten(-1, heads)
+        q_NHK, k_NGK = rotate(q_NHK, cos_NK, sin_NK), rotate(k_NGK, cos_NK, sin_NK)
+        mixed: Tensor = self.o_proj(attend(self.layer, q_NHK, k_NGK, v_NGK).flatten(-2))
+        return mixed
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        """Make the three projections."""
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """[N, D] -> [N, D]."""
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(hidden_ND)) * self.up_proj(hidden_ND))
+        return out
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each behind a norm and beside a residual."""
+
+    def __init__(self, config: PolicyConfig, layer: int) -> None:
+        """Make one layer."""
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
+        """[N, D] -> [N, D]."""
+        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, attend)
+        out: Tensor = hidden_ND + self.mlp(self.post_attention_layernorm(hidden_ND))
+        return out
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and the last norm."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        """Make all layers."""
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """The policy.
+
+    Attributes:
+        config: its shape.
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        """Make a policy with torch's default initial values; see `initialise`."""
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    @property
+    def head_VD(self) -> Tensor:
+        """Weight of the output head, [V, D]."""
+        return self.lm_head.weight
+
+    def forward(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+        """Hidden states after the last norm.
+
+        Args:
+            tokens_N: token ids, int64.
+            positions_N: place of each token in its own sequence, from 0.
+            attend: what attends to what.
+
+        Returns:
+            [N, D]; the logits of the next token are `hidden @ head_VD.T`.
+        """
+        exponents = (
+            torch.arange(0, self.config.head_dim, 2, dtype=torch.float32, device=tokens_N.device) / self.config.head_dim
+        )
+        angles_NK = positions_N.float()[:, None] * (1.0 / self.config.rope_theta**exponents)
+        hidden_ND: Tensor = self.model.embed_tokens(tokens_N)
+        cos_NK, sin_NK = (f(angles_NK)[:, None, :].to(hidden_ND.dtype) for f in (torch.cos, torch.sin))
+        for block in self.model.layers:
+            hidden_ND = block(hidden_ND, cos_NK, sin_NK, attend)
+        out: Tensor = self.model.norm(hidden_ND)
+        return out
+
+
+def initialise(policy: Transformer, generator: torch.Generator) -> None:
+    """Fresh weights, in place: normal, std 1/sqrt(fan in), residual outputs over sqrt(2 layers); norms 1, biases 0.
+
+    Args:
+        policy: the policy to fill.
+        generator: source of the draws.
+
+    Source: GPT-2's residual scaling (Radford et al. 2019, section 2.3). Ours: fan-in scaling in place of a constant
+    0.02.
+    """
+    depth_scale = (2 * policy.config.num_hidden_layers) ** -0.5
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if weight.dim() == 1:
+                weight.fill_(0.0 if name.endswith("bias") else 1.0)
+                continue
+            std = weight.shape[1] ** -0.5 if "embed" not in name and "lm_head" not in name else 0.02
+            std *= depth_scale if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+            weight.normal_(0.0, std, generator=generator)

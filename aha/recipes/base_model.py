@@ -1,0 +1,69 @@
+"""The built-in base model: pretrained on the corpus of the built-in world, and shipped with the package."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import aha
+from aha.recipes.scales import BaseConfig
+from aha.runs.folder import RunFolder
+from aha.stages.pretrain import corpus_digest, pretrain
+from aha.stages.run import Run
+from aha.training.checkpoint import publish_model, verify, weights_digest
+from aha.types import Checkpoint
+
+__all__ = ["BUILT_IN", "base", "open_base", "publish"]
+
+BUILT_IN = Path(aha.__file__).parent / "policy" / "base"
+"""Folder of the shipped base model."""
+
+
+def base(run: Run, scale: BaseConfig) -> Checkpoint:
+    """Pretrain the base model."""
+    return pretrain(run, "base", config=scale.pretrain)
+
+
+def open_base(folder: Path | None = None) -> Checkpoint:
+    """A model folder as the start of a recipe; the built-in base where none is named.
+
+    Raises:
+        ValueError: there is no such folder, or it is damaged.
+    """
+    path = folder or BUILT_IN
+    verify(path)
+    return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+
+
+def publish(run: Path, model: Path, out: Path) -> Path:
+    """Copy a finished base model to a folder of its own, with its provenance.
+
+    The provenance file holds command, revision, seed, corpus digest and loss curve.
+
+    Args:
+        run: the run folder that made it.
+        model: the model folder.
+        out: where it goes; replaced as a whole.
+
+    Returns:
+        `out`.
+    """
+    return publish_model(model, out, _provenance(run))
+
+
+def _provenance(run: Path) -> dict[str, Any]:
+    """What made the model."""
+    folder = RunFolder(run, is_writer=False)
+    described = folder.read("run.json") or {}
+    config = BaseConfig.model_validate({name: described["config"][name] for name in BaseConfig.model_fields})
+    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "command": described["provenance"]["command"],
+        "revision": described["provenance"]["revision"],
+        "libraries": described["provenance"]["libraries"],
+        "seed": described["seed"],
+        "config": config.model_dump(),
+        "corpus_sha256": corpus_digest(config.pretrain, described["seed"]),
+        "updates": len(losses),
+        "loss_curve_every_20_updates": [round(loss, 4) for loss in losses[::20]],
+        "final_loss": round(sum(losses[-20:]) / len(losses[-20:]), 4),
+    }

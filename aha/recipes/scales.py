@@ -1,0 +1,69 @@
+"""The scales: every number of every recipe, `tiny` for a laptop and `paper` with the paper's values.
+
+Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the field documentation in
+`aha.stages.config` cites each. The values of `tiny` were chosen by the runs that LOG.md records.
+"""
+
+from pydantic import Field
+
+from aha.runs.config import Config
+from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
+from aha.training.config import OptimizerConfig
+
+__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig"]
+
+
+class R1ZeroConfig(Config):
+    """R1-Zero: two stages of reinforcement learning, the second with a higher length cap."""
+
+    zero: RLConfig = RLConfig(iterations=512)
+    """First stage. 512 iterations of 16 updates are the paper's 8.2k steps."""
+    longer: RLConfig = RLConfig(iterations=138, max_new_tokens=65536)
+    """Second stage, with the higher cap: 10.4k steps in all. Source: R1 v2 2.1."""
+    validation: EvaluationConfig = EvaluationConfig(num_samples=16)
+    """How training is watched (16 samples a question. Source: R1 v2 Fig 1)."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How base and result are compared."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share the work. The bits of a result belong to their number."""
+
+
+class BaseConfig(Config):
+    """The built-in base model."""
+
+    pretrain: PretrainConfig = PretrainConfig()
+    """Pretraining from the corpus."""
+    processes: int = Field(default=2, ge=1, le=64)
+    """Processes that share the work. The bits of a result belong to their number."""
+
+
+_TINY_OPTIMIZER = OptimizerConfig(learning_rate=3e-4, warmup_steps=6, final_share=0.6)
+_TINY_RL = RLConfig(
+    iterations=60,
+    problems_per_iteration=12,
+    num_minibatches=2,
+    max_new_tokens=128,
+    reference_every=60,
+    optimizer=_TINY_OPTIMIZER,
+)
+
+R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
+    "tiny": R1ZeroConfig(
+        zero=_TINY_RL,
+        longer=_TINY_RL.model_copy(
+            update={
+                "iterations": 30,
+                "max_new_tokens": 192,
+                "optimizer": OptimizerConfig(learning_rate=2e-4, warmup_steps=2, final_share=0.1),
+            }
+        ),
+        validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=192),
+        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=192),
+        processes=2,
+    ),
+    "paper": R1ZeroConfig(),
+}
+"""R1-Zero by scale."""
+
+BASE_SCALES: dict[str, BaseConfig] = {"tiny": BaseConfig()}
+"""The base model by scale: it exists for `tiny` alone, the others start from a pretrained checkpoint."""

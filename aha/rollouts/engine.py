@@ -1,0 +1,65 @@
+"""What a sampler is: the boundary between the stages and whatever decodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aha.policy.transformer import Transformer
+from aha.types import Problem, Rollout
+
+__all__ = ["Decoding", "Engine", "Request"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How responses are sampled.
+
+    Attributes:
+        max_new_tokens: length cap of a response.
+        temperature: >= 0; 0 takes the most likely token.
+        top_p: nucleus, in (0, 1]; below 1 only for evaluation, since the policy that is trained is the untruncated one.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a value out of its range.
+        """
+        if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"illegal decoding {self}: max_new_tokens >= 1, temperature >= 0 and 0 < top_p <= 1 are needed"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One problem to answer: its prompt, and the seed path that all its draws hang on.
+
+    Attributes:
+        problem: the problem.
+        prompt: the rendered prompt.
+        seed: names from which each response's draws derive, with its index within the group added.
+        first_index: index of the first response; a group may be sampled in parts.
+    """
+
+    problem: Problem
+    prompt: str
+    seed: tuple[int | str, ...]
+    first_index: int = 0
+
+
+class Engine(Protocol):
+    """Samples responses and takes new weights."""
+
+    def sample(self, requests: Sequence[Request], num_samples: int, decoding: Decoding) -> list[tuple[Rollout, ...]]:
+        """The rollouts of each request, `num_samples` each, in order."""
+        ...
+
+    def load(self, policy: Transformer, version: int) -> None:
+        """Sample from this policy from now on."""
+        ...

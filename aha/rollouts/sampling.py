@@ -1,0 +1,48 @@
+"""From logits to a token and its exact log-probability."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["sample_tokens"]
+
+
+def sample_tokens(
+    logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """One token for each row, by inversion of the cumulative distribution.
+
+    Args:
+        logits_BV: logits of the next token.
+        uniforms_B: one uniform draw in [0, 1) a row, float64.
+        temperature: >= 0; 0 takes the most likely token.
+        top_p: nucleus, in (0, 1]: the fewest tokens whose probability together is at least this much.
+
+    Returns:
+        Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
+        the untempered one where the temperature is 0), whatever the nucleus.
+    """
+    logp_BV = torch.log_softmax(logits_BV.float() / (temperature or 1.0), dim=-1)
+    if temperature == 0:
+        tokens_B = logp_BV.argmax(-1)
+    elif top_p < 1:
+        tokens_B = _nucleus(logp_BV, uniforms_B, top_p)
+    else:
+        tokens_B = _invert(logp_BV, uniforms_B)
+    return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
+
+
+def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """The first token at which the cumulative probability exceeds the draw."""
+    cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
+    threshold_B = uniforms_B * cumulative_BV[:, -1]
+    tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
+    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)
+
+
+def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
+    """Inversion over the tokens in falling order of probability, cut where their sum reaches `top_p`."""
+    ordered_BV, order_BV = logp_BV.sort(dim=-1, descending=True, stable=True)
+    probabilities_BV = ordered_BV.exp()
+    before_BV = probabilities_BV.cumsum(-1, dtype=torch.float64) - probabilities_BV
+    ordered_BV = ordered_BV.masked_fill(before_BV >= top_p, float("-inf"))
+    return order_BV.gather(-1, _invert(ordered_BV, uniforms_B)[:, None])[:, 0]

@@ -1,0 +1,59 @@
+"""Where a result comes from: versions, revision, machine, command. Written before the first step of a run."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import aha
+
+__all__ = ["now", "provenance", "revision"]
+
+_LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "pydantic")
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def revision() -> str:
+    """Git revision of the code, with `+changes` where files differ from it; `unknown` outside a checkout."""
+    folder = Path(aha.__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        )
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "."],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+
+
+def provenance() -> dict[str, object]:
+    """Versions, revision, machine and command."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "unknown"
+    return {
+        "aha": aha.__version__,
+        "revision": revision(),
+        "python": platform.python_version(),
+        "libraries": versions,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "command": ["aha", *sys.argv[1:]],
+    }

@@ -1,0 +1,3 @@
+"""Stages: one loop per verb. Pretraining, reinforcement learning (the paper's section 2.2), evaluation."""
+
+__all__ = ["config", "evaluate", "groups", "pretrain", "rl", "run"]

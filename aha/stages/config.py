@@ -1,0 +1,73 @@
+"""Configuration of the stages. Defaults are the paper's; where the paper is silent, the field says so."""
+
+from pydantic import Field
+
+from aha.runs.config import Config
+from aha.training.config import OptimizerConfig
+
+__all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig"]
+
+
+class RLConfig(Config):
+    """Reinforcement learning with GRPO."""
+
+    iterations: int = Field(default=650, ge=1)
+    """Rounds of sampling and updating. Source: R1 v2 2.1 (10,400 updates of 16 a round)."""
+    problems_per_iteration: int = Field(default=512, ge=1)
+    """Problems of a round (P). Source: R1 v2 2.1 (32 a step, 16 steps a round)."""
+    group_size: int = Field(default=16, ge=2)
+    """Rollouts per problem (G). Source: R1 v2 2.1."""
+    num_minibatches: int = Field(default=16, ge=1)
+    """Updates of a round, each on a random part of it. Source: R1 v2 2.1."""
+    max_new_tokens: int = Field(default=32768, ge=1)
+    """Length cap of a response, tokens. Source: R1 v2 2.1 (65,536 from step 8,200 on: a second stage)."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling and of every log-probability. Source: R1 v2 2.1."""
+    clip_eps: float = Field(default=0.2, gt=0)
+    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
+    kl_coef: float = Field(default=0.001, ge=0)
+    """Weight of the KL to the reference (beta). Source: R1 v2 2.1."""
+    reference_every: int = Field(default=400, ge=1)
+    """Updates after which the reference becomes the policy. Source: R1 v2 2.1."""
+    evaluate_every: int = Field(default=10, ge=1)
+    """Iterations between evaluations on the validation split."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    """Iterations between checkpoints; decides what a killed run repeats, never a result."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How gradients become updates."""
+
+
+class EvaluationConfig(Config):
+    """Sampling and scoring of held-out problems."""
+
+    num_problems: int = Field(default=30, ge=1)
+    """Problems of the split (AIME 2024 has 30)."""
+    num_samples: int = Field(default=64, ge=1)
+    """Responses per problem (k of pass@1 and cons@k). Source: R1 v2 D.1."""
+    temperature: float = Field(default=0.6, ge=0)
+    """Source: R1 v1 3."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Nucleus. Source: R1 v1 3."""
+    max_new_tokens: int = Field(default=32768, ge=1)
+    """Length cap of a response, tokens. Source: R1 v1 3."""
+
+
+class PretrainConfig(Config):
+    """Pretraining of the built-in base model."""
+
+    drill_tokens: int = Field(default=2_000_000, ge=0)
+    """Tokens of the first phase, mostly drills."""
+    problem_tokens: int = Field(default=5_000_000, ge=0)
+    """Tokens of the second phase, mostly problems."""
+    batch_tokens: int = Field(default=4096, ge=64)
+    """Tokens of one update."""
+    hidden_size: int = Field(default=128, ge=16, multiple_of=16)
+    """Width of the model (D)."""
+    num_layers: int = Field(default=3, ge=1)
+    """Layers of the model."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Updates between checkpoints."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        learning_rate=4e-3, warmup_steps=20, final_share=0.05, weight_decay=0.01
+    )
+    """How gradients become updates."""

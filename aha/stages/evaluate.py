@@ -1,0 +1,135 @@
+"""Evaluation: sample held-out problems, score them, and say how sure the figures are.
+
+Source: DeepSeek-R1, arXiv:2501.12948v1, section 3: temperature 0.6, top-p 0.95, k samples; pass@1 is their mean
+accuracy, cons@k the accuracy of the majority vote.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from aha.evaluation.language import mixes_languages, reflective_acts
+from aha.evaluation.metrics import majority, mean_interval, pass_at_k
+from aha.prompts.templates import Template, r1_zero
+from aha.rewards.accuracy import accuracy, normalised_answer
+from aha.rewards.table import RULES, RewardTable
+from aha.rollouts.engine import Decoding
+from aha.rollouts.local import LocalEngine
+from aha.stages.config import EvaluationConfig
+from aha.stages.groups import Sampling, record, sample_groups
+from aha.stages.run import Run, stage_key
+from aha.training.checkpoint import read_model
+from aha.types import Checkpoint, Group, Problem, Report, Row
+
+__all__ = ["EVALUATION_METRICS", "evaluate", "figures", "headline", "sampling_of"]
+
+EVALUATION_METRICS = ("pass@1", "pass@k", "cons@k", "length", "reflection", "mixing", "format", "truncated")
+"""Metrics of an evaluation; k stands for the number of samples."""
+
+
+def evaluate(
+    run: Run,
+    name: str,
+    *,
+    policy: Checkpoint,
+    problems: Sequence[Problem],
+    config: EvaluationConfig,
+    reward: RewardTable = RULES,
+    template: Template = r1_zero,
+) -> Report:
+    """Evaluate a checkpoint.
+
+    Args:
+        run: the run.
+        name: of this evaluation; `start` and `end` are those that a report compares.
+        policy: the checkpoint.
+        problems: held-out problems.
+        config: decoding and number of samples.
+        reward: the rewards that are recorded with each rollout.
+        template: the prompt around a question.
+
+    Returns:
+        The figures over all problems, by domain, and by domain and level. An evaluation that was finished before is
+        not repeated.
+    """
+    stage = f"evaluation-{name}"
+    key = stage_key(stage, policy.key, config.model_dump(), run.seed, [problem.id for problem in problems])
+    known = run.folder.read(f"stages/{stage}.json")
+    if known and known["key"] == key:
+        return _report(known["report"])
+    model, tokenizer = read_model(policy.path)
+    sampling = sampling_of(config, (run.seed, stage))
+    groups = sample_groups(
+        LocalEngine(model, tokenizer), problems, sampling, reward=reward, template=template, world=run.world
+    )
+    report = figures(groups, policy=policy, config=config, seed=run.seed)
+    run.folder.write_rollouts(stage, record(groups))
+    row = {"name": name, "stage": stage, "iteration": 0, "step": policy.step, "report": asdict(report)}
+    run.folder.rewind(stage, 0)
+    run.folder.append("evaluations", row)
+    run.folder.write(f"stages/{stage}.json", {"key": key, "report": asdict(report)})
+    run.say(f"{name}: {headline(report)}")
+    return report
+
+
+def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...]) -> Sampling:
+    """How an evaluation samples."""
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p)
+    return Sampling(num_samples=config.num_samples, decoding=decoding, seed=seed)
+
+
+def _report(saved: Mapping[str, Any]) -> Report:
+    rows = tuple(Row(**row) for row in saved["rows"])
+    return Report(rows=rows, checkpoint=saved["checkpoint"], decoding=saved["decoding"], seed=saved["seed"])
+
+
+def headline(report: Report) -> str:
+    """The main figures in one line."""
+    shown = [(row.metric, row.value) for row in report.rows if row.suite == "all"]
+    return "  ".join(f"{name} {value:.3f}" if value < 1.5 else f"{name} {value:.1f}" for name, value in shown)
+
+
+def figures(groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int) -> Report:
+    """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
+    suites: dict[str, list[Group]] = {"all": list(groups)}
+    for group in sorted(groups, key=lambda group: (group.problem.domain, group.problem.level)):
+        suites.setdefault(group.problem.domain, []).append(group)
+        suites.setdefault(f"{group.problem.domain}/{group.problem.level}", []).append(group)
+    rows = [row for suite, members in suites.items() for row in _rows(suite, members)]
+    decoding = config.model_dump()
+    return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=decoding, seed=seed)
+
+
+def _rows(suite: str, groups: Sequence[Group]) -> list[Row]:
+    """The rows of one suite."""
+    num_samples = len(groups[0].rollouts)
+    columns: dict[str, list[float]] = {}
+    for group in groups:
+        for name, value in _measure(group).items():
+            columns.setdefault(name.replace("@k", f"@{num_samples}"), []).append(value)
+    rows = []
+    for name, values in columns.items():
+        bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)
+        value, low, high = mean_interval(values, bounds=bounds)
+        rows.append(Row(suite=suite, metric=name, value=value, low=low, high=high, n=len(values)))
+    return rows
+
+
+def _measure(group: Group) -> dict[str, float]:
+    """The metrics of one problem."""
+    problem, rollouts = group.problem, group.rollouts
+    verdicts = [accuracy(problem, rollout).score for rollout in rollouts]
+    votes = [normalised_answer(problem, rollout) for rollout in rollouts]
+    winner = majority(votes)
+    num_correct = sum(verdict == 1.0 for verdict in verdicts)
+    return {
+        "pass@1": fmean(verdicts),
+        "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
+        "cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0,
+        "length": fmean(len(rollout.tokens) for rollout in rollouts),
+        "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
+        "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),
+        "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
+        "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
+    }

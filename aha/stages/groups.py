@@ -1,0 +1,117 @@
+"""Groups: sample and score them, describe them, and write them down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from torch import Tensor
+
+from aha.evaluation.language import mixes_languages, reflective_acts
+from aha.prompts.templates import Template
+from aha.rewards.table import RewardTable, score
+from aha.rollouts.engine import Decoding, Engine, Request
+from aha.training.world import World
+from aha.types import Group, Problem, Reward, Rollout
+
+__all__ = ["Sampling", "record", "rollout_metrics", "sample_groups"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How groups are sampled.
+
+    Attributes:
+        num_samples: responses for each problem (G).
+        decoding: length, temperature and nucleus.
+        seed: names from which all draws derive, with the problem and the index added.
+    """
+
+    num_samples: int
+    decoding: Decoding
+    seed: tuple[int | str, ...]
+
+
+def sample_groups(
+    engine: Engine,
+    problems: Sequence[Problem],
+    sampling: Sampling,
+    *,
+    reward: RewardTable,
+    template: Template,
+    world: World,
+) -> list[Group]:
+    """Sample and score a group for each problem; each process takes an equal part of every group.
+
+    Raises:
+        ValueError: the group cannot be divided among the processes.
+    """
+    if sampling.num_samples % world.size:
+        raise ValueError(f"{sampling.num_samples} samples per problem cannot be divided among {world.size} processes")
+    part = sampling.num_samples // world.size
+    requests = [
+        Request(problem=p, prompt=template(p.question), seed=(*sampling.seed, p.id), first_index=world.rank * part)
+        for p in problems
+    ]
+    sampled = engine.sample(requests, part, sampling.decoding)
+    scored = [
+        [(rollout, score(reward, problem, rollout)) for rollout in rollouts]
+        for problem, rollouts in zip(problems, sampled, strict=True)
+    ]
+    parts: list[list[list[tuple[Rollout, Reward]]]] = world.collect([scored])
+    groups = []
+    for place, problem in enumerate(problems):
+        pairs = [pair for one in parts for pair in one[place]]
+        groups.append(Group(problem=problem, rollouts=tuple(o for o, _ in pairs), rewards=tuple(r for _, r in pairs)))
+    return groups
+
+
+def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor) -> dict[str, float]:
+    """What the rollouts of an iteration are like."""
+    pairs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
+    rewards = [reward for group in groups for reward in group.rewards]
+    num_tokens = sum(len(rollout.tokens) for _, rollout in pairs)
+    return {
+        "reward": fmean(reward.total for reward in rewards),
+        "accuracy": fmean(reward.parts.get("accuracy", 0.0) for reward in rewards),
+        "format": fmean(reward.parts.get("format", 0.0) for reward in rewards),
+        "length": num_tokens / len(pairs),
+        "truncated": fmean(rollout.finish == "length" for _, rollout in pairs),
+        "reflection": fmean(reflective_acts(rollout.text) for _, rollout in pairs),
+        "mixing": fmean(mixes_languages(rollout.text, problem.language) for problem, rollout in pairs),
+        "zero_spread": float((advantages_PG == 0).all(dim=1).float().mean()),
+        "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
+        "tokens": float(num_tokens),
+    }
+
+
+def record(groups: Sequence[Group], advantages: Sequence[Sequence[float]] | None = None) -> list[dict[str, Any]]:
+    """Groups as rows of a rollout file: everything that was sampled, and why it was rewarded as it was."""
+    rows = []
+    for place, group in enumerate(groups):
+        problem = group.problem
+        for index, (rollout, reward) in enumerate(zip(group.rollouts, group.rewards, strict=True)):
+            rows.append(
+                {
+                    "problem_id": problem.id,
+                    "index": index,
+                    "domain": problem.domain,
+                    "level": problem.level,
+                    "language": problem.language,
+                    "question": problem.question,
+                    "reference": problem.answer,
+                    "text": rollout.text,
+                    "prompt_tokens": rollout.prompt_tokens.tolist(),
+                    "tokens": rollout.tokens.tolist(),
+                    "logp": [round(value, 6) for value in rollout.logp.tolist()],
+                    "finish": rollout.finish,
+                    "reward": {
+                        "total": reward.total,
+                        "parts": dict(reward.parts),
+                        "weights": dict(reward.weights),
+                        "reasons": dict(reward.reasons),
+                    },
+                    "advantage": advantages[place][index] if advantages is not None else None,
+                }
+            )
+    return rows

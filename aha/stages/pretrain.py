@@ -1,0 +1,166 @@
+"""Pretraining: the base model of the built-in world, from its corpus.
+
+Every document is a sequence of its own. Nothing is learned from the constant beginning of the R1-Zero template, which
+is computed once for all documents of an update.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from aha.objectives.supervised import next_token_loss
+from aha.policy.config import PolicyConfig
+from aha.policy.transformer import Transformer, initialise
+from aha.problems.corpus import documents, vocabulary
+from aha.prompts.templates import R1_ZERO, r1_zero
+from aha.prompts.tokenizer import Tokenizer, build_tokenizer
+from aha.runs.seeds import derive_seed, generator
+from aha.stages.config import PretrainConfig
+from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.training.batch import deal, select, stack
+from aha.training.checkpoint import read_model, restore_optimizers
+from aha.training.learner import Learner
+from aha.training.optimizer import learning_rate_factor, muon_and_adamw
+from aha.types import Batch, Checkpoint
+
+__all__ = ["PRETRAIN_METRICS", "base_config", "corpus_digest", "num_updates", "pretrain"]
+
+PRETRAIN_METRICS = ("loss", "grad_norm", "learning_rate")
+"""What is logged for every update of pretraining."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Corpus:
+    """Batches of documents, and a digest of all that was handed out.
+
+    Attributes:
+        tokenizer: the world's tokenizer.
+        config: phases and tokens of an update.
+        seed: run seed.
+    """
+
+    tokenizer: Tokenizer
+    config: PretrainConfig
+    seed: int
+    _preamble_T: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the tokens with which every templated document begins."""
+        self._preamble_T = self.tokenizer.encode(R1_ZERO.split("{question}")[0])
+
+    def batch(self, step: int) -> Batch:
+        """The documents of one update; any update's can be had at once."""
+        phase = "drills" if step * self.config.batch_tokens < self.config.drill_tokens else "problems"
+        prompts, responses, count = [], [], 0
+        for tokens_T in self._documents(phase, step):
+            known = len(self._preamble_T)
+            is_templated = len(tokens_T) > known and torch.equal(tokens_T[:known], self._preamble_T)
+            start = known if is_templated else 1
+            prompts.append(tokens_T[:start])
+            responses.append(tokens_T[start:])
+            count += len(tokens_T) - start
+            if count >= self.config.batch_tokens:
+                break
+        return stack(prompts, responses)
+
+    def _documents(self, phase: str, step: int) -> Iterator[Tensor]:
+        end = torch.tensor([self.tokenizer.end_id])
+        for document in documents(generator(self.seed, "documents", phase, step), phase, r1_zero):
+            yield torch.cat((self.tokenizer.encode(document.text), end))
+
+
+def base_config(config: PretrainConfig, vocab_size: int) -> PolicyConfig:
+    """Shape of the base model: Qwen3's, scaled down; heads of 32, two query heads to a key head."""
+    num_heads = max(1, config.hidden_size // 32)
+    return PolicyConfig(
+        model_type="qwen3",
+        vocab_size=vocab_size,
+        hidden_size=config.hidden_size,
+        intermediate_size=2 * config.hidden_size,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=num_heads,
+        num_key_value_heads=max(1, num_heads // 2),
+        head_dim=32,
+    )
+
+
+def pretrain(run: Run, name: str, *, config: PretrainConfig) -> Checkpoint:
+    """Train the base model from scratch.
+
+    Args:
+        run: the run.
+        name: of this stage.
+        config: size, phases and optimizer.
+
+    Returns:
+        The base model.
+
+    Raises:
+        Interrupted: the run was asked to stop; it has saved.
+    """
+    key = stage_key(name, config.model_dump(), run.seed, run.world.size)
+    if done := run.finished(name, key):
+        return done
+    total_steps = num_updates(config)
+    learner, tokenizer, first = _begin(run, config, total_steps, run.resume(name, key))
+    corpus = _Corpus(tokenizer=tokenizer, config=config, seed=run.seed)
+    for step in range(first, total_steps):
+        whole = corpus.batch(step)
+        mine = select(whole, deal(whole, run.world.size)[run.world.rank])
+        metrics = learner.step(mine, next_token_loss, name=f"stage {name!r}, update {step}")
+        run.folder.append("metrics", {"stage": name, "iteration": step, "step": step + 1, **metrics})
+        run.report(name, step + 1, total_steps, metrics)
+        saved = Saved(
+            policy=learner.policy,
+            tokenizer=tokenizer,
+            optimizers=learner.optimizers,
+            reference=None,
+            iteration=step + 1,
+            step=step + 1,
+        )
+        should_stop = run.should_stop()
+        if should_stop or (step + 1) % config.checkpoint_every == 0:
+            run.save(name, key, saved)
+        if should_stop:
+            raise Interrupted(f"stopped after update {step + 1} of {total_steps} of stage {name!r}")
+    return run.finish(name, key, saved, parents=())
+
+
+def _begin(
+    run: Run, config: PretrainConfig, total_steps: int, resumed: Resumed | None
+) -> tuple[Learner, Tokenizer, int]:
+    """The learner and the tokenizer, as at the start or as they were saved, and the first update to make."""
+    if resumed:
+        policy, tokenizer = read_model(resumed.folder)
+    else:
+        tokenizer = build_tokenizer(vocabulary(), [R1_ZERO])
+        policy = Transformer(base_config(config, tokenizer.vocab_size))
+        initialise(policy, torch.Generator().manual_seed(derive_seed(run.seed, "initialise") % 2**63))
+    learner = Learner(
+        policy,
+        muon_and_adamw(policy, config.optimizer),
+        factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
+        grad_clip=config.optimizer.grad_clip,
+        world=run.world,
+    )
+    if resumed:
+        learner.num_steps = resumed.step
+        restore_optimizers(learner.optimizers, resumed.tensors)
+    return learner, tokenizer, resumed.iteration if resumed else 0
+
+
+def corpus_digest(config: PretrainConfig, seed: int) -> str:
+    """SHA-256 of the token ids of the whole corpus, in the order in which it was read."""
+    corpus = _Corpus(tokenizer=build_tokenizer(vocabulary(), [R1_ZERO]), config=config, seed=seed)
+    digest = hashlib.sha256()
+    for step in range(num_updates(config)):
+        digest.update(corpus.batch(step).tokens_BT.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def num_updates(config: PretrainConfig) -> int:
+    """Updates of the whole pretraining."""
+    return -(-(config.drill_tokens + config.problem_tokens) // config.batch_tokens)

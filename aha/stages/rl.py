@@ -1,0 +1,315 @@
+"""Reinforcement learning: the loop of GRPO's Algorithm 1.
+
+Each iteration samples a group of responses for each problem, scores them, turns rewards into advantages over the
+whole rollout, splits it at random into mini-batches, and makes one update with each.
+
+Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.12948v2, 2.1.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from aha.advantages.group import group_advantages
+from aha.objectives.grpo import grpo_loss
+from aha.policy.transformer import Transformer
+from aha.prompts.templates import Template, r1_zero
+from aha.prompts.tokenizer import Tokenizer
+from aha.rewards.table import RewardTable, part_name
+from aha.rollouts.engine import Decoding
+from aha.rollouts.local import LocalEngine
+from aha.runs.seeds import generator
+from aha.stages.config import EvaluationConfig, RLConfig
+from aha.stages.evaluate import figures, headline, sampling_of
+from aha.stages.groups import Sampling, record, rollout_metrics, sample_groups
+from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.training.batch import deal, select, stack
+from aha.training.checkpoint import read_model, restore_optimizers
+from aha.training.learner import Learner, Objective, reference_logp
+from aha.training.optimizer import adamw, learning_rate_factor
+from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
+
+__all__ = ["GRPO", "METRICS", "Advantage", "Method", "ProblemSource", "Task", "Validation", "rl"]
+
+METRICS = (
+    "reward",
+    "accuracy",
+    "format",
+    "length",
+    "truncated",
+    "reflection",
+    "mixing",
+    "zero_spread",
+    "entropy",
+    "kl",
+    "ratio",
+    "clip_fraction",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "logp_gap",
+    "tokens",
+    "seconds",
+)
+"""What is logged for every iteration; `docs/metrics.md` defines each."""
+
+
+class ProblemSource(Protocol):
+    """Where the problems of an iteration come from."""
+
+    @property
+    def key(self) -> str:
+        """What decides the problems: part of the stage's key."""
+        ...
+
+    def __call__(self, iteration: int, count: int) -> Sequence[Problem]:
+        """The problems of an iteration, `count` of them."""
+        ...
+
+
+Advantage = Callable[[Tensor], Tensor]
+"""From rewards [P, G] to advantages [P, G]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """Held-out problems on which a stage is watched, and how they are sampled."""
+
+    problems: Sequence[Problem]
+    config: EvaluationConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a policy is trained to do.
+
+    Attributes:
+        problems: the training problems of each iteration.
+        reward: reward functions and weights by domain.
+        validation: what the stage is watched on.
+        template: the prompt around a question.
+    """
+
+    problems: ProblemSource
+    reward: RewardTable
+    validation: Validation
+    template: Template = r1_zero
+
+    @property
+    def key(self) -> list[object]:
+        """What decides the task: part of the stage's key."""
+        rewards = {domain: {part_name(f): w for f, w in row.items()} for domain, row in self.reward.items()}
+        watched = [[problem.id for problem in self.validation.problems], self.validation.config.model_dump()]
+        return [self.problems.key, rewards, watched, self.template("")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How rewards become gradients.
+
+    Attributes:
+        objective: the loss; takes `clip_eps` and `kl_coef`.
+        advantage: from rewards to advantages, over the whole rollout.
+    """
+
+    objective: Objective
+    advantage: Advantage
+
+
+GRPO = Method(objective=grpo_loss, advantage=group_advantages)
+"""GRPO as DeepSeekMath has it; R1's printed form has `grpo_sequence_loss` as its objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _State:
+    """Everything that lives as long as the stage."""
+
+    learner: Learner
+    engine: LocalEngine
+    reference: Transformer
+    tokenizer: Tokenizer
+    first_iteration: int
+
+    def saved(self, iteration: int) -> Saved:
+        """What a checkpoint after this many iterations holds."""
+        return Saved(
+            policy=self.learner.policy,
+            tokenizer=self.tokenizer,
+            optimizers=self.learner.optimizers,
+            reference=self.reference,
+            iteration=iteration,
+            step=self.learner.num_steps,
+        )
+
+
+def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig, method: Method = GRPO) -> Checkpoint:
+    """Train a policy by reinforcement.
+
+    Args:
+        run: the run.
+        name: of this stage.
+        policy: where it starts; also the first reference.
+        task: problems, rewards and prompts.
+        config: the hyper-parameters.
+        method: objective and advantage.
+
+    Returns:
+        The trained policy.
+
+    Raises:
+        Interrupted: the run was asked to stop; it has saved.
+        NonFiniteLossError: training broke down; the last checkpoint is good.
+    """
+    functions = [method.objective.__qualname__, method.advantage.__qualname__]
+    key = stage_key(name, policy.key, task.key, functions, _deciding(config), run.seed, run.world.size)
+    if done := run.finished(name, key):
+        return done
+    state = _begin(run, config, policy, run.resume(name, key))
+    for iteration in range(state.first_iteration, config.iterations):
+        metrics = _iterate(run, name, iteration, config, task, method, state)
+        run.report(name, iteration + 1, config.iterations, metrics)
+        if (iteration + 1) % config.evaluate_every == 0:
+            _watch(run, name, iteration, task, state)
+        is_last, should_stop = iteration + 1 == config.iterations, run.should_stop()
+        if should_stop or (not is_last and (iteration + 1) % config.checkpoint_every == 0):
+            run.save(name, key, state.saved(iteration + 1))
+        if should_stop:
+            raise Interrupted(f"stopped after iteration {iteration + 1} of {config.iterations} of stage {name!r}")
+    return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
+
+
+def _deciding(config: RLConfig) -> dict[str, object]:
+    """The settings that decide a result: how often it is saved or watched does not."""
+    return config.model_dump(exclude={"checkpoint_every", "evaluate_every"})
+
+
+def _iterate(
+    run: Run, name: str, iteration: int, config: RLConfig, task: Task, method: Method, state: _State
+) -> dict[str, float]:
+    """One iteration: sample, score, update, write down."""
+    started = time.perf_counter()
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    groups = sample_groups(
+        state.engine,
+        task.problems(iteration, config.problems_per_iteration),
+        Sampling(num_samples=config.group_size, decoding=decoding, seed=(run.seed, name, iteration)),
+        reward=task.reward,
+        template=task.template,
+        world=run.world,
+    )
+    advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
+    metrics = rollout_metrics(groups, advantages_PG)
+    metrics |= _update(
+        run, name, iteration, config, state, _batch(groups, advantages_PG), _filled_in(method.objective, config)
+    )
+    metrics["seconds"] = time.perf_counter() - started
+    row = {"stage": name, "iteration": iteration, "step": state.learner.num_steps, **metrics}
+    run.folder.append("metrics", row)
+    run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
+    return metrics
+
+
+def _filled_in(objective: Objective, config: RLConfig) -> Objective:
+    """The objective with its hyper-parameters, and the gap between learner and engine among its metrics."""
+
+    def loss(logp_BT: Tensor, **signals: Tensor) -> Loss:
+        result = objective(logp_BT, clip_eps=config.clip_eps, kl_coef=config.kl_coef, **signals)
+        mask_BT = signals["mask_BT"]
+        gap_BT = (logp_BT.detach() - signals["old_logp_BT"]).abs()
+        gap = Mean(total=gap_BT[mask_BT].sum(), count=mask_BT.sum())
+        return Loss(total=result.total, count=result.count, metrics={**result.metrics, "logp_gap": gap})
+
+    return loss
+
+
+def _begin(run: Run, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
+    """Policy, reference, learner and engine, as at the start or as they were saved."""
+    policy, tokenizer = read_model(resumed.folder if resumed else start.path)
+    reference, _ = read_model(start.path)
+    total_steps = config.iterations * config.num_minibatches
+    learner = Learner(
+        policy,
+        adamw(policy, config.optimizer),
+        factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
+        grad_clip=config.optimizer.grad_clip,
+        temperature=config.temperature,
+        world=run.world,
+    )
+    if resumed:
+        learner.num_steps = resumed.step
+        restore_optimizers(learner.optimizers, resumed.tensors)
+        weights = {name: resumed.tensors[f"reference.{name}"] for name, _ in reference.named_parameters()}
+        reference.load_state_dict(weights, strict=False)
+    engine = LocalEngine(policy, tokenizer)
+    engine.load(policy, learner.num_steps)
+    return _State(
+        learner=learner,
+        engine=engine,
+        reference=reference,
+        tokenizer=tokenizer,
+        first_iteration=resumed.iteration if resumed else 0,
+    )
+
+
+def _batch(groups: Sequence[Group], advantages_PG: Tensor) -> Batch:
+    """All rollouts of an iteration as one batch, with advantages and the log-probabilities frozen at sampling."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    return stack(
+        [rollout.prompt_tokens for rollout in rollouts],
+        [rollout.tokens for rollout in rollouts],
+        {
+            "old_logp_BT": [rollout.logp for rollout in rollouts],
+            "adv_BT": [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, advantages_PG.flatten(), strict=True)],
+        },
+    )
+
+
+def _update(
+    run: Run, name: str, iteration: int, config: RLConfig, state: _State, batch: Batch, loss: Objective
+) -> dict[str, float]:
+    """One update with each random mini-batch; the mean of their metrics."""
+    learner, figures_by_step = state.learner, []
+    order = list(range(len(batch.lengths_B)))
+    generator(run.seed, name, iteration, "mini-batches").shuffle(order)
+    size = -(-len(order) // config.num_minibatches)
+    for start in range(0, len(order), size):
+        whole = select(batch, sorted(order[start : start + size]))
+        mine = select(whole, deal(whole, run.world.size)[run.world.rank])
+        ref_logp = reference_logp(state.reference, mine, temperature=config.temperature)
+        ref_logp_BT = torch.zeros(mine.mask_BT.shape).masked_scatter_(mine.mask_BT, torch.cat(ref_logp))
+        part = Batch(
+            tokens_BT=mine.tokens_BT,
+            mask_BT=mine.mask_BT,
+            lengths_B=mine.lengths_B,
+            signals={**mine.signals, "ref_logp_BT": ref_logp_BT},
+        )
+        label = f"stage {name!r}, iteration {iteration}, mini-batch {start // size}"
+        figures_by_step.append(learner.step(part, loss, name=label))
+        if learner.num_steps % config.reference_every == 0:
+            state.reference.load_state_dict(learner.policy.state_dict())
+    state.engine.load(learner.policy, learner.num_steps)
+    means = {key: fmean(step[key] for step in figures_by_step) for key in figures_by_step[0]}
+    return means | {"logp_gap": figures_by_step[0]["logp_gap"]}
+
+
+def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> None:
+    """Evaluate on the validation split, and log it."""
+    validation = task.validation
+    groups = sample_groups(
+        state.engine,
+        validation.problems,
+        sampling_of(validation.config, (run.seed, name, iteration, "validation")),
+        reward=task.reward,
+        template=task.template,
+        world=run.world,
+    )
+    here = Checkpoint(path=run.folder.path, stage=name, step=state.learner.num_steps, key="")
+    report = figures(groups, policy=here, config=validation.config, seed=run.seed)
+    where = {"name": "validation", "stage": name, "iteration": iteration, "step": here.step}
+    run.folder.append("evaluations", {**where, "report": asdict(report)})
+    run.say(f"{name} {iteration + 1}: {headline(report)}")

@@ -1,0 +1,193 @@
+"""A run: what all its stages share, and how a stage begins, saves, resumes and ends.
+
+A stage is memoised: its key is a hash of its inputs and its configuration, a finished stage with that key is skipped,
+and an interrupted one goes on at its last checkpoint.
+"""
+
+import hashlib
+import json
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from aha.policy.transformer import Transformer
+from aha.prompts.tokenizer import Tokenizer
+from aha.runs.folder import RunFolder
+from aha.training.checkpoint import read_state, verify, write_checkpoint
+from aha.training.world import World
+from aha.types import Checkpoint
+
+__all__ = ["Interrupted", "Resumed", "Run", "Saved", "stage_key"]
+
+KEPT = 2
+"""Checkpoints kept of a stage in progress: the last one, and one before it should the last be damaged."""
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop, has saved, and can be resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a stage in progress saves.
+
+    Attributes:
+        policy: the policy.
+        tokenizer: its tokenizer.
+        optimizers: their moments.
+        reference: the reference policy, None where the stage has none.
+        iteration: iterations done.
+        step: updates done.
+    """
+
+    policy: Transformer
+    tokenizer: Tokenizer
+    optimizers: list[Optimizer]
+    reference: Transformer | None
+    iteration: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Resumed:
+    """Where an interrupted stage goes on.
+
+    Attributes:
+        folder: its last good checkpoint.
+        iteration: iterations done.
+        step: updates done.
+        tensors: moments and reference by name.
+    """
+
+    folder: Path
+    iteration: int
+    step: int
+    tensors: dict[str, Tensor]
+
+
+def stage_key(stage: str, *parts: Any) -> str:
+    """Hash of everything that decides a stage's result."""
+    text = json.dumps([stage, *parts], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _say_nothing(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    del stage, done, total, figures
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run in progress.
+
+    Attributes:
+        folder: where it writes.
+        seed: its seed.
+        world: its processes.
+        report: told of every iteration: stage, iterations done, iterations in all, figures to show.
+        say: told of every evaluation and every finished stage, a line of text.
+    """
+
+    folder: RunFolder
+    seed: int
+    world: World = field(default_factory=World)
+    report: Callable[[str, int, int, Mapping[str, float]], None] = _say_nothing
+    say: Callable[[str], None] = field(default=lambda text: None)
+    _asked_to_stop: bool = False
+
+    def stop_on_signals(self) -> None:
+        """Let Ctrl-C and SIGTERM end the run after the iteration in progress; a second Ctrl-C ends it at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            if self._asked_to_stop:
+                raise KeyboardInterrupt
+            self._asked_to_stop = True
+            self.say("stopping after this iteration (Ctrl-C again to stop at once) ...")
+
+        signal.signal(signal.SIGINT, ask)
+        signal.signal(signal.SIGTERM, ask)
+
+    def should_stop(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.world.agree(self._asked_to_stop)
+
+    def finished(self, stage: str, key: str) -> Checkpoint | None:
+        """The result of a stage that ran to its end with this key, or None."""
+        path = self._stage(stage) / "final"
+        if not path.exists():
+            return None
+        verify(path)
+        state, _ = read_state(path)
+        if state["key"] != key:
+            raise ValueError(
+                f"stage {stage!r} in {self.folder.path} was made from other inputs or settings "
+                f"(key {state['key']}, now {key}): name another folder with --run, or start over with --fresh"
+            )
+        return _checkpoint(path, state)
+
+    def resume(self, stage: str, key: str) -> Resumed | None:
+        """The last good checkpoint of an interrupted stage, or None; what was logged after it is forgotten.
+
+        Raises:
+            ValueError: every checkpoint is damaged, or they belong to other settings.
+        """
+        damaged = []
+        for path in reversed(self._steps(stage)):
+            try:
+                state, tensors = read_state(path)
+            except ValueError as error:
+                damaged.append(str(error))
+                continue
+            if state["key"] != key:
+                raise ValueError(
+                    f"{path} was made with other inputs or settings: name another folder with --run, or use --fresh"
+                )
+            if damaged:
+                self.say(f"{damaged[0]}; going on from {path.name}")
+            self.folder.rewind(stage, state["iteration"])
+            return Resumed(folder=path, iteration=state["iteration"], step=state["step"], tensors=tensors)
+        if damaged:
+            raise ValueError(f"{damaged[0]}. No earlier one is left: start over with --fresh")
+        self.folder.rewind(stage, 0)
+        return None
+
+    def save(self, stage: str, key: str, saved: Saved) -> None:
+        """Write a checkpoint of a stage in progress, and drop those that are no longer needed."""
+        if self.folder.is_writer:
+            path = self._stage(stage) / f"iteration-{saved.iteration:06d}"
+            state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": []}
+            write_checkpoint(
+                path, saved.policy, saved.tokenizer, state=state, optimizers=saved.optimizers, reference=saved.reference
+            )
+            for old in self._steps(stage)[:-KEPT]:
+                shutil.rmtree(old)
+
+    def finish(self, stage: str, key: str, saved: Saved, parents: tuple[str, ...]) -> Checkpoint:
+        """Write the result of a stage, and drop its checkpoints."""
+        path = self._stage(stage) / "final"
+        state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": list(parents)}
+        if self.folder.is_writer:
+            write_checkpoint(path, saved.policy, saved.tokenizer, state=state)
+            for old in self._steps(stage):
+                shutil.rmtree(old)
+        self.world.collect([rank for rank in (self.world.rank,)])
+        return _checkpoint(path, state)
+
+    def _stage(self, stage: str) -> Path:
+        return self.folder.path / "stages" / stage
+
+    def _steps(self, stage: str) -> list[Path]:
+        return sorted(self._stage(stage).glob("iteration-*"))
+
+
+def _checkpoint(path: Path, state: Mapping[str, Any]) -> Checkpoint:
+    return Checkpoint(
+        path=path, stage=state["stage"], step=state["step"], key=state["key"], parents=tuple(state["parents"])
+    )

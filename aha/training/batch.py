@@ -1,0 +1,93 @@
+"""From sequences to batches: padding, selecting, cutting into micro-batches."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from aha.policy.layout import Layout, pack
+from aha.types import Batch
+
+__all__ = ["deal", "layout_of", "micro_batches", "select", "stack"]
+
+
+def stack(
+    prompts: Sequence[Tensor],
+    responses: Sequence[Tensor],
+    signals: Mapping[str, Sequence[Tensor] | Tensor] | None = None,
+) -> Batch:
+    """Put prompts and responses into one batch; the loss counts on the responses.
+
+    Args:
+        prompts: [T0] each.
+        responses: [T] each.
+        signals: either one [T] tensor a response, laid at the response's tokens and 0 elsewhere, or a [B] tensor,
+            taken as it is.
+    """
+    lengths_B = torch.tensor([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)])
+    shape = (len(prompts), int(lengths_B.max()))
+    tokens_BT, mask_BT = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        tokens_BT[row, : lengths_B[row]] = torch.cat((prompt, response))
+        mask_BT[row, len(prompt) : lengths_B[row]] = True
+    laid: dict[str, Tensor] = {}
+    for name, values in (signals or {}).items():
+        if isinstance(values, Tensor):
+            laid[name] = values
+        else:
+            laid[name] = torch.zeros(shape).masked_scatter_(mask_BT, torch.cat(list(values)))
+    return Batch(tokens_BT=tokens_BT, mask_BT=mask_BT, lengths_B=lengths_B, signals=laid)
+
+
+def select(batch: Batch, rows: Sequence[int] | Tensor) -> Batch:
+    """Some rows of a batch, trimmed to the longest of them."""
+    index = torch.as_tensor(rows, dtype=torch.int64)
+    lengths_B = batch.lengths_B[index]
+    width = int(lengths_B.max()) if len(index) else 0
+
+    def cut(values: Tensor) -> Tensor:
+        return values[index, :width] if values.dim() > 1 else values[index]
+
+    return Batch(
+        tokens_BT=cut(batch.tokens_BT),
+        mask_BT=cut(batch.mask_BT),
+        lengths_B=lengths_B,
+        signals={name: cut(values) for name, values in batch.signals.items()},
+    )
+
+
+def layout_of(batch: Batch) -> Layout:
+    """The fast layout of a batch: everything before a sequence's first counted token is shared where it is equal."""
+    return pack(batch.tokens_BT, batch.lengths_B, batch.mask_BT.int().argmax(-1).tolist())
+
+
+def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
+    """Cut a batch into parts of at most `max_tokens` tokens (one sequence at least), equal prompts together."""
+    if not len(batch.lengths_B):
+        return []
+    prompt_lengths = batch.mask_BT.int().argmax(-1).tolist()
+    lengths = batch.lengths_B.tolist()
+    prompts = [tuple(tokens[:n]) for tokens, n in zip(batch.tokens_BT.tolist(), prompt_lengths, strict=True)]
+    order = sorted(range(len(lengths)), key=lambda row: (prompts[row], lengths[row]))
+    parts: list[list[int]] = []
+    room, current = 0, None
+    for row in order:
+        need = lengths[row] - prompt_lengths[row] + (prompt_lengths[row] if prompts[row] != current else 0)
+        if not parts or need > room:
+            parts.append([])
+            need, room = lengths[row], max_tokens
+        parts[-1].append(row)
+        room, current = room - need, prompts[row]
+    return [select(batch, part) for part in parts]
+
+
+def deal(batch: Batch, num_hands: int) -> list[list[int]]:
+    """Rows of a batch for each of several processes: equal prompts together, tokens shared out evenly."""
+    order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
+    total, seen = max(1, int(batch.mask_BT.sum())), 0
+    hands: list[list[int]] = [[] for _ in range(num_hands)]
+    for row in order:
+        own = int(batch.mask_BT[row].sum())
+        hands[min(num_hands - 1, (2 * seen + own) * num_hands // (2 * total))].append(row)
+        seen += own
+    return hands

@@ -1,0 +1,273 @@
+"""Checkpoints: a Hugging Face model folder, and beside the model all that an interrupted stage needs to go on.
+
+A checkpoint is written aside, checksummed and renamed: a folder with its final name is whole, and one that is damaged
+later is found out when it is read. Nothing in it is executable: tensors are safetensors, the rest is JSON.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as RawTokenizer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from aha.policy.pretrained import read_policy, write_policy
+from aha.policy.transformer import Transformer
+from aha.prompts.templates import CHAT_TEMPLATE
+from aha.prompts.tokenizer import Tokenizer
+
+__all__ = [
+    "MANIFEST",
+    "publish_model",
+    "read_model",
+    "read_state",
+    "restore_optimizers",
+    "verify",
+    "weights_digest",
+    "write_checkpoint",
+]
+
+MANIFEST = "checksums.json"
+_STATE, _TENSORS = "trainer.json", "trainer.safetensors"
+
+
+def write_checkpoint(
+    folder: Path,
+    policy: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    state: Mapping[str, Any],
+    optimizers: Sequence[Optimizer] = (),
+    reference: Transformer | None = None,
+) -> None:
+    """Write a checkpoint atomically; an older one of the same name is replaced only by a whole one.
+
+    Args:
+        folder: its final name.
+        policy: the policy.
+        tokenizer: its tokenizer.
+        state: figures that the stage needs to go on (JSON).
+        optimizers: their moments are kept.
+        reference: the reference policy, where it is not the start of the stage.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what was there before is there again.
+    """
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        write_policy(policy, aside, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
+        _write_tokenizer(tokenizer, aside)
+        (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
+        tensors = _optimizer_tensors(optimizers)
+        if reference is not None:
+            tensors |= {f"reference.{name}": weight for name, weight in reference.named_parameters()}
+        if tensors:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside / _TENSORS)
+        _seal(aside)
+        _put_in_place(aside, folder)
+    except SafetensorError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise OSError(f"{folder} cannot be written: {error}") from error
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    described = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": tokenizer.end,
+        "pad_token": tokenizer.pad,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+
+
+def _optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' moments by name."""
+    tensors = {}
+    for number, optimizer in enumerate(optimizers):
+        for index, moments in optimizer.state_dict()["state"].items():
+            for name, value in moments.items():
+                tensors[f"optimizer.{number}.{index}.{name}"] = torch.as_tensor(value)
+    return tensors
+
+
+def restore_optimizers(optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Give optimizers the moments that `read_state` returned."""
+    for number, optimizer in enumerate(optimizers):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"optimizer.{number}."):
+                _, _, index, name = key.split(".", 3)
+                moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def verify(folder: Path) -> None:
+    """Check a checkpoint's files against their checksums; a model folder from elsewhere, which has none, passes.
+
+    Raises:
+        ValueError: a file is missing or was changed; the message names it.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"no model folder at {folder}: give the folder of a checkpoint (with config.json and model.safetensors)"
+        )
+    damage = "the checkpoint is damaged; use an earlier one"
+    if not (folder / MANIFEST).exists():
+        if (folder / _STATE).exists():
+            raise ValueError(f"{folder} has lost {MANIFEST}: {damage}")
+        return
+    try:
+        digests = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    except (TypeError, ValueError):
+        raise ValueError(f"{folder / MANIFEST} is not valid JSON: {damage}") from None
+    for name, digest in digests.items():
+        if not (folder / name).exists():
+            raise ValueError(f"{folder} has lost {name}: {damage}")
+        if _digest(folder / name) != digest:
+            raise ValueError(f"{folder / name} is not what was written (checksum): {damage}")
+
+
+def read_model(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Transformer, Tokenizer]:
+    """Read a policy and its tokenizer from a checkpoint or any supported Hugging Face model folder.
+
+    Raises:
+        ValueError: the folder is missing, incomplete, damaged or not supported; the message says what and where.
+    """
+    verify(folder)
+    policy, tokenizer = read_policy(folder, device=device, dtype=dtype), _read_tokenizer(folder)
+    if tokenizer.vocab_size > policy.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, the model only {policy.config.vocab_size}: "
+            "they do not belong together"
+        )
+    return policy, tokenizer
+
+
+def _read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model folder."""
+    path, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    if not path.exists():
+        raise ValueError(f"{folder} has no tokenizer.json: it is not a complete model folder")
+    try:
+        raw = RawTokenizer.from_file(str(path))
+        given = json.loads(described.read_text(encoding="utf-8")) if described.exists() else {}
+    except Exception as error:  # tokenizers raises nothing more exact
+        raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
+    end, pad = (_content(given.get(name)) for name in ("eos_token", "pad_token"))
+    if end is None:
+        raise ValueError(f"{described} names no eos_token: without it no response can end")
+    return Tokenizer(raw, end=end, pad=pad)
+
+
+def _content(token: object) -> str | None:
+    """Text of a token that a tokenizer_config.json gives as a string or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
+
+
+def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a stage needs to go on: its figures, and its tensors by name.
+
+    Raises:
+        ValueError: the folder is missing, damaged, or a model folder from elsewhere.
+    """
+    verify(folder)
+    if not (folder / _STATE).exists():
+        raise ValueError(f"{folder} has no {_STATE}: it is a model folder, but no checkpoint of a stage")
+    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).exists() else {}
+    return state, tensors
+
+
+def weights_digest(folder: Path) -> str:
+    """Hash of the weights of a model folder: the identity of a model that no stage of this run made.
+
+    Raises:
+        ValueError: the folder has no weights.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise ValueError(f"{folder} has no model.safetensors: it is not a model folder")
+    return hashlib.sha256("".join(_digest(path) for path in files).encode()).hexdigest()[:16]
+
+
+def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path:
+    """Copy a checkpoint's model, without what only training needs, to a folder of its own with a `provenance.json`.
+
+    Args:
+        model: the checkpoint.
+        out: the folder to write; replaced as a whole.
+        provenance: what made the model.
+
+    Returns:
+        `out`.
+    """
+    verify(model)
+    aside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(model, aside, ignore=shutil.ignore_patterns(_STATE, _TENSORS, MANIFEST))
+        (aside / "provenance.json").write_text(json.dumps(dict(provenance), indent=2) + "\n")
+        _seal(aside)
+        _put_in_place(aside, out)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return out
+
+
+def _seal(folder: Path) -> None:
+    """Write the checksums of a folder's files, and make all of them durable."""
+    names = sorted(path.name for path in folder.iterdir())
+    digests = {name: _digest(folder / name) for name in names}
+    (folder / MANIFEST).write_text(json.dumps(digests, indent=2) + "\n")
+    for path in (*(folder / name for name in names), folder / MANIFEST, folder):
+        _flush(path)
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    """Give a folder its final name; an older one of that name goes only once the new one is there."""
+    old = folder.with_name(f".{folder.name}.old")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    try:
+        os.replace(aside, folder)
+    except BaseException:
+        if old.exists():
+            os.replace(old, folder)
+        raise
+    _flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Make a file or a folder's entries durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

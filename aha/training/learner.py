@@ -1,0 +1,152 @@
+"""The learner: from batches and an objective to one optimizer step."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from aha.policy.scoring import score
+from aha.policy.transformer import Transformer
+from aha.training.batch import layout_of, micro_batches
+from aha.training.optimizer import set_learning_rate
+from aha.training.world import World
+from aha.types import Batch, Loss
+
+__all__ = ["Learner", "NonFiniteLossError", "Objective", "reference_logp"]
+
+Objective = Callable[..., Loss]
+"""(logp_BT, *, mask_BT, **signals) -> Loss: minimised."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss or gradient that is not a number; the policy is as it was before the batch."""
+
+
+class Learner:
+    """Updates one policy. The same policy may be sampled from between steps.
+
+    Attributes:
+        policy: the policy.
+        optimizers: what updates it.
+        num_steps: updates so far.
+    """
+
+    def __init__(
+        self,
+        policy: Transformer,
+        optimizers: Sequence[Optimizer],
+        *,
+        factor: Callable[[int], float],
+        grad_clip: float,
+        temperature: float = 1.0,
+        max_tokens: int = 8192,
+        world: World | None = None,
+    ) -> None:
+        """Take a policy.
+
+        Args:
+            policy: the policy to update in place.
+            optimizers: over all of its parameters, each group with a `base_lr`.
+            factor: share of the base learning rate at a step.
+            grad_clip: largest norm of the gradient.
+            temperature: of the distribution whose log-probabilities the objective sees.
+            max_tokens: tokens of a micro-batch; bounds memory and changes nothing else.
+            world: the processes that add up their gradients.
+        """
+        self.policy, self.optimizers, self.num_steps = policy, list(optimizers), 0
+        self._factor, self._grad_clip, self._temperature = factor, grad_clip, temperature
+        self._max_tokens, self._world = max_tokens, world or World()
+
+    def step(self, batch: Batch, objective: Objective, *, name: str) -> dict[str, float]:
+        """One update from this process's part of a batch.
+
+        The gradient is that of sum of totals / sum of counts, over micro-batches and processes alike.
+
+        Args:
+            batch: this process's sequences; may be empty if another process has some.
+            objective: the loss; the batch's signals are passed to it by name.
+            name: what the batch is called in an error.
+
+        Returns:
+            The objective's metrics, `loss`, `grad_norm` and `learning_rate`.
+
+        Raises:
+            NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
+        """
+        weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        sums: dict[str, Tensor] = {}
+        for part in micro_batches(batch, self._max_tokens):
+            logp_BT = score(self.policy, layout_of(part), part.tokens_BT, part.mask_BT, temperature=self._temperature)
+            loss = objective(logp_BT, mask_BT=part.mask_BT, **part.signals)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            _accumulate(sums, loss)
+        sums = self._add_up(sums)
+        grads = [weight.grad for weight in weights if weight.grad is not None]
+        self._world.add_up(grads)
+        total, count = sums.pop("loss").tolist()
+        if not count:
+            raise NonFiniteLossError(f"{name}: no token counts towards the loss; nothing was updated")
+        for grad in grads:
+            grad /= count
+        norm = torch.nn.utils.get_total_norm(grads)
+        if not math.isfinite(total) or not math.isfinite(float(norm)):
+            raise NonFiniteLossError(
+                f"{name}: the loss is {total / count}, the gradient norm {float(norm)}; nothing was updated. "
+                "Lower the learning rate, or look at this batch's rollouts"
+            )
+        torch.nn.utils.clip_grads_with_norm_(weights, self._grad_clip, norm)
+        factor = self._factor(self.num_steps)
+        set_learning_rate(self.optimizers, factor)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for weight in weights:
+            weight.grad = None
+        self.num_steps += 1
+        metrics = {key: (value[0] / value[1]).item() if value[1] else 0.0 for key, value in sums.items()}
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        return metrics | {"loss": total / count, "grad_norm": float(norm), "learning_rate": rate}
+
+    def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sum (total, count) pairs over the processes; one that had no sequences learns the names from the others."""
+        names = sorted({name for part in self._world.collect([list(sums)]) for name in part} | {"loss"})
+        pairs = [sums.get(name, torch.zeros(2, dtype=torch.float64)) for name in names]
+        self._world.add_up(pairs)
+        return dict(zip(names, pairs, strict=True))
+
+
+def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
+    """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count."""
+    figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()} | {
+        "loss": (loss.total, loss.count)
+    }
+    for name, (total, count) in figures.items():
+        pair = torch.tensor([float(total.detach()), float(count)], dtype=torch.float64)
+        sums[name] = sums[name] + pair if name in sums else pair
+
+
+@torch.no_grad()
+def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 8192) -> list[Tensor]:
+    """Log-probabilities of a batch's counted tokens under a policy that is not trained, [T] for each sequence.
+
+    Args:
+        policy: the reference.
+        batch: the sequences.
+        temperature: of the distribution that sampled.
+        max_tokens: tokens of a micro-batch.
+    """
+    result: list[Tensor] = [torch.empty(0)] * len(batch.lengths_B)
+    rows = Batch(
+        tokens_BT=batch.tokens_BT,
+        mask_BT=batch.mask_BT,
+        lengths_B=batch.lengths_B,
+        signals={"row": torch.arange(len(batch.lengths_B))},
+    )
+    for part in micro_batches(rows, max_tokens):
+        logp_BT = score(policy, layout_of(part), part.tokens_BT, part.mask_BT, temperature=temperature)
+        for row, logp_T, mask_T in zip(part.signals["row"].tolist(), logp_BT, part.mask_BT, strict=True):
+            result[row] = logp_T[mask_T]
+    return result

@@ -1,0 +1,72 @@
+"""Optimizers and the schedule of their learning rate."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from aha.training.config import OptimizerConfig
+
+__all__ = ["adamw", "learning_rate_factor", "muon_and_adamw", "set_learning_rate"]
+
+
+def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -> float:
+    """Share of the base learning rate at a step: linear warm-up, then a cosine down to `final_share`.
+
+    Args:
+        step: updates done so far.
+        total_steps: updates of the stage.
+        config: warm-up and final share.
+    """
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    progress = max(0.0, step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return warm * (config.final_share + (1 - config.final_share) * cosine)
+
+
+def set_learning_rate(optimizers: Sequence[Optimizer], factor: float) -> None:
+    """Set every group's learning rate to its base rate times a factor."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+
+def adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+    """AdamW for everything; norms and biases without weight decay.
+
+    Source: arXiv:1711.05101. The papers do not say which optimizer RL used.
+    """
+    matrices = [weight for weight in policy.parameters() if weight.dim() > 1]
+    vectors = [weight for weight in policy.parameters() if weight.dim() == 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay, "base_lr": config.learning_rate},
+        {"params": vectors, "weight_decay": 0.0, "base_lr": config.learning_rate},
+    ]
+    return [AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=1e-8)]
+
+
+def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+    """Muon for the matrices of the layers, AdamW for the embedding, the norms and the biases.
+
+    Muon's updates are scaled to the size of AdamW's (`match_rms_adamw`), so that one learning rate serves both.
+
+    Source: Jordan et al. 2024, Muon; the scaling from Moonlight, arXiv:2502.16982, Eq. 4.
+    """
+    hidden = [weight for name, weight in policy.named_parameters() if weight.dim() == 2 and "layers." in name]
+    is_hidden = {id(weight) for weight in hidden}
+    rest = [weight for weight in policy.parameters() if id(weight) not in is_hidden]
+    rate = config.learning_rate
+    muon = Muon(
+        [{"params": hidden, "base_lr": rate}],
+        lr=rate,
+        weight_decay=config.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    others = AdamW([{"params": rest, "base_lr": rate}], lr=rate, betas=(config.beta1, config.beta2), weight_decay=0.0)
+    return [muon, others]
+
+
+OptimizerFactory = Callable[[nn.Module, OptimizerConfig], list[torch.optim.Optimizer]]
+"""From a policy and a configuration to its optimizers."""

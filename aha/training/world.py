@@ -1,0 +1,75 @@
+"""The processes of a run: one, or several that each run the same stage on their share of the work.
+
+A run of several is the run of one, divided: every process draws the same problems, samples and learns from its part,
+and adds up with the others before a step. Process 0 alone writes.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["World"]
+
+
+class World:
+    """This process among its peers.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, rendezvous: str = "") -> None:
+        """Join the peers.
+
+        Args:
+            rank: number of this process.
+            size: number of processes; 1 needs no peers.
+            rendezvous: path of a file through which the peers find each other, the same for all.
+        """
+        self.rank, self.size = rank, size
+        if size > 1:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+            dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Any]) -> list[Any]:
+        """This process's part of a list: every `size`-th item from `rank` on."""
+        return list(items[self.rank :: self.size])
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Sum each tensor over the processes, in place, in one message."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def collect(self, items: Sequence[Any]) -> list[Any]:
+        """All processes' parts put together again, in the order that `share` divided."""
+        if self.size == 1:
+            return list(items)
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, list(items))
+        longest = max(len(part) for part in parts)
+        return [part[place] for place in range(longest) for part in parts if place < len(part)]
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        said = torch.tensor([float(flag)])
+        self.add_up([said])
+        return bool(said.item() > 0)
+
+    def leave(self) -> None:
+        """Part from the peers."""
+        if self.size > 1:
+            dist.destroy_process_group()

@@ -1,0 +1,71 @@
+"""Policies small enough to be compared exactly, and tokenizers for them."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from aha.policy.config import PolicyConfig
+from aha.policy.transformer import Transformer
+from aha.problems.corpus import vocabulary
+from aha.prompts.templates import R1_ZERO
+from aha.prompts.tokenizer import Tokenizer, build_tokenizer
+
+SHAPES = {
+    "qwen2-grouped": {"model_type": "qwen2", "num_key_value_heads": 2},
+    "qwen2-multi-head": {"model_type": "qwen2", "num_key_value_heads": 4},
+    "qwen3-grouped": {"model_type": "qwen3", "num_key_value_heads": 2},
+    "qwen3-multi-head": {"model_type": "qwen3", "num_key_value_heads": 4},
+    "llama-grouped": {"model_type": "llama", "num_key_value_heads": 1},
+    "llama-multi-head": {"model_type": "llama", "num_key_value_heads": 4},
+}
+"""Every family, with grouped-query and with multi-head attention."""
+
+LETTERS = tuple("abcdefgh")
+
+
+@cache
+def world_tokenizer() -> Tokenizer:
+    """The tokenizer of the built-in world."""
+    return build_tokenizer(vocabulary(), [R1_ZERO])
+
+
+@cache
+def letters_tokenizer() -> Tokenizer:
+    """Eleven tokens, so that a random policy ends a response every few tokens."""
+    return build_tokenizer(LETTERS)
+
+
+def tiny_config(shape: str = "qwen3-grouped", *, vocab_size: int = 11, **changes: object) -> PolicyConfig:
+    """A configuration with two layers and a width of 32."""
+    fields = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+        "rope_theta": 100.0,
+        "max_position_embeddings": 256,
+    }
+    return PolicyConfig.model_validate(fields | SHAPES[shape] | changes)
+
+
+def tiny_policy(config: PolicyConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
+    """A policy whose every parameter is random, biases and norms too, so that none can be forgotten unnoticed."""
+    policy = Transformer(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if weight.dim() == 1:
+                weight.normal_(0.0 if name.endswith("bias") else 1.0, 0.2, generator=generator)
+            else:
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+    return policy.to(dtype)
+
+
+def random_tokens(lengths: Sequence[int], *, vocab_size: int = 11, seed: int = 0) -> list[Tensor]:
+    """Sequences of random tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(0, vocab_size, (length,), generator=generator) for length in lengths]
