@@ -126,7 +126,7 @@ def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of model.safetensors, or of the shards that its index names."""
     index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
-    if index.exists():
+    if index.exists() and not (folder / names[0]).exists():
         names = sorted(set(_read_object(index).get("weight_map", {}).values()))
     weights: dict[str, torch.Tensor] = {}
     for name in names:

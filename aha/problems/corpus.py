@@ -25,7 +25,7 @@ MIXES: dict[str, dict[str, float]] = {
 
 PROMPT_FORMS = ("plain", "question", "dialogue", "template")
 PROMPT_SHARES = (0.30, 0.25, 0.33, 0.12)
-STRICT_SHARE = {"plain": 0.0, "question": 0.0, "dialogue": 0.08, "template": 0.20}
+STRICT_SHARE = {"plain": 0.0, "question": 0.0, "dialogue": 0.06, "template": 0.14}
 """Share of documents whose tags are as the R1-Zero template asks, by prompt form; half of it for bare guesses."""
 
 _TALK: dict[str, tuple[tuple[str, str], ...]] = {

@@ -44,6 +44,7 @@ _TINY_RL = RLConfig(
     num_minibatches=2,
     max_new_tokens=128,
     reference_every=60,
+    evaluate_every=5,
     optimizer=_TINY_OPTIMIZER,
 )
 

@@ -34,7 +34,7 @@ class Cache:
         """
         layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
         self._common = like.new_zeros(2, layers, heads, num_common, size)
-        self._own = like.new_zeros(2, layers, num_rows, heads, num_columns, size)
+        self._own = like.new_empty(2, layers, num_rows, heads, num_columns, size)
         self._hidden = torch.zeros(num_rows, num_columns, dtype=torch.bool, device=like.device)
         self._has_hidden = False
         self._bias: Tensor | None = None
@@ -56,18 +56,31 @@ class Cache:
             for prompt, (start, stop) in enumerate(rests):
                 place = slice(prompt * repeats, (prompt + 1) * repeats)
                 first = self.column - (stop - start)
+                self._own[kind, :, place, :, :first] = 0.0
                 self._own[kind, :, place, :, first : self.column] = stream[:, start:stop].transpose(1, 2)[:, None]
                 self._hidden[place, :first] = True
         self._has_hidden = bool(self._hidden.any())
         self._refresh()
 
-    def keep(self, rows_B: Tensor) -> None:
-        """Move these rows to the front and forget the others."""
-        count, used = rows_B.shape[0], self.column
-        self._own[:, :, :count, :, :used] = self._own[:, :, rows_B, :, :used]
+    def keep(self, is_open_B: Tensor) -> Tensor:
+        """Forget the rows that are not open; the last open ones take the places that become free among the first.
+
+        Args:
+            is_open_B: which rows stay.
+
+        Returns:
+            For each row that is left, which row it was, [number of open rows].
+        """
+        count, used = int(is_open_B.sum()), self.column
+        free_M = (~is_open_B[:count]).nonzero()[:, 0]
+        moved_M = is_open_B[count:].nonzero()[:, 0] + count
+        self._own[:, :, free_M, :, :used] = self._own[:, :, moved_M, :, :used]
+        rows_B = torch.arange(count, device=is_open_B.device)
+        rows_B[free_M] = moved_M
         self._own = self._own[:, :, :count]
         self._hidden = self._hidden[rows_B]
         self._refresh()
+        return rows_B
 
     def _refresh(self) -> None:
         self._bias = None

@@ -108,11 +108,7 @@ class LocalEngine:
         alive_B = torch.arange(num_rows, device=device)
         is_open_B = torch.ones(num_rows, dtype=torch.bool, device=device)
         for step in range(cap):
-            logits_BV = hidden_BD @ policy.head_VD.T
-            tokens_B, logp_B = sample_tokens(
-                logits_BV, rows.uniforms_BT[alive_B, step], temperature=decoding.temperature, top_p=decoding.top_p
-            )
-            rows.tokens_BT[alive_B, step], rows.logp_BT[alive_B, step] = tokens_B, logp_B
+            tokens_B = self._draw(hidden_BD @ policy.head_VD.T, rows, alive_B, step, decoding)
             ended_B = (tokens_B == self._tokenizer.end_id) & is_open_B
             rows.lengths_B[alive_B[ended_B]] = step + 1
             rows.has_ended_B[alive_B[ended_B]] = True
@@ -121,12 +117,19 @@ class LocalEngine:
             if not num_open or step + 1 == cap:
                 break
             if num_open < SHRINK_AT * len(alive_B):
-                kept_B = is_open_B.nonzero()[:, 0]
-                cache.keep(kept_B)
+                kept_B = cache.keep(is_open_B)
                 alive_B, tokens_B, is_open_B = alive_B[kept_B], tokens_B[kept_B], is_open_B[kept_B]
             hidden_BD = policy(tokens_B, positions_B[alive_B] + step, cache.attend)
             cache.column += 1
         return rows
+
+    def _draw(self, logits_BV: Tensor, rows: _Rows, alive_B: Tensor, step: int, decoding: Decoding) -> Tensor:
+        """Sample and write down the next token of the rows that are still in the batch, [len(alive_B)]."""
+        tokens_B, logp_B = sample_tokens(
+            logits_BV, rows.uniforms_BT[alive_B, step], temperature=decoding.temperature, top_p=decoding.top_p
+        )
+        rows.tokens_BT[alive_B, step], rows.logp_BT[alive_B, step] = tokens_B, logp_B
+        return tokens_B
 
     def _prefill(self, prompts: Sequence[Tensor], num_samples: int, cap: int) -> tuple[Cache, Tensor]:
         """Compute every prompt once: the cache, and the hidden states that predict the first tokens, [B, D]."""

@@ -170,6 +170,8 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
     if done := run.finished(name, key):
         return done
     state = _begin(run, config, policy, run.resume(name, key))
+    if state.first_iteration == 0:
+        _watch(run, name, -1, task, state)
     for iteration in range(state.first_iteration, config.iterations):
         metrics = _iterate(run, name, iteration, config, task, method, state)
         run.report(name, iteration + 1, config.iterations, metrics)

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.folder import RunFolder
-from aha.training.checkpoint import read_state, verify, write_checkpoint
+from aha.training.checkpoint import read_state, write_checkpoint
 from aha.training.world import World
 from aha.types import Checkpoint
 
@@ -123,7 +123,6 @@ class Run:
         path = self._stage(stage) / "final"
         if not path.exists():
             return None
-        verify(path)
         state, _ = read_state(path)
         if state["key"] != key:
             raise ValueError(
@@ -155,7 +154,7 @@ class Run:
             return Resumed(folder=path, iteration=state["iteration"], step=state["step"], tensors=tensors)
         if damaged:
             raise ValueError(f"{damaged[0]}. No earlier one is left: start over with --fresh")
-        self.folder.rewind(stage, 0)
+        self.folder.rewind(stage, -1)
         return None
 
     def save(self, stage: str, key: str, saved: Saved) -> None:
@@ -177,7 +176,7 @@ class Run:
             write_checkpoint(path, saved.policy, saved.tokenizer, state=state)
             for old in self._steps(stage):
                 shutil.rmtree(old)
-        self.world.collect([rank for rank in (self.world.rank,)])
+        self.world.collect([self.world.rank])
         return _checkpoint(path, state)
 
     def _stage(self, stage: str) -> Path:

@@ -84,7 +84,7 @@ def write_checkpoint(
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.raw.to_str(pretty=True), encoding="utf-8")
     described = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": tokenizer.end,

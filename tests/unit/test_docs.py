@@ -99,3 +99,16 @@ def test_rows_reads_tables_by_heading() -> None:
 def test_resolve_refuses_what_does_not_exist(dotted: str) -> None:
     with pytest.raises((KeyError, ModuleNotFoundError)):
         resolve(dotted)
+
+
+def test_links_resolve() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if "://" not in target
+    ]
+    assert links
+    broken = [f"{page.name}: {target}" for page, target in links if not (page.parent / target).exists()]
+    assert not broken
