@@ -7,6 +7,7 @@ and nothing else on standard output. Exit status: 0, 1 (failed) or 2 (wrong use)
 import errno
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -154,10 +155,13 @@ def _main(given: list[str]) -> int:
     command = _parse(given)
     try:
         result, text = _carry_out(command)
+        print(json.dumps(result, ensure_ascii=False) if command.json else text, flush=True)
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        return _fail("stopped at once; the same command resumes from the last checkpoint")
+        is_run = isinstance(command, RunCommand | PretrainCommand)
+        return _fail(f"stopped at once{'; the same command resumes from the last checkpoint' if is_run else ''}")
     except OSError as error:
         advice = (
             "free some space, then give the same command again: it resumes"
@@ -170,7 +174,6 @@ def _main(given: list[str]) -> int:
         return WRONG_USE
     except (ValueError, RuntimeError) as error:
         return _fail(str(error))
-    print(json.dumps(result, ensure_ascii=False) if command.json else text)
     return 0
 
 
@@ -199,14 +202,22 @@ def _parse(given: list[str]) -> Command:
             command: Command = tyro.cli(union, args=given, prog="aha", description=(__doc__ or "").split("\n")[0])
             return command
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(map(str, first["loc"])).replace("_", "-")
-        sys.stderr.write(f"aha: --{option}: {first['msg'].lower()} (given: {first['input']})\n")
+        _fail(_illegal_value(error))
         raise SystemExit(WRONG_USE) from None
     except SystemExit as ended:
         text = _without_box(complaint.getvalue())
         sys.stderr.write(text)
         raise SystemExit(WRONG_USE if ended.code else 0) from None
+
+
+def _illegal_value(error: ValidationError) -> str:
+    """What a configuration finds wrong first, in one line."""
+    first = error.errors()[0]
+    what = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return what
+    option = ".".join(map(str, first["loc"])).replace("_", "-")
+    return f"--{option}: {what[:1].lower()}{what[1:]} (given: {first['input']})"
 
 
 def _without_box(text: str) -> str:
@@ -291,13 +302,7 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
 def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.evaluation import evaluate_model
 
-    how = EvaluationConfig(
-        num_problems=command.problems,
-        num_samples=command.samples,
-        temperature=command.temperature,
-        top_p=command.top_p,
-        max_new_tokens=command.max_new_tokens,
-    )
+    how = _decoding(command, num_problems=command.problems, num_samples=command.samples)
     report = evaluate_model(_model(command.model), command.split, how, seed=command.seed)
     overall = [row for row in report.rows if row.suite == "all"]
     text = "\n".join(f"{row.metric:12} {row.value:8.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in overall)
@@ -309,16 +314,27 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
 
     if (command.prompt is None) == (command.question is None):
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the R1-Zero template)")
+    how = _decoding(command)
     sampled = sample_once(
         _model(command.model),
         prompt=command.prompt,
         question=command.question,
-        decoding={"temperature": command.temperature, "top_p": command.top_p, "max_new_tokens": command.max_new_tokens},
+        decoding={"temperature": how.temperature, "top_p": how.top_p, "max_new_tokens": how.max_new_tokens},
         seed=command.seed,
     )
     if sampled["unknown"]:
         print(f"aha: the model's vocabulary lacks {', '.join(map(repr, sampled['unknown'][:8]))}", file=sys.stderr)
     return sampled, str(sampled["text"])
+
+
+def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> EvaluationConfig:
+    """How a command samples; an illegal value is wrong use."""
+    names = ("temperature", "top_p", "max_new_tokens")
+    given = {name: value for name, value in asdict(command).items() if name in names}
+    try:
+        return EvaluationConfig.model_validate(given | counts)
+    except ValidationError as error:
+        raise WrongUseError(_illegal_value(error).replace("--num-", "--")) from None
 
 
 def _model(path: Path) -> Path | None:

@@ -41,24 +41,31 @@ def spread(values: list[float]) -> str:
 
 def headline(folders: list[Path], title: str) -> None:
     """Start and end over the seeds, the test split and the hard one."""
-    print(f"\n### {title}: mean over seeds (range)\n\n| metric | base | trained | hard, base | hard, trained |\n|---|---|---|---|---|")
+    print(
+        f"\n### {title}: mean over seeds (range)\n\n| metric | base | trained | hard, base | hard, trained |\n|---|---|---|---|---|"
+    )
     for metric in METRICS:
         cells = [
-            spread([named(folder, name)["all", metric] for folder in folders]) for name in ("start", "end", "start-hard", "end-hard")
+            spread([named(folder, name)["all", metric] for folder in folders])
+            for name in ("start", "end", "start-hard", "end-hard")
         ]
         print(f"| {metric} | {' | '.join(cells)} |")
 
 
 def by_seed(folders: list[Path]) -> None:
     """One row a seed, with the growth factors and the largest lead of the vote."""
-    print("\n### By seed\n\n| run | pass@1 | cons@16 at the end | largest lead of cons@16 while training | length | reflection | mixing | seconds |")
+    print(
+        "\n### By seed\n\n| run | pass@1 | cons@16 at the end | largest lead of cons@16 while training | length | reflection | mixing | seconds |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for folder in folders:
         start, end = named(folder, "start"), named(folder, "end")
         watched = [line["rows"] for line in evaluations(folder) if line["name"] == "validation"]
         lead = max(rows["all", "cons@16"] - rows["all", "pass@1"] for rows in watched)
         pair = {m: (start["all", m], end["all", m]) for m in METRICS}
-        factors = {m: f"{a:.1f} -> {b:.1f} (x {b / a:.1f})" for m, (a, b) in pair.items() if m in ("length", "reflection")}
+        factors = {
+            m: f"{a:.1f} -> {b:.1f} (x {b / a:.1f})" for m, (a, b) in pair.items() if m in ("length", "reflection")
+        }
         seconds = json.loads((folder / "result.json").read_text())["seconds"]
         print(
             f"| {folder.name} | {pair['pass@1'][0]:.3f} -> {pair['pass@1'][1]:.3f} | {pair['cons@16'][1]:.3f} | {100 * lead:.0f} points | "
@@ -68,7 +75,9 @@ def by_seed(folders: list[Path]) -> None:
 
 def by_level(folders: list[Path]) -> None:
     """Accuracy, length and reflection by domain and level, means over seeds."""
-    print("\n### By domain and level: mean over seeds, base -> trained\n\n| suite | pass@1 | length | reflection |\n|---|---|---|---|")
+    print(
+        "\n### By domain and level: mean over seeds, base -> trained\n\n| suite | pass@1 | length | reflection |\n|---|---|---|---|"
+    )
     starts, ends = ([named(folder, name) for folder in folders] for name in ("start", "end"))
     for suite in sorted({suite for suite, _ in starts[0]}):
         cells = []

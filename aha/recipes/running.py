@@ -2,14 +2,18 @@
 
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,6 +25,8 @@ from aha.runs.folder import RunFolder
 from aha.runs.page import write_page
 from aha.runs.provenance import now, provenance
 from aha.stages.run import Interrupted, Run
+from aha.training.checkpoint import read_state
+from aha.training.learner import NonFiniteLossError
 from aha.training.world import World
 from aha.types import Checkpoint
 
@@ -52,6 +58,28 @@ class Order:
     is_quiet: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Peer:
+    """Another process of the run, and the line on which it says "" once it is ready, or why it failed."""
+
+    process: SpawnProcess
+    line: Connection
+
+
+class _Clock:
+    """The seconds that a run has taken so far, kept in `time.json` as it goes, so that a killed run knows them too."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        known = folder.read("time.json")
+        self._folder, self._before, self._began = folder, known["seconds"] if known else 0.0, time.monotonic()
+
+    def keep(self) -> float:
+        """Write the seconds down, and return them."""
+        seconds = float(self._before + time.monotonic() - self._began)
+        self._folder.write("time.json", {"seconds": seconds})
+        return seconds
+
+
 def carry_out(order: Order) -> Checkpoint:
     """Run a recipe to its end, or from where it was interrupted.
 
@@ -64,6 +92,7 @@ def carry_out(order: Order) -> Checkpoint:
     Raises:
         ValueError: the order or its folder is not usable; says what to do.
         Interrupted: the user stopped the run, which has saved.
+        RuntimeError: the loss is not finite, or another process of the run ended.
     """
     start = open_base(order.start) if isinstance(order.config, R1ZeroConfig) else None
     folder = RunFolder(order.folder)
@@ -76,57 +105,88 @@ def carry_out(order: Order) -> Checkpoint:
         "started": now(),
     }
     folder.claim(described, fresh=order.fresh)
-    display = Display(is_quiet=order.is_quiet)
-    with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
-        rendezvous = os.path.join(meeting, "rendezvous")
-        peers = [_start_peer(order, rank, rendezvous) for rank in range(1, order.config.processes)]
-        try:
-            run = Run(
-                folder=folder,
-                seed=order.seed,
-                world=_join(0, order, rendezvous),
-                report=display.report,
-                say=display.say,
-            )
+    display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
+
+    def report(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        display.report(stage, done, total, figures)
+        clock.keep()
+
+    try:
+        with _among_peers(order) as world:
+            run = Run(folder=folder, seed=order.seed, world=world, report=report, say=display.say)
             run.stop_on_signals()
             result = _run(run, order, start)
-            run.world.leave()
-        finally:
-            display.close()
-            _end_peers(peers)
+    finally:
+        display.close()
+    if folder.read("result.json") is None:
+        model, steps = str(result.path.resolve()), _steps(folder.path)
+        folder.write("result.json", {"model": model, "seconds": round(clock.keep(), 1), "steps": steps})
+    write_page(folder.path)
     return result
 
 
 def _run(run: Run, order: Order, start: Checkpoint | None) -> Checkpoint:
-    """The recipe itself, and the record of its time and result."""
-    before, began = run.folder.read("time.json") or {"seconds": 0.0}, time.monotonic()
+    """The recipe itself."""
+    if isinstance(order.config, BaseConfig):
+        return base(run, order.config)
+    assert start is not None
+    recipes: dict[str, Callable[[Run, Checkpoint, R1ZeroConfig], Checkpoint]] = {
+        "r1_zero": r1_zero,
+        "r1_zero_control": r1_zero_control,
+    }
+    return recipes[order.recipe](run, start, order.config)
+
+
+def _steps(folder: Path) -> int:
+    """Updates of all finished stages."""
+    finals = sorted((folder / "stages").glob("*/final"))
+    return sum(int(read_state(path)[0]["step"]) for path in finals)
+
+
+@contextmanager
+def _among_peers(order: Order) -> Iterator[World]:
+    """This process among the others of the run, which are started here, and ended here whatever happens."""
+    peers: list[_Peer] = []
+    with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
+        rendezvous = os.path.join(meeting, "rendezvous")
+        try:
+            for rank in range(1, order.config.processes):
+                peers.append(_start_peer(order, rank, rendezvous))
+            for peer in peers:
+                if failure := _said(peer):
+                    raise RuntimeError(failure)
+            world = _join(0, order, rendezvous)
+            yield world
+            world.leave()
+            for peer in peers:
+                peer.process.join(timeout=10)
+        except Interrupted as stopped:
+            raise Interrupted(f"{stopped} and saved: the same command goes on from there") from None
+        except NonFiniteLossError:
+            raise
+        except RuntimeError as error:
+            raise RuntimeError(_failure(peers) or str(error)) from error
+        finally:
+            for peer in peers:
+                peer.process.kill()
+
+
+def _failure(peers: list[_Peer]) -> str:
+    """What the processes that have ended said of it: the others notice only that a connection broke."""
+    ended = multiprocessing.connection.wait([peer.process.sentinel for peer in peers], timeout=1) if peers else []
+    return next((_said(peer) for peer in peers if peer.process.sentinel in ended), "")
+
+
+def _said(peer: _Peer) -> str:
+    """The next word of another process: "" when it is ready, else why it failed."""
     try:
-        if isinstance(order.config, BaseConfig):
-            result = base(run, order.config)
-        else:
-            assert start is not None
-            recipes: dict[str, Callable[[Run, Checkpoint, R1ZeroConfig], Checkpoint]] = {
-                "r1_zero": r1_zero,
-                "r1_zero_control": r1_zero_control,
-            }
-            result = recipes[order.recipe](run, start, order.config)
-    finally:
-        seconds = before["seconds"] + time.monotonic() - began
-        run.folder.write("time.json", {"seconds": seconds})
-    if run.folder.is_writer and run.folder.read("result.json") is None:
-        steps = sum(_steps(run.folder.path, stage) for stage in ("zero", "longer", "base"))
-        run.folder.write(
-            "result.json", {"model": str(result.path.resolve()), "seconds": round(seconds, 1), "steps": steps}
+        return str(peer.line.recv())
+    except EOFError:
+        peer.process.join()
+        return (
+            f"another process of the run was ended from outside (exit status {peer.process.exitcode}; was there enough "
+            "memory?): the same command goes on from the last checkpoint"
         )
-    if run.folder.is_writer:
-        write_page(run.folder.path)
-    return result
-
-
-def _steps(folder: Path, stage: str) -> int:
-    """Updates that a finished stage made."""
-    state = RunFolder(folder / "stages" / stage / "final", is_writer=False).read("trainer.json")
-    return int(state["step"]) if state else 0
 
 
 def _join(rank: int, order: Order, rendezvous: str) -> World:
@@ -135,35 +195,36 @@ def _join(rank: int, order: Order, rendezvous: str) -> World:
     return World(rank, order.config.processes, rendezvous)
 
 
-def _start_peer(order: Order, rank: int, rendezvous: str) -> Any:
-    """Start another process of the run."""
-    peer = multiprocessing.get_context("spawn").Process(target=_peer, args=(order, rank, rendezvous), daemon=True)
-    peer.start()
-    return peer
+def _start_peer(order: Order, rank: int, rendezvous: str) -> _Peer:
+    """Start another process of the run; a signal to stop that goes to all of them is for the first alone."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_peer, args=(order, rank, rendezvous, theirs), daemon=True)
+    multiprocessing.resource_tracker.ensure_running()  # now, since it unblocks the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return _Peer(process=process, line=ours)
 
 
-def _peer(order: Order, rank: int, rendezvous: str) -> None:
+def _peer(order: Order, rank: int, rendezvous: str, line: Connection) -> None:
     """Another process of the run: does its share, writes nothing, and ends with the first."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(
         target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
     ).start()
-    start = open_base(order.start) if isinstance(order.config, R1ZeroConfig) else None
-    run = Run(folder=RunFolder(order.folder, is_writer=False), seed=order.seed, world=_join(rank, order, rendezvous))
     try:
+        start = open_base(order.start) if isinstance(order.config, R1ZeroConfig) else None
+        line.send("")
+        world = _join(rank, order, rendezvous)
+        run = Run(folder=RunFolder(order.folder, is_writer=False), seed=order.seed, world=world)
         _run(run, order, start)
         run.world.leave()
-    except (Interrupted, RuntimeError, ValueError, OSError):
+    except (Interrupted, RuntimeError, ValueError, OSError) as error:
+        with suppress(OSError):
+            line.send(f"another process of the run failed: {error}")
         os._exit(1)
-
-
-def _end_peers(peers: list[Any]) -> None:
-    """Wait a little for the other processes, then end them."""
-    for peer in peers:
-        peer.join(timeout=10)
-        if peer.is_alive():
-            peer.kill()

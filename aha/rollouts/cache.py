@@ -35,8 +35,6 @@ class Cache:
         layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
         self._common = like.new_zeros(2, layers, heads, num_common, size)
         self._own = like.new_empty(2, layers, num_rows, heads, num_columns, size)
-        self._hidden = torch.zeros(num_rows, num_columns, dtype=torch.bool, device=like.device)
-        self._has_hidden = False
         self._bias: Tensor | None = None
         self.column = 0
 
@@ -51,6 +49,7 @@ class Cache:
         """
         num_common = self._common.shape[3]
         self.column = max(stop - start for start, stop in rests)
+        bias_BS = keys_LNGK.new_zeros(len(rests) * repeats, self.column)
         for kind, stream in enumerate((keys_LNGK, values_LNGK)):
             self._common[kind] = stream[:, :num_common].transpose(1, 2)
             for prompt, (start, stop) in enumerate(rests):
@@ -58,9 +57,8 @@ class Cache:
                 first = self.column - (stop - start)
                 self._own[kind, :, place, :, :first] = 0.0
                 self._own[kind, :, place, :, first : self.column] = stream[:, start:stop].transpose(1, 2)[:, None]
-                self._hidden[place, :first] = True
-        self._has_hidden = bool(self._hidden.any())
-        self._refresh()
+                bias_BS[place, :first] = float("-inf")
+        self._bias = bias_BS if bias_BS.any() else None
 
     def keep(self, is_open_B: Tensor) -> Tensor:
         """Forget the rows that are not open; the last open ones take the places that become free among the first.
@@ -78,15 +76,8 @@ class Cache:
         rows_B = torch.arange(count, device=is_open_B.device)
         rows_B[free_M] = moved_M
         self._own = self._own[:, :, :count]
-        self._hidden = self._hidden[rows_B]
-        self._refresh()
+        self._bias = self._bias[rows_B] if self._bias is not None else None
         return rows_B
-
-    def _refresh(self) -> None:
-        self._bias = None
-        if self._has_hidden:
-            self._bias = torch.zeros(self._hidden.shape, dtype=self._own.dtype, device=self._own.device)
-            self._bias.masked_fill_(self._hidden, float("-inf"))
 
     def attend(self, layer: int, q_BHK: Tensor, k_BGK: Tensor, v_BGK: Tensor) -> Tensor:
         """One step of every row: write this column, then attend to the common beginning and to the row, [B, H, K]."""
@@ -98,7 +89,7 @@ class Cache:
         q_BGRK = (q_BHK * size**-0.5).view(num_rows, num_shared, num_heads // num_shared, size)
         scores = torch.matmul(q_BGRK, keys[:, :, :stop].transpose(-1, -2))
         if self._bias is not None:
-            scores += self._bias[:num_rows, None, None, :stop]
+            scores[..., : self._bias.shape[1]] += self._bias[:, None, None]
         num_common = self._common.shape[3]
         if not num_common:
             return torch.matmul(scores.softmax(-1), values[:, :, :stop]).view(num_rows, num_heads, size)

@@ -1,6 +1,7 @@
 """The local engine: batched decoding in this process, with the learner's own parameters.
 
-Each prompt is computed once for all its responses; finished rows leave the batch; every row draws from its own seed.
+Each prompt is computed once for all its responses; a finished row leaves the batch at once; every row draws from its
+own seed.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,6 @@ from aha.runs.seeds import uniforms
 from aha.types import Rollout
 
 __all__ = ["LocalEngine"]
-
-SHRINK_AT = 0.8
-"""Finished rows leave once less than this share is unfinished: moving the cache costs more than a few idle rows."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,19 +104,16 @@ class LocalEngine:
         cache, hidden_BD = self._prefill(prompts, num_samples, cap)
         positions_B = torch.tensor([len(prompt) for prompt in prompts], device=device).repeat_interleave(num_samples)
         alive_B = torch.arange(num_rows, device=device)
-        is_open_B = torch.ones(num_rows, dtype=torch.bool, device=device)
         for step in range(cap):
             tokens_B = self._draw(hidden_BD @ policy.head_VD.T, rows, alive_B, step, decoding)
-            ended_B = (tokens_B == self._tokenizer.end_id) & is_open_B
-            rows.lengths_B[alive_B[ended_B]] = step + 1
-            rows.has_ended_B[alive_B[ended_B]] = True
-            is_open_B &= ~ended_B
-            num_open = int(is_open_B.sum())
-            if not num_open or step + 1 == cap:
+            ended_B = tokens_B == self._tokenizer.end_id
+            if ended_B.any():
+                rows.lengths_B[alive_B[ended_B]] = step + 1
+                rows.has_ended_B[alive_B[ended_B]] = True
+                kept_B = cache.keep(~ended_B)
+                alive_B, tokens_B = alive_B[kept_B], tokens_B[kept_B]
+            if not len(alive_B) or step + 1 == cap:
                 break
-            if num_open < SHRINK_AT * len(alive_B):
-                kept_B = cache.keep(is_open_B)
-                alive_B, tokens_B, is_open_B = alive_B[kept_B], tokens_B[kept_B], is_open_B[kept_B]
             hidden_BD = policy(tokens_B, positions_B[alive_B] + step, cache.attend)
             cache.column += 1
         return rows

@@ -9,11 +9,23 @@ import gzip
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["RunFolder", "differences", "write_atomically"]
+__all__ = ["RunFolder", "differences", "naming", "write_atomically"]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the operating system that names no file, such as a full disk's, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -24,7 +36,8 @@ def write_atomically(path: Path, text: str) -> None:
 def _write_bytes(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.part")
     try:
-        aside.write_bytes(content)
+        with naming(path):
+            aside.write_bytes(content)
         os.replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -130,7 +143,8 @@ class RunFolder:
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add one line to `NAME.jsonl`."""
         if self.is_writer:
-            with (self.path / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            path = self.path / f"{name}.jsonl"
+            with naming(path), path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
 
     def rewind(self, stage: str, iteration: int) -> None:

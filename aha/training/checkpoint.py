@@ -4,9 +4,11 @@ A checkpoint is written aside, checksummed and renamed: a folder with its final 
 later is found out when it is read. Nothing in it is executable: tensors are safetensors, the rest is JSON.
 """
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from aha.policy.pretrained import read_policy, write_policy
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import CHAT_TEMPLATE
 from aha.prompts.tokenizer import Tokenizer
+from aha.runs.folder import naming
 
 __all__ = [
     "MANIFEST",
@@ -64,20 +67,17 @@ def write_checkpoint(
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        aside.mkdir(parents=True)
-        write_policy(policy, aside, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
-        _write_tokenizer(tokenizer, aside)
-        (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
-        tensors = _optimizer_tensors(optimizers)
-        if reference is not None:
-            tensors |= {f"reference.{name}": weight for name, weight in reference.named_parameters()}
-        if tensors:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside / _TENSORS)
-        _seal(aside)
-        _put_in_place(aside, folder)
+        with naming(folder):
+            aside.mkdir(parents=True)
+            write_policy(policy, aside, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
+            _write_tokenizer(tokenizer, aside)
+            (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
+            _write_tensors(optimizers, reference, aside / _TENSORS)
+            _seal(aside)
+            _put_in_place(aside, folder)
     except SafetensorError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        raise OSError(f"{folder} cannot be written: {error}") from error
+        raise _as_os_error(error, folder) from error
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -94,6 +94,22 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+
+
+def _write_tensors(optimizers: Sequence[Optimizer], reference: Transformer | None, path: Path) -> None:
+    """Moments and reference in one file; no file where there are none."""
+    tensors = _optimizer_tensors(optimizers)
+    if reference is not None:
+        tensors |= {f"reference.{name}": weight for name, weight in reference.named_parameters()}
+    if tensors:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _as_os_error(error: SafetensorError, path: Path) -> OSError:
+    """The error of the operating system behind one of safetensors, which gives its number only in words."""
+    number = re.search(r"os error (\d+)", str(error))
+    code = int(number[1]) if number else errno.EIO
+    return OSError(code, os.strerror(code), str(path))
 
 
 def _optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
@@ -171,6 +187,8 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
         given = json.loads(described.read_text(encoding="utf-8")) if described.exists() else {}
     except Exception as error:  # tokenizers raises nothing more exact
         raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{described} holds no JSON object: the checkpoint is damaged")
     end, pad = (_content(given.get(name)) for name in ("eos_token", "pad_token"))
     if end is None:
         raise ValueError(f"{described} names no eos_token: without it no response can end")

@@ -41,7 +41,7 @@ class Learner:
         factor: Callable[[int], float],
         grad_clip: float,
         temperature: float = 1.0,
-        max_tokens: int = 8192,
+        max_tokens: int = 4096,
         world: World | None = None,
     ) -> None:
         """Take a policy.
@@ -129,7 +129,7 @@ def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
 
 
 @torch.no_grad()
-def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 8192) -> list[Tensor]:
+def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 4096) -> list[Tensor]:
     """Log-probabilities of a batch's counted tokens under a policy that is not trained, [T] for each sequence.
 
     Args:
