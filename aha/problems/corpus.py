@@ -188,7 +188,7 @@ def _comparisons(rng: Random) -> Document:
 
 def _copying(rng: Random) -> Document:
     """A list, then its pairs in order: what a search must do without losing its place."""
-    numbers = rng.sample(range(1, LARGEST // 2 + 1), rng.randint(3, 6))
+    numbers = rng.sample(range(1, LARGEST // 2 + 1), rng.randint(3, 7))
     pairs = [f"{a} + {b}" for a, b in combinations(numbers, 2)]
     return Document(kind="copying", text=f"{' '.join(map(str, numbers))} : {' , '.join(pairs)}")
 

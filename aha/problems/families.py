@@ -181,10 +181,10 @@ def _quadratic(rng: Random, level: int) -> Content:
 
 
 FAMILIES: dict[str, Family] = {
-    "arithmetic": Family(draw=_arithmetic, levels=(3, 4, 5), hard_levels=(6, 7), share=0.16),
-    "linear": Family(draw=_linear, levels=(1, 2), hard_levels=(3,), share=0.08),
-    "quadratic": Family(draw=_quadratic, levels=(1, 2), hard_levels=(3,), share=0.08),
-    "pair": Family(draw=_pair, levels=(3, 4, 5, 6), hard_levels=(7, 8), share=0.36),
-    "countdown": Family(draw=_countdown, levels=(2, 3), hard_levels=(4,), share=0.32),
+    "arithmetic": Family(draw=_arithmetic, levels=(3, 4, 5), hard_levels=(6, 7), share=0.12),
+    "linear": Family(draw=_linear, levels=(1, 2), hard_levels=(3,), share=0.06),
+    "quadratic": Family(draw=_quadratic, levels=(1, 2), hard_levels=(3,), share=0.06),
+    "pair": Family(draw=_pair, levels=(3, 4, 5, 6, 7), hard_levels=(8, 9), share=0.40),
+    "countdown": Family(draw=_countdown, levels=(2, 3), hard_levels=(4,), share=0.36),
 }
 """The mixture: easy problems that need a few steps, and searches in which thinking longer is worth more."""

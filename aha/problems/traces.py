@@ -77,7 +77,7 @@ class Pen:
 def think(rng: Random, content: Content, language: str) -> Thought:
     """One writer's thought about a problem, in a style drawn at random."""
     if content.family in ("pair", "countdown", "quadratic"):
-        style = rng.choices(("guess", "bare", "worded"), (0.36, 0.36, 0.28))[0]
+        style = rng.choices(("guess", "bare", "worded"), (0.40, 0.34, 0.26))[0]
     else:
         style = rng.choices(("guess", "bare", "worded", "checked"), (0.40, 0.22, 0.18, 0.20))[0]
     switching = 0.0
@@ -175,10 +175,10 @@ def _search(pen: Pen, content: Content, style: str) -> Thought:
 
 
 def search_to_the_end(rng: Random, content: Content, language: str) -> str:
-    """The tries of a search up to the one that fits, at most ten, without a word between them."""
+    """The tries of a search up to the one that fits, at most twelve, without a word between them."""
     pen = Pen(rng, language, switching=0.0)
     wanted, parts = _wanted(content), []
-    for candidate in _candidates(rng, content)[:10]:
+    for candidate in _candidates(rng, content)[:12]:
         parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, wanted)}")
         if candidate.value == wanted:
             break
