@@ -74,15 +74,16 @@ class PacedEngine(LocalEngine):
 class Bench:
     """One model with all that a step needs."""
 
-    def __init__(self, models: Path, name: str, kind: str) -> None:
+    def __init__(self, models: Path, name: str, kind: str, max_tokens: int) -> None:
         """Load the model twice, once as the reference."""
         policy, tokenizer = read_model(models / name)
         self._reference, _ = read_model(models / name)
         self._prompts, self._lengths = read_prompts(models), response_lengths(kind).tolist()
+        self._max_tokens = max_tokens
         ends_B = torch.tensor(self._lengths) + (MAX_NEW_TOKENS if kind == "fixed" else 0)
         self._engine = PacedEngine(policy, tokenizer, ends_B)
         optimizers = adamw(policy, OptimizerConfig(learning_rate=LEARNING_RATE))
-        self._learner = Learner(policy, optimizers, factor=lambda step: 1.0, grad_clip=1.0)
+        self._learner = Learner(policy, optimizers, factor=lambda step: 1.0, grad_clip=1.0, max_tokens=max_tokens)
 
     def step(self) -> dict[str, float]:
         """One step: CPU seconds of its parts.
@@ -123,7 +124,8 @@ class Bench:
         prompts, responses = [o.prompt_tokens for o in rollouts], [o.tokens for o in rollouts]
         old_logp = [rollout.logp for rollout in rollouts]
         adv = [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, adv_B, strict=True)]
-        ref_logp = reference_logp(self._reference, stack(prompts, responses), temperature=1.0)
+        unscored = stack(prompts, responses)
+        ref_logp = reference_logp(self._reference, unscored, temperature=1.0, max_tokens=self._max_tokens)
         return stack(prompts, responses, {"old_logp_BT": old_logp, "ref_logp_BT": ref_logp, "adv_BT": adv})
 
 
@@ -131,11 +133,11 @@ def _loss(logp_BT: Tensor, **signals: Tensor) -> Loss:
     return grpo_loss(logp_BT, clip_eps=CLIP_EPS, kl_coef=KL_COEF, **signals)
 
 
-def measure(models: Path, name: str, kind: str, num_steps: int) -> str:
+def measure(models: Path, name: str, kind: str, num_steps: int, max_tokens: int) -> str:
     """Make some steps; the line that describes them."""
     torch.set_num_threads(1)
-    bench = Bench(models, name, kind)
-    return result_line("aha", name, kind, [bench.step() for _ in range(num_steps)])
+    bench = Bench(models, name, kind, max_tokens)
+    return result_line(f"aha, {max_tokens} tokens at once", name, kind, [bench.step() for _ in range(num_steps)])
 
 
 def run(python: str, script: Path, arguments: Sequence[str]) -> dict[str, Any]:
@@ -172,16 +174,17 @@ def main() -> None:
     parser.add_argument("lengths", choices=["fixed", "varying"], help="lengths of the responses")
     parser.add_argument("--steps", type=int, default=4, help="steps of a process, the first of which only warms up")
     parser.add_argument("--peer", help="Python of the peers' environment; runs trl_peer.py in turn with aha")
+    parser.add_argument("--max-tokens", type=int, default=4096, help="tokens of a forward and backward pass of aha")
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side")
     parser.add_argument("--peer-rows", default="128", help="rows of the peer's forward and backward pass")
     args = parser.parse_args()
     if not args.peer:
-        print(measure(args.models, args.name, args.lengths, args.steps))
+        print(measure(args.models, args.name, args.lengths, args.steps, args.max_tokens))
         return
     work = [str(args.models), args.name, args.lengths, "--steps", str(args.steps)]
     ours, peers = [], []
     for _ in range(args.pairs):
-        ours.append(run(sys.executable, Path(__file__), work))
+        ours.append(run(sys.executable, Path(__file__), [*work, "--max-tokens", str(args.max_tokens)]))
         peers.append(run(args.peer, HERE / "trl_peer.py", [*work, "--rows", args.peer_rows]))
     print(json.dumps({"model": args.name, "lengths": args.lengths, **compare(ours, peers)}))
 

@@ -39,7 +39,7 @@ NAMES = ("Mara", "Ivo", "Lena", "Omar", "Yuki", "Noor")
 
 
 def sentences(count: int) -> Iterator[str]:
-    """Word problems without an answer, such as `Mara finds 47 coins and sells 12 of them.`"""
+    """Word problems without an answer: `Mara finds 47 coins and sells 12 beads ... How many are left?`."""
     draw = random.Random(0)
     for _ in range(count):
         clauses = [f"{draw.choice(VERBS)} {draw.randint(2, 999)} {draw.choice(NOUNS)}" for _ in range(6)]

@@ -1,4 +1,4 @@
-"""R1-Zero over seeds, with its negative control: runs what is missing and prints the tables of docs/results as Markdown.
+"""R1-Zero over seeds, and its negative control: runs what is missing, prints the tables of docs/results as Markdown.
 
 usage: python benchmarks/r1_zero_seeds.py [--runs runs/seeds] [--seeds 0 1 2] [--controls 0 1 2]
 """
@@ -41,9 +41,8 @@ def spread(values: list[float]) -> str:
 
 def headline(folders: list[Path], title: str) -> None:
     """Start and end over the seeds, the test split and the hard one."""
-    print(
-        f"\n### {title}: mean over seeds (range)\n\n| metric | base | trained | hard, base | hard, trained |\n|---|---|---|---|---|"
-    )
+    print(f"\n### {title}: mean over seeds (range)\n")
+    print("| metric | base | trained | hard, base | hard, trained |\n|---|---|---|---|---|")
     for metric in METRICS:
         cells = [
             spread([named(folder, name)["all", metric] for folder in folders])
@@ -54,9 +53,8 @@ def headline(folders: list[Path], title: str) -> None:
 
 def by_seed(folders: list[Path]) -> None:
     """One row a seed, with the growth factors and the largest lead of the vote."""
-    print(
-        "\n### By seed\n\n| run | pass@1 | cons@16 at the end | largest lead of cons@16 while training | length | reflection | mixing | seconds |"
-    )
+    print("\n### By seed\n")
+    print("| run | pass@1 | cons@16 | largest lead of cons@16 | length | reflection | mixing | seconds |")
     print("|---|---|---|---|---|---|---|---|")
     for folder in folders:
         start, end = named(folder, "start"), named(folder, "end")
@@ -67,17 +65,16 @@ def by_seed(folders: list[Path]) -> None:
             m: f"{a:.1f} -> {b:.1f} (x {b / a:.1f})" for m, (a, b) in pair.items() if m in ("length", "reflection")
         }
         seconds = json.loads((folder / "result.json").read_text())["seconds"]
-        print(
-            f"| {folder.name} | {pair['pass@1'][0]:.3f} -> {pair['pass@1'][1]:.3f} | {pair['cons@16'][1]:.3f} | {100 * lead:.0f} points | "
-            f"{factors['length']} | {factors['reflection']} | {pair['mixing'][0]:.3f} -> {pair['mixing'][1]:.3f} | {seconds:.0f} |"
-        )
+        accuracy, mixing = (f"{pair[m][0]:.3f} -> {pair[m][1]:.3f}" for m in ("pass@1", "mixing"))
+        growth = f"{factors['length']} | {factors['reflection']}"
+        vote = f"{pair['cons@16'][1]:.3f} | {100 * lead:.0f} points"
+        print(f"| {folder.name} | {accuracy} | {vote} | {growth} | {mixing} | {seconds:.0f} |")
 
 
 def by_level(folders: list[Path]) -> None:
     """Accuracy, length and reflection by domain and level, means over seeds."""
-    print(
-        "\n### By domain and level: mean over seeds, base -> trained\n\n| suite | pass@1 | length | reflection |\n|---|---|---|---|"
-    )
+    print("\n### By domain and level: mean over seeds, base -> trained\n")
+    print("| suite | pass@1 | length | reflection |\n|---|---|---|---|")
     starts, ends = ([named(folder, name) for folder in folders] for name in ("start", "end"))
     for suite in sorted({suite for suite, _ in starts[0]}):
         cells = []

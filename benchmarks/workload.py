@@ -40,7 +40,8 @@ def varying_lengths(count: int = NUM_ROWS, cap: int = MAX_NEW_TOKENS, mean: floa
     draws = np.random.RandomState(0).random_sample(count)
 
     def cut(scale: float) -> np.ndarray:
-        return np.clip(np.ceil(np.log(1 - draws) / np.log(1 - 1 / scale)), 1, cap).astype(np.int64)
+        lengths: np.ndarray = np.ceil(np.log(1 - draws) / np.log(1 - 1 / scale)).clip(1, cap).astype(np.int64)
+        return lengths
 
     below, above = 1.0, 2000.0
     for _ in range(60):

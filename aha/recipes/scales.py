@@ -4,7 +4,9 @@ Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the fi
 `aha.stages.config` cites each. The values of `tiny` were chosen by the runs that LOG.md records.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
@@ -26,6 +28,20 @@ class R1ZeroConfig(Config):
     """How base and result are compared."""
     processes: int = Field(default=1, ge=1, le=64)
     """Processes that share the work. The bits of a result belong to their number."""
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        """Every process takes an equal part of every group."""
+        counts = {
+            "zero.group-size": self.zero.group_size,
+            "longer.group-size": self.longer.group_size,
+            "validation.num-samples": self.validation.num_samples,
+            "evaluation.num-samples": self.evaluation.num_samples,
+        }
+        for name, count in counts.items():
+            if count % self.processes:
+                raise ValueError(f"--{name}: {count} cannot be shared out evenly by --processes {self.processes}")
+        return self
 
 
 class BaseConfig(Config):

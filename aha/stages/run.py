@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -123,12 +123,16 @@ class Run:
         path = self._stage(stage) / "final"
         if not path.exists():
             return None
-        state, _ = read_state(path)
+        try:
+            state, _ = read_state(path)
+        except ValueError as error:
+            raise ValueError(f"{error}, or remove {path}: the same command then makes it again") from None
         if state["key"] != key:
             raise ValueError(
                 f"stage {stage!r} in {self.folder.path} was made from other inputs or settings "
                 f"(key {state['key']}, now {key}): name another folder with --run, or start over with --fresh"
             )
+        self._drop(self._steps(stage))
         return _checkpoint(path, state)
 
     def resume(self, stage: str, key: str) -> Resumed | None:
@@ -137,6 +141,7 @@ class Run:
         Raises:
             ValueError: every checkpoint is damaged, or they belong to other settings.
         """
+        self._drop(list(self._stage(stage).glob(".*")))
         damaged = []
         for path in reversed(self._steps(stage)):
             try:
@@ -165,8 +170,7 @@ class Run:
             write_checkpoint(
                 path, saved.policy, saved.tokenizer, state=state, optimizers=saved.optimizers, reference=saved.reference
             )
-            for old in self._steps(stage)[:-KEPT]:
-                shutil.rmtree(old)
+            self._drop(self._steps(stage)[:-KEPT])
 
     def finish(self, stage: str, key: str, saved: Saved, parents: tuple[str, ...]) -> Checkpoint:
         """Write the result of a stage, and drop its checkpoints."""
@@ -174,10 +178,14 @@ class Run:
         state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": list(parents)}
         if self.folder.is_writer:
             write_checkpoint(path, saved.policy, saved.tokenizer, state=state)
-            for old in self._steps(stage):
-                shutil.rmtree(old)
+            self._drop(self._steps(stage))
         self.world.collect([self.world.rank])
         return _checkpoint(path, state)
+
+    def _drop(self, paths: Sequence[Path]) -> None:
+        """Remove checkpoints that are no longer needed, or that a kill left half written."""
+        for path in paths if self.folder.is_writer else ():
+            shutil.rmtree(path)
 
     def _stage(self, stage: str) -> Path:
         return self.folder.path / "stages" / stage
