@@ -85,7 +85,11 @@ def _formula(content: Content) -> str:
 
 def draw_problem(rng: Random, split: str, *, families: Sequence[str] = ()) -> Problem:
     """A random problem of a split, in English or Chinese."""
-    content = draw_content(rng, split, families)
+    return _worded(rng, draw_content(rng, split, families))
+
+
+def _worded(rng: Random, content: Content) -> Problem:
+    """A problem put into words, in a language drawn at random."""
     language = "zh" if rng.random() < CHINESE_SHARE else "en"
     text = question(content, language)
     return Problem(
@@ -95,7 +99,7 @@ def draw_problem(rng: Random, split: str, *, families: Sequence[str] = ()) -> Pr
         domain=content.family,
         language=language,
         level=content.level,
-        split=split,
+        split=split_of(content),
     )
 
 
@@ -122,17 +126,18 @@ class TrainingProblems:
     def __call__(self, iteration: int, count: int) -> list[Problem]:
         """The problems of an iteration, every family with its share."""
         rng = generator(self.seed, "training_problems", iteration)
-        problems = _draw(rng, "train", count, self.families)
+        problems = [_worded(rng, content) for content in _draw(rng, "train", count, self.families)]
         return _with_shuffled_answers(rng, problems) if self.is_shuffled else problems
 
 
-def _draw(rng: Random, split: str, count: int, families: Sequence[str]) -> list[Problem]:
+def _draw(rng: Random, split: str, count: int, families: Sequence[str]) -> list[Content]:
     """Problems of which every family has its share as nearly as whole numbers allow."""
     names = list(families) or list(FAMILIES)
     ends = list(accumulate(FAMILIES[name].share for name in names))
     offset = rng.random()
     chosen = [names[bisect(ends, (place + offset) / count * ends[-1])] for place in range(count)]
-    return [draw_problem(rng, split, families=(name,)) for name in chosen]
+    rng.shuffle(chosen)
+    return [draw_content(rng, split, (name,)) for name in chosen]
 
 
 def _with_shuffled_answers(rng: Random, problems: Sequence[Problem]) -> list[Problem]:
@@ -141,7 +146,7 @@ def _with_shuffled_answers(rng: Random, problems: Sequence[Problem]) -> list[Pro
 
 
 def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequence[str] = ()) -> list[Problem]:
-    """A fixed set of different problems of a split, every family with its share.
+    """A fixed set of different problems of a split, every family with its share as far as it has that many.
 
     Args:
         split: `validation`, `test` or `hard` (or `train`, to look at overfitting).
@@ -157,8 +162,9 @@ def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequen
     rng = generator(seed, "held_out_problems", split)
     found: dict[str, Problem] = {}
     for _ in range(50):
-        for problem in _draw(rng, split, count, families):
-            found.setdefault(problem.id, problem)
+        for content in _draw(rng, split, count, families):
+            if content.key not in found:
+                found[content.key] = _worded(rng, content)
             if len(found) == count:
                 return list(found.values())
     raise ValueError(

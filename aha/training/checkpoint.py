@@ -237,8 +237,13 @@ def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path
 
     Returns:
         `out`.
+
+    Raises:
+        ValueError: `out` holds something that is no published model, and stays as it is.
     """
     verify(model)
+    if out.exists() and not (out / "provenance.json").exists() and (out.is_file() or any(out.iterdir())):
+        raise ValueError(f"{out} holds something else than a published model: name another folder with --out")
     aside = out.with_name(f".{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
