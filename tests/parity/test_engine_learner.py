@@ -15,7 +15,7 @@ from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
 from aha.rollouts.engine import Decoding, Request
-from aha.rollouts.local import SHRINK_AT, LocalEngine
+from aha.rollouts.local import LocalEngine
 from aha.rollouts.sampling import sample_tokens
 from aha.runs.seeds import uniforms
 from aha.training.batch import layout_of, stack
@@ -58,6 +58,7 @@ def gap(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
 
 
+@torch.no_grad()
 def plain_rollout(
     policy: Transformer, prompt: Tensor, draws: Tensor, decoding: Decoding
 ) -> tuple[list[int], list[float]]:
@@ -65,8 +66,7 @@ def plain_rollout(
     tokens, logps = prompt.tolist(), []
     for draw in draws:
         layout = rows(torch.tensor([tokens]))
-        with torch.no_grad():
-            hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
         token, logp = sample_tokens(
             hidden_ND[-1:] @ policy.head_VD.T, draw[None], temperature=decoding.temperature, top_p=decoding.top_p
         )
@@ -92,11 +92,11 @@ def test_engine_and_learner_agree_in_every_shape(shape: str) -> None:
 def test_rows_leave_the_batch_as_they_end_and_the_others_go_on() -> None:
     policy = tiny_policy(tiny_config())
     groups = LocalEngine(policy, letters_tokenizer()).sample(
-        requests_for(PROMPTS["common beginning"]), 8, Decoding(max_new_tokens=40)
+        requests_for(PROMPTS["common beginning"]), 8, Decoding(max_new_tokens=16)
     )
     rollouts = [rollout for group in groups for rollout in group]
-    open_by_step = [sum(len(rollout.tokens) > step for rollout in rollouts) for step in range(40)]
-    num_moves = sum(0 < later < SHRINK_AT * len(rollouts) for later in set(open_by_step))
+    open_by_step = [sum(len(rollout.tokens) > step for rollout in rollouts) for step in range(16)]
+    num_moves = sum(0 < later < len(rollouts) for later in set(open_by_step))
     assert num_moves > 5
     assert {rollout.finish for rollout in rollouts} == {"stop", "length"}
     assert gap([rollout.logp for rollout in rollouts], learner_logp(policy, rollouts, 1.0)) < TOLERANCE
@@ -104,7 +104,7 @@ def test_rows_leave_the_batch_as_they_end_and_the_others_go_on() -> None:
     for rollout in rollouts:
         assert end not in rollout.tokens[:-1].tolist()
         assert (rollout.tokens[-1] == end) == (rollout.finish == "stop")
-        assert rollout.finish == "stop" or len(rollout.tokens) == 40
+        assert rollout.finish == "stop" or len(rollout.tokens) == 16
         words = rollout.tokens[:-1] if rollout.finish == "stop" else rollout.tokens
         assert rollout.text == letters_tokenizer().decode(words)
 

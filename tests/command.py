@@ -1,0 +1,151 @@
+"""The `aha` command as its users meet it: started, killed, given again; and what a run leaves, ready to be compared."""
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT_SECONDS = 120
+POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+def executable() -> str:
+    """`aha` of this environment, or of the checkout's own."""
+    beside = Path(sys.executable).with_name("aha")
+    return str(beside if beside.exists() else ROOT / ".venv" / "bin" / "aha")
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command under way, in a process group of its own; whatever is left of it at the end is killed."""
+    process = subprocess.Popen(
+        [executable(), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str], seconds: float = TIMEOUT_SECONDS) -> Ended:
+    """How the command ends; it has to, within this time."""
+    out, err = process.communicate(timeout=seconds)
+    return Ended(process.returncode, out, err)
+
+
+def run(*arguments: str) -> Ended:
+    """Give the command and wait for its end."""
+    with started(*arguments) as process:
+        return ended(process)
+
+
+def living(group: int) -> list[int]:
+    """Processes of a process group that run; one that only waits to be forgotten by its parent does not."""
+    if not Path("/proc/self/stat").exists():
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,stat=,pgid="], capture_output=True, text=True, check=True)
+        rows = [line.split() for line in listing.stdout.splitlines()]
+    else:
+        rows = [row for path in Path("/proc").glob("[0-9]*/stat") if (row := _process(path))]
+    return [int(pid) for pid, state, pgid in rows if int(pgid) == group and state[0] not in "ZX"]
+
+
+def _process(path: Path) -> list[str]:
+    """Id, state and group of a process from its `/proc/ID/stat`; empty where it has just gone."""
+    try:
+        state, _, group = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:3]
+    except OSError:
+        return []
+    return [path.parent.name, state, group]
+
+
+def wait_until(is_so: Callable[[], bool], what: str, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for something that a command does.
+
+    Raises:
+        TimeoutError: it did not come.
+        RuntimeError: the command ended before.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not is_so():
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the command ended with status {process.returncode} before {what}: {ended(process)}")
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come within {TIMEOUT_SECONDS} s")
+        time.sleep(POLL_SECONDS)
+
+
+def num_lines(folder: Path) -> int:
+    """What a run has logged so far: one line for each iteration and each evaluation."""
+    logs = [folder / "metrics.jsonl", folder / "evaluations.jsonl"]
+    return sum(path.read_bytes().count(b"\n") for path in logs if path.exists())
+
+
+def kill(arguments: list[str], folder: Path, *, after: int, delay: float) -> bool:
+    """Start a run, and kill -9 its first process once it has logged so many lines, and some time has passed.
+
+    Args:
+        arguments: the command.
+        folder: its run folder.
+        after: lines that are in the folder's logs, perhaps from before.
+        delay: seconds to let pass after that.
+
+    Returns:
+        Whether the run was still under way.
+
+    Raises:
+        AssertionError: another process of the run lived on.
+    """
+    with started(*arguments) as process:
+        with suppress(RuntimeError):
+            wait_until(lambda: num_lines(folder) >= after, f"line {after}", process)
+        time.sleep(delay)
+        was_running = process.poll() is None
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 20
+        while (left := living(process.pid)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        assert not left, f"processes {left} outlived the run that started them"
+    return was_running
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """SHA-256 of everything in a run folder that must not depend on how often the run was interrupted.
+
+    The name of the folder is taken out of the logs, and the seconds out of the metrics.
+    """
+    model = Path(json.loads((folder / "result.json").read_text(encoding="utf-8"))["model"])
+    contents = {str(path.relative_to(model.parents[2])): path.read_bytes() for path in sorted(model.glob("model*"))}
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        path = folder / name
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        kept = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        contents[name] = json.dumps(kept).replace(str(folder), "RUN").encode()
+    for path in sorted((folder / "rollouts").glob("*")):
+        contents[f"rollouts/{path.name}"] = gzip.decompress(path.read_bytes())
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

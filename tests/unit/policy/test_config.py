@@ -1,0 +1,26 @@
+"""A shape that cannot be is refused where it is named."""
+
+import pytest
+from pydantic import ValidationError
+from tiny import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
+        ({"head_dim": 5}, "multiple of 2"),
+        ({"num_hidden_layers": 0}, "greater than 0"),
+        ({"model_type": "mamba"}, "'qwen2', 'qwen3' or 'llama'"),
+        ({"num_experts": 8}, "Extra inputs are not permitted"),
+    ],
+)
+def test_illegal_shapes_are_refused(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        tiny_config(**changes)
+
+
+def test_a_shape_does_not_change() -> None:
+    config = tiny_config()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.hidden_size = 64  # type: ignore[misc]  # that is the point
