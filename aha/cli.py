@@ -6,7 +6,6 @@ and nothing else on standard output. Exit status: 0, 1 (failed) or 2 (wrong use)
 
 import errno
 import io
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ import tyro
 from pydantic import ValidationError
 
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
 
 __all__ = ["main"]
@@ -155,7 +155,7 @@ def _main(given: list[str]) -> int:
     command = _parse(given)
     try:
         result, text = _carry_out(command)
-        print(json.dumps(result, ensure_ascii=False) if command.json else text, flush=True)
+        print(as_json(result) if command.json else text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED

@@ -125,8 +125,8 @@ class Bench:
         old_logp = [rollout.logp for rollout in rollouts]
         adv = [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, adv_B, strict=True)]
         unscored = stack(prompts, responses)
-        ref_logp = reference_logp(self._reference, unscored, temperature=1.0, max_tokens=self._max_tokens)
-        return stack(prompts, responses, {"old_logp_BT": old_logp, "ref_logp_BT": ref_logp, "adv_BT": adv})
+        ref_logp_BT = reference_logp(self._reference, unscored, temperature=1.0, max_tokens=self._max_tokens)
+        return stack(prompts, responses, {"old_logp_BT": old_logp, "ref_logp_BT": ref_logp_BT, "adv_BT": adv})
 
 
 def _loss(logp_BT: Tensor, **signals: Tensor) -> Loss:

@@ -122,6 +122,7 @@ def carry_out(order: Order) -> Checkpoint:
         model, steps = str(result.path.resolve()), _steps(folder.path)
         folder.write("result.json", {"model": model, "seconds": round(clock.keep(), 1), "steps": steps})
     write_page(folder.path)
+    folder.release()
     return result
 
 
@@ -150,11 +151,7 @@ def _among_peers(order: Order) -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
         rendezvous = os.path.join(meeting, "rendezvous")
         try:
-            for rank in range(1, order.config.processes):
-                peers.append(_start_peer(order, rank, rendezvous))
-            for peer in peers:
-                if failure := _said(peer):
-                    raise RuntimeError(failure)
+            _start_peers(peers, order, rendezvous)
             world = _join(0, order, rendezvous)
             yield world
             world.leave()
@@ -195,17 +192,39 @@ def _join(rank: int, order: Order, rendezvous: str) -> World:
     return World(rank, order.config.processes, rendezvous)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let signals to stop wait; the processes that are started meanwhile never get them: they are for the first."""
+    multiprocessing.resource_tracker.ensure_running()  # now, since it unblocks the signals
+    numbers, waiting = (signal.SIGINT, signal.SIGTERM), list[int]()
+    handlers = {number: signal.signal(number, lambda number, frame: waiting.append(number)) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught in waiting:
+            signal.raise_signal(caught)
+
+
+def _start_peers(peers: list[_Peer], order: Order, rendezvous: str) -> None:
+    """Start the other processes and wait until they are ready; those that run are in the list whatever happens."""
+    with _uninterrupted():
+        for rank in range(1, order.config.processes):
+            peers.append(_start_peer(order, rank, rendezvous))
+    for peer in peers:
+        if failure := _said(peer):
+            raise RuntimeError(failure)
+
+
 def _start_peer(order: Order, rank: int, rendezvous: str) -> _Peer:
-    """Start another process of the run; a signal to stop that goes to all of them is for the first alone."""
+    """Start another process of the run."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_peer, args=(order, rank, rendezvous, theirs), daemon=True)
-    multiprocessing.resource_tracker.ensure_running()  # now, since it unblocks the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    process.start()
     theirs.close()
     return _Peer(process=process, line=ours)
 

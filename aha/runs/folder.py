@@ -7,6 +7,7 @@
 import fcntl
 import gzip
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["RunFolder", "differences", "naming", "write_atomically"]
+__all__ = ["RunFolder", "as_json", "differences", "naming", "write_atomically"]
+
+
+def as_json(content: Any, *, indent: int | None = None) -> str:
+    """JSON that every reader accepts: a number that is not finite, such as the end of an open interval, is null."""
+    try:
+        return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    """Nested content with null for every number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager
@@ -83,6 +101,14 @@ class RunFolder:
         if not self.is_writer:
             return
         self._acquire()
+        try:
+            self._take(described, fresh=fresh)
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, described: Mapping[str, Any], *, fresh: bool) -> None:
+        """Write down whose folder this is, or find that it says so already."""
         record = self.path / "run.json"
         if fresh and record.exists():
             self._clear()
@@ -95,7 +121,7 @@ class RunFolder:
                     f"{self.path} is not empty and holds no run ({', '.join(strangers[:3])}): "
                     "name another folder with --run"
                 )
-            write_atomically(record, json.dumps(dict(described), indent=2, ensure_ascii=False) + "\n")
+            write_atomically(record, as_json(dict(described), indent=2) + "\n")
             return
         try:
             earlier = dict(json.loads(record.read_text(encoding="utf-8")))
@@ -145,7 +171,7 @@ class RunFolder:
         if self.is_writer:
             path = self.path / f"{name}.jsonl"
             with naming(path), path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+                file.write(as_json(dict(row)) + "\n")
 
     def rewind(self, stage: str, iteration: int) -> None:
         """Forget what a stage logged at this iteration and later, torn lines included: it will be logged again."""
@@ -167,7 +193,7 @@ class RunFolder:
             return
         path = self.path / "rollouts" / f"{name}.jsonl.gz"
         path.parent.mkdir(exist_ok=True)
-        text = "".join(json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+        text = "".join(as_json(dict(row)) + "\n" for row in rows)
         _write_bytes(path, gzip.compress(text.encode("utf-8"), compresslevel=3, mtime=0))
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
@@ -175,7 +201,7 @@ class RunFolder:
         if self.is_writer:
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n")
+            write_atomically(path, as_json(dict(content), indent=2) + "\n")
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Content of a JSON file, or None where there is none.

@@ -282,8 +282,7 @@ def _update(
     for start in range(0, len(order), size):
         whole = select(batch, sorted(order[start : start + size]))
         mine = select(whole, deal(whole, run.world.size)[run.world.rank])
-        ref_logp = reference_logp(state.reference, mine, temperature=config.temperature)
-        ref_logp_BT = torch.zeros(mine.mask_BT.shape).masked_scatter_(mine.mask_BT, torch.cat([torch.empty(0), *ref_logp]))
+        ref_logp_BT = reference_logp(state.reference, mine, temperature=config.temperature)
         part = Batch(
             tokens_BT=mine.tokens_BT,
             mask_BT=mine.mask_BT,

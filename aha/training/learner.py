@@ -129,16 +129,19 @@ def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
 
 
 @torch.no_grad()
-def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 4096) -> list[Tensor]:
-    """Log-probabilities of a batch's counted tokens under a policy that is not trained, [T] for each sequence.
+def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 4096) -> Tensor:
+    """Log-probabilities of a batch's counted tokens under a policy that is not trained.
 
     Args:
         policy: the reference.
         batch: the sequences.
         temperature: of the distribution that sampled.
         max_tokens: tokens of a micro-batch.
+
+    Returns:
+        [B, T], float32, nats; 0 where the mask is False.
     """
-    result: list[Tensor] = [torch.empty(0)] * len(batch.lengths_B)
+    result_BT = torch.zeros(batch.mask_BT.shape)
     rows = Batch(
         tokens_BT=batch.tokens_BT,
         mask_BT=batch.mask_BT,
@@ -147,6 +150,5 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
     )
     for part in micro_batches(rows, max_tokens):
         logp_BT = score(policy, layout_of(part), part.tokens_BT, part.mask_BT, temperature=temperature)
-        for row, logp_T, mask_T in zip(part.signals["row"].tolist(), logp_BT, part.mask_BT, strict=True):
-            result[row] = logp_T[mask_T]
-    return result
+        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT
+    return result_BT
