@@ -24,6 +24,7 @@ from aha.stages.config import EvaluationConfig
 
 __all__ = ["main"]
 
+DESCRIPTION = "The DeepSeek-R1 training system as one program."
 FAILED, WRONG_USE = 1, 2
 _ILLEGAL = re.compile(
     r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
@@ -199,7 +200,7 @@ def _parse(given: list[str]) -> Command:
     try:
         with redirect_stderr(complaint):
             union: Any = Union[kinds]  # noqa: UP007  # made from a tuple
-            command: Command = tyro.cli(union, args=given, prog="aha", description=(__doc__ or "").split("\n")[0])
+            command: Command = tyro.cli(union, args=given, prog="aha", description=DESCRIPTION)
             return command
     except ValidationError as error:
         _fail(_illegal_value(error))

@@ -14,7 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TIMEOUT_SECONDS = 120
+SMALL = [
+    f"--{name}={value}"
+    for name, value in {
+        **{f"{stage}.problems-per-iteration": 4 for stage in ("zero", "longer")},
+        **{f"{stage}.group-size": 4 for stage in ("zero", "longer")},
+        **{f"{stage}.reference-every": 3 for stage in ("zero", "longer")},
+        **{f"{stage}.checkpoint-every": 1 for stage in ("zero", "longer")},
+        "zero.iterations": 4,
+        "zero.evaluate-every": 2,
+        "zero.max-new-tokens": 48,
+        "longer.iterations": 2,
+        "longer.evaluate-every": 1,
+        "longer.max-new-tokens": 64,
+        "validation.num-problems": 4,
+        "validation.num-samples": 4,
+        "validation.max-new-tokens": 64,
+        "evaluation.num-problems": 8,
+        "evaluation.num-samples": 16,
+        "evaluation.max-new-tokens": 64,
+        "processes": 2,
+    }.items()
+]
+"""Options that make a run of a few seconds: two stages, four evaluations, a checkpoint after every iteration."""
+TIMEOUT_SECONDS = 300
 POLL_SECONDS = 0.01
 
 
@@ -25,6 +48,15 @@ class Ended:
     status: int
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder, the command that made it, and how the command ended."""
+
+    folder: Path
+    command: list[str]
+    ended: Ended
 
 
 def executable() -> str:
@@ -52,16 +84,16 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def ended(process: subprocess.Popen[str], seconds: float = TIMEOUT_SECONDS) -> Ended:
+def ended(process: subprocess.Popen[str], seconds: float | None = TIMEOUT_SECONDS) -> Ended:
     """How the command ends; it has to, within this time."""
     out, err = process.communicate(timeout=seconds)
     return Ended(process.returncode, out, err)
 
 
-def run(*arguments: str) -> Ended:
+def run(*arguments: str, seconds: float | None = TIMEOUT_SECONDS) -> Ended:
     """Give the command and wait for its end."""
     with started(*arguments) as process:
-        return ended(process)
+        return ended(process, seconds)
 
 
 def living(group: int) -> list[int]:
@@ -74,6 +106,14 @@ def living(group: int) -> list[int]:
     return [int(pid) for pid, state, pgid in rows if int(pgid) == group and state[0] not in "ZX"]
 
 
+def outliving(process: subprocess.Popen[str], seconds: float = 20) -> list[int]:
+    """Processes of a command that has ended which do not end by themselves within this time."""
+    deadline = time.monotonic() + seconds
+    while (left := living(process.pid)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return left
+
+
 def _process(path: Path) -> list[str]:
     """Id, state and group of a process from its `/proc/ID/stat`; empty where it has just gone."""
     try:
@@ -83,19 +123,21 @@ def _process(path: Path) -> list[str]:
     return [path.parent.name, state, group]
 
 
-def wait_until(is_so: Callable[[], bool], what: str, process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(
+    is_so: Callable[[], bool], what: str, process: subprocess.Popen[str], seconds: float = TIMEOUT_SECONDS
+) -> None:
     """Wait for something that a command does.
 
     Raises:
         TimeoutError: it did not come.
         RuntimeError: the command ended before.
     """
-    deadline = time.monotonic() + TIMEOUT_SECONDS
+    deadline = time.monotonic() + seconds
     while not is_so():
-        if process is not None and process.poll() is not None:
+        if process.poll() is not None:
             raise RuntimeError(f"the command ended with status {process.returncode} before {what}: {ended(process)}")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come within {TIMEOUT_SECONDS} s")
+            raise TimeoutError(f"{what} did not come within {seconds} s")
         time.sleep(POLL_SECONDS)
 
 
@@ -105,7 +147,7 @@ def num_lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in logs if path.exists())
 
 
-def kill(arguments: list[str], folder: Path, *, after: int, delay: float) -> bool:
+def kill(arguments: list[str], folder: Path, *, after: int, delay: float, patience: float = TIMEOUT_SECONDS) -> bool:
     """Start a run, and kill -9 its first process once it has logged so many lines, and some time has passed.
 
     Args:
@@ -113,6 +155,7 @@ def kill(arguments: list[str], folder: Path, *, after: int, delay: float) -> boo
         folder: its run folder.
         after: lines that are in the folder's logs, perhaps from before.
         delay: seconds to let pass after that.
+        patience: seconds in which the lines have to come.
 
     Returns:
         Whether the run was still under way.
@@ -122,15 +165,12 @@ def kill(arguments: list[str], folder: Path, *, after: int, delay: float) -> boo
     """
     with started(*arguments) as process:
         with suppress(RuntimeError):
-            wait_until(lambda: num_lines(folder) >= after, f"line {after}", process)
+            wait_until(lambda: num_lines(folder) >= after, f"line {after}", process, patience)
         time.sleep(delay)
         was_running = process.poll() is None
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 20
-        while (left := living(process.pid)) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        assert not left, f"processes {left} outlived the run that started them"
+        assert not outliving(process), "processes outlived the run that started them"
     return was_running
 
 

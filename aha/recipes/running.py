@@ -211,6 +211,8 @@ def _uninterrupted() -> Iterator[None]:
 
 def _start_peers(peers: list[_Peer], order: Order, rendezvous: str) -> None:
     """Start the other processes and wait until they are ready; those that run are in the list whatever happens."""
+    if order.config.processes == 1:
+        return
     with _uninterrupted():
         for rank in range(1, order.config.processes):
             peers.append(_start_peer(order, rank, rendezvous))

@@ -131,7 +131,7 @@ class RunFolder:
             ) from None
         identity = ("recipe", "scale", "seed", "config")
         now = json.loads(json.dumps({k: described.get(k) for k in identity}))
-        changed = differences({k: earlier.get(k) for k in identity}, now)
+        changed = [line for k in identity for line in differences({k: earlier.get(k)}, {k: now[k]})]
         if changed:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed[:4])}): "

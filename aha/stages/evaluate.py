@@ -106,8 +106,9 @@ def _rows(suite: str, groups: Sequence[Group]) -> list[Row]:
     num_samples = len(groups[0].rollouts)
     columns: dict[str, list[float]] = {}
     for group in groups:
-        for name, value in _measure(group).items():
-            columns.setdefault(name.replace("@k", f"@{num_samples}"), []).append(value)
+        measured = {name.replace("@k", f"@{num_samples}"): value for name, value in _measure(group).items()}
+        for name, value in measured.items():
+            columns.setdefault(name, []).append(value)
     rows = []
     for name, values in columns.items():
         bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)

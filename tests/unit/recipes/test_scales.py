@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from command import living, started, wait_until
+from command import SMALL, living, num_lines, started, wait_until
 from pydantic import ValidationError
 from tiny import tiny_config, tiny_policy, world_tokenizer
 
@@ -240,7 +240,10 @@ def test_every_setting_of_evaluation_samples_something_else(name: str, base: Che
     assert sampled != look(new_run(), base, changed(LOOK, name, EVALUATION_CHANGES[name]))
 
 
-@pytest.mark.parametrize(("name", "count"), [("num_problems", 1), ("num_problems", 5), ("num_samples", 3)])
+COUNTS = [("num_problems", 1), ("num_problems", 5), ("num_samples", 1), ("num_samples", 3)]
+
+
+@pytest.mark.parametrize(("name", "count"), COUNTS)
 def test_as_many_problems_and_samples_are_taken_as_were_asked_for(name: str, count: int, base: Checkpoint) -> None:
     config = changed(LOOK, name, count)
     report = evaluate_model(base.path, "test", config, seed=0)
@@ -273,13 +276,14 @@ def test_the_base_recipe_pretrains_with_its_settings(new_run: NewRun, pretrained
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("command", [["run", "r1_zero"], ["pretrain"]], ids=lambda words: words[-1])
 @pytest.mark.parametrize("processes", [1, 4])
-def test_a_run_has_as_many_processes_as_it_was_given(command: list[str], processes: int, tmp_path: Path) -> None:
-    with started(*command, "--run", str(tmp_path / "run"), "--processes", str(processes)) as process:
-        wait_until(lambda: (tmp_path / "run" / "time.json").exists(), "the first iteration", process)
-        trackers = processes > 1
-        assert len(living(process.pid)) == processes + trackers
+@pytest.mark.parametrize("recipe", ["r1_zero", "base"])
+def test_a_run_has_as_many_processes_as_it_was_given(recipe: str, processes: int, tmp_path: Path) -> None:
+    command = ["pretrain"] if recipe == "base" else ["run", recipe, *SMALL[:-1]]
+    with started(*command, f"--processes={processes}", "--run", str(tmp_path / "run")) as process:
+        wait_until(lambda: num_lines(tmp_path / "run") > 0, "the first line of the logs", process)
+        helper = 1 if processes > 1 else 0
+        assert len(living(process.pid)) == processes + helper
 
 
 def test_groups_that_the_processes_cannot_share_out_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from house_rules import ROOT
 
-from aha.runs.folder import RunFolder, differences, write_atomically
+from aha.runs.folder import RunFolder, as_json, differences, naming, write_atomically
 
 DESCRIBED = {
     "recipe": "r1_zero",
@@ -82,6 +83,21 @@ def test_another_run_is_refused_and_told_what_differs(
 ) -> None:
     with pytest.raises(ValueError, match=rf"holds a run with other settings \({named}\): name another folder"):
         claim_again(folder, **changes)
+
+
+def test_the_larger_difference_is_told_first(folder: RunFolder) -> None:
+    with pytest.raises(
+        ValueError, match=r"\(recipe: r1_zero -> r1; seed: 0 -> 1; config\.other: None -> 1; config\.rl: "
+    ):
+        claim_again(folder, recipe="r1", seed=1, config={"other": 1})
+
+
+def test_a_folder_that_was_refused_is_not_held(folder: RunFolder) -> None:
+    folder.release()
+    other = RunFolder(folder.path)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        other.claim({**DESCRIBED, "seed": 1})
+    claim_again(folder)
 
 
 def test_differences_are_found_at_any_depth() -> None:
@@ -269,3 +285,35 @@ def test_lines_are_appended(folder: RunFolder) -> None:
     folder.append("metrics", {"stage": "zero", "note": "等"})
     folder.append("metrics", {"stage": "zero", "reward": 0.5})
     assert lines(folder.path / "metrics.jsonl") == [{"stage": "zero", "note": "等"}, {"stage": "zero", "reward": 0.5}]
+
+
+# Words and numbers
+
+
+def test_a_number_that_is_not_finite_is_null() -> None:
+    row = {"high": math.inf, "rows": [{"low": -math.inf}, (math.nan, 1.5, 2, True, None)], "text": "inf 等"}
+    assert as_json(row) == '{"high": null, "rows": [{"low": null}, [null, 1.5, 2, true, null]], "text": "inf 等"}'
+    assert as_json({"a": 0.1 + 0.2}) == '{"a": 0.30000000000000004}'
+
+
+def test_all_files_can_be_read_by_anyone(folder: RunFolder) -> None:
+    row = {"stage": "end", "high": math.inf}
+    folder.append("evaluations", row)
+    folder.write("stages/end.json", row)
+    folder.write_rollouts("end", [row])
+    rollouts = gzip.decompress((folder.path / "rollouts" / "end.jsonl.gz").read_bytes()).decode()
+    texts = [(folder.path / name).read_text(encoding="utf-8") for name in ("evaluations.jsonl", "stages/end.json")]
+    assert [json.loads(text) for text in (*texts, rollouts)] == [{"stage": "end", "high": None}] * 3
+
+
+def test_an_error_that_names_no_file_gets_a_name(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: '.*/target'$") as named,
+        naming(tmp_path / "target"),
+    ):
+        raise OSError(28, "No space left on device")
+    assert named.value.errno == 28
+    with pytest.raises(FileNotFoundError, match="other"), naming(tmp_path / "target"):
+        (tmp_path / "other").read_bytes()
+    with pytest.raises(OSError, match=r"^only words$"), naming(tmp_path / "target"):
+        raise OSError("only words")

@@ -328,6 +328,12 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(folder: Path) -> None:
         read_model(folder)
 
 
+def test_special_tokens_that_are_no_object_are_refused(folder: Path) -> None:
+    (from_elsewhere(folder) / "tokenizer_config.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer_config.json holds no JSON object: the checkpoint is damaged"):
+        read_model(folder)
+
+
 def test_a_tokenizer_of_another_model_is_refused(folder: Path) -> None:
     world_tokenizer().raw.save(str(from_elsewhere(folder) / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"has \d+ tokens, the model only 11: they do not belong together"):

@@ -1,0 +1,435 @@
+"""What a user types wrong, or finds broken, costs one clear message and nothing else; `--json` is for programs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import SMALL, Ended, FinishedRun, executable, fingerprint, run
+
+from aha.cli import main
+from aha.recipes.base_model import BUILT_IN, open_base
+from aha.recipes.scales import R1_ZERO_SCALES
+from aha.runs.config import Config
+from aha.runs.folder import RunFolder
+from aha.training.checkpoint import MANIFEST, verify
+
+Call = Callable[..., Ended]
+MountDisk = Callable[[str], Path]
+
+COMMANDS = ("run", "pretrain", "eval", "sample", "report", "list")
+SCRIBBLE = ["--pretrain.drill-tokens=64", "--pretrain.problem-tokens=64", "--pretrain.batch-tokens=64"]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command, called in this process: anything but an exit status would be a traceback."""
+
+    def give(*arguments: object) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        status = ended.value.code
+        assert isinstance(status, int)
+        return Ended(status, captured.out, captured.err)
+
+    return give
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model folder to do harm to."""
+    return Path(shutil.copytree(BUILT_IN, tmp_path / "model"))
+
+
+def one_object(ended: Ended) -> dict[str, Any]:
+    """The one JSON object that a command printed, as a strict reader sees it."""
+    assert ended.status == 0, ended.err
+    assert ended.out.count("\n") == 1
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads(ended.out, parse_constant=refuse)
+    assert isinstance(found, dict)
+    return found
+
+
+def assert_fails(ended: Ended, *texts: object) -> None:
+    """The command has failed with one line that says all of these."""
+    assert (ended.status, ended.out) == (1, ""), ended
+    assert ended.err.startswith("aha: ")
+    assert ended.err.count("\n") == 1, ended.err
+    for text in texts:
+        assert str(text) in ended.err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, and what is in them."""
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def options(config: Config, prefix: str = "--") -> Iterator[str]:
+    """Names of the options that a configuration stands for."""
+    for name, value in config:
+        option = prefix + name.replace("_", "-")
+        yield from options(value, f"{option}.") if isinstance(value, Config) else [option]
+
+
+# Help and JSON
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("run", "r1_zero")], ids=" ".join)
+def test_every_command_has_help(command: tuple[str, ...], call: Call) -> None:
+    ended = call(*command, "--help")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(" ".join(("usage: aha", *command[:1])))
+
+
+def test_help_lists_the_commands(call: Call) -> None:
+    shown = call("--help").out
+    assert [name for name in COMMANDS if not re.search(rf"^\W*{name} +[A-Z]", shown, re.MULTILINE)] == []
+
+
+def test_the_help_of_run_names_every_setting(call: Call) -> None:
+    shown = call("run", "--help").out
+    named = list(options(R1_ZERO_SCALES["tiny"]))
+    assert {"--zero.clip-eps", "--longer.optimizer.beta2", "--evaluation.top-p", "--processes"} < set(named)
+    assert [option for option in named if f"{option} " not in shown] == []
+
+
+def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
+    assert "(default: 65536)" not in call("run", "r1_zero", "--help").out
+    assert "(default: 65536)" in call("run", "r1_zero", "--scale=paper", "--help").out
+
+
+def test_list_as_json(call: Call) -> None:
+    listed = one_object(call("list", "--json"))
+    assert list(listed["recipes"]) == ["r1_zero", "r1_zero_control"]
+    assert listed["scales"] == ["tiny", "paper"]
+
+
+def test_eval_as_json(call: Call) -> None:
+    evaluated = one_object(
+        call("eval", "base", "--problems", 2, "--samples", 2, "--max-new-tokens", 12, "--seed", 5, "--json")
+    )
+    assert set(evaluated) == {"rows", "checkpoint", "decoding", "seed"}
+    assert evaluated["seed"] == 5
+    assert evaluated["decoding"]["max_new_tokens"] == 12
+    overall = {row["metric"]: row for row in evaluated["rows"] if row["suite"] == "all"}
+    assert {"pass@1", "pass@2", "cons@2", "length", "reflection", "mixing", "format", "truncated"} == set(overall)
+    assert all(row["n"] == 2 for row in overall.values())
+
+
+def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
+    words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
+    first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
+    assert set(first) == {"prompt_tokens", "tokens", "text", "finish", "unknown"}
+    assert first == again != other
+    assert first["prompt_tokens"] == other["prompt_tokens"]
+    assert 0 < len(first["tokens"]) <= 30
+
+
+def test_words_that_the_model_does_not_know_are_named(call: Call) -> None:
+    ended = call("sample", "base", "--prompt", "compute heteroscedasticity", "--max-new-tokens", 4, "--json")
+    assert one_object(ended)["unknown"] == ["heteroscedasticity"]
+    assert ended.err == "aha: the model's vocabulary lacks 'heteroscedasticity'\n"
+
+
+@pytest.mark.parametrize("prompt", ["compute 3 + 4 - 2 :", "Question : find two of 7 23 16 18 that make 41 Answer :"])
+def test_a_sample_at_temperature_0_is_greedy_decoding(prompt: str, call: Call) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(BUILT_IN)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(BUILT_IN)
+    given = tokenizer(prompt, return_tensors="pt")
+    generated = theirs.generate(**given, do_sample=False, max_new_tokens=60)[0].tolist()
+
+    words = ("sample", BUILT_IN, "--prompt", prompt, "--temperature", 0, "--max-new-tokens", 60, "--json")
+    ours, with_another_seed = (one_object(call(*words, "--seed", seed)) for seed in (0, 1))
+    assert ours == with_another_seed
+    assert ours["prompt_tokens"] + ours["tokens"] == generated
+    assert ours["text"] == tokenizer.decode(ours["tokens"], skip_special_tokens=True)
+    assert len(ours["tokens"]) > 2
+
+
+@pytest.mark.full
+def test_a_run_as_json(undisturbed: FinishedRun, call: Call) -> None:
+    report = one_object(undisturbed.ended)
+    assert undisturbed.ended.err == ""
+    assert report == one_object(call("report", undisturbed.folder, "--json"))
+    assert set(report) == {"start", "end", "model", "page", "seconds", "seed", "steps"}
+    for moment in ("start", "end"):
+        assert list(report[moment]) == ["pass@1", "cons@16", "length", "reflection", "mixing"]
+        for figure in report[moment].values():
+            assert set(figure) == {"value", "low", "high"}
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    assert (report["seed"], report["steps"]) == (0, (4 + 2) * 2)
+    assert 0 < report["seconds"] < 600
+    assert (Path(report["model"]) / "model.safetensors").is_file()
+    assert Path(report["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.full
+def test_pretraining_as_json(tmp_path: Path, call: Call) -> None:
+    out = tmp_path / "base"
+    made = one_object(run("pretrain", "--run", str(tmp_path / "run"), "--out", str(out), *SCRIBBLE, "--json"))
+    assert made == {"model": str(out)}
+    provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    assert (provenance["seed"], provenance["updates"]) == (0, 2)
+    assert len(one_object(call("sample", out, "--prompt", "hello", "--max-new-tokens", 3, "--json"))["tokens"]) == 3
+
+
+@pytest.mark.full
+def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (tmp_path / "err").open("w+") as err:
+        status = subprocess.run([executable(), "list"], stdout=writing, stderr=err, check=False).returncode
+        os.close(writing)
+        err.seek(0)
+        assert (status, err.read()) == (1, "")
+
+
+# Wrong use
+
+
+@pytest.mark.parametrize(
+    ("words", "texts"),
+    [
+        ("", ["subcommand", "run, pretrain, eval, sample, report, list"]),
+        ("train", ["Unrecognized options: train"]),
+        ("run", ["{r1_zero,r1_zero_control}"]),
+        ("run r2_zero", ["'r2_zero'", "recipe"]),
+        ("run r1_zero --scale huge", ["'huge'", "--scale", "'tiny'", "'paper'"]),
+        ("run r1_zero --clip-eps 0.1", ["--clip-eps"]),
+        ("run r1_zero --seed one", ["--seed", "'one'"]),
+        ("run r1_zero --zero.group-size many", ["--zero.group-size", "'many'"]),
+        (
+            "run r1_zero --zero.group-size 1",
+            ["--zero.group-size: input should be greater than or equal to 2 (given: 1)"],
+        ),
+        ("run r1_zero --zero.kl-coef nan", ["--zero.kl-coef: input should be a finite number (given: nan)"]),
+        (
+            "run r1_zero --longer.optimizer.beta1 1",
+            ["--longer.optimizer.beta1: input should be less than 1 (given: 1.0)"],
+        ),
+        ("run r1_zero --evaluation.top-p 0", ["--evaluation.top-p: input should be greater than 0 (given: 0.0)"]),
+        ("run r1_zero --processes 3", ["--zero.group-size: 16 cannot be shared out evenly by --processes 3"]),
+        ("run r1_zero --processes 0", ["--processes: input should be greater than or equal to 1 (given: 0)"]),
+        ("pretrain --pretrain.hidden-size 100", ["--pretrain.hidden-size", "multiple of 16 (given: 100)"]),
+        ("pretrain --scale tiny", ["--scale"]),
+        ("eval", ["PATH"]),
+        ("eval base --split train", ["'train'", "--split"]),
+        ("eval base --samples 0", ["--samples: input should be greater than or equal to 1 (given: 0)"]),
+        ("eval base --problems -3", ["--problems: input should be greater than or equal to 1 (given: -3)"]),
+        ("sample base", ["either --prompt", "or --question"]),
+        ("sample base --prompt a --question b", ["either --prompt", "or --question"]),
+        ("sample base --prompt a --temperature -1", ["--temperature: input should be", "(given: -1.0)"]),
+        ("sample base --prompt a --top-p 1.5", ["--top-p: input should be less than or equal to 1 (given: 1.5)"]),
+        ("sample base --prompt a --max-new-tokens 0", ["--max-new-tokens: input should be", "(given: 0)"]),
+        ("report", ["PATH"]),
+        ("list --all", ["--all"]),
+    ],
+)
+def test_wrong_use_is_told_and_changes_nothing(
+    words: str, texts: list[str], call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = call(*words.split())
+    assert (ended.status, ended.out) == (2, "")
+    without_frame = " ".join(ended.err.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
+    assert [text for text in texts if text not in without_frame] == []
+    assert not list(tmp_path.iterdir())
+
+
+# Models that cannot be used
+
+
+def halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "half the weights": ("model.safetensors", halve),
+    "no weights": ("model.safetensors", Path.unlink),
+    "empty weights": ("model.safetensors", lambda path: os.truncate(path, 0)),
+    "no tokenizer": ("tokenizer.json", Path.unlink),
+    "half a tokenizer": ("tokenizer.json", halve),
+    "no config": ("config.json", Path.unlink),
+    "a broken config": ("config.json", lambda path: path.write_text('{"model_type": ')),
+    "a config that is no object": ("config.json", lambda path: path.write_text("[]")),
+    "special tokens that are no object": ("tokenizer_config.json", lambda path: path.write_text("[]")),
+}
+"""What happens to a file. One flipped bit, too, but only checksums can tell."""
+
+
+@pytest.mark.parametrize("command", ["sample", "eval", "run"])
+@pytest.mark.parametrize("damage", [*DAMAGE.values(), ("model.safetensors", flip)], ids=[*DAMAGE, "one flipped bit"])
+def test_a_damaged_checkpoint_is_refused(
+    damage: tuple[str, Callable[[Path], None]], command: str, model: Path, call: Call
+) -> None:
+    name, harm = damage
+    harm(model / name)
+    before = contents(model.parent)
+    arguments: dict[str, list[object]] = {
+        "sample": ["sample", model, "--prompt", "hello"],
+        "eval": ["eval", model, "--problems", 1],
+        "run": ["run", "r1_zero", "--base", model, "--run", model.parent / "run"],
+    }
+    assert_fails(call(*arguments[command]), model, name, "the checkpoint is damaged; use an earlier one")
+    assert contents(model.parent) == before
+    assert not (model.parent / "run").exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_model_from_elsewhere_is_refused(
+    damage: tuple[str, Callable[[Path], None]], model: Path, call: Call
+) -> None:
+    (model / MANIFEST).unlink()
+    name, harm = damage
+    harm(model / name)
+    before = contents(model)
+    assert_fails(call("sample", model, "--prompt", "hello"), model, name.split(".")[0].split("_")[0])
+    assert contents(model) == before
+
+
+@pytest.mark.parametrize(
+    "words", [("sample", "{}", "--prompt", "a"), ("eval", "{}"), ("run", "r1_zero", "--base", "{}", "--run", "run")]
+)
+def test_a_model_folder_that_is_not_there(
+    words: tuple[str, ...], tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("text")
+    for missing in (tmp_path / "nowhere", tmp_path / "file"):
+        assert_fails(call(*(word.format(missing) for word in words)), f"no model folder at {missing}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.full
+def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path) -> None:
+    failed = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--json")
+    assert_fails(failed, "with 32768 new ones it must have 1 to 1024 (max_position_embeddings)")
+
+
+# Run folders that cannot be used
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Iterator[RunFolder]:
+    """The folder of a run of seed 5 at the scale `tiny`, which has just begun and is still going on."""
+    folder = RunFolder(tmp_path / "run")
+    config = {**R1_ZERO_SCALES["tiny"].model_dump(), "start": open_base().key}
+    folder.claim({"recipe": "r1_zero", "scale": "tiny", "seed": 5, "config": config})
+    yield folder
+    folder.release()
+
+
+def test_a_run_folder_in_use(claimed: RunFolder, call: Call) -> None:
+    before = contents(claimed.path)
+    assert_fails(call("run", "r1_zero", "--seed", 5, "--run", claimed.path), claimed.path, "in use by another process")
+    assert_fails(call("run", "r1_zero", "--fresh", "--run", claimed.path), claimed.path, "in use by another process")
+    assert contents(claimed.path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        ("run r1_zero --seed 6", "seed: 5 -> 6"),
+        ("run r1_zero --seed 5 --zero.kl-coef 0.5", "config.zero.kl_coef: 0.001 -> 0.5"),
+        ("run r1_zero_control --seed 5", "recipe: r1_zero -> r1_zero_control"),
+        ("run r1_zero --seed 5 --scale paper", "scale: tiny -> paper"),
+        ("pretrain --seed 5", "recipe: r1_zero -> base"),
+    ],
+)
+def test_a_run_folder_of_another_run(words: str, difference: str, claimed: RunFolder, call: Call) -> None:
+    claimed.release()
+    before = contents(claimed.path)
+    ended = call(*words.split(), "--run", claimed.path)
+    assert_fails(ended, f"{claimed.path} holds a run with other settings", difference, "--run", "--fresh")
+    assert contents(claimed.path) == before
+
+
+def test_a_run_folder_of_another_model(claimed: RunFolder, model: Path, call: Call) -> None:
+    claimed.release()
+    flip(model / "model.safetensors")
+    (model / MANIFEST).unlink()
+    before = contents(claimed.path)
+    ended = call("run", "r1_zero", "--seed", 5, "--base", model, "--run", claimed.path)
+    assert_fails(ended, claimed.path, f"config.start: {open_base().key} -> {open_base(model).key}")
+    assert contents(claimed.path) == before
+
+
+def test_a_run_folder_that_is_something_else(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("years of work")
+    before = contents(tmp_path)
+    for command in (["run", "r1_zero"], ["pretrain"]):
+        assert_fails(call(*command, "--run", tmp_path / "file"), f"{tmp_path / 'file'} is a file")
+        assert_fails(call(*command, "--run", tmp_path / "file" / "below"), tmp_path / "file" / "below")
+        for words in ([], ["--fresh"]):
+            ended = call(*command, *words, "--run", tmp_path / "folder")
+            assert_fails(ended, f"{tmp_path / 'folder'} is not empty and holds no run (thesis.tex)")
+    assert {path: text for path, text in contents(tmp_path).items() if not path.endswith(".lock")} == before
+
+
+def test_a_report_of_nothing(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "file").write_text("text")
+    for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path):
+        assert_fails(call("report", path), f"{path} is no run folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_written(mount_disk: MountDisk, call: Call) -> None:
+    disk = mount_disk("size=4m")
+    shutil.copytree(BUILT_IN, disk / "model")
+    mount_disk("ro")
+    before = contents(disk)
+    assert_fails(call("run", "r1_zero", "--run", disk / "run"), "Read-only file system", disk / "run")
+    assert_fails(call("pretrain", "--run", disk / "run"), "Read-only file system", disk / "run")
+    assert one_object(call("sample", disk / "model", "--prompt", "hello", "--max-new-tokens", 2, "--json"))["tokens"]
+    assert contents(disk) == before
+
+
+# A disk that is full
+
+DISK_SIZES = {"before the first checkpoint": 0.03, "after two checkpoints": 10.0}
+"""Size in sizes of the model; a checkpoint takes four (policy, reference, two moments)."""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("moment", "num_models"), DISK_SIZES.items(), ids=DISK_SIZES)
+def test_a_full_disk(moment: str, num_models: float, mount_disk: MountDisk, undisturbed: FinishedRun) -> None:
+    model_bytes = (BUILT_IN / "model.safetensors").stat().st_size
+    folder = mount_disk(f"size={int(num_models * model_bytes)}") / "run"
+    command = ["run", "r1_zero", "--run", str(folder), *SMALL, "--json"]
+    failed = run(*command)
+    assert_fails(failed, f"No space left on device: {folder}", "free some space, then give the same command again")
+    checkpoints = sorted(path.name for path in folder.glob("stages/*/*") if path.is_dir())
+    assert (
+        checkpoints
+        == {
+            "before the first checkpoint": [],
+            "after two checkpoints": ["iteration-000001", "iteration-000002"],
+        }[moment]
+    )
+    for name in checkpoints:
+        verify(folder / "stages" / "zero" / name)
+    assert not list(folder.rglob("*.part"))
+
+    mount_disk("size=256m")
+    assert one_object(run(*command))["steps"] == 12
+    assert fingerprint(folder) == fingerprint(undisturbed.folder)
