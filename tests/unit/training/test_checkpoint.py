@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -170,20 +171,22 @@ def test_nothing_in_a_checkpoint_is_executable(folder: Path) -> None:
 # Atomic
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Lets no file grow beyond so many bytes, as on a disk that is full."""
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Lets no file grow beyond so many bytes, as on a disk that is full; only inside, since pytest writes files too."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("size", [100, 3_000, 40_000, 100_000])
-def test_a_full_disk_leaves_the_old_checkpoint(size: int, folder: Path, full_disk: Callable[[int], None]) -> None:
+def test_a_full_disk_leaves_the_old_checkpoint(size: int, folder: Path) -> None:
     before, learner = contents(folder), finished(3)
     assert max(map(len, before.values())) > 100_000
-    full_disk(size)
-    with pytest.raises(OSError, match=rf"File too large: '.*{folder.name}"):
+    with pytest.raises(OSError, match=rf"File too large: '.*{folder.name}"), full_disk(size):
         write(folder, learner)
     assert contents(folder) == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
