@@ -65,6 +65,11 @@ def executable() -> str:
     return str(beside if beside.exists() else ROOT / ".venv" / "bin" / "aha")
 
 
+def _heed_ctrl_c() -> None:
+    """Let SIGINT reach a command also where the tests run in the background of a shell, which ignores it there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command under way, in a process group of its own; whatever is left of it at the end is killed."""
@@ -75,6 +80,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         text=True,
         encoding="utf-8",
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
     )
     try:
         yield process
