@@ -38,7 +38,7 @@ def make_batch(seed: int = 0) -> Batch:
     return stack(prompts, responses, {"old_logp_BT": draw(-2.5), "ref_logp_BT": draw(-2.5), "adv_BT": draw(0.0)})
 
 
-def make_learner(*, world: World | None = None, max_tokens: int = 8192, seed: int = 0) -> Learner:
+def make_learner(*, world: World | None = None, max_tokens: int = 8192, seed: int = 0) -> Learner[Transformer]:
     """A learner in float64, so that only a real difference is one; its gradients are clipped."""
     policy = tiny_policy(tiny_config(), seed=seed, dtype=torch.float64)
     optimizers = adamw(policy, OptimizerConfig(learning_rate=1e-2, weight_decay=0.1))

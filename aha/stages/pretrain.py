@@ -131,7 +131,7 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig) -> Checkpoint:
 
 def _begin(
     run: Run, config: PretrainConfig, total_steps: int, resumed: Resumed | None
-) -> tuple[Learner, Tokenizer, int]:
+) -> tuple[Learner[Transformer], Tokenizer, int]:
     """The learner and the tokenizer, as at the start or as they were saved, and the first update to make."""
     if resumed:
         policy, tokenizer = read_model(resumed.folder)

@@ -9,6 +9,7 @@ Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.129
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import fmean
 from typing import Protocol
 
@@ -30,7 +31,7 @@ from aha.stages.groups import Sampling, record, rollout_metrics, sample_groups
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.training.batch import deal, select, stack
 from aha.training.checkpoint import read_model, restore_optimizers
-from aha.training.learner import Learner, Objective, reference_logp
+from aha.training.learner import Learner, Objective, log_probabilities, reference_logp
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
 
@@ -129,7 +130,7 @@ GRPO = Method(objective=grpo_loss, advantage=group_advantages)
 class _State:
     """Everything that lives as long as the stage."""
 
-    learner: Learner
+    learner: Learner[Transformer]
     engine: LocalEngine
     reference: Transformer
     tokenizer: Tokenizer
@@ -239,7 +240,7 @@ def _begin(run: Run, config: RLConfig, start: Checkpoint, resumed: Resumed | Non
         adamw(policy, config.optimizer),
         factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
         grad_clip=config.optimizer.grad_clip,
-        temperature=config.temperature,
+        forward=partial(log_probabilities, temperature=config.temperature),
         world=run.world,
     )
     if resumed:

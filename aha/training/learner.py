@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aha.policy.scoring import score
@@ -14,17 +15,34 @@ from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
 from aha.types import Batch, Loss
 
-__all__ = ["Learner", "NonFiniteLossError", "Objective", "reference_logp"]
+__all__ = ["Forward", "Learner", "NonFiniteLossError", "Objective", "log_probabilities", "reference_logp"]
+
+Model = TypeVar("Model", bound=nn.Module)
 
 Objective = Callable[..., Loss]
-"""(logp_BT, *, mask_BT, **signals) -> Loss: minimised."""
+"""(output, *, mask_BT, **signals) -> Loss: minimised. The output is what a `Forward` makes of the batch."""
+
+Forward = Callable[[Any, Batch], Tensor]
+"""From a model and a batch to what the objective sees: log-probabilities [B, T] of a policy, scores [B] of a reward
+model."""
+
+
+def log_probabilities(policy: Transformer, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities of a batch's counted tokens, [B, T], nats, 0 where the mask is False: a `Forward`.
+
+    Args:
+        policy: the policy.
+        batch: the sequences.
+        temperature: of the distribution that sampled.
+    """
+    return score(policy, layout_of(batch), batch.tokens_BT, batch.mask_BT, temperature=temperature)
 
 
 class NonFiniteLossError(RuntimeError):
     """A loss or gradient that is not a number; the policy is as it was before the batch."""
 
 
-class Learner:
+class Learner(Generic[Model]):
     """Updates one policy. The same policy may be sampled from between steps.
 
     Attributes:
@@ -35,12 +53,12 @@ class Learner:
 
     def __init__(
         self,
-        policy: Transformer,
+        policy: Model,
         optimizers: Sequence[Optimizer],
         *,
         factor: Callable[[int], float],
         grad_clip: float,
-        temperature: float = 1.0,
+        forward: Forward = log_probabilities,
         max_tokens: int = 4096,
         world: World | None = None,
     ) -> None:
@@ -51,12 +69,12 @@ class Learner:
             optimizers: over all of its parameters, each group with a `base_lr`.
             factor: share of the base learning rate at a step.
             grad_clip: largest norm of the gradient.
-            temperature: of the distribution whose log-probabilities the objective sees.
+            forward: makes what the objective sees of the policy and a batch.
             max_tokens: tokens of a micro-batch; bounds memory and changes nothing else.
             world: the processes that add up their gradients.
         """
         self.policy, self.optimizers, self.num_steps = policy, list(optimizers), 0
-        self._factor, self._grad_clip, self._temperature = factor, grad_clip, temperature
+        self._factor, self._grad_clip, self._forward = factor, grad_clip, forward
         self._max_tokens, self._world = max_tokens, world or World()
 
     def step(self, batch: Batch, objective: Objective, *, name: str) -> dict[str, float]:
@@ -75,13 +93,28 @@ class Learner:
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
         """
+        return self.step_on(micro_batches(batch, self._max_tokens), objective, name=name)
+
+    def step_on(self, parts: Sequence[Batch], objective: Objective, *, name: str) -> dict[str, float]:
+        """One update from this process's part of a batch, cut into micro-batches by the caller.
+
+        Args:
+            parts: the micro-batches; may be empty if another process has some.
+            objective: the loss.
+            name: what the batch is called in an error.
+
+        Returns:
+            As `step` does.
+
+        Raises:
+            NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
+        """
         weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
         for weight in weights:
             weight.grad = torch.zeros_like(weight)
         sums: dict[str, Tensor] = {}
-        for part in micro_batches(batch, self._max_tokens):
-            logp_BT = score(self.policy, layout_of(part), part.tokens_BT, part.mask_BT, temperature=self._temperature)
-            loss = objective(logp_BT, mask_BT=part.mask_BT, **part.signals)
+        for part in parts:
+            loss = objective(self._forward(self.policy, part), mask_BT=part.mask_BT, **part.signals)
             loss.total.backward()  # type: ignore[no-untyped-call]
             _accumulate(sums, loss)
         sums = self._add_up(sums)
@@ -149,6 +182,6 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
         signals={"row": torch.arange(len(batch.lengths_B))},
     )
     for part in micro_batches(rows, max_tokens):
-        logp_BT = score(policy, layout_of(part), part.tokens_BT, part.mask_BT, temperature=temperature)
+        logp_BT = log_probabilities(policy, part, temperature=temperature)
         result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT
     return result_BT

@@ -46,12 +46,12 @@ STATE = {"stage": "zero", "iteration": 3, "step": 12, "shares": [0.1, 1e-300], "
 OptimizerFactory = Callable[[nn.Module, OptimizerConfig], list[Optimizer]]
 
 
-def make_learner(policy: Transformer, factory: OptimizerFactory = adamw) -> Learner:
+def make_learner(policy: Transformer, factory: OptimizerFactory = adamw) -> Learner[Transformer]:
     optimizers = factory(policy, OptimizerConfig(learning_rate=1e-2, weight_decay=0.1))
     return Learner(policy, optimizers, factor=lambda step: 0.5**step, grad_clip=0.1)
 
 
-def trained(factory: OptimizerFactory = adamw, *, num_steps: int = 2) -> Learner:
+def trained(factory: OptimizerFactory = adamw, *, num_steps: int = 2) -> Learner[Transformer]:
     """A learner that has moments."""
     learner = make_learner(tiny_policy(tiny_config()), factory)
     for seed in range(num_steps):
@@ -60,7 +60,7 @@ def trained(factory: OptimizerFactory = adamw, *, num_steps: int = 2) -> Learner
 
 
 @cache
-def finished(num_steps: int = 2) -> Learner:
+def finished(num_steps: int = 2) -> Learner[Transformer]:
     """The same, for tests that leave it as it is."""
     return trained(num_steps=num_steps)
 

@@ -1,6 +1,7 @@
 """One step by hand, what it reports, and scoring under a reference."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,14 +14,22 @@ from aha.policy.layout import padded
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.training.batch import select, stack
-from aha.training.learner import Learner, reference_logp
+from aha.training.learner import Learner, log_probabilities, reference_logp
 from aha.types import Batch, Loss, Mean
 
 
-def descend(policy: Transformer, *, rate: float = 0.5, grad_clip: float = 1e9, temperature: float = 1.0) -> Learner:
+def descend(
+    policy: Transformer, *, rate: float = 0.5, grad_clip: float = 1e9, temperature: float = 1.0
+) -> Learner[Transformer]:
     """A learner whose step is the plain gradient times a rate."""
     plain = torch.optim.SGD([{"params": list(policy.parameters()), "base_lr": rate}], lr=rate)
-    return Learner(policy, [plain], factor=lambda step: 0.5**step, grad_clip=grad_clip, temperature=temperature)
+    return Learner(
+        policy,
+        [plain],
+        factor=lambda step: 0.5**step,
+        grad_clip=grad_clip,
+        forward=partial(log_probabilities, temperature=temperature),
+    )
 
 
 def some_text() -> Batch:
