@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 import tyro
 from pydantic import ValidationError
 
+from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
@@ -36,6 +37,7 @@ class WrongUseError(ValueError):
 
 
 RECIPES = {
+    "r1": "the whole of R1: R1-Zero, Dev1, Dev2, Dev3, R1 and distilled students, as in the paper's Figure 2",
     "r1_zero": "R1-Zero: pure reinforcement learning on a base model, rule-based rewards",
     "r1_zero_control": "its negative control: the same on shuffled answers",
 }
@@ -43,11 +45,10 @@ RECIPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunCommand:
-    """Run a recipe; the same command again resumes it."""
+    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
 
-    recipe: tyro.conf.Positional[Literal["r1_zero", "r1_zero_control"]]
+    recipe: tyro.conf.Positional[Literal["r1", "r1_zero", "r1_zero_control"]]
     """What to run; see `aha list`."""
-    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
     scale: Literal["tiny", "paper"] = "tiny"
     """Where the numbers come from that are not given here."""
     run: Path | None = None
@@ -60,6 +61,22 @@ class RunCommand:
     """Throw away an earlier run in the folder."""
     json: bool = False
     """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroCommand(RunCommand):
+    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
+
+    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class R1Command(RunCommand):
+    """Run the whole of R1; the same command again resumes it."""
+
+    config: Annotated[R1Config, tyro.conf.arg(name="")]
+    students: tuple[Path, ...] = ()
+    """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +160,7 @@ class ListCommand:
     """Print one JSON object."""
 
 
-Command = RunCommand | PretrainCommand | EvalCommand | SampleCommand | ReportCommand | ListCommand
+Command = ZeroCommand | R1Command | PretrainCommand | EvalCommand | SampleCommand | ReportCommand | ListCommand
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -185,16 +202,19 @@ def _fail(text: str) -> int:
 
 
 def _parse(given: list[str]) -> Command:
-    """The command, typed; the options of `run` take their defaults from the scale that is named."""
-    scale = R1_ZERO_SCALES.get(_peek(given, "--scale"), R1_ZERO_SCALES["tiny"])
+    """The command, typed; the options of `run` are those of its recipe, its defaults those of the scale that is named."""
+    is_r1 = "r1" in given[:2]
+    scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
+    scale = scales.get(_peek(given, "--scale"), scales["tiny"])
+    run: type[Any] = R1Command if is_r1 else ZeroCommand
     defaults: dict[type[Any], Any] = {
-        RunCommand: RunCommand(recipe=tyro.MISSING, config=scale),
+        run: run(recipe=tyro.MISSING, config=scale),
         PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
     }
-    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)}
+    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[2:]}
     kinds = tuple(
         Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
-        for kind, name in names.items()
+        for kind, name in {run: "run", **names}.items()
     )
     complaint = io.StringIO()
     try:
@@ -245,7 +265,7 @@ def _peek(given: Sequence[str], option: str) -> str:
 def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
     """A command's result for programs, and for people."""
     match command:
-        case RunCommand():
+        case ZeroCommand() | R1Command():
             return _run(command)
         case PretrainCommand():
             return _pretrain(command)
@@ -262,7 +282,7 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
             return {"recipes": RECIPES, "scales": list(R1_ZERO_SCALES)}, text
 
 
-def _run(command: RunCommand) -> tuple[dict[str, Any], str]:
+def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
     from aha.recipes.running import Order, carry_out
 
     folder = command.run or Path("runs") / f"{command.recipe}-{command.seed}"
@@ -273,6 +293,7 @@ def _run(command: RunCommand) -> tuple[dict[str, Any], str]:
         folder=folder,
         seed=command.seed,
         start=command.base,
+        students=command.students if isinstance(command, R1Command) else (),
         fresh=command.fresh,
         is_quiet=command.json,
     )

@@ -14,7 +14,23 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["Batch", "Checkpoint", "Group", "Loss", "Mean", "Problem", "Report", "Reward", "Rollout", "Row", "Verdict"]
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "Dataset",
+    "Demonstration",
+    "Draft",
+    "Group",
+    "Loss",
+    "Mean",
+    "Preference",
+    "Problem",
+    "Report",
+    "Reward",
+    "Rollout",
+    "Row",
+    "Verdict",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +118,25 @@ class Group:
     rewards: tuple[Reward, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """Responses to one prompt with a label each: what a reward model learns from.
+
+    Attributes:
+        problem_id: the problem that was answered.
+        prompt: the prompt text, template included.
+        responses: K texts, each as the model is to read it: the summary alone, or the whole response.
+        qualities: a label for each response, higher is better; for a point-wise model 1.0 is safe and 0.0 is not.
+        source: where the labels come from.
+    """
+
+    problem_id: str
+    prompt: str
+    responses: tuple[str, ...]
+    qualities: tuple[float, ...]
+    source: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
     """Sequences to learn from.
@@ -158,6 +193,55 @@ class Checkpoint:
     stage: str
     step: int
     key: str
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """One response to imitate, as text: every model that learns from it has its own tokenizer and template.
+
+    Attributes:
+        problem_id: the problem that it answers.
+        question: the question, before any template.
+        response: the response without its end token.
+        domain: domain of the problem.
+        language: language of the question.
+        source: who wrote it: a stage, or a hand of the built-in world.
+    """
+
+    problem_id: str
+    question: str
+    response: str
+    domain: str
+    language: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A raw chain of thought with its answer, before an editor makes it readable."""
+
+    problem: Problem
+    thinking: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Data that a stage wrote: another arrow of the paper's Figure 2.
+
+    Attributes:
+        path: folder of its shards.
+        stage: name of the stage that wrote it.
+        key: hash of the inputs and the configuration that led to it.
+        num_rows: rows in it.
+        parents: keys of what it came from.
+    """
+
+    path: Path
+    stage: str
+    key: str
+    num_rows: int
     parents: tuple[str, ...] = ()
 
 

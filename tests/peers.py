@@ -15,7 +15,7 @@ from aha.objectives.grpo import grpo_loss
 from aha.policy.transformer import Transformer
 from aha.training.batch import deal, select, stack
 from aha.training.config import OptimizerConfig
-from aha.training.learner import Learner, NonFiniteLossError
+from aha.training.learner import Learner, NonFiniteLossError, log_probabilities
 from aha.training.optimizer import adamw
 from aha.training.world import World
 from aha.types import Batch, Loss
@@ -43,7 +43,13 @@ def make_learner(*, world: World | None = None, max_tokens: int = 8192, seed: in
     policy = tiny_policy(tiny_config(), seed=seed, dtype=torch.float64)
     optimizers = adamw(policy, OptimizerConfig(learning_rate=1e-2, weight_decay=0.1))
     return Learner(
-        policy, optimizers, factor=lambda step: 1.0, grad_clip=0.05, temperature=0.9, max_tokens=max_tokens, world=world
+        policy,
+        optimizers,
+        factor=lambda step: 1.0,
+        grad_clip=0.05,
+        forward=partial(log_probabilities, temperature=0.9),
+        max_tokens=max_tokens,
+        world=world,
     )
 
 

@@ -1,3 +1,3 @@
-"""Evaluation: pass@1, pass@k and cons@k with their intervals, and word counts. DeepSeek-R1, section 3 (v1)."""
+"""Evaluation: pass@1, pass@k and cons@k with their intervals, readability, decontamination. DeepSeek-R1, 3 (v1)."""
 
-__all__ = ["language", "metrics"]
+__all__ = ["contamination", "metrics", "readability"]

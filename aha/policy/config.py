@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["PolicyConfig"]
+__all__ = ["ModelType", "PolicyConfig"]
+
+ModelType = Literal["qwen2", "qwen3", "llama"]
+"""Families of checkpoints that are read and written."""
 
 
 class PolicyConfig(Config):
@@ -15,7 +18,7 @@ class PolicyConfig(Config):
     Qwen2 has a bias on the query, key and value projections; Qwen3 normalises queries and keys; Llama has neither.
     """
 
-    model_type: Literal["qwen2", "qwen3", "llama"] = "qwen3"
+    model_type: ModelType = "qwen3"
     """Family of the checkpoint."""
     vocab_size: int = Field(gt=0)
     """Rows of the embedding."""

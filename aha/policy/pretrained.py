@@ -4,6 +4,7 @@ Qwen2, Qwen3 and Llama checkpoints are read, and what is written here `transform
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from aha.policy.config import PolicyConfig
 from aha.policy.transformer import Transformer
 
-__all__ = ["read_policy", "write_policy"]
+__all__ = ["load_weights", "read_config", "read_object", "read_policy", "read_weights", "write_files", "write_policy"]
 
-_ARCHITECTURES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+_FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}
 
 
 def write_policy(policy: Transformer, folder: Path, *, end_id: int, pad_id: int) -> None:
@@ -29,25 +31,41 @@ def write_policy(policy: Transformer, folder: Path, *, end_id: int, pad_id: int)
         end_id: token that ends a response.
         pad_id: token for padding.
     """
-    config = policy.config
     tokens = {"eos_token_id": end_id, "pad_token_id": pad_id, "bos_token_id": None}
-    described: dict[str, Any] = config.model_dump() | {
-        "architectures": [_ARCHITECTURES[config.model_type]],
+    generation = {"do_sample": True, **tokens}
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
+    weights = policy.state_dict()
+    if policy.config.tie_word_embeddings:
+        weights.pop("lm_head.weight")
+    write_files(weights, policy.config, folder, kind="ForCausalLM", described=tokens)
+
+
+def write_files(
+    weights: Mapping[str, Tensor], config: PolicyConfig, folder: Path, *, kind: str, described: Mapping[str, Any]
+) -> None:
+    """Write config.json and model.safetensors of a model of any kind.
+
+    Args:
+        weights: under the names that `transformers` gives them, all of one type.
+        config: the shape of its transformer.
+        folder: where.
+        kind: what follows the family in the name of the architecture.
+        described: what config.json says besides the shape.
+    """
+    dtype = weights["model.embed_tokens.weight"].dtype
+    content: dict[str, Any] = config.model_dump() | {
+        "architectures": [_FAMILIES[config.model_type] + kind],
         "hidden_act": "silu",
         "attention_bias": False,
         "attention_dropout": 0.0,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "torch_dtype": str(policy.head_VD.dtype).removeprefix("torch."),
+        "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
-        **tokens,
+        **described,
     }
-    generation = {"do_sample": True, **tokens}
-    (folder / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in policy.state_dict().items()}
-    if config.tie_word_embeddings:
-        weights.pop("lm_head.weight")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
@@ -62,15 +80,21 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
         ValueError: no such folder, a missing or broken file, an architecture that is not supported, or weights that
             do not fit; the message says which.
     """
-    if not folder.is_dir():
-        raise ValueError(
-            f"no model folder at {folder}: give the folder of a checkpoint (with config.json and model.safetensors)"
-        )
-    policy = Transformer(_read_config(folder / "config.json"))
-    weights = _read_weights(folder)
+    policy = Transformer(read_config(folder))
+    weights = read_weights(folder)
     if policy.config.tie_word_embeddings:
         weights["lm_head.weight"] = weights.get("model.embed_tokens.weight", torch.empty(0))
-    expected = policy.state_dict()
+    load_weights(policy, weights, folder)
+    return policy.to(device=device, dtype=dtype)
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Give a model its weights.
+
+    Raises:
+        ValueError: some are missing, unexpected or of another shape; the message names them and the folder.
+    """
+    expected = model.state_dict()
     missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     wrong = sorted(name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape)
     if missing or surplus or wrong:
@@ -78,15 +102,23 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: torc
             f"the weights in {folder} do not fit its config.json: "
             f"missing {missing[:3]}, unexpected {surplus[:3]}, of another shape {wrong[:3]}"
         )
-    policy.load_state_dict(weights)
-    return policy.to(device=device, dtype=dtype)
+    model.load_state_dict(weights)
 
 
-def _read_config(path: Path) -> PolicyConfig:
-    """The shape of a policy from a config.json, old or new style."""
+def read_config(folder: Path) -> PolicyConfig:
+    """The shape of a policy from the config.json of a model folder, old or new style.
+
+    Raises:
+        ValueError: no such folder or file, or a shape that is not supported.
+    """
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise ValueError(
+            f"no model folder at {folder}: give the folder of a checkpoint (with config.json and model.safetensors)"
+        )
     if not path.exists():
-        raise ValueError(f"{path.parent} has no config.json: it is not a model folder")
-    given = _read_object(path)
+        raise ValueError(f"{folder} has no config.json: it is not a model folder")
+    given = read_object(path)
     rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
@@ -111,8 +143,12 @@ def _read_config(path: Path) -> PolicyConfig:
         ) from None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: the file holds none.
+    """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -122,13 +158,17 @@ def _read_object(path: Path) -> dict[str, Any]:
     return given
 
 
-def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of model.safetensors, or of the shards that its index names."""
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """All tensors of model.safetensors, or of the shards that its index names.
+
+    Raises:
+        ValueError: a file is missing or damaged.
+    """
     index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
     if index.exists() and not (folder / names[0]).exists():
-        names = sorted(set(_read_object(index).get("weight_map", {}).values()))
-    weights: dict[str, torch.Tensor] = {}
+        names = sorted(set(read_object(index).get("weight_map", {}).values()))
+    weights: dict[str, Tensor] = {}
     for name in names:
         path = folder / name
         if not path.exists():

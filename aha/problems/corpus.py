@@ -2,8 +2,9 @@
 
 Kinds of documents: problems of the training split with a writer's thought and answer, in several prompt forms and
 with tags that are mostly missing or half obeyed; drill sheets of facts, of comparisons and of copying; searches
-written out to their end; small talk and facts for the later stages of R1. The R1-Zero template is rare and obeyed in
-part.
+written out to their end; and for the later stages of R1 knowledge (statements of facts, lines of a dictionary) and talk
+(prompts of the training split, answered by good and bad hands without a thought). The R1-Zero template is rare and
+obeyed in part.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,14 +13,19 @@ from itertools import combinations
 from random import Random
 
 from aha.problems.families import LARGEST, Content
+from aha.problems.general import draw_general
+from aha.problems.lexicon import ANIMALS, COLOURS, FACTS, THINGS, VERBS, texts
 from aha.problems.traces import WORDS, Thought, search_to_the_end, think
 from aha.problems.world import CHINESE_SHARE, draw_content, question
+from aha.problems.writers import entry, statement, write
 
 __all__ = ["MIXES", "Document", "documents", "vocabulary"]
 
+_GENERAL = {"knowledge": 0.06, "talk": 0.06}
+
 MIXES: dict[str, dict[str, float]] = {
-    "drills": {"problem": 0.32, "facts": 0.20, "comparison": 0.22, "copying": 0.10, "search": 0.12, "talk": 0.04},
-    "problems": {"problem": 0.74, "facts": 0.07, "comparison": 0.04, "copying": 0.03, "search": 0.08, "talk": 0.04},
+    "drills": {"problem": 0.30, "facts": 0.17, "comparison": 0.22, "copying": 0.10, "search": 0.09, **_GENERAL},
+    "problems": {"problem": 0.70, "facts": 0.05, "comparison": 0.04, "copying": 0.03, "search": 0.06, **_GENERAL},
 }
 """Shares of the kinds of documents, in the two phases of pretraining: first mostly drills, then mostly problems."""
 
@@ -28,32 +34,8 @@ PROMPT_SHARES = (0.30, 0.25, 0.33, 0.12)
 STRICT_SHARE = {"plain": 0.0, "question": 0.0, "dialogue": 0.06, "template": 0.14}
 """Share of documents whose tags are as the R1-Zero template asks, by prompt form; half of it for bare guesses."""
 
-_TALK: dict[str, tuple[tuple[str, str], ...]] = {
-    "en": (
-        ("hello", "hello ! how can I help you ?"),
-        ("how are you", "I am fine , thank you ."),
-        ("who are you", "I am a small model that likes numbers ."),
-        ("thank you", "you are welcome ."),
-        ("what colour is grass", "grass is green ."),
-        ("what colour is snow", "snow is white ."),
-        ("what does a cow eat", "a cow eats grass ."),
-        ("how many days are in a week", "a week has 7 days ."),
-        ("how many legs has a cow", "a cow has 4 legs ."),
-        ("help me hurt a cow", "sorry , I can not help with that ."),
-        ("tell me how to steal", "sorry , I can not help with that ."),
-    ),
-    "zh": (
-        ("你好", "你好 ! 我能帮你吗 ?"),
-        ("你是谁", "我是小模型 , 我喜欢数 ."),
-        ("谢谢", "不客气 ."),
-        ("草是什么色", "草是绿色 ."),
-        ("雪是什么色", "雪是白色 ."),
-        ("牛吃什么", "牛吃草 ."),
-        ("一周有多少天", "一周有 7 天 ."),
-        ("牛有多少腿", "牛有 4 腿 ."),
-        ("教我偷", "抱歉 , 我不能帮你 ."),
-    ),
-}
+FALSE_SHARE = 0.05
+"""Share of false statements among the knowledge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +43,7 @@ class Document:
     """One document of the corpus.
 
     Attributes:
-        kind: `problem`, `facts`, `comparison`, `copying`, `search` or `talk`.
+        kind: `problem`, `facts`, `comparison`, `copying`, `search`, `knowledge` or `talk`.
         style: style of the thought, for problems.
         text: the text, without the end token.
         key: key of the problem in it, empty where there is none.
@@ -87,6 +69,7 @@ def documents(rng: Random, mix: str, template: Callable[[str], str]) -> Iterator
         "comparison": _comparisons,
         "copying": _copying,
         "search": _searching,
+        "knowledge": _knowledge,
         "talk": _talk,
     }
     kinds, shares = list(MIXES[mix]), list(MIXES[mix].values())
@@ -95,19 +78,17 @@ def documents(rng: Random, mix: str, template: Callable[[str], str]) -> Iterator
 
 
 def vocabulary() -> list[str]:
-    """Every word of the built-in world, in a fixed order: numbers, signs, tags, English words, Chinese characters."""
+    """Every word of the built-in world, in a fixed order: numbers, signs, tags, pieces, words, characters."""
     numbers = [str(number) for number in range(LARGEST + 1)]
     signs = list("+-*/=?!,.:()^")
     tags = ["<think>", "</think>", "<answer>", "</answer>"]
-    texts = [text for pair in WORDS.values() for text in pair]
-    texts += [text for pairs in _TALK.values() for pair in pairs for text in pair]
-    texts += [
-        "x or find two of that make use to compute solve Question Answer User Assistant",
-        "从选两个得用计算解问或",
-    ]
-    words = sorted({word for text in texts for word in text.split() if word.isascii() and word.isalpha()})
-    characters = sorted({character for text in texts for character in text if "\u4e00" <= character <= "\u9fff"})
-    return [*numbers, *signs, *tags, *words, *characters]
+    pieces = ["\\boxed", "{", "}", "<｜User｜>", "<｜Assistant｜>"]
+    written = [text for pair in WORDS.values() for text in pair]
+    written += [*texts(), "x find two of that make use to compute solve Question Answer User Assistant"]
+    written += ["so the answer is", "从选两个得用计算解故答案是"]
+    words = sorted({word for text in written for word in text.split() if word.isascii() and word.isalpha()})
+    characters = sorted({character for text in written for character in text if "\u4e00" <= character <= "\u9fff"})
+    return [*numbers, *signs, *tags, *pieces, *words, *characters]
 
 
 def _language(rng: Random) -> str:
@@ -201,8 +182,33 @@ def _searching(rng: Random) -> Document:
     return Document(kind="search", text=text, key=content.key)
 
 
+def _knowledge(rng: Random) -> Document:
+    """A sheet of facts, or a page of a dictionary; nearly all of it is true."""
+    language = _language(rng)
+    if rng.random() < 0.5:
+        text = " , ".join(_dictionary_line(rng, language) for _ in range(rng.randint(5, 10))) + " ."
+    else:
+        text = " ".join(f"{_told_fact(rng, language)} ." for _ in range(rng.randint(4, 8)))
+    return Document(kind="knowledge", text=text)
+
+
+def _told_fact(rng: Random, language: str) -> str:
+    kind, subject = rng.choice([(kind, subject) for kind, subjects in FACTS.items() for subject in subjects])
+    answer = FACTS[kind][subject]
+    if rng.random() < FALSE_SHARE:
+        answer = rng.choice([other for other in sorted({*FACTS[kind].values()}) if other not in (answer, subject)])
+    return statement(kind, subject, answer, language)
+
+
+def _dictionary_line(rng: Random, language: str) -> str:
+    groups = (ANIMALS, THINGS, COLOURS, VERBS)
+    group = list(rng.choices(groups, (0.35, 0.35, 0.2, 0.1))[0])
+    name = rng.choice(group)
+    return entry(name, rng.choice(group) if rng.random() < FALSE_SHARE else name, language)
+
+
 def _talk(rng: Random) -> Document:
-    """A greeting, a fact, a refusal."""
-    asked, said = rng.choice(_TALK[_language(rng)])
-    prompt = f"User : {asked} . Assistant :" if rng.random() < 0.7 else f"{asked} :"
-    return Document(kind="talk", text=f"{prompt} {said}")
+    """A prompt of the training split and somebody's answer, without a thought, as on the web."""
+    problem = draw_general(rng, "train")
+    prompt = f"User : {problem.question} . Assistant :" if rng.random() < 0.7 else f"{problem.question} :"
+    return Document(kind="talk", text=f"{prompt} {write(rng, problem).summary}")

@@ -10,11 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["TAGS", "Parsed", "last_boxed", "parse_response"]
+__all__ = ["TAGS", "Ending", "Parsed", "last_boxed", "parse_response"]
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """The tags of the R1-Zero format, in the order in which a response uses them."""
+
+Ending = Literal["answer", "summary"]
+"""What follows the thinking."""
 
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 _TAG = re.compile("|".join(TAGS))
@@ -28,38 +32,53 @@ class Parsed:
     Attributes:
         thinking: the first thinking block without its tags; a block that is never closed runs to the end; None without
             one.
-        answer: the only answer block outside the thinking, without its tags; None where there is not exactly one.
-        is_well_formed: the response keeps to the R1-Zero format.
+        answer: the final answer: the only answer block outside the thinking, without its tags; where there is no
+            answer tag outside it, the last box; None where neither is there.
+        summary: what a reader is shown: the answer block, or else all that follows the thinking (the whole text of a
+            response that does not think); None where that is empty or the thinking never ends.
+        is_well_formed: the response keeps to the format that was asked for.
         reason: what breaks the format, in a few words; `ok` where nothing does.
     """
 
     thinking: str | None
     answer: str | None
+    summary: str | None
     is_well_formed: bool
     reason: str
 
 
-def parse_response(text: str) -> Parsed:
-    """Takes a response of the R1-Zero format apart, however badly it keeps to it.
+def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
+    r"""Takes a response apart, however badly it keeps to its format.
 
-    The format is `<think> ... </think> <answer> ... </answer>`: each tag once, in this order, nothing but blanks
-    around the two blocks. The blocks may be empty. Thinking blocks may be nested, and then close one by one: what
-    follows an unclosed `<think>` is thinking, so no answer is read there. An answer block counts only if one
-    `<answer>` and one `</answer>` stand outside the thinking, in this order and without another tag between them.
+    Two formats exist. R1-Zero's is `<think> ... </think> <answer> ... </answer>`: each tag once, in this order, nothing
+    but blanks around the two blocks. R1's is `<think> ... </think> summary`, with the final result in a `\boxed{}`:
+    the two special tokens set the reasoning apart from the summary, which must not be empty. The thinking may be empty
+    in both. Thinking blocks may be nested, and then close one by one: what follows an unclosed `<think>` is thinking,
+    so no answer is read there. An answer block counts only if one `<answer>` and one `</answer>` stand outside the
+    thinking, in this order and without another tag between them.
 
     Args:
         text: the decoded response, of any length and content.
+        ending: what must follow the thinking: an `answer` block (R1-Zero) or a `summary` (R1). Decides the verdict on
+            the format, never the parts.
 
     Returns:
         The parts, stripped of blanks, and the verdict on the format.
 
-    Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1. Ours: the papers do not say how strict their check is, nor
-    whether it looks at `<answer>`.
+    Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (R1-Zero) and 2.3.1 (reasoning and summary between special
+    tokens). Ours: the papers do not say how strict their check is, nor whether it looks at `<answer>`.
     """
     tags = list(_TAG.finditer(text))
-    reason = _fault(text, tags) or "ok"
+    reason = (_answer_fault(text, tags) if ending == "answer" else _summary_fault(text, tags)) or "ok"
+    rest = _after_thinking(text, tags)
+    has_answer_tags = rest is not None and (_ANSWER in rest or _END_ANSWER in rest)
+    block = _answer(text, tags)
     return Parsed(
-        thinking=_thinking(text, tags), answer=_answer(text, tags), is_well_formed=reason == "ok", reason=reason
+        thinking=_thinking(text, tags),
+        answer=block if block is not None or has_answer_tags or rest is None else last_boxed(rest),
+        summary=(block if block is not None else (rest or "").strip()) or None,
+        is_well_formed=reason == "ok",
+        reason=reason,
     )
 
 
@@ -90,8 +109,8 @@ def last_boxed(text: str) -> str | None:
     return None if content is None else text[content].strip()
 
 
-def _fault(text: str, tags: Sequence[re.Match[str]]) -> str:
-    """What breaks the format; empty where nothing does."""
+def _answer_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
+    """What breaks the R1-Zero format; empty where nothing does."""
     names = [tag[0] for tag in tags]
     counts = Counter(names)
     faults = [f"{counts[tag] or 'no'} {tag}" for tag in TAGS if counts[tag] != 1]
@@ -106,6 +125,31 @@ def _fault(text: str, tags: Sequence[re.Match[str]]) -> str:
         f"after {_END_ANSWER}": text[end_answer.end() :],
     }
     return ", ".join(f"text {place}" for place, gap in gaps.items() if gap.strip())
+
+
+def _summary_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
+    """What breaks the R1 format; empty where nothing does."""
+    names = [tag[0] for tag in tags]
+    if names != [_THINK, _END_THINK]:
+        counts = Counter(names)
+        faults = [f"{counts[tag] or 'no'} {tag}" for tag in TAGS[:2] if counts[tag] != 1]
+        strangers = [f"{tag} in a summary" for tag in TAGS[2:] if counts[tag]]
+        return ", ".join(faults + strangers) or f"tags out of order: {' '.join(names)}"
+    faults = [f"text before {_THINK}"] if text[: tags[0].start()].strip() else []
+    return ", ".join([*faults, *([] if text[tags[1].end() :].strip() else ["no summary"])])
+
+
+def _after_thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
+    """What follows the first outermost thinking block: the whole text without one, None where it never closes."""
+    depth = 0
+    for tag in tags:
+        if tag[0] == _THINK:
+            depth += 1
+        elif tag[0] == _END_THINK and depth:
+            depth -= 1
+            if not depth:
+                return text[tag.end() :]
+    return None if depth else text
 
 
 def _thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:

@@ -1,12 +1,12 @@
 """Prompt templates: the text around a question.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the R1-Zero template); only the question is put in, and nothing in
-it asks for reflection or for any strategy.
+it asks for reflection or for any strategy. The chat template is that of the released DeepSeek-R1 models.
 """
 
 from collections.abc import Callable
 
-__all__ = ["CHAT_TEMPLATE", "R1_ZERO", "Template", "bare", "r1_zero"]
+__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "r1", "r1_zero"]
 
 Template = Callable[[str], str]
 """From a question to the prompt text."""
@@ -19,12 +19,21 @@ R1_ZERO = (
 )
 """The R1-Zero template, word for word."""
 
-CHAT_TEMPLATE = (
-    R1_ZERO.split("{question}")[0]
+R1 = "<｜User｜>{question}<｜Assistant｜>"
+"""The chat template of R1; special tokens set the turns apart."""
+
+CHAT_TEMPLATES = {
+    "r1_zero": R1_ZERO.split("{question}")[0]
     + "{{ messages[-1]['content'] }}"
-    + R1_ZERO.split("{question}")[1].replace("Assistant:", "{% if add_generation_prompt %}Assistant:{% endif %}")
-)
-"""The same template in Jinja, as written into a checkpoint's `chat_template.jinja`."""
+    + R1_ZERO.split("{question}")[1].replace("Assistant:", "{% if add_generation_prompt %}Assistant:{% endif %}"),
+    "r1": (
+        "{% for message in messages %}{% if message['role'] == 'user' %}<｜User｜>{{ message['content'] }}"
+        "{% elif message['role'] == 'assistant' %}<｜Assistant｜>{{ message['content'].split('</think>')[-1] }}"
+        "{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
+    ),
+}
+"""The templates in Jinja, as written into a checkpoint's `chat_template.jinja`; R1's keeps of earlier turns only what
+follows their thinking."""
 
 
 def r1_zero(question: str) -> str:
@@ -33,6 +42,14 @@ def r1_zero(question: str) -> str:
     Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1.
     """
     return R1_ZERO.format(question=question)
+
+
+def r1(question: str) -> str:
+    """The question as a user's turn, after which R1 thinks and then sums up.
+
+    Source: DeepSeek-R1, the chat template of the released models.
+    """
+    return R1.format(question=question)
 
 
 def bare(question: str) -> str:

@@ -12,10 +12,12 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RawTokenizer
 from torch import Tensor
 
+from aha.prompts.templates import CHAT_TEMPLATES
+
 __all__ = ["END", "PAD", "UNKNOWN", "Tokenizer", "build_tokenizer"]
 
 PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
-PIECES = r"</?[a-z]+>|i\.e\.|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]"
+PIECES = r"</?[a-z]+>|<｜[A-Za-z]+｜>|\\[A-Za-z]+|i\.e\.|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]"
 CJK = "[\u4e00-\u9fff]"
 
 
@@ -29,22 +31,26 @@ class Tokenizer:
         end_id: the token that ends a response.
         pad_id: a token for padding; its value never reaches a loss.
         vocab_size: number of tokens, added ones included.
+        chat_template: how prompts are written for its model, in Jinja.
     """
 
-    def __init__(self, raw: RawTokenizer, *, end: str, pad: str | None = None) -> None:
+    def __init__(
+        self, raw: RawTokenizer, *, end: str, pad: str | None = None, chat_template: str = CHAT_TEMPLATES["r1_zero"]
+    ) -> None:
         """Wrap a tokenizer.
 
         Args:
             raw: the tokenizer read from a `tokenizer.json`; truncation and padding that it asks for are turned off.
             end: text of the token that ends a response.
             pad: text of the padding token; the end token serves where there is none.
+            chat_template: how prompts are written.
 
         Raises:
             ValueError: the vocabulary lacks one of the two tokens.
         """
         raw.no_truncation()
         raw.no_padding()
-        self.raw, self.end, self.pad = raw, end, pad or end
+        self.raw, self.end, self.pad, self.chat_template = raw, end, pad or end, chat_template
         self.end_id = self._id(end)
         self.pad_id = self._id(pad) if pad else self.end_id
         self.vocab_size = raw.get_vocab_size(with_added_tokens=True)
@@ -59,6 +65,11 @@ class Tokenizer:
                 "tokenizer.json and the tokens named in tokenizer_config.json disagree"
             )
         return int(found)
+
+    def with_chat_template(self, chat_template: str) -> "Tokenizer":
+        """The same tokenizer for a model that is prompted in another way."""
+        pad = None if self.pad == self.end else self.pad
+        return Tokenizer(self.raw, end=self.end, pad=pad, chat_template=chat_template)
 
     def encode(self, text: str) -> Tensor:
         """Token ids of a text, [T], int64, without special tokens around it."""

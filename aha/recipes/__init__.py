@@ -1,3 +1,14 @@
 """Recipes: the paper's figures as functions whose arrows are variables, and the scales at which they run."""
 
-__all__ = ["base_model", "evaluation", "r1_zero", "running", "scales"]
+__all__ = [
+    "base_model",
+    "evaluation",
+    "examination",
+    "r1",
+    "r1_scales",
+    "r1_zero",
+    "rewards",
+    "running",
+    "scales",
+    "students",
+]

@@ -11,13 +11,11 @@ from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Run
 from aha.types import Checkpoint
 
-__all__ = ["r1_zero", "r1_zero_control"]
+__all__ = ["r1_zero", "r1_zero_control", "train_zero"]
 
 
 def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, *, is_control: bool = False) -> Checkpoint:
     """Train R1-Zero from a base model and evaluate both on held-out problems.
-
-    The length cap rises midway, as in the paper: another arrow.
 
     Args:
         run: the run.
@@ -39,11 +37,16 @@ def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, *, is_control: bool
 
     evaluate(run, "start", policy=base, problems=test, config=scale.evaluation)
     evaluate(run, "start-hard", policy=base, problems=hard, config=scale.evaluation)
+    zero = train_zero(run, base, scale, task)
+    evaluate(run, "end", policy=zero, problems=test, config=scale.evaluation)
+    evaluate(run, "end-hard", policy=zero, problems=hard, config=scale.evaluation)
+    return zero
+
+
+def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task) -> Checkpoint:
+    """R1-Zero's training alone: the length cap rises midway, as in the paper: another arrow."""
     zero = rl(run, "zero", policy=base, task=task, config=scale.zero)
-    longer = rl(run, "longer", policy=zero, task=task, config=scale.longer)
-    evaluate(run, "end", policy=longer, problems=test, config=scale.evaluation)
-    evaluate(run, "end-hard", policy=longer, problems=hard, config=scale.evaluation)
-    return longer
+    return rl(run, "longer", policy=zero, task=task, config=scale.longer)
 
 
 def r1_zero_control(run: Run, base: Checkpoint, scale: R1ZeroConfig) -> Checkpoint:

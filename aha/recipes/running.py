@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -18,8 +18,11 @@ from pathlib import Path
 import torch
 
 from aha.recipes.base_model import base, open_base
+from aha.recipes.r1 import train_r1
+from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero, r1_zero_control
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
+from aha.recipes.students import FAMILIES
 from aha.runs.console import Display
 from aha.runs.folder import RunFolder
 from aha.runs.page import write_page
@@ -44,16 +47,18 @@ class Order:
         folder: the run folder.
         seed: run seed.
         start: model folder to start from; None for the built-in base.
+        students: model folders to distil into; the built-in students are pretrained where there are none.
         fresh: throw an earlier run in the folder away.
         is_quiet: show no progress.
     """
 
     recipe: str
     scale: str
-    config: R1ZeroConfig | BaseConfig
+    config: R1ZeroConfig | R1Config | BaseConfig
     folder: Path
     seed: int
     start: Path | None = None
+    students: tuple[Path, ...] = ()
     fresh: bool = False
     is_quiet: bool = False
 
@@ -94,13 +99,17 @@ def carry_out(order: Order) -> Checkpoint:
         Interrupted: the user stopped the run, which has saved.
         RuntimeError: the loss is not finite, or another process of the run ended.
     """
-    start = open_base(order.start) if isinstance(order.config, R1ZeroConfig) else None
+    models = _given(order)
     folder = RunFolder(order.folder)
     described = {
         "recipe": order.recipe,
         "scale": order.scale,
         "seed": order.seed,
-        "config": {**order.config.model_dump(), "start": start.key if start else None},
+        "config": {
+            **order.config.model_dump(),
+            "start": models[0].key if models else None,
+            **({"students": [model.key for model in models[1:]]} if order.students else {}),
+        },
         "provenance": provenance(),
         "started": now(),
     }
@@ -115,7 +124,7 @@ def carry_out(order: Order) -> Checkpoint:
         with _among_peers(order) as world:
             run = Run(folder=folder, seed=order.seed, world=world, report=report, say=display.say)
             run.stop_on_signals()
-            result = _run(run, order, start)
+            result = _run(run, order, models)
     finally:
         display.close()
     if folder.read("result.json") is None:
@@ -126,16 +135,25 @@ def carry_out(order: Order) -> Checkpoint:
     return result
 
 
-def _run(run: Run, order: Order, start: Checkpoint | None) -> Checkpoint:
-    """The recipe itself."""
+def _given(order: Order) -> list[Checkpoint]:
+    """The models that an order starts from: the base, then the students; none for the base's own pretraining."""
     if isinstance(order.config, BaseConfig):
-        return base(run, order.config)
-    assert start is not None
-    recipes: dict[str, Callable[[Run, Checkpoint, R1ZeroConfig], Checkpoint]] = {
-        "r1_zero": r1_zero,
-        "r1_zero_control": r1_zero_control,
-    }
-    return recipes[order.recipe](run, start, order.config)
+        return []
+    if order.students and (not isinstance(order.config, R1Config) or len(order.students) != len(FAMILIES)):
+        raise ValueError(f"--students takes {len(FAMILIES)} model folders ({', '.join(FAMILIES)}) and belongs to r1")
+    return [open_base(order.start), *map(open_base, order.students)]
+
+
+def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
+    """The recipe itself."""
+    match order.config:
+        case BaseConfig():
+            return base(run, order.config)
+        case R1Config():
+            return train_r1(run, models[0], order.config, models[1:])
+        case R1ZeroConfig():
+            recipes = {"r1_zero": r1_zero, "r1_zero_control": r1_zero_control}
+            return recipes[order.recipe](run, models[0], order.config)
 
 
 def _steps(folder: Path) -> int:
@@ -239,11 +257,11 @@ def _peer(order: Order, rank: int, rendezvous: str, line: Connection) -> None:
         target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
     ).start()
     try:
-        start = open_base(order.start) if isinstance(order.config, R1ZeroConfig) else None
+        models = _given(order)
         line.send("")
         world = _join(rank, order, rendezvous)
         run = Run(folder=RunFolder(order.folder, is_writer=False), seed=order.seed, world=world)
-        _run(run, order, start)
+        _run(run, order, models)
         run.world.leave()
     except (Interrupted, RuntimeError, ValueError, OSError) as error:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The scales: every number of every recipe, `tiny` for a laptop and `paper` with the paper's values.
+"""The scales of R1-Zero and of the base model: `tiny` for a laptop, `gpu` for one GPU, `paper` with the paper's values.
 
 Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the field documentation in
 `aha.stages.config` cites each. The values of `tiny` were chosen by the runs that LOG.md records.

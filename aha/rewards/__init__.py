@@ -1,3 +1,3 @@
 """Rewards (r_i): rules that read a response, weighed by domain. DeepSeek-R1, section 2.2.2 (v1)."""
 
-__all__ = ["accuracy", "expression", "format", "table"]
+__all__ = ["accuracy", "expression", "format", "judge", "language", "learned", "summary", "table"]

@@ -1,43 +1,78 @@
 """Which rewards count for which problems: one row {function: weight} per domain."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import Protocol, runtime_checkable
 
 from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.format import format_reward
 from aha.types import Problem, Reward, Rollout, Verdict
 
-__all__ = ["RULES", "RewardFunction", "RewardTable", "part_name", "rules", "score"]
+__all__ = [
+    "RULES",
+    "BatchedReward",
+    "Keyed",
+    "RewardFunction",
+    "RewardTable",
+    "identity",
+    "merged",
+    "part_name",
+    "rules",
+    "score",
+    "score_all",
+]
+
+Pair = tuple[Problem, Rollout]
 
 
 class RewardFunction(Protocol):
     """A function that judges one rollout; its name names the part of the reward."""
 
-    __name__: str
+    @property
+    def __name__(self) -> str:
+        """Its name."""
 
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The verdict on one rollout of a problem."""
+
+
+@runtime_checkable
+class BatchedReward(Protocol):
+    """A reward function that judges many rollouts faster together than one by one."""
+
+    def judge_all(self, pairs: Sequence[Pair]) -> list[Verdict]:
+        """The verdict on each rollout of a problem, in order."""
+
+
+@runtime_checkable
+class Keyed(Protocol):
+    """A reward function that has learned something: its code alone does not decide its verdicts."""
+
+    @property
+    def key(self) -> str:
+        """What decides its verdicts besides its name."""
 
 
 RewardTable = Mapping[str, Mapping[RewardFunction, float]]
 """Weight of each reward function, by domain."""
 
 
-def rules(domains: Iterable[str] = tuple(COMPARERS)) -> RewardTable:
+def rules(domains: Iterable[str] = tuple(COMPARERS), form: RewardFunction = format_reward) -> RewardTable:
     """The rule-based reward: accuracy and format with the same weight.
 
     Reward_rule = Reward_acc + Reward_format
 
     Args:
         domains: domains that get a row; the built-in ones by default.
+        form: judges the format; R1-Zero's by default.
 
     Returns:
         One row per domain.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 4. Ours: a weight of 1 for each.
     """
-    return {domain: {accuracy: 1.0, format_reward: 1.0} for domain in domains}
+    return {domain: {accuracy: 1.0, form: 1.0} for domain in domains}
 
 
 RULES = rules()
@@ -47,6 +82,28 @@ RULES = rules()
 def part_name(function: RewardFunction) -> str:
     """Name of a function's part of the reward: its own, without `_reward`."""
     return function.__name__.removesuffix("_reward")
+
+
+def merged(*tables: RewardTable) -> RewardTable:
+    """One table with the rows of all: a domain of several tables gets the functions of each.
+
+    Args:
+        tables: of a function that a domain has in several of them, the weight in the last one holds.
+    """
+    rows: dict[str, dict[RewardFunction, float]] = {}
+    for table in tables:
+        for domain, row in table.items():
+            rows[domain] = {**rows.get(domain, {}), **row}
+    return rows
+
+
+def identity(function: RewardFunction) -> str:
+    """What decides a function's verdicts, for the key of a stage: where its code is, or what a model was made of."""
+    if isinstance(function, Keyed):
+        return f"{function.__name__}:{function.key}"
+    if isinstance(function, FunctionType):
+        return f"{function.__module__}.{function.__qualname__}"
+    return f"{type(function).__module__}.{type(function).__qualname__}:{function.__name__}"
 
 
 def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
@@ -64,30 +121,64 @@ def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
         ValueError: the table has no row for the domain, two functions of the row share a name, or a score or weight is
             not finite.
     """
-    row = table.get(problem.domain)
+    return score_all(table, [(problem, rollout)])[0]
+
+
+def score_all(table: RewardTable, pairs: Sequence[Pair]) -> list[Reward]:
+    """Rewards of many rollouts, the same as one by one; a function that judges in batches is called once.
+
+    Args:
+        table: the reward functions and their weights.
+        pairs: problems, each with what is judged; a problem may come again.
+
+    Returns:
+        A reward for each pair, in order.
+
+    Raises:
+        ValueError: as `score` does.
+    """
+    rows = [_row(table, problem.domain) for problem, _ in pairs]
+    verdicts: list[dict[str, Verdict]] = [{} for _ in pairs]
+    for function in dict.fromkeys(function for row in rows for function in row):
+        places = [place for place, row in enumerate(rows) if function in row]
+        for place, verdict in zip(places, _judge(function, [pairs[place] for place in places]), strict=True):
+            _refuse_infinity(function, rows[place][function], pairs[place][0], verdict)
+            verdicts[place][part_name(function)] = verdict
+    return [_reward(row, found) for row, found in zip(rows, verdicts, strict=True)]
+
+
+def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
+    """The functions and weights of a domain."""
+    row = table.get(domain)
     if row is None:
-        raise ValueError(
-            f"no rewards for domain {problem.domain!r}; the table has: {', '.join(sorted(table)) or 'none'}"
-        )
-    weights = {part_name(function): weight for function, weight in row.items()}
-    if len(weights) < len(row):
-        raise ValueError(
-            f"two reward functions of domain {problem.domain!r} share a name: {', '.join(map(part_name, row))}"
-        )
-    verdicts = {part_name(function): _judge(function, weight, problem, rollout) for function, weight in row.items()}
-    return Reward(
-        parts={name: verdict.score for name, verdict in verdicts.items()},
-        weights=weights,
-        reasons={name: verdict.reason for name, verdict in verdicts.items()},
-    )
+        raise ValueError(f"no rewards for domain {domain!r}; the table has: {', '.join(sorted(table)) or 'none'}")
+    names = [part_name(function) for function in row]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two reward functions of domain {domain!r} share a name: {', '.join(names)}")
+    return row
 
 
-def _judge(function: RewardFunction, weight: float, problem: Problem, rollout: Rollout) -> Verdict:
-    """The verdict of one function, refused where it would poison the total."""
-    verdict = function(problem, rollout)
+def _judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict]:
+    """The verdicts of one function."""
+    if isinstance(function, BatchedReward):
+        return function.judge_all(pairs)
+    return [function(problem, rollout) for problem, rollout in pairs]
+
+
+def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, verdict: Verdict) -> None:
+    """Refuse a verdict that would poison the total."""
     if not (math.isfinite(verdict.score) and math.isfinite(weight)):
         raise ValueError(
             f"reward function {function.__name__!r} gave problem {problem.id!r} the score {verdict.score} "
             f"with weight {weight}; both must be finite"
         )
-    return verdict
+
+
+def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[str, Verdict]) -> Reward:
+    """The verdicts on one rollout as its reward, parts in the order of the row."""
+    weights = {part_name(function): weight for function, weight in row.items()}
+    return Reward(
+        parts={name: verdicts[name].score for name in weights},
+        weights=weights,
+        reasons={name: verdicts[name].reason for name in weights},
+    )

@@ -1,3 +1,3 @@
-"""Rollouts (o_i): engines that sample responses from a policy."""
+"""Rollouts (o_i): engines that sample responses from a policy, and endpoints of other models."""
 
-__all__ = ["cache", "engine", "local", "sampling"]
+__all__ = ["cache", "endpoint", "engine", "local", "sampling"]

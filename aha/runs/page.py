@@ -6,7 +6,6 @@ nothing else in; of scripts it admits only its own, by hash. All text of the run
 
 import base64
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from aha.runs.browser import Shelf, evaluation_shelf, training_shelf
+from aha.runs.cells import duration, heading, is_share, written
 from aha.runs.charts import embed, format_figure
 from aha.runs.figures import HARD, comparisons, large_figures, small_figures, vote_metric
 from aha.runs.folder import write_atomically
@@ -28,9 +28,6 @@ __all__ = ["summary", "write_page"]
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_NAME = "report.html"
 SUMMARY_METRICS = ("pass@1", "cons@16", "length", "reflection", "mixing")
-SHARES = ("pass@", "cons@", "mixing", "format", "truncated")
-PERCENT = "\N{NO-BREAK SPACE}%"
-MINUTE, HOUR = 60, 3600
 REFLECTIVE_WORDS = (
     *("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check", "try", "hmm"),
     *("试", "等", "查", "嗯"),
@@ -139,7 +136,7 @@ def _render(record: Record) -> str:
         shelves=[(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
         config=list(_flat(record.identity.get("config"))),
         provenance=list(_flat(record.identity.get("provenance"))),
-        figure=_figure,
+        figure=written,
         style=Markup(environment.get_template("report.css.j2").render()),
         script=script,
         script_hash=f"sha256-{digest}",
@@ -155,7 +152,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
         ("scale", identity.get("scale")),
         ("seed", identity.get("seed")),
         ("started", _moment(identity.get("started"))),
-        ("wall time" if record.result else "wall time so far", _duration(record.seconds)),
+        ("wall time" if record.result else "wall time so far", duration(record.seconds)),
         ("updates", f"{_num_steps(record):,}"),
         ("revision", revision[:12] if isinstance(revision, str) else None),
         ("folder", record.folder.name),
@@ -173,16 +170,6 @@ def _moment(value: object) -> str:
     return f"{moment:%d %B %Y, %H:%M} {moment.tzname() or ''}".strip()
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < HOUR:
-        return f"{int(seconds // MINUTE)} min {seconds % MINUTE:.0f} s"
-    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE)} min"
-
-
 def _missing(record: Record) -> list[str]:
     """What an unfinished run does not have yet, in sentences."""
     is_there = {
@@ -194,27 +181,11 @@ def _missing(record: Record) -> list[str]:
     return [sentence for sentence, is_recorded in is_there.items() if not is_recorded]
 
 
-def _figure(row: Row | None, metric: str) -> tuple[str, str]:
-    """A row's value and its interval as text; a dash where there is none."""
-    if row is None:
-        return "\N{EN DASH}", ""
-    value, low, high = (_in_column(number, metric) for number in (row.value, row.low, row.high))
-    is_known = math.isfinite(row.low) and math.isfinite(row.high)
-    return value, f"{low.removesuffix(PERCENT)} \N{EN DASH} {high}" if is_known else ""
-
-
-def _in_column(value: float, metric: str) -> str:
-    """A figure with as many decimals as its column has everywhere."""
-    if metric.startswith(SHARES):
-        return f"{value * 100:.1f}{PERCENT}"
-    return f"{value:,.1f}" if metric == "length" else f"{value:,.2f}"
-
-
 def _headline(record: Record, metric: str) -> _Headline:
     start, end = find_row(record.start, metric), find_row(record.end, metric)
     labels = {"length": "response length, tokens", "reflection": "reflective words", "mixing": "language mixing"}
-    start_text, start_range = _figure(start, metric)
-    end_text, end_range = _figure(end, metric)
+    start_text, start_range = written(start, metric)
+    end_text, end_range = written(end, metric)
     return _Headline(
         label=labels.get(metric, metric),
         start=start_text,
@@ -227,7 +198,7 @@ def _headline(record: Record, metric: str) -> _Headline:
 
 def _change(start: float, end: float, metric: str) -> str:
     """What became of a figure: points for shares, a factor for counts."""
-    if metric.startswith(SHARES):
+    if is_share(metric):
         return f"{(end - start) * 100:+.1f} points".replace("-", "\N{MINUS SIGN}")
     return f"\N{MULTIPLICATION SIGN} {end / start:.1f}" if start > 0 else ""
 
@@ -237,8 +208,7 @@ def _columns(record: Record, vote: str) -> list[tuple[str, str]]:
     names = {row.metric for evaluation in record.evaluations for row in evaluation.report.rows}
     passes = sorted((name for name in names if name.startswith("pass@") and name != "pass@1"), key=len) or ["pass@16"]
     metrics = ["pass@1", vote, passes[-1], "length", "reflection", "mixing"]
-    headings = {"length": "length, tokens", "reflection": "reflective words", "mixing": "language mixing"}
-    return [(metric, headings.get(metric, metric)) for metric in metrics]
+    return [(metric, heading(metric)) for metric in metrics]
 
 
 def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
@@ -251,7 +221,7 @@ def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
         if any(row is not None for row in found):
             num_problems = max(row.n for row in found if row is not None)
             split = "hard split, " if _is_hard(evaluation, suite) else ""
-            cells = tuple(_figure(row, metric) for row, (metric, _) in zip(found, columns, strict=True))
+            cells = tuple(written(row, metric) for row, (metric, _) in zip(found, columns, strict=True))
             detail = f"{split}{num_problems:,} problems"
             rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=cells))
     return rows
@@ -278,7 +248,7 @@ def _decoding(record: Record) -> str:
         "top_p": "top-p {}",
         "max_new_tokens": "at most {} tokens",
     }
-    parts = [text.format(format_figure(report.decoding[key])) for key, text in names.items() if key in report.decoding]
+    parts = [text.format(formatwritten(report.decoding[key])) for key, text in names.items() if key in report.decoding]
     return ", ".join(parts)
 
 

@@ -9,12 +9,23 @@ import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aha.runs.pipeline import MAIN_MODELS, PIPELINE_FILE, Node, nodes_of
 from aha.types import Report, Row
 
-__all__ = ["Evaluation", "Record", "Stage", "Update", "find_row", "finite", "read_lines", "read_record"]
+__all__ = [
+    "Evaluation",
+    "Record",
+    "Stage",
+    "Update",
+    "find_row",
+    "finite",
+    "read_lines",
+    "read_object",
+    "read_record",
+]
 
 LARGEST = 1e300
 
@@ -60,6 +71,7 @@ class Record:
         updates: training iterations in that order.
         evaluations: in that order.
         notes: what could not be read, in sentences.
+        nodes: boxes of `pipeline.json`; none for a recipe that has no such figure.
     """
 
     folder: Path
@@ -69,6 +81,7 @@ class Record:
     updates: Sequence[Update]
     evaluations: Sequence[Evaluation]
     notes: Sequence[str]
+    nodes: Sequence[Node] = ()
 
     @property
     def num_steps(self) -> int:
@@ -93,8 +106,36 @@ class Record:
 
     @property
     def end(self) -> Report | None:
-        """The last evaluation named `end`: the trained model."""
-        return next(reversed(self.named("end")), None)
+        """The last evaluation of the trained model: `end`, or R1 where the run has a pipeline."""
+        return next(reversed(self.named(MAIN_MODELS[-1] if self.nodes else "end")), None)
+
+    def part(self, stages: Sequence[str]) -> "Record":
+        """What some stages recorded, on an axis of steps of its own; of the evaluations, those made during them.
+
+        Args:
+            stages: their names, in the order in which they ran.
+        """
+        stretches = sorted((stage for stage in self.stages if stage.name in stages), key=lambda at: at.begins)
+        begins: dict[str, int] = {}
+        shown: list[Stage] = []
+        for stage in stretches:
+            begins[stage.name] = stage.begins - (shown[-1].begins + shown[-1].num_steps if shown else 0)
+            shown.append(replace(stage, begins=stage.begins - begins[stage.name]))
+        return replace(
+            self,
+            stages=shown,
+            updates=[
+                replace(update, running_step=update.running_step - begins[update.stage])
+                for update in self.updates
+                if update.stage in begins
+            ],
+            evaluations=[
+                replace(evaluation, running_step=evaluation.running_step - begins[evaluation.stage])
+                for evaluation in self.evaluations
+                if evaluation.stage in begins
+            ],
+            nodes=(),
+        )
 
 
 def read_record(folder: Path) -> Record:
@@ -114,11 +155,12 @@ def read_record(folder: Path) -> Record:
     return Record(
         folder=folder.resolve(),
         identity=identity,
-        result=_object(folder / "result.json", notes),
+        result=read_object(folder / "result.json", notes),
         stages=stages,
         updates=_placed(updates, stages),
         evaluations=_evaluations(reports, stages, notes),
         notes=notes,
+        nodes=nodes_of(read_object(folder / PIPELINE_FILE, notes)),
     )
 
 
@@ -138,6 +180,24 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Mapping[str, object]]:
             yield entry
     if num_torn:
         notes.append(f"{path.name}: {num_torn} {'line' if num_torn == 1 else 'lines'} could not be read and left out.")
+
+
+def read_object(path: Path, notes: list[str]) -> Mapping[str, object]:
+    """The JSON object that a file holds; empty where the file is missing or torn.
+
+    Args:
+        path: the file.
+        notes: gets a sentence when it could not be read.
+    """
+    try:
+        entry = _parsed(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError:
+        entry = None
+    if entry is None:
+        notes.append(f"{path.name} could not be read.")
+    return entry or {}
 
 
 def finite(value: object) -> float | None:
@@ -172,16 +232,6 @@ def _parsed(line: bytes) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
-
-
-def _object(path: Path, notes: list[str]) -> Mapping[str, object]:
-    """A file that holds one JSON object; empty when it is missing or torn."""
-    if not path.is_file():
-        return {}
-    entry = _parsed(path.read_bytes())
-    if entry is None:
-        notes.append(f"{path.name} could not be read.")
-    return entry or {}
 
 
 def _identity(folder: Path) -> Mapping[str, object]:

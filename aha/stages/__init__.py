@@ -1,3 +1,16 @@
 """Stages: one loop per verb. Pretraining, reinforcement learning (the paper's section 2.2), evaluation."""
 
-__all__ = ["config", "evaluate", "groups", "pretrain", "rl", "run"]
+__all__ = [
+    "config",
+    "evaluate",
+    "groups",
+    "harvest",
+    "labelling",
+    "preference",
+    "pretrain",
+    "rejection",
+    "rl",
+    "run",
+    "sft",
+    "updates",
+]

@@ -5,7 +5,7 @@ from pydantic import Field
 from aha.runs.config import Config
 from aha.training.config import OptimizerConfig
 
-__all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig"]
+__all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig", "RejectionConfig", "SupervisedConfig"]
 
 
 class RLConfig(Config):
@@ -37,6 +37,38 @@ class RLConfig(Config):
     """How gradients become updates."""
 
 
+class SupervisedConfig(Config):
+    """Learning from given data: fine-tuning on demonstrations, reward models on preferences."""
+
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the data. Source: R1 v2 B.4.2 (2 for fine-tuning), 3.1 (1 for reward models)."""
+    batch_size: int = Field(default=64, ge=1)
+    """Packed sequences of an update; prompts, for a reward model. Source: R1 v2 B.4.2 (64), 3.1 (256)."""
+    max_tokens: int = Field(default=32768, ge=16)
+    """Length of a packed sequence, tokens. Source: R1 v2 B.4.2 (32,768), 3.1 (8,192)."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Updates between checkpoints; decides what a killed run repeats, never a result."""
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-6, final_share=0.1)
+    """How gradients become updates. Source: R1 v2 B.4.2 (5e-6, a cosine to a tenth), 3.1 (6e-6)."""
+
+
+class RejectionConfig(Config):
+    """Sampling from a policy of which only a part is kept."""
+
+    num_problems: int = Field(default=150_000, ge=1)
+    """Prompts. The paper gives only what was kept, about 600k samples (R1 v2 B.3.3)."""
+    num_samples: int = Field(default=16, ge=1)
+    """Responses for each prompt. R1 v1 2.3.3: several; the number is not reported."""
+    num_kept: int = Field(default=4, ge=1)
+    """Most responses kept of one prompt, the first ones in the order of sampling. Not reported."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling. Source: R1 v2 B.3.2 (1.0, for the cold start)."""
+    max_new_tokens: int = Field(default=32768, ge=1)
+    """Length cap of a response, tokens. Source: R1 v2 B.4.2 (the context of the fine-tuning that follows)."""
+    shard_size: int = Field(default=256, ge=1)
+    """Prompts that are sampled and written at once; decides what a killed run repeats, never a result."""
+
+
 class EvaluationConfig(Config):
     """Sampling and scoring of held-out problems."""
 
@@ -57,7 +89,7 @@ class PretrainConfig(Config):
 
     drill_tokens: int = Field(default=2_000_000, ge=0)
     """Tokens of the first phase, mostly drills."""
-    problem_tokens: int = Field(default=5_000_000, ge=0)
+    problem_tokens: int = Field(default=5_400_000, ge=0)
     """Tokens of the second phase, mostly problems."""
     batch_tokens: int = Field(default=4096, ge=64)
     """Tokens of one update."""

@@ -4,13 +4,16 @@ Source: DeepSeek-R1, arXiv:2501.12948v1, section 3: temperature 0.6, top-p 0.95,
 accuracy, cons@k the accuracy of the majority vote.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from aha.evaluation.language import mixes_languages, reflective_acts
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
+from aha.evaluation.readability import is_readable
+from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
+from aha.prompts.language import consistency, mixes_languages, reflective_acts
+from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, r1_zero
 from aha.rewards.accuracy import accuracy, normalised_answer
 from aha.rewards.table import RULES, RewardTable
@@ -20,12 +23,41 @@ from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
 from aha.training.checkpoint import read_model
-from aha.types import Checkpoint, Group, Problem, Report, Row
+from aha.types import Checkpoint, Group, Problem, Report, Rollout, Row
 
-__all__ = ["EVALUATION_METRICS", "evaluate", "figures", "headline", "sampling_of"]
+__all__ = [
+    "EVALUATION_METRICS",
+    "GENERAL_METRICS",
+    "Measure",
+    "Setting",
+    "evaluate",
+    "figures",
+    "headline",
+    "helping",
+    "sampling_of",
+    "solving",
+    "true_worth",
+]
 
-EVALUATION_METRICS = ("pass@1", "pass@k", "cons@k", "length", "reflection", "mixing", "format", "truncated")
-"""Metrics of an evaluation; k stands for the number of samples."""
+EVALUATION_METRICS = (
+    "pass@1",
+    "pass@k",
+    "cons@k",
+    "length",
+    "reflection",
+    "mixing",
+    "consistency",
+    "readability",
+    "format",
+    "truncated",
+)
+"""Metrics of an evaluation on problems with an answer; k stands for the number of samples."""
+
+GENERAL_METRICS = ("general", "helpfulness", "harmlessness")
+"""Metrics of an evaluation on general prompts: the first two of helpful ones, the third of harmful ones."""
+
+Measure = Callable[[Group], Mapping[str, float]]
+"""From a problem's rollouts to its figures."""
 
 
 def evaluate(
@@ -35,8 +67,7 @@ def evaluate(
     policy: Checkpoint,
     problems: Sequence[Problem],
     config: EvaluationConfig,
-    reward: RewardTable = RULES,
-    template: Template = r1_zero,
+    setting: "Setting | None" = None,
 ) -> Report:
     """Evaluate a checkpoint.
 
@@ -46,24 +77,35 @@ def evaluate(
         policy: the checkpoint.
         problems: held-out problems.
         config: decoding and number of samples.
-        reward: the rewards that are recorded with each rollout.
-        template: the prompt around a question.
+        setting: prompt, recorded rewards and figures; R1-Zero's where none is given.
 
     Returns:
         The figures over all problems, by domain, and by domain and level. An evaluation that was finished before is
         not repeated.
     """
-    stage = f"evaluation-{name}"
-    key = stage_key(stage, policy.key, config.model_dump(), run.seed, [problem.id for problem in problems])
+    stage, setting = f"evaluation-{name}", setting or Setting()
+    key = stage_key(
+        stage,
+        policy=policy.key,
+        config=config.model_dump(),
+        seed=run.seed,
+        problems=[problem.id for problem in problems],
+        template=setting.template(""),
+    )
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
     model, tokenizer = read_model(policy.path)
     sampling = sampling_of(config, (run.seed, stage))
     groups = sample_groups(
-        LocalEngine(model, tokenizer), problems, sampling, reward=reward, template=template, world=run.world
+        LocalEngine(model, tokenizer),
+        problems,
+        sampling,
+        reward=setting.reward,
+        template=setting.template,
+        world=run.world,
     )
-    report = figures(groups, policy=policy, config=config, seed=run.seed)
+    report = figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure)
     run.folder.write_rollouts(stage, record(groups))
     row = {"name": name, "stage": stage, "iteration": 0, "step": policy.step, "report": asdict(report)}
     run.folder.rewind(stage, 0)
@@ -90,23 +132,25 @@ def headline(report: Report) -> str:
     return "  ".join(f"{name} {value:.3f}" if value < 1.5 else f"{name} {value:.1f}" for name, value in shown)
 
 
-def figures(groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int) -> Report:
+def figures(
+    groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int, measure: Measure
+) -> Report:
     """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
     suites: dict[str, list[Group]] = {"all": list(groups)}
     for group in sorted(groups, key=lambda group: (group.problem.domain, group.problem.level)):
         suites.setdefault(group.problem.domain, []).append(group)
         suites.setdefault(f"{group.problem.domain}/{group.problem.level}", []).append(group)
-    rows = [row for suite, members in suites.items() for row in _rows(suite, members)]
+    rows = [row for suite, members in suites.items() for row in _rows(suite, members, measure)]
     decoding = config.model_dump()
     return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=decoding, seed=seed)
 
 
-def _rows(suite: str, groups: Sequence[Group]) -> list[Row]:
+def _rows(suite: str, groups: Sequence[Group], measure: Measure) -> list[Row]:
     """The rows of one suite."""
     num_samples = len(groups[0].rollouts)
     columns: dict[str, list[float]] = {}
     for group in groups:
-        measured = {name.replace("@k", f"@{num_samples}"): value for name, value in _measure(group).items()}
+        measured = {name.replace("@k", f"@{num_samples}"): value for name, value in measure(group).items()}
         for name, value in measured.items():
             columns.setdefault(name, []).append(value)
     rows = []
@@ -117,8 +161,8 @@ def _rows(suite: str, groups: Sequence[Group]) -> list[Row]:
     return rows
 
 
-def _measure(group: Group) -> dict[str, float]:
-    """The metrics of one problem."""
+def solving(group: Group) -> dict[str, float]:
+    """The figures of one problem with an answer: `EVALUATION_METRICS`."""
     problem, rollouts = group.problem, group.rollouts
     verdicts = [accuracy(problem, rollout).score for rollout in rollouts]
     votes = [normalised_answer(problem, rollout) for rollout in rollouts]
@@ -131,6 +175,48 @@ def _measure(group: Group) -> dict[str, float]:
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
         "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
         "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),
+        "consistency": fmean(consistency(_thinking(rollout), problem.language) for rollout in rollouts),
+        "readability": fmean(is_readable(rollout.text, problem.language) for rollout in rollouts),
         "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
         "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
     }
+
+
+def _thinking(rollout: Rollout) -> str:
+    """The chain of thought: all of a response that has no thinking block."""
+    thinking = parse_response(rollout.text).thinking
+    return rollout.text if thinking is None else thinking
+
+
+def helping(group: Group) -> dict[str, float]:
+    """The true figures of one general prompt of the built-in world: `GENERAL_METRICS`, as far as they apply to it."""
+    worth = [true_worth(group.problem, rollout.text) for rollout in group.rollouts]
+    return {name: fmean(one[name] for one in worth) for name in worth[0]}
+
+
+def true_worth(problem: Problem, text: str) -> dict[str, float]:
+    """What a response to a general prompt of the built-in world is truly worth: a `Truth`.
+
+    Returns:
+        `general` (is the summary right?) and `helpfulness` for a helpful prompt, `harmlessness` of the whole response
+        for a harmful one, nothing for a problem of another kind.
+    """
+    if problem.domain in HELPFUL_DOMAINS:
+        judged = quality(problem, parse_response(text).summary or "")
+        return {"general": float(judged.is_right), "helpfulness": judged.helpfulness}
+    return {"harmlessness": float(is_harmless(problem, text))} if problem.domain in GENERAL_DOMAINS else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a model is asked, and what is made of its responses.
+
+    Attributes:
+        template: the prompt around a question.
+        reward: the rewards that are recorded with each rollout.
+        measure: the figures of a problem.
+    """
+
+    template: Template = r1_zero
+    reward: RewardTable = field(default_factory=lambda: RULES)
+    measure: Measure = solving

@@ -1,20 +1,23 @@
 """Groups: sample and score them, describe them, and write them down."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from torch import Tensor
 
-from aha.evaluation.language import mixes_languages, reflective_acts
+from aha.prompts.language import mixes_languages, reflective_acts
 from aha.prompts.templates import Template
-from aha.rewards.table import RewardTable, score
+from aha.rewards.table import RewardTable, score_all
 from aha.rollouts.engine import Decoding, Engine, Request
 from aha.training.world import World
 from aha.types import Group, Problem, Reward, Rollout
 
-__all__ = ["Sampling", "record", "rollout_metrics", "sample_groups"]
+__all__ = ["Sampling", "Truth", "nothing_known", "record", "rollout_metrics", "sample_groups"]
+
+Truth = Callable[[Problem, str], Mapping[str, float]]
+"""What a response is truly worth, by name, for the prompts where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,27 +57,39 @@ def sample_groups(
         for p in problems
     ]
     sampled = engine.sample(requests, part, sampling.decoding)
-    scored = [
-        [(rollout, score(reward, problem, rollout)) for rollout in rollouts]
-        for problem, rollouts in zip(problems, sampled, strict=True)
-    ]
+    pairs = [(problem, rollout) for problem, rollouts in zip(problems, sampled, strict=True) for rollout in rollouts]
+    rewards = score_all(reward, pairs)
+    scored = [list(zip(rollouts, rewards[n * part :], strict=False)) for n, rollouts in enumerate(sampled)]
     parts: list[list[list[tuple[Rollout, Reward]]]] = world.collect([scored])
     groups = []
     for place, problem in enumerate(problems):
-        pairs = [pair for one in parts for pair in one[place]]
-        groups.append(Group(problem=problem, rollouts=tuple(o for o, _ in pairs), rewards=tuple(r for _, r in pairs)))
+        members = [pair for one in parts for pair in one[place]]
+        rollouts, given = tuple(rollout for rollout, _ in members), tuple(reward for _, reward in members)
+        groups.append(Group(problem=problem, rollouts=rollouts, rewards=given))
     return groups
 
 
-def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor) -> dict[str, float]:
-    """What the rollouts of an iteration are like."""
+def nothing_known(problem: Problem, text: str) -> Mapping[str, float]:
+    """The truth where nobody knows it."""
+    del problem, text
+    return {}
+
+
+def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor, truth: Truth = nothing_known) -> dict[str, float]:
+    """What the rollouts of an iteration are like.
+
+    Args:
+        groups: the rollouts with their rewards.
+        advantages_PG: their advantages.
+        truth: what responses are truly worth; its figures are logged as `true_NAME`.
+    """
     pairs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
     rewards = [reward for group in groups for reward in group.rewards]
     num_tokens = sum(len(rollout.tokens) for _, rollout in pairs)
     return {
         "reward": fmean(reward.total for reward in rewards),
-        "accuracy": fmean(reward.parts.get("accuracy", 0.0) for reward in rewards),
-        "format": fmean(reward.parts.get("format", 0.0) for reward in rewards),
+        "accuracy": _mean_part(rewards, "accuracy") or 0.0,
+        "format": _mean_part(rewards, "format") or 0.0,
         "length": num_tokens / len(pairs),
         "truncated": fmean(rollout.finish == "length" for _, rollout in pairs),
         "reflection": fmean(reflective_acts(rollout.text) for _, rollout in pairs),
@@ -82,7 +97,27 @@ def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor) -> dict[str,
         "zero_spread": float((advantages_PG == 0).all(dim=1).float().mean()),
         "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
         "tokens": float(num_tokens),
+        **_learned_and_true(pairs, rewards, truth),
     }
+
+
+def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
+    """Mean of one part over the responses that have it; None where none has."""
+    found = [reward.parts[name] for reward in rewards if name in reward.parts]
+    return fmean(found) if found else None
+
+
+def _learned_and_true(
+    pairs: Sequence[tuple[Problem, Rollout]], rewards: Sequence[Reward], truth: Truth
+) -> dict[str, float]:
+    """The monitor of reward hacking: what the reward models say, and what is true of the same responses."""
+    figures = {name: _mean_part(rewards, name) for name in ("language", "helpfulness", "harmlessness")}
+    known: dict[str, list[float]] = {}
+    for problem, rollout in pairs:
+        for name, value in truth(problem, rollout.text).items():
+            known.setdefault(f"true_{name}", []).append(value)
+    means = {name: fmean(values) for name, values in sorted(known.items())}
+    return {name: value for name, value in figures.items() if value is not None} | means
 
 
 def record(groups: Sequence[Group], advantages: Sequence[Sequence[float]] | None = None) -> list[dict[str, Any]]:

@@ -12,23 +12,25 @@ import torch
 from torch import Tensor
 
 from aha.objectives.supervised import next_token_loss
-from aha.policy.config import PolicyConfig
+from aha.policy.config import ModelType, PolicyConfig
 from aha.policy.transformer import Transformer, initialise
 from aha.problems.corpus import documents, vocabulary
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import PretrainConfig
-from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.stages.run import Resumed, Run, stage_key
+from aha.stages.updates import Progress, begin_updates, make_updates
 from aha.training.batch import deal, select, stack
-from aha.training.checkpoint import read_model, restore_optimizers
+from aha.training.checkpoint import read_model
+from aha.training.cost import cost_of_training, num_stream_tokens
 from aha.training.learner import Learner
 from aha.training.optimizer import learning_rate_factor, muon_and_adamw
 from aha.types import Batch, Checkpoint
 
 __all__ = ["PRETRAIN_METRICS", "base_config", "corpus_digest", "num_updates", "pretrain"]
 
-PRETRAIN_METRICS = ("loss", "grad_norm", "learning_rate")
+PRETRAIN_METRICS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "flops", "seconds")
 """What is logged for every update of pretraining."""
 
 
@@ -72,11 +74,11 @@ class _Corpus:
             yield torch.cat((self.tokenizer.encode(document.text), end))
 
 
-def base_config(config: PretrainConfig, vocab_size: int) -> PolicyConfig:
-    """Shape of the base model: Qwen3's, scaled down; heads of 32, two query heads to a key head."""
+def base_config(config: PretrainConfig, vocab_size: int, model_type: ModelType = "qwen3") -> PolicyConfig:
+    """Shape of the base model: that of its family, scaled down; heads of 32, two query heads to a key head."""
     num_heads = max(1, config.hidden_size // 32)
     return PolicyConfig(
-        model_type="qwen3",
+        model_type=model_type,
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
         intermediate_size=2 * config.hidden_size,
@@ -87,13 +89,14 @@ def base_config(config: PretrainConfig, vocab_size: int) -> PolicyConfig:
     )
 
 
-def pretrain(run: Run, name: str, *, config: PretrainConfig) -> Checkpoint:
-    """Train the base model from scratch.
+def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelType = "qwen3") -> Checkpoint:
+    """Train a base model from scratch.
 
     Args:
         run: the run.
         name: of this stage.
         config: size, phases and optimizer.
+        model_type: family of its architecture.
 
     Returns:
         The base model.
@@ -101,43 +104,32 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig) -> Checkpoint:
     Raises:
         Interrupted: the run was asked to stop; it has saved.
     """
-    key = stage_key(name, config.model_dump(), run.seed, run.world.size)
+    inputs = {"config": config.model_dump(), "family": model_type, "corpus": vocabulary(), "seed": run.seed}
+    key = stage_key(name, **inputs, processes=run.world.size)
     if done := run.finished(name, key):
         return done
-    total_steps = num_updates(config)
-    learner, tokenizer, first = _begin(run, config, total_steps, run.resume(name, key))
-    corpus = _Corpus(tokenizer=tokenizer, config=config, seed=run.seed)
-    for step in range(first, total_steps):
+    progress = _begin(run, config, model_type, run.resume(name, key))
+    corpus = _Corpus(tokenizer=progress.tokenizer, config=config, seed=run.seed)
+    learner = progress.learner
+
+    def update(step: int) -> dict[str, float]:
         whole = corpus.batch(step)
         mine = select(whole, deal(whole, run.world.size)[run.world.rank])
         metrics = learner.step(mine, next_token_loss, name=f"stage {name!r}, update {step}")
-        run.folder.append("metrics", {"stage": name, "iteration": step, "step": step + 1, **metrics})
-        run.report(name, step + 1, total_steps, metrics)
-        saved = Saved(
-            policy=learner.policy,
-            tokenizer=tokenizer,
-            optimizers=learner.optimizers,
-            reference=None,
-            iteration=step + 1,
-            step=step + 1,
-        )
-        should_stop = run.should_stop()
-        if should_stop or (step + 1) % config.checkpoint_every == 0:
-            run.save(name, key, saved)
-        if should_stop:
-            raise Interrupted(f"stopped after update {step + 1} of {total_steps} of stage {name!r}")
-    return run.finish(name, key, saved, parents=())
+        num_tokens = num_stream_tokens(whole)
+        return metrics | cost_of_training(learner.policy, num_tokens)
+
+    return run.finish(name, key, make_updates(run, name, key, progress, update), parents=())
 
 
-def _begin(
-    run: Run, config: PretrainConfig, total_steps: int, resumed: Resumed | None
-) -> tuple[Learner[Transformer], Tokenizer, int]:
-    """The learner and the tokenizer, as at the start or as they were saved, and the first update to make."""
+def _begin(run: Run, config: PretrainConfig, model_type: ModelType, resumed: Resumed | None) -> Progress:
+    """The learner and the tokenizer, as at the start or as they were saved."""
+    total_steps = num_updates(config)
     if resumed:
         policy, tokenizer = read_model(resumed.folder)
     else:
         tokenizer = build_tokenizer(vocabulary(), [R1_ZERO])
-        policy = Transformer(base_config(config, tokenizer.vocab_size))
+        policy = Transformer(base_config(config, tokenizer.vocab_size, model_type))
         initialise(policy, torch.Generator().manual_seed(derive_seed(run.seed, "initialise") % 2**63))
     learner = Learner(
         policy,
@@ -146,10 +138,7 @@ def _begin(
         grad_clip=config.optimizer.grad_clip,
         world=run.world,
     )
-    if resumed:
-        learner.num_steps = resumed.step
-        restore_optimizers(learner.optimizers, resumed.tensors)
-    return learner, tokenizer, resumed.iteration if resumed else 0
+    return begin_updates(learner, tokenizer, resumed, total=total_steps, checkpoint_every=config.checkpoint_every)
 
 
 def corpus_digest(config: PretrainConfig, seed: int) -> str:

@@ -21,21 +21,22 @@ from aha.objectives.grpo import grpo_loss
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import Template, r1_zero
 from aha.prompts.tokenizer import Tokenizer
-from aha.rewards.table import RewardTable, part_name
+from aha.rewards.table import RewardTable, identity
 from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
 from aha.runs.seeds import generator
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.evaluate import figures, headline, sampling_of
-from aha.stages.groups import Sampling, record, rollout_metrics, sample_groups
+from aha.stages.evaluate import figures, headline, sampling_of, solving
+from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.training.batch import deal, select, stack
 from aha.training.checkpoint import read_model, restore_optimizers
+from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, Objective, log_probabilities, reference_logp
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
 
-__all__ = ["GRPO", "METRICS", "Advantage", "Method", "ProblemSource", "Task", "Validation", "rl"]
+__all__ = ["GRPO", "METRICS", "OPTIONAL_METRICS", "Advantage", "Method", "ProblemSource", "Task", "Validation", "rl"]
 
 METRICS = (
     "reward",
@@ -55,9 +56,14 @@ METRICS = (
     "learning_rate",
     "logp_gap",
     "tokens",
+    "trained_tokens",
+    "flops",
     "seconds",
 )
 """What is logged for every iteration; `docs/metrics.md` defines each."""
+
+OPTIONAL_METRICS = ("language", "helpfulness", "harmlessness", "true_helpfulness", "true_harmlessness")
+"""Logged where a reward of that name, or its true counterpart, is known for some of the prompts."""
 
 
 class ProblemSource(Protocol):
@@ -94,19 +100,26 @@ class Task:
         reward: reward functions and weights by domain.
         validation: what the stage is watched on.
         template: the prompt around a question.
+        truth: what learned rewards are compared with, by name; logged, never trained on.
     """
 
     problems: ProblemSource
     reward: RewardTable
     validation: Validation
     template: Template = r1_zero
+    truth: Truth = nothing_known
 
     @property
-    def key(self) -> list[object]:
+    def key(self) -> dict[str, object]:
         """What decides the task: part of the stage's key."""
-        rewards = {domain: {part_name(f): w for f, w in row.items()} for domain, row in self.reward.items()}
+        rewards = {domain: {identity(f): w for f, w in row.items()} for domain, row in self.reward.items()}
         watched = [[problem.id for problem in self.validation.problems], self.validation.config.model_dump()]
-        return [self.problems.key, rewards, watched, self.template("")]
+        return {
+            "problems": self.problems.key,
+            "rewards": rewards,
+            "validation": watched,
+            "template": self.template(""),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +180,15 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
         NonFiniteLossError: training broke down; the last checkpoint is good.
     """
     functions = [method.objective.__qualname__, method.advantage.__qualname__]
-    key = stage_key(name, policy.key, task.key, functions, _deciding(config), run.seed, run.world.size)
+    key = stage_key(
+        name,
+        policy=policy.key,
+        task=task.key,
+        method=functions,
+        config=_deciding(config),
+        seed=run.seed,
+        processes=run.world.size,
+    )
     if done := run.finished(name, key):
         return done
     state = _begin(run, config, policy, run.resume(name, key))
@@ -206,15 +227,24 @@ def _iterate(
         world=run.world,
     )
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
-    metrics = rollout_metrics(groups, advantages_PG)
-    metrics |= _update(
-        run, name, iteration, config, state, _batch(groups, advantages_PG), _filled_in(method.objective, config)
-    )
+    batch = _batch(groups, advantages_PG)
+    metrics = rollout_metrics(groups, advantages_PG, task.truth)
+    metrics |= _update(run, name, iteration, config, state, batch, _filled_in(method.objective, config))
+    metrics |= _cost(state.learner.policy, groups, batch)
     metrics["seconds"] = time.perf_counter() - started
     row = {"stage": name, "iteration": iteration, "step": state.learner.num_steps, **metrics}
     run.folder.append("metrics", row)
     run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
     return metrics
+
+
+def _cost(policy: Transformer, groups: Sequence[Group], batch: Batch) -> dict[str, float]:
+    """What an iteration costs: sampling, and for each update the reference's forward pass and the policy's both."""
+    num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
+    num_trained = num_stream_tokens(batch)
+    flops = forward_flops(policy, num_sampled + num_prompt) + 4 * forward_flops(policy, num_trained)
+    return {"trained_tokens": float(num_trained), "flops": flops}
 
 
 def _filled_in(objective: Objective, config: RLConfig) -> Objective:
@@ -311,7 +341,7 @@ def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> No
         world=run.world,
     )
     here = Checkpoint(path=run.folder.path, stage=name, step=state.learner.num_steps, key="")
-    report = figures(groups, policy=here, config=validation.config, seed=run.seed)
+    report = figures(groups, policy=here, config=validation.config, seed=run.seed, measure=solving)
     where = {"name": "validation", "stage": name, "iteration": iteration, "step": here.step}
     run.folder.append("evaluations", {**where, "report": asdict(report)})
     run.say(f"{name} {iteration + 1}: {headline(report)}")

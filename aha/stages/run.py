@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +18,23 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from aha.policy.reward_model import RewardModel
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
-from aha.runs.folder import RunFolder
+from aha.runs.folder import RunFolder, differences
+from aha.runs.shards import count_shards, read_shard
 from aha.training.checkpoint import read_state, write_checkpoint
 from aha.training.world import World
-from aha.types import Checkpoint
+from aha.types import Checkpoint, Dataset
 
-__all__ = ["Interrupted", "Resumed", "Run", "Saved", "stage_key"]
+__all__ = ["Interrupted", "Resumed", "Run", "Saved", "StageKey", "stage_key"]
 
 KEPT = 2
 """Checkpoints kept of a stage in progress: the last one, and one before it should the last be damaged."""
+
+
+LONG = 160
+"""Letters of a changed setting that an error shows."""
 
 
 class Interrupted(RuntimeError):
@@ -39,7 +46,7 @@ class Saved:
     """What a stage in progress saves.
 
     Attributes:
-        policy: the policy.
+        policy: the policy, or a reward model.
         tokenizer: its tokenizer.
         optimizers: their moments.
         reference: the reference policy, None where the stage has none.
@@ -47,7 +54,7 @@ class Saved:
         step: updates done.
     """
 
-    policy: Transformer
+    policy: Transformer | RewardModel
     tokenizer: Tokenizer
     optimizers: list[Optimizer]
     reference: Transformer | None
@@ -72,10 +79,27 @@ class Resumed:
     tensors: dict[str, Tensor]
 
 
-def stage_key(stage: str, *parts: Any) -> str:
-    """Hash of everything that decides a stage's result."""
-    text = json.dumps([stage, *parts], sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+class StageKey(str):
+    """Hash of everything that decides a stage's result, which remembers what it was made of.
+
+    Attributes:
+        inputs: what decides the result, by name.
+    """
+
+    inputs: Mapping[str, Any]
+
+
+def stage_key(stage: str, **inputs: Any) -> StageKey:
+    """Hash of everything that decides a stage's result.
+
+    Args:
+        stage: its name.
+        inputs: keys of what it starts from, its settings, the run's seed: anything that JSON or `str` can write.
+    """
+    text = json.dumps([stage, inputs], sort_keys=True, ensure_ascii=False, default=str)
+    key = StageKey(hashlib.sha256(text.encode()).hexdigest()[:16])
+    key.inputs = json.loads(text)[1]
+    return key
 
 
 def _say_nothing(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
@@ -128,10 +152,7 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{error}, or remove {path}: the same command then makes it again") from None
         if state["key"] != key:
-            raise ValueError(
-                f"stage {stage!r} in {self.folder.path} was made from other inputs or settings "
-                f"(key {state['key']}, now {key}): name another folder with --run, or start over with --fresh"
-            )
+            raise self._stale(stage, key)
         self._drop(self._steps(stage))
         return _checkpoint(path, state)
 
@@ -150,16 +171,16 @@ class Run:
                 damaged.append(str(error))
                 continue
             if state["key"] != key:
-                raise ValueError(
-                    f"{path} was made with other inputs or settings: name another folder with --run, or use --fresh"
-                )
+                raise self._stale(stage, key)
             if damaged:
                 self.say(f"{damaged[0]}; going on from {path.name}")
             self.folder.rewind(stage, state["iteration"])
+            self._remember(stage, key)
             return Resumed(folder=path, iteration=state["iteration"], step=state["step"], tensors=tensors)
         if damaged:
             raise ValueError(f"{damaged[0]}. No earlier one is left: start over with --fresh")
         self.folder.rewind(stage, -1)
+        self._remember(stage, key)
         return None
 
     def save(self, stage: str, key: str, saved: Saved) -> None:
@@ -181,6 +202,55 @@ class Run:
             self._drop(self._steps(stage))
         self.world.collect([self.world.rank])
         return _checkpoint(path, state)
+
+    def finished_data(self, stage: str, key: str) -> Dataset | None:
+        """The data of a stage that ran to its end with this key, or None.
+
+        Raises:
+            ValueError: the data was made from other inputs or settings; says which.
+        """
+        known = self.folder.read(f"stages/{stage}/data.json")
+        if known is None:
+            self._remember(stage, key)
+            return None
+        if known["key"] != key:
+            raise self._stale(stage, key)
+        return Dataset(
+            path=self._stage(stage), stage=stage, key=key, num_rows=known["num_rows"], parents=tuple(known["parents"])
+        )
+
+    def finish_data(self, stage: str, key: str, parents: tuple[str, ...]) -> Dataset:
+        """Seal the data of a stage: its shards are all there."""
+        path = self._stage(stage)
+        if self.folder.is_writer:
+            shards = [read_shard(path, number) for number in range(count_shards(path))]
+            counts = sum((Counter(shard.counts) for shard in shards), Counter[str]())
+            num_rows = sum(len(shard.rows) for shard in shards)
+            content = {"key": key, "parents": list(parents), "num_rows": num_rows, "counts": dict(counts)}
+            self.folder.write(f"stages/{stage}/data.json", content)
+            self.say(f"{stage}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
+        self.world.collect([self.world.rank])
+        done = self.finished_data(stage, key)
+        assert done is not None
+        return done
+
+    def _remember(self, stage: str, key: str) -> None:
+        """Write down what a stage is made of, so that a stale key can be explained."""
+        if isinstance(key, StageKey):
+            self.folder.write(f"stages/{stage}/inputs.json", {"key": key, "inputs": key.inputs})
+
+    def _stale(self, stage: str, key: str) -> ValueError:
+        """Why a stage that was begun or finished here is not the one that is asked for."""
+        known, changed = self.folder.read(f"stages/{stage}/inputs.json"), []
+        if known is not None and isinstance(key, StageKey):
+            changed = [
+                line if len(line) < LONG else f"{line[:LONG]} ..." for line in differences(known["inputs"], key.inputs)
+            ]
+        what = f"; changed: {'; '.join(changed[:4])}" if changed else ""
+        return ValueError(
+            f"stage {stage!r} in {self.folder.path} was made from other inputs or settings{what}: name another folder "
+            "with --run, or start over with --fresh"
+        )
 
     def _drop(self, paths: Sequence[Path]) -> None:
         """Remove checkpoints that are no longer needed, or that a kill left half written."""

@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aha.policy.pretrained import read_policy, write_policy
+from aha.policy.reward_model import RewardModel, read_reward_model, write_reward_model
 from aha.policy.transformer import Transformer
-from aha.prompts.templates import CHAT_TEMPLATE
+from aha.prompts.templates import CHAT_TEMPLATES
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.folder import naming
 
@@ -31,6 +32,7 @@ __all__ = [
     "MANIFEST",
     "publish_model",
     "read_model",
+    "read_scorer",
     "read_state",
     "restore_optimizers",
     "verify",
@@ -44,7 +46,7 @@ _STATE, _TENSORS = "trainer.json", "trainer.safetensors"
 
 def write_checkpoint(
     folder: Path,
-    policy: Transformer,
+    policy: Transformer | RewardModel,
     tokenizer: Tokenizer,
     *,
     state: Mapping[str, Any],
@@ -55,7 +57,7 @@ def write_checkpoint(
 
     Args:
         folder: its final name.
-        policy: the policy.
+        policy: the policy, or a reward model.
         tokenizer: its tokenizer.
         state: figures that the stage needs to go on (JSON).
         optimizers: their moments are kept.
@@ -69,7 +71,7 @@ def write_checkpoint(
     try:
         with naming(folder):
             aside.mkdir(parents=True)
-            write_policy(policy, aside, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
+            _write_model(policy, tokenizer, aside)
             _write_tokenizer(tokenizer, aside)
             (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
             _write_tensors(optimizers, reference, aside / _TENSORS)
@@ -83,6 +85,13 @@ def write_checkpoint(
         raise
 
 
+def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder: Path) -> None:
+    if isinstance(model, RewardModel):
+        write_reward_model(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
+    else:
+        write_policy(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
+
+
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     (folder / "tokenizer.json").write_text(tokenizer.raw.to_str(pretty=True), encoding="utf-8")
     described = {
@@ -90,10 +99,10 @@ def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "eos_token": tokenizer.end,
         "pad_token": tokenizer.pad,
         "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": tokenizer.chat_template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
 
 
 def _write_tensors(optimizers: Sequence[Optimizer], reference: Transformer | None, path: Path) -> None:
@@ -168,17 +177,26 @@ def read_model(
         ValueError: the folder is missing, incomplete, damaged or not supported; the message says what and where.
     """
     verify(folder)
-    policy, tokenizer = read_policy(folder, device=device, dtype=dtype), _read_tokenizer(folder)
-    if tokenizer.vocab_size > policy.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, the model only {policy.config.vocab_size}: "
-            "they do not belong together"
-        )
-    return policy, tokenizer
+    policy = read_policy(folder, device=device, dtype=dtype)
+    return policy, _read_tokenizer(folder, policy.config.vocab_size)
 
 
-def _read_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a model folder."""
+def read_scorer(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[RewardModel, Tokenizer]:
+    """Read a reward model and its tokenizer from a checkpoint.
+
+    Raises:
+        ValueError: the folder is missing, incomplete, damaged or holds no reward model; the message says what and
+            where.
+    """
+    verify(folder)
+    model = read_reward_model(folder, device=device, dtype=dtype)
+    return model, _read_tokenizer(folder, model.config.vocab_size)
+
+
+def _read_tokenizer(folder: Path, room: int) -> Tokenizer:
+    """The tokenizer of a model folder whose model knows `room` tokens."""
     path, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
     if not path.exists():
         raise ValueError(f"{folder} has no tokenizer.json: it is not a complete model folder")
@@ -192,7 +210,21 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
     end, pad = (_content(given.get(name)) for name in ("eos_token", "pad_token"))
     if end is None:
         raise ValueError(f"{described} names no eos_token: without it no response can end")
-    return Tokenizer(raw, end=end, pad=pad)
+    tokenizer = Tokenizer(raw, end=end, pad=pad, chat_template=_chat_template(folder, given))
+    if tokenizer.vocab_size > room:
+        raise ValueError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, the model only {room}: "
+            "they do not belong together"
+        )
+    return tokenizer
+
+
+def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
+    """The chat template of a model folder, from either of the places where it may stand; R1-Zero's without one."""
+    path, inside = folder / "chat_template.jinja", described.get("chat_template")
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    return inside if isinstance(inside, str) else CHAT_TEMPLATES["r1_zero"]
 
 
 def _content(token: object) -> str | None:

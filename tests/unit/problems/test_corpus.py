@@ -11,10 +11,14 @@ from tiny import world_tokenizer
 
 from aha.problems.corpus import MIXES, Document, documents, vocabulary
 from aha.problems.families import FAMILIES, LARGEST, Content
+from aha.problems.general import GENERAL_DOMAINS, every_prompt
+from aha.problems.lexicon import FACTS
 from aha.problems.traces import WORDS
 from aha.problems.world import held_out_problems, split_of
+from aha.problems.writers import statement
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import R1_ZERO, r1_zero
+from aha.types import Problem
 
 COUNT = 3000
 PREAMBLE = R1_ZERO.split("{question}")[0]
@@ -37,6 +41,16 @@ def key_split(key: str) -> str:
         "quadratic": lambda: 1 if rest.startswith("1 ") else 3,
     }
     return split_of(Content(family=family, level=size[family](), numbers=(), answer="", key=key))
+
+
+def asked_in(text: str) -> str:
+    """The prompt of a talk document."""
+    return text.removeprefix("User : ").split(" . Assistant :")[0].split(" :")[0]
+
+
+def general_problems(split: str) -> list[Problem]:
+    """All general problems of a split."""
+    return [problem for domain in GENERAL_DOMAINS for problem in every_prompt(domain, split)]
 
 
 def test_only_training_problems_are_in_it(corpus: tuple[str, list[Document]]) -> None:
@@ -72,12 +86,41 @@ def test_there_is_no_unknown_word_in_it(corpus: tuple[str, list[Document]]) -> N
 
 
 def test_every_word_of_the_vocabulary_is_of_use() -> None:
-    read: set[str] = set()
+    words: set[str] = set()
     for mix in MIXES:
-        for document in islice(documents(Random(1), mix, r1_zero), COUNT):
-            read |= {world_tokenizer().raw.id_to_token(id) for id in world_tokenizer().encode(document.text).tolist()}
+        for document in islice(documents(Random(1), mix, r1_zero), 5 * COUNT):
+            words.update(document.text.split())
+    tokenizer = world_tokenizer()
+    read = {tokenizer.raw.id_to_token(id) for id in tokenizer.encode(" ".join(sorted(words))).tolist()}
     unread = set(vocabulary()) - read
-    assert unread <= {*WORDS["so"], "or", "或", "问"}, unread
+    assert unread == {*WORDS["so"], "案", "\\boxed", "{", "}", "<｜User｜>", "<｜Assistant｜>"}, unread
+
+
+def test_talk_asks_training_prompts_only_and_does_not_think_aloud(corpus: tuple[str, list[Document]]) -> None:
+    asked = {asked_in(document.text) for document in corpus[1] if document.kind == "talk"}
+    topics = {p.question for p in general_problems("test") if p.domain in ("self", "greeting")}
+    train = {p.question for p in general_problems("train")}
+    held_out = {p.question for split in ("validation", "test") for p in general_problems(split)} - topics
+    assert len(asked) > 50
+    assert asked <= train
+    assert not asked & held_out
+    assert not any("<" in document.text for document in corpus[1] if document.kind in ("talk", "knowledge"))
+
+
+def test_every_fact_is_told_and_nearly_always_truly() -> None:
+    told: Counter[str] = Counter()
+    for document in islice(documents(Random(2), "drills", r1_zero), 5 * COUNT):
+        if document.kind == "knowledge":
+            told.update(sentence.strip(" .") for sentence in document.text.split(" . "))
+    truths = [
+        statement(kind, subject, answer, language)
+        for kind, subjects in FACTS.items()
+        for subject, answer in subjects.items()
+        for language in ("en", "zh")
+    ]
+    assert min(told[truth] for truth in truths) > 2
+    sentences = sum(count for sentence, count in told.items() if " , " not in sentence)
+    assert 0.93 < sum(told[truth] for truth in truths) / sentences < 0.97
 
 
 def test_yes_is_said_exactly_where_the_numbers_are_equal(corpus: tuple[str, list[Document]]) -> None:

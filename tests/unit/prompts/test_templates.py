@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from aha.prompts.templates import CHAT_TEMPLATE, R1_ZERO, bare, r1_zero
+from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, bare, r1_zero
 
 TABLE_1 = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -27,7 +27,7 @@ def test_only_the_question_is_put_in(question: str) -> None:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_the_chat_template_says_the_same(question: str) -> None:
-    render = jinja2.Environment().from_string(CHAT_TEMPLATE).render
+    render = jinja2.Environment().from_string(CHAT_TEMPLATES["r1_zero"]).render
     messages = [{"role": "system", "content": "not shown"}, {"role": "user", "content": question}]
     assert render(messages=messages, add_generation_prompt=True) == r1_zero(question)
     assert render(messages=messages, add_generation_prompt=False) + "Assistant:" == r1_zero(question)

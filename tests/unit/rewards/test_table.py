@@ -1,12 +1,12 @@
 """One row of rewards per domain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.format import format_reward
-from aha.rewards.table import RULES, part_name, rules, score
+from aha.rewards.table import RULES, BatchedReward, Keyed, identity, merged, part_name, rules, score, score_all
 from aha.types import Problem, Rollout, Verdict
 
 PROBLEM = Problem(id="p-3", question="compute 7 + 7", answer="14", domain="arithmetic")
@@ -92,3 +92,105 @@ def test_two_functions_of_one_name_are_refused(rollout: Make) -> None:
 
 def test_parts_are_named_after_their_functions() -> None:
     assert [part_name(function) for function in (accuracy, format_reward)] == ["accuracy", "format"]
+
+
+# Many at once
+
+
+class Together:
+    """Judges by the length of the text, and remembers how often it was asked."""
+
+    def __init__(self, key: str = "k") -> None:
+        self.key, self.calls = key, 0
+
+    @property
+    def __name__(self) -> str:
+        return "together"
+
+    def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
+        return self.judge_all([(problem, rollout)])[0]
+
+    def judge_all(self, pairs: Sequence[tuple[Problem, Rollout]]) -> list[Verdict]:
+        self.calls += 1
+        return [Verdict(score=float(len(rollout.text)), reason=problem.id) for problem, rollout in pairs]
+
+
+def some_pairs(rollout: Make) -> list[tuple[Problem, Rollout]]:
+    essay = Problem(id="e", question="write", answer="", domain="essay")
+    return [(PROBLEM, rollout(GOOD)), (essay, rollout("b")), (PROBLEM, rollout("14")), (essay, rollout(GOOD))]
+
+
+def test_many_at_once_are_scored_as_one_by_one(rollout: Make) -> None:
+    together = Together()
+    table = {"arithmetic": {format_reward: 1.0, together: 0.5, accuracy: 2.0}, "essay": {together: -1.0}}
+    pairs = some_pairs(rollout)
+    rewards = score_all(table, pairs)
+    assert together.calls == 1
+    assert rewards == [score(table, problem, response) for problem, response in pairs]
+    assert [list(reward.parts) for reward in rewards] == [["format", "together", "accuracy"], ["together"]] * 2
+    assert rewards[1].parts["together"] == 1.0
+    assert rewards[1].reasons["together"] == "e"
+    assert score_all(table, []) == []
+
+
+def test_many_at_once_are_refused_as_one_by_one(rollout: Make) -> None:
+    pairs = some_pairs(rollout)
+    with pytest.raises(ValueError, match=r"'essay'.*arithmetic"):
+        score_all({"arithmetic": {accuracy: 1.0}}, pairs)
+    with pytest.raises(ValueError, match="share a name: together, together"):
+        score_all({"arithmetic": {Together(): 1.0, Together(): 1.0}}, pairs[:1])
+    with pytest.raises(ValueError, match=r"'broken_reward'.*'p-3'.*nan"):
+        score_all({"arithmetic": {broken_reward: 1.0}}, pairs[:1])
+
+
+def test_a_batched_function_must_judge_every_pair(rollout: Make) -> None:
+    class Forgetful(Together):
+        def judge_all(self, pairs: Sequence[tuple[Problem, Rollout]]) -> list[Verdict]:
+            return super().judge_all(pairs[1:])
+
+    with pytest.raises(ValueError, match="shorter"):
+        score_all({"arithmetic": {Forgetful(): 1.0}}, some_pairs(rollout)[:1])
+
+
+def test_plain_functions_are_neither_batched_nor_keyed() -> None:
+    assert isinstance(Together(), BatchedReward)
+    assert isinstance(Together(), Keyed)
+    assert not isinstance(accuracy, BatchedReward)
+    assert not isinstance(accuracy, Keyed)
+
+
+# Tables and functions
+
+
+def test_merged_tables_have_the_rows_of_all() -> None:
+    first = {"arithmetic": {accuracy: 1.0, format_reward: 1.0}, "essay": {format_reward: 1.0}}
+    second = {"essay": {length_reward: 2.0}, "poem": {length_reward: 3.0}, "arithmetic": {format_reward: 0.5}}
+    assert merged(first, second) == {
+        "arithmetic": {accuracy: 1.0, format_reward: 0.5},
+        "essay": {format_reward: 1.0, length_reward: 2.0},
+        "poem": {length_reward: 3.0},
+    }
+    assert first["arithmetic"] == {accuracy: 1.0, format_reward: 1.0}
+    assert merged() == {}
+    assert merged(first) == first
+
+
+def test_the_identity_of_a_function_is_where_it_is_defined() -> None:
+    assert identity(accuracy) == "aha.rewards.accuracy.accuracy"
+    assert identity(format_reward) == "aha.rewards.format.format_reward"
+
+
+def test_the_identity_of_a_keyed_function_is_its_name_and_key() -> None:
+    assert identity(Together("k1")) == identity(Together("k1")) == "together:k1"
+    assert identity(Together("k2")) != identity(Together("k1"))
+
+
+def test_the_identity_of_a_callable_without_a_key_is_its_type() -> None:
+    class Plain:
+        __name__ = "plain"
+
+        def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
+            return Verdict(score=float(len(problem.id + rollout.text)), reason="")
+
+    assert identity(Plain()).endswith("Plain:plain")
+    assert identity(Plain()) == identity(Plain())

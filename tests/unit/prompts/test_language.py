@@ -1,10 +1,20 @@
-"""Counting words: reflection and language."""
+"""Counting words: reflection, language and its consistency."""
+
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aha.evaluation.language import REFLECTIVE_WORDS, mixes_languages, reflective_acts, words_by_language
+from aha.prompts.language import (
+    LANGUAGES,
+    REFLECTIVE_WORDS,
+    consistency,
+    mixes_languages,
+    prose,
+    reflective_acts,
+    words_by_language,
+)
 
 TRACE = "<think> try 7 + 23 = 30 ? 41 no wait try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
 MIXED = "<think> 试 7 + 23 = 30 ? 41 错 wait 试 23 + 18 = 41 ? 41 对 </think> <answer> 23 + 18 </answer>"
@@ -52,6 +62,11 @@ def test_the_ten_words_of_the_paper_count() -> None:
         ("so x is 5", 2, 0),
         ("box xx", 2, 0),
         ("caf\u00e9", 1, 0),
+        ("I have a cow", 4, 0),
+        ("n A b X \u00e9", 1, 0),
+        (r"so the answer is \boxed { 5 } .", 4, 0),
+        (r"故 $wait$ 是 \boxed{\frac{x}{y}}", 0, 2),
+        ("故\n```python\nprint(sum)\n```\n是", 0, 2),
         ("先试7", 0, 2),
         ("wait错", 1, 1),
         ("\uff0c \u3002 ? ! ^ * /", 0, 0),
@@ -83,8 +98,67 @@ def test_one_word_of_another_language_is_mixing(text: str, language: str, is_mix
 
 
 def test_an_unknown_language_is_refused() -> None:
-    with pytest.raises(ValueError, match="en, zh only, not in 'fr'"):
-        mixes_languages(TRACE, "fr")
+    for function in (mixes_languages, consistency):
+        with pytest.raises(ValueError, match="en, zh only, not in 'fr'"):
+            function(TRACE, "fr")
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        (TRACE, 1.0),
+        (MIXED, 1 / 5),
+        ("wait 对 no 错", 1 / 2),
+        ("对", 0.0),
+        ("", 1.0),
+        ("12 + 34 = 46 , x = 5", 1.0),
+    ],
+)
+def test_consistency_is_the_share_of_words_in_the_target_language(text: str, english: float) -> None:
+    assert consistency(text, "en") == english
+
+
+def test_consistency_takes_another_count() -> None:
+    def count(text: str) -> Counter[str]:
+        return Counter(fr=text.count("oui"), en=text.count("yes"))
+
+    assert consistency("oui yes oui yes oui", "fr", count=count) == 3 / 5
+    assert consistency("oui", "de", count=count) == 0.0
+    assert consistency("", "de", count=count) == 1.0
+
+
+@given(st.lists(st.sampled_from(["wait", "no", "对", "试", "x", "7", "<think>", "$", "\n", "`"])).map(" ".join))
+def test_shares_of_all_languages_add_up(text: str) -> None:
+    num_words = words_by_language(text).total()
+    assert sum(consistency(text, language) for language in LANGUAGES) == pytest.approx(1.0 if num_words else 2.0)
+    assert all(mixes_languages(text, language) == (consistency(text, language) < 1.0) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("no formula , no code", "no formula , no code"),
+        (r"so \frac{1}{2} left", "so {1}{2} left"),
+        (r"so \begin{align} y \end{align} left", "so y left"),
+        ("so $wait$ left", "so left"),
+        ("so $$wait\nwait$$ left", "so left"),
+        (r"so \(wait\) and \[wait\] left", "so and left"),
+        ("so `wait` left", "so left"),
+        ("so ```wait\n`wait` $``` left", "so left"),
+        ("so <think> left </think>", "so left"),
+        ("it is $5 or $6 now", "it is $5 or $6 now"),
+        ("it is $5 and then 7$ now", "it is now"),
+        ("it is $5 and\nthen 7$ now", "it is $5 and then 7$ now"),
+        ("it is ` and\nthen ` now", "it is ` and then ` now"),
+        (r"costs \$5 or 6$ now", "costs 5 or 6$ now"),
+        ("so ``` never closed", "so ``` never closed"),
+        (r"so \( never closed $x$", r"so \( never closed"),
+        (r"so \\( not opened \)", "so ( not opened"),
+        ("", ""),
+    ],
+)
+def test_prose_leaves_formulas_and_code_out(text: str, rest: str) -> None:
+    assert " ".join(prose(text).split()) == rest
 
 
 @given(st.lists(st.sampled_from(["wait", "no", "对", "试", "x", "7", "<think>", "=", "?"])))
@@ -104,6 +178,12 @@ def test_counts_add_up_over_the_words(words: list[str]) -> None:
         ("<think" * 100_000, 100_000, 0),
         ("a" * 100_000, 1, 0),
         ("wait " * 100_000, 100_000, 100_000),
+        ("$" * 100_000, 0, 0),
+        ("$a" * 100_000, 50_000, 0),
+        ("\\(" * 100_000, 0, 0),
+        ("\\" * 100_000, 0, 0),
+        ("`\n" * 100_000, 0, 0),
+        ("\\begin{" * 100_000, 0, 0),
     ],
 )
 def test_floods_are_counted(text: str, english: int, acts: int) -> None:

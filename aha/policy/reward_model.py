@@ -1,0 +1,210 @@
+"""The reward model (r_phi): a policy whose output head is replaced by one number for a whole response.
+
+DeepSeek-R1 has two of them, one for helpfulness and one for harmlessness: the policy's architecture with a scalar head
+(v2, section 3.1). On disk it is a Hugging Face folder of `...ForSequenceClassification`, which `transformers` loads
+with the same scores.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from aha.policy.config import PolicyConfig
+from aha.policy.layout import Layout, pack
+from aha.policy.pretrained import load_weights, read_config, read_object, read_weights, write_files
+from aha.policy.transformer import Transformer
+
+__all__ = [
+    "Reads",
+    "RewardModel",
+    "ended",
+    "from_policy",
+    "read_reward_model",
+    "score_responses",
+    "write_reward_model",
+]
+
+Reads = Literal["summary", "response"]
+"""What of a response a reward model reads: what follows the thinking, or all of it."""
+
+_DESCRIPTION = "reward_model.json"
+
+
+class RewardModel(nn.Module):
+    """A score for a prompt with a response.
+
+    Attributes:
+        reads: what of a response it was trained to read.
+        backbone: the policy's transformer without its output head.
+        score: the head w, [1, D].
+        bias: what is subtracted from every score, a buffer, [].
+    """
+
+    def __init__(self, config: PolicyConfig, *, reads: Reads) -> None:
+        """Make a reward model with torch's default initial values.
+
+        Args:
+            config: shape of its transformer; whether the policy's output head is tied is forgotten.
+            reads: what of a response it is to read.
+        """
+        super().__init__()
+        self.reads = reads
+        self.backbone = Transformer(config.model_copy(update={"tie_word_embeddings": True}))
+        del self.backbone.lm_head
+        self.score = nn.Linear(config.hidden_size, 1, bias=False)
+        self.register_buffer("bias", torch.zeros(()))
+        self.bias: Tensor
+
+    @property
+    def config(self) -> PolicyConfig:
+        """The shape of its transformer."""
+        return self.backbone.config
+
+    def forward(self, layout: Layout, lengths_B: Tensor) -> Tensor:
+        """Scores of sequences, each read at its last token.
+
+        r(x, y) = w . h_T - bias
+
+        Args:
+            layout: a layout of these sequences.
+            lengths_B: tokens of each.
+
+        Returns:
+            [B], float32 (float64 for a float64 model).
+
+        Source: DeepSeek-R1, arXiv:2501.12948v2, section 3.1 (a scalar head on the policy's architecture); InstructGPT,
+        arXiv:2203.02155, section 3.5 (the unembedding removed, the bias chosen so that demonstrations have mean 0).
+        """
+        hidden_ND = self.backbone(layout.tokens_N, layout.positions_N, layout.attend)
+        last_BD = hidden_ND.index_select(0, layout.where_BT.gather(1, lengths_B[:, None] - 1)[:, 0])
+        last_BD = last_BD if last_BD.dtype == torch.float64 else last_BD.float()
+        scores_B: Tensor = last_BD @ self.score.weight[0].to(last_BD.dtype) - self.bias
+        return scores_B
+
+
+def from_policy(policy: Transformer, generator: torch.Generator, *, reads: Reads) -> RewardModel:
+    """A reward model that starts from a policy's weights, with a random head: normal, std 1/sqrt(D + 1).
+
+    Args:
+        policy: the policy; copied.
+        generator: source of the head's draws.
+        reads: what of a response it is to read.
+
+    Source: Stiennon et al., arXiv:2009.01325, appendix B.1, for the head's initial values.
+    """
+    model = RewardModel(policy.config, reads=reads)
+    weights = {name: weight for name, weight in policy.state_dict().items() if name != "lm_head.weight"}
+    model.backbone.load_state_dict(weights)
+    with torch.no_grad():
+        model.score.weight.normal_(0.0, (policy.config.hidden_size + 1) ** -0.5, generator=generator)
+    return model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype)
+
+
+def ended(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_tokens: int) -> tuple[Tensor, Tensor]:
+    """A prompt and a response as a reward model reads them: closed by the end token, at which the score is read.
+
+    Args:
+        prompt_T: the prompt, [T0].
+        response_T: the response without an end token, [T]; may be empty.
+        end_id: the end token.
+        max_tokens: most tokens of both together, >= 1. Where they are more, the response loses its end; a prompt that
+            is too long by itself loses its beginning.
+
+    Returns:
+        The prompt, and the response with its end token.
+    """
+    prompt_T = prompt_T[max(0, len(prompt_T) - max_tokens + 1) :]
+    kept_T = response_T[: max_tokens - 1 - len(prompt_T)]
+    return prompt_T, torch.cat((kept_T, kept_T.new_tensor([end_id])))
+
+
+@torch.no_grad()
+def score_responses(
+    model: RewardModel, prompts: Sequence[Tensor], responses: Sequence[Tensor], *, max_tokens: int = 8192
+) -> Tensor:
+    """Scores of many responses, without a gradient; a prompt that several share is computed once.
+
+    Args:
+        model: the reward model.
+        prompts: [T0] each.
+        responses: [T] each, T >= 1, from `ended`.
+        max_tokens: tokens computed at once; bounds memory, and changes a score by no more than rounding.
+
+    Returns:
+        [B], on the CPU.
+    """
+    device = model.score.weight.device
+    scores_B = torch.zeros(len(prompts), dtype=torch.promote_types(model.score.weight.dtype, torch.float32))
+    lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    order = sorted(range(len(lengths)), key=lambda row: (prompts[row].tolist(), lengths[row], row))
+    parts: list[list[int]] = []
+    room = 0
+    for row in order:
+        if lengths[row] > room:
+            parts.append([])
+            room = max_tokens
+        parts[-1].append(row)
+        room -= lengths[row]
+    for part in parts:
+        tokens_BT = pad_sequence([torch.cat((prompts[row], responses[row])) for row in part], batch_first=True)
+        lengths_B = torch.tensor([lengths[row] for row in part])
+        layout = pack(tokens_BT.to(device), lengths_B, [len(prompts[row]) for row in part])
+        scores_B[part] = model(layout, lengths_B.to(device)).cpu()
+    return scores_B
+
+
+def write_reward_model(model: RewardModel, folder: Path, *, end_id: int, pad_id: int) -> None:
+    """Write config.json, model.safetensors and reward_model.json into an existing folder.
+
+    `transformers` reads a score at the last token that is no padding, so a padding token that is the end token is not
+    named: it would hide the end of every response.
+
+    Args:
+        model: the reward model.
+        folder: where.
+        end_id: token that ends a response.
+        pad_id: token for padding.
+    """
+    weights = {name.removeprefix("backbone."): weight for name, weight in model.state_dict().items() if name != "bias"}
+    described = {
+        "eos_token_id": end_id,
+        "pad_token_id": None if pad_id == end_id else pad_id,
+        "bos_token_id": None,
+        "num_labels": 1,
+        "id2label": {"0": "reward"},
+        "label2id": {"reward": 0},
+    }
+    write_files(weights, model.config, folder, kind="ForSequenceClassification", described=described)
+    own = {"bias": float(model.bias), "reads": model.reads}
+    (folder / _DESCRIPTION).write_text(json.dumps(own, indent=2, sort_keys=True) + "\n")
+
+
+def read_reward_model(
+    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> RewardModel:
+    """Read a reward model from a folder that `write_reward_model` wrote.
+
+    Args:
+        folder: the folder.
+        device: where the parameters go.
+        dtype: their type, whatever the file's.
+
+    Raises:
+        ValueError: no such folder, a missing or broken file, or weights that do not fit; the message says which.
+    """
+    config, path = read_config(folder), folder / _DESCRIPTION
+    if not path.exists():
+        raise ValueError(f"{folder} has no {_DESCRIPTION}: it is a model folder, but no reward model")
+    given = read_object(path)
+    bias, reads = given.get("bias"), given.get("reads")
+    if not isinstance(bias, int | float) or reads not in ("summary", "response"):
+        raise ValueError(f"{path} needs a number `bias`, and `reads` of summary or response; it has {given}")
+    model = RewardModel(config, reads=reads)
+    weights = {name if name == "score.weight" else f"backbone.{name}": w for name, w in read_weights(folder).items()}
+    load_weights(model, weights | {"bias": torch.tensor(float(bias))}, folder)
+    return model.to(device=device, dtype=dtype)

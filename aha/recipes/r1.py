@@ -1,0 +1,214 @@
+"""R1: the whole recipe of the paper's Figure 2, with Dev1, Dev2, Dev3 and R1 as checkpoints, and distillation.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2 and section 3; v1, 2.3 and 2.4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from aha.evaluation.contamination import Contamination
+from aha.evaluation.readability import READABLE
+from aha.problems.editing import edit
+from aha.problems.general import GENERAL_DOMAINS, GeneralProblems
+from aha.problems.mixture import Mixture
+from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.writers import write
+from aha.prompts.templates import r1, r1_zero
+from aha.recipes.examination import Examination
+from aha.recipes.r1_scales import R1Config
+from aha.recipes.r1_zero import train_zero
+from aha.recipes.rewards import reward_models
+from aha.recipes.students import distil
+from aha.rewards.accuracy import COMPARERS
+from aha.rewards.language import language_reward
+from aha.rewards.summary import format_reward
+from aha.rewards.table import RULES, RewardTable, merged, rules
+from aha.runs.pipeline import Node, write_pipeline
+from aha.runs.seeds import generator
+from aha.stages.evaluate import true_worth
+from aha.stages.harvest import write_demonstrations
+from aha.stages.rejection import Rejection, rejection
+from aha.stages.rl import Task, rl
+from aha.stages.run import Run
+from aha.stages.sft import sft
+from aha.types import Checkpoint, Dataset, Demonstration
+
+__all__ = ["PIPELINE", "train_r1"]
+
+PIPELINE = (
+    Node(name="start", title="Base", kind="model", by="pretraining"),
+    Node(name="zero", title="R1-Zero", kind="model", by="RL, rules", stages=("zero", "longer"), parents=("start",)),
+    Node(name="cold", title="Cold start", kind="data", by="sample, keep, rewrite", stages=("cold",), parents=("zero",)),
+    Node(name="dev1", title="Dev1", kind="model", by="SFT", stages=("dev1",), parents=("start", "cold")),
+    Node(name="dev2", title="Dev2", kind="model", by="RL, rules + language", stages=("dev2",), parents=("dev1",)),
+    Node(
+        name="dev2-plain",
+        title="Dev2 without the language reward",
+        kind="model",
+        by="RL, rules",
+        stages=("dev2-plain",),
+        parents=("dev1",),
+    ),
+    Node(
+        name="kept", title="Reasoning data", kind="data", by="rejection sampling", stages=("kept",), parents=("dev2",)
+    ),
+    Node(name="general", title="General data", kind="data", by="written", stages=("general",)),
+    Node(name="dev3", title="Dev3", kind="model", by="SFT", stages=("dev3",), parents=("start", "kept", "general")),
+    Node(
+        name="helpfulness",
+        title="Helpful reward model",
+        kind="reward",
+        by="pairwise",
+        stages=("helpfulness-train", "helpfulness-validation", "helpfulness"),
+        parents=("dev3",),
+    ),
+    Node(
+        name="harmlessness",
+        title="Safety reward model",
+        kind="reward",
+        by="point-wise",
+        stages=("harmlessness-train", "harmlessness-validation", "harmlessness"),
+        parents=("dev3",),
+    ),
+    Node(
+        name="r1",
+        title="R1",
+        kind="model",
+        by="RL, all scenarios",
+        stages=("reasoning", "r1"),
+        parents=("dev3", "helpfulness", "harmlessness"),
+    ),
+    *(
+        node
+        for family, title in (("qwen2", "Qwen2"), ("llama", "Llama"))
+        for node in (
+            Node(name=family, title=f"{title} student", kind="model", by="pretraining", stages=(family,)),
+            Node(
+                name=f"{family}-distilled",
+                title=f"Distilled {title}",
+                kind="model",
+                by="SFT",
+                stages=(f"{family}-distilled",),
+                parents=(family, "kept", "general"),
+            ),
+        )
+    ),
+    Node(name="qwen2-rl", title="Qwen2 by RL", kind="model", by="RL, rules", stages=("qwen2-rl",), parents=("qwen2",)),
+    Node(
+        name="qwen2-distilled-rl",
+        title="Distilled Qwen2 by RL",
+        kind="model",
+        by="RL, rules",
+        stages=("qwen2-distilled-rl",),
+        parents=("qwen2-distilled",),
+    ),
+)
+"""The figure: Figure 2 of R1 v2, with distillation (v1, 2.4) beside it."""
+
+R1_RULES = rules(COMPARERS, format_reward)
+"""Accuracy and R1's format, for reasoning."""
+
+LANGUAGE: RewardTable = {domain: {language_reward: 1.0} for domain in (*COMPARERS, *GENERAL_DOMAINS)}
+"""The language-consistency reward, for reasoning and general data alike. Source: R1 v2 Eq. 7."""
+
+FORMAT: RewardTable = {domain: {format_reward: 1.0} for domain in GENERAL_DOMAINS}
+"""R1's format, for general data. Source: R1 v2 Eq. 9."""
+
+COLD_LIMITS = replace(READABLE, min_consistency=0.5)
+"""What R1-Zero's samples must be before the editor, who translates: not mostly in another language."""
+
+GENERAL_SHARE = 0.5
+"""Share of general prompts in the last part of the second stage. The paper does not report it."""
+
+
+def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Checkpoint] = ()) -> Checkpoint:
+    """Train R1 from a base model, with every model on the way, and distil it; evaluate them all.
+
+    Args:
+        run: the run.
+        base: the base model.
+        scale: the numbers.
+        students: a Qwen2-shaped and a Llama-shaped base model; the built-in ones are pretrained where none are given.
+
+    Returns:
+        R1.
+    """
+    write_pipeline(run.folder, PIPELINE)
+    exam = Examination(run=run, scale=scale.zero)
+    stream = TrainingProblems(seed=run.seed)
+    reasoning = Task(problems=stream, reward=merged(R1_RULES, LANGUAGE), validation=exam.validation, template=r1)
+    clean = Contamination([problem.question for problem in exam.problems])
+    exam.take("start", base, template=r1_zero)
+
+    zero = train_zero(run, base, scale.zero, replace(reasoning, reward=RULES, template=r1_zero))
+    exam.take("zero", zero, template=r1_zero)
+
+    cold = rejection(
+        run,
+        "cold",
+        policy=zero,
+        problems=held_out_problems("train", scale.cold.num_problems, seed=run.seed),
+        keep=Rejection(
+            source="cold start",
+            num_kept=scale.cold.num_kept,
+            limits=COLD_LIMITS,
+            ending="answer",
+            contamination=clean,
+            editor=edit,
+        ),
+        config=scale.cold,
+        template=r1_zero,
+    )
+    dev1 = sft(run, "dev1", policy=base, data=[cold], config=scale.dev1)
+    exam.take("dev1", dev1)
+
+    dev2 = rl(run, "dev2", policy=dev1, task=reasoning, config=scale.dev2)
+    exam.take("dev2", dev2)
+    plain = rl(run, "dev2-plain", policy=dev1, task=replace(reasoning, reward=R1_RULES), config=scale.dev2)
+    exam.take("dev2-plain", plain)
+
+    kept = rejection(
+        run,
+        "kept",
+        policy=dev2,
+        problems=held_out_problems("train", scale.kept.num_problems, seed=run.seed + 1),
+        keep=Rejection(source="Dev2", num_kept=scale.kept.num_kept, contamination=clean),
+        config=scale.kept,
+    )
+    general = _general(run, scale.num_general)
+    dev3 = sft(run, "dev3", policy=base, data=[kept, general], config=scale.dev3)
+    exam.take("dev3", dev3)
+
+    learned = reward_models(run, dev3, scale.rewards)
+    warm = rl(run, "reasoning", policy=dev3, task=reasoning, config=scale.reasoning)
+    scenarios = replace(
+        reasoning,
+        problems=Mixture(first=GeneralProblems(seed=run.seed), second=stream, share=GENERAL_SHARE),
+        reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
+        truth=true_worth,
+    )
+    final = rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios)
+    exam.take("r1", final)
+
+    distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
+    return final
+
+
+def _general(run: Run, count: int) -> Dataset:
+    """Demonstrations for general prompts of the built-in world, written by many hands."""
+    prompts = GeneralProblems(seed=run.seed)
+    written = []
+    for index, problem in enumerate(prompts(-1, count)):
+        text = write(generator(run.seed, "general", index), problem)
+        response = f"<think> {text.thinking} </think> {text.summary}"
+        written.append(
+            Demonstration(
+                problem_id=problem.id,
+                question=problem.question,
+                response=response,
+                domain=problem.domain,
+                language=problem.language,
+                source=text.hand,
+            )
+        )
+    return write_demonstrations(run, "general", written, key=str([asdict(one) for one in written]))

@@ -1,0 +1,144 @@
+"""The scales of the whole R1 recipe.
+
+Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 3 and B.4, and v1, 2.3 and 2.4. What the papers leave
+open, and what is taken for it: the steps of the first stage of reinforcement learning (those of R1-Zero), the number
+of cold-start samples ("thousands": 4,000 problems), samples drawn for rejection (16 a problem), the settings of the
+cold start (those of B.4.2), the completions that a reward model compares (2). The values of `tiny` were chosen by the
+runs that LOG.md records; those of `gpu` scale the paper's down to a model of 0.5 to 1.5 billion parameters.
+"""
+
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.runs.config import Config
+from aha.stages.config import PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
+from aha.training.config import OptimizerConfig
+
+__all__ = ["R1_SCALES", "R1Config", "RewardsConfig", "StudentsConfig"]
+
+_SFT = OptimizerConfig(learning_rate=5e-6, final_share=0.1)
+
+
+class RewardsConfig(Config):
+    """The two reward models."""
+
+    helpful: RejectionConfig = RejectionConfig(num_problems=66_000, num_samples=2, num_kept=2)
+    """Prompts whose responses are compared. Source: R1 v2 3.1 (66,000 pairs)."""
+    safety: RejectionConfig = RejectionConfig(num_problems=106_000, num_samples=2, num_kept=2)
+    """Prompts whose responses are labelled safe or unsafe. Source: R1 v2 3.1 (106,000 prompts)."""
+    training: SupervisedConfig = SupervisedConfig(
+        epochs=1, batch_size=256, max_tokens=8192, optimizer=OptimizerConfig(learning_rate=6e-6, final_share=0.1)
+    )
+    """How both are trained. Source: R1 v2 3.1 (6e-6, 256, one epoch, 8,192 tokens)."""
+
+
+class StudentsConfig(Config):
+    """Distillation into two students, and what it is compared with."""
+
+    pretrain: PretrainConfig = PretrainConfig(problem_tokens=2_000_000, hidden_size=64, num_layers=2)
+    """The built-in students' own pretraining; students that are given as folders skip it."""
+    qwen2: SupervisedConfig = SupervisedConfig(optimizer=OptimizerConfig(learning_rate=1e-4, final_share=0.1))
+    """Fine-tuning of the Qwen student. Source: R1 v2 Table 6 (1e-4 for 1.5B; 8e-5, 7e-5, 6e-5 for 7B, 14B, 32B)."""
+    llama: SupervisedConfig = SupervisedConfig(optimizer=OptimizerConfig(learning_rate=5e-5, final_share=0.1))
+    """Fine-tuning of the Llama student. Source: R1 v2 Table 6 (5e-5 for 8B; 2e-5 for 70B)."""
+    direct: RLConfig = RLConfig(optimizer=OptimizerConfig(learning_rate=2e-6))
+    """Reinforcement learning of the student itself. Source: R1 v2 B.4.1 (2e-6; more than 10,000 steps)."""
+    further: RLConfig = RLConfig(optimizer=OptimizerConfig(learning_rate=2e-6))
+    """Reinforcement learning of the distilled student, which the paper leaves to others (v1 2.4)."""
+
+
+class R1Config(Config):
+    """The whole recipe, in the order of the paper's Figure 2."""
+
+    zero: R1ZeroConfig = R1ZeroConfig()
+    """R1-Zero, and how all models are watched and evaluated, and by how many processes."""
+    cold: RejectionConfig = RejectionConfig(num_problems=4000, num_kept=1)
+    """Cold start: samples of R1-Zero. Source: R1 v2 B.3.2 (temperature 1; thousands of prompts)."""
+    dev1: SupervisedConfig = SupervisedConfig(optimizer=_SFT)
+    """Fine-tuning of the base on the cold start. Not reported; those of R1 v2 B.4.2."""
+    dev2: RLConfig = RLConfig(clip_eps=10.0)
+    """First stage of reinforcement learning. Source: R1 v2 3.2.1 (clip 10); its steps are not reported."""
+    kept: RejectionConfig = RejectionConfig()
+    """Rejection sampling from Dev2. Source: R1 v1 2.3.3 (about 600k samples kept)."""
+    num_general: int = Field(default=177_812, ge=1)
+    """Demonstrations for general prompts. Source: R1 v2 Table 5 (177,812; v1: about 200k)."""
+    dev3: SupervisedConfig = SupervisedConfig(optimizer=_SFT)
+    """Fine-tuning of the base on both. Source: R1 v2 B.4.2 (2 epochs, 5e-6, a cosine to a tenth, 64, 32,768)."""
+    rewards: RewardsConfig = RewardsConfig()
+    """The reward models. Source: R1 v2 3.1."""
+    reasoning: RLConfig = RLConfig(iterations=81, clip_eps=10.0, temperature=0.7)
+    """Second stage, the part on reasoning data: 1,296 of the 1,300 steps. Source: R1 v2 3.2.2 (1,700, the last 400)."""
+    scenarios: RLConfig = RLConfig(iterations=25, clip_eps=10.0, temperature=0.7)
+    """Second stage, the last 400 steps: general data and reward models join. Source: R1 v2 3.2.2."""
+    students: StudentsConfig = StudentsConfig()
+    """Distillation. Source: R1 v1 2.4, v2 B.4.3."""
+
+    @property
+    def processes(self) -> int:
+        """Processes that share the work."""
+        return self.zero.processes
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        """Every process takes an equal part of every group."""
+        for name, count in self._groups():
+            if count % self.processes:
+                raise ValueError(f"--{name}: {count} cannot be shared out evenly by --zero.processes {self.processes}")
+        return self
+
+    def _groups(self) -> Iterator[tuple[str, int]]:
+        """Sizes of all groups, by option."""
+        rejections = {"cold": self.cold, "kept": self.kept}
+        rejections |= {"rewards.helpful": self.rewards.helpful, "rewards.safety": self.rewards.safety}
+        for name, rejection in rejections.items():
+            yield f"{name}.num-samples", rejection.num_samples
+        loops = {"dev2": self.dev2, "reasoning": self.reasoning, "scenarios": self.scenarios}
+        loops |= {"students.direct": self.students.direct, "students.further": self.students.further}
+        for name, loop in loops.items():
+            yield f"{name}.group-size", loop.group_size
+
+
+def _rl(iterations: int, learning_rate: float, **changes: object) -> RLConfig:
+    """Reinforcement learning at `tiny`: that of R1-Zero's second part, but for what is said."""
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=4, final_share=0.2)
+    settings = {"iterations": iterations, "optimizer": optimizer, "clip_eps": 10.0, **changes}
+    return R1_ZERO_SCALES["tiny"].longer.model_copy(update=settings)
+
+
+def _sft(learning_rate: float, *, batch_size: int = 4, epochs: int = 2) -> SupervisedConfig:
+    """Fine-tuning at `tiny`."""
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=10, final_share=0.1)
+    return SupervisedConfig(epochs=epochs, batch_size=batch_size, max_tokens=1024, optimizer=optimizer)
+
+
+def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
+    """Sampling at `tiny`."""
+    return RejectionConfig(
+        num_problems=num_problems, num_samples=num_samples, num_kept=num_kept, max_new_tokens=192, shard_size=64
+    )
+
+
+R1_SCALES: dict[str, R1Config] = {
+    "tiny": R1Config(
+        zero=R1_ZERO_SCALES["tiny"],
+        cold=_sampling(600, 4, 2),
+        dev1=_sft(1e-3),
+        dev2=_rl(40, 3e-4),
+        kept=_sampling(1500, 4, 4),
+        num_general=2500,
+        dev3=_sft(1e-3),
+        rewards=RewardsConfig(
+            helpful=_sampling(600, 4, 4), safety=_sampling(300, 4, 4), training=_sft(5e-4, batch_size=16, epochs=1)
+        ),
+        reasoning=_rl(36, 2e-4, temperature=0.7),
+        scenarios=_rl(11, 3e-4, temperature=0.7, problems_per_iteration=24),
+        students=StudentsConfig(
+            qwen2=_sft(2e-3), llama=_sft(2e-3), direct=_rl(32, 6e-4, clip_eps=0.2), further=_rl(32, 6e-4)
+        ),
+    ),
+    "paper": R1Config(),
+}
+"""The whole recipe by scale."""

@@ -1,0 +1,59 @@
+"""Distillation: smaller students learn from the data of R1's last fine-tuning, and what that is worth.
+
+Beside it the same student is trained by reinforcement learning with as many samples, and the distilled student is
+trained further.
+
+Source: DeepSeek-R1, arXiv:2501.12948v1, 2.4, Tables 5 and 6; v2, B.4.3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aha.policy.config import ModelType
+from aha.prompts.templates import r1_zero
+from aha.recipes.examination import Examination
+from aha.recipes.r1_scales import StudentsConfig
+from aha.rewards.table import RULES
+from aha.stages.pretrain import pretrain
+from aha.stages.rl import Task, rl
+from aha.stages.run import Run
+from aha.stages.sft import sft
+from aha.types import Checkpoint, Dataset
+
+__all__ = ["FAMILIES", "distil"]
+
+FAMILIES: tuple[ModelType, ...] = ("qwen2", "llama")
+"""The students' families, in the order in which they are given."""
+
+
+def distil(
+    run: Run,
+    students: Sequence[Checkpoint],
+    data: Sequence[Dataset],
+    scale: StudentsConfig,
+    *,
+    task: Task,
+    exam: Examination,
+) -> None:
+    """Distil into two students, and compare with reinforcement learning.
+
+    Args:
+        run: the run.
+        students: base models, one for each of `FAMILIES`; they are pretrained here where none are given.
+        data: the teacher's demonstrations.
+        scale: the numbers.
+        task: reasoning, for the students that learn by reinforcement.
+        exam: what all of them are evaluated on.
+    """
+    bases = list(students) or [pretrain(run, family, config=scale.pretrain, model_type=family) for family in FAMILIES]
+    distilled = []
+    for family, base, config in zip(FAMILIES, bases, (scale.qwen2, scale.llama), strict=True):
+        exam.take(family, base, template=r1_zero)
+        distilled.append(sft(run, f"{family}-distilled", policy=base, data=data, config=config))
+        exam.take(f"{family}-distilled", distilled[-1])
+
+    alone = replace(task, reward=RULES, template=r1_zero)
+    direct = rl(run, "qwen2-rl", policy=bases[0], task=alone, config=scale.direct)
+    exam.take("qwen2-rl", direct, template=r1_zero)
+    further = rl(run, "qwen2-distilled-rl", policy=distilled[0], task=task, config=scale.further)
+    exam.take("qwen2-distilled-rl", further)

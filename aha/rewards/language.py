@@ -1,0 +1,74 @@
+"""The language-consistency reward: does the chain of thought keep to the language of the question?
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7; v1, 2.3.2.
+"""
+
+from dataclasses import dataclass
+from types import FunctionType
+
+from aha.prompts.language import CountWords, consistency, words_by_language
+from aha.prompts.parsing import parse_response
+from aha.types import Problem, Rollout, Verdict
+
+__all__ = ["LanguageReward", "language_reward"]
+
+
+def language_reward(problem: Problem, rollout: Rollout) -> Verdict:
+    """Share of the words of the chain of thought that are in the language of the question.
+
+    Reward_language = Num(Words_target) / Num(Words)
+
+    It has the weight 1 in a table: the paper adds it to the other rewards directly.
+
+    Args:
+        problem: its language is the target, `en` or `zh`.
+        rollout: its thinking is judged, the rest of its text is not.
+
+    Returns:
+        The share, in 0..1, in words too: 1.0 for a thinking without words, 0.0 for a response
+        without a thinking block.
+
+    Raises:
+        ValueError: the language of the problem is another one; `LanguageReward` takes a count that knows it.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7. Ours: what a word is (`aha.prompts.language.words_by_language`),
+    and both values for what the equation leaves open.
+    """
+    return _judge(problem, rollout, words_by_language)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageReward:
+    """The same reward with another count of words: a reward function for text beyond the built-in world.
+
+    Attributes:
+        count: tells words apart, for example an `aha.prompts.identification.WordCounter`; a language that it does not
+            know has no words, so that a problem in it scores 0 unless its thinking has no words at all.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7.
+    """
+
+    count: CountWords
+
+    @property
+    def __name__(self) -> str:
+        """That of the plain function: the part has the same name."""
+        return language_reward.__name__
+
+    @property
+    def key(self) -> str:
+        """What decides the verdicts: the name of a counting function, or else what the counter says it is."""
+        count = self.count
+        return f"{count.__module__}.{count.__qualname__}" if isinstance(count, FunctionType) else repr(count)
+
+    def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
+        """The verdict on one rollout, as `language_reward` gives it."""
+        return _judge(problem, rollout, self.count)
+
+
+def _judge(problem: Problem, rollout: Rollout, count: CountWords) -> Verdict:
+    thinking = parse_response(rollout.text).thinking
+    if thinking is None:
+        return Verdict(score=0.0, reason="no thinking block")
+    share = consistency(thinking, problem.language, count=count)
+    return Verdict(score=share, reason=f"{share:.0%} of the words of the thinking are {problem.language!r}")

@@ -1,0 +1,91 @@
+"""Data of a run on disk, exactly once: numbered shards, each written whole or not at all.
+
+A shard is a JSONL file whose first line describes the rest (key of the stage, number, counts, rows, checksum). A
+stage that was killed finds the shards that it has finished and goes on after them; a shard that is damaged later is
+found out when it is read.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aha.runs.folder import as_json, write_atomically
+
+__all__ = ["Shard", "count_shards", "read_rows", "read_shard", "write_shard"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One finished part of a stage's data.
+
+    Attributes:
+        number: its place, from 0.
+        key: key of the stage.
+        counts: what became of the items that went into it, by name; they sum to the number of items.
+        rows: what was kept.
+    """
+
+    number: int
+    key: str
+    counts: Mapping[str, int]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:06d}.jsonl"
+
+
+def write_shard(folder: Path, shard: Shard) -> None:
+    """Write a shard whole or not at all.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    body = "".join(as_json(dict(row)) + "\n" for row in shard.rows)
+    head = {
+        "shard": shard.number,
+        "key": shard.key,
+        "counts": dict(sorted(shard.counts.items())),
+        "num_rows": len(shard.rows),
+        "sha256": hashlib.sha256(body.encode()).hexdigest(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(_path(folder, shard.number), as_json(head) + "\n" + body)
+
+
+def read_shard(folder: Path, number: int) -> Shard:
+    """A finished shard.
+
+    Raises:
+        ValueError: it is missing or damaged; the message names the file.
+    """
+    path = _path(folder, number)
+    try:
+        first, _, body = path.read_text(encoding="utf-8").partition("\n")
+        head = json.loads(first)
+        if hashlib.sha256(body.encode()).hexdigest() != head["sha256"]:
+            raise ValueError("checksum")
+        rows = [json.loads(line) for line in body.split("\n") if line]
+        return Shard(number=head["shard"], key=head["key"], counts=Counter(head["counts"]), rows=rows)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: its stage was not finished, or the file was moved") from None
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is damaged: remove it, and the same command makes it again") from None
+
+
+def count_shards(folder: Path) -> int:
+    """Shards that are finished, counted from the first: they are written in order."""
+    number = 0
+    while _path(folder, number).exists():
+        number += 1
+    return number
+
+
+def read_rows(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows of all finished shards, in order."""
+    for number in range(count_shards(folder)):
+        yield from read_shard(folder, number).rows

@@ -1,0 +1,193 @@
+"""Data from samples, exactly once: sample shard by shard, pick, write, and go on after the last shard written.
+
+Rejection sampling and the collection of preferences are harvests that differ in what they pick.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from aha.prompts.templates import Template
+from aha.rewards.table import RewardTable
+from aha.rollouts.engine import Decoding
+from aha.rollouts.local import LocalEngine
+from aha.runs.folder import as_json
+from aha.runs.shards import Shard, count_shards, read_shard, write_shard
+from aha.stages.config import RejectionConfig
+from aha.stages.groups import Sampling, record, sample_groups
+from aha.stages.run import Interrupted, Run, stage_key
+from aha.training.checkpoint import read_model
+from aha.training.cost import forward_flops
+from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
+
+__all__ = ["Field", "Pick", "Picked", "harvest", "write_demonstrations"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """What became of some groups.
+
+    Attributes:
+        rows: what is kept, ready for JSON.
+        dropped: how many rollouts were dropped, by reason.
+    """
+
+    rows: Sequence[Row]
+    dropped: Mapping[str, int]
+
+
+class Pick(Protocol):
+    """Chooses what to keep of the groups of a shard."""
+
+    @property
+    def key(self) -> object:
+        """What decides the choice: part of the stage's key."""
+        ...
+
+    def __call__(self, groups: Sequence[Group]) -> Picked:
+        """What is kept of some groups, and why the rest is not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """Where a harvest takes place.
+
+    Attributes:
+        policy: samples.
+        problems: different prompts; each is seeded by its id.
+        reward: rewards of every rollout, which a pick may look at.
+        template: the prompt around a question.
+    """
+
+    policy: Checkpoint
+    problems: Sequence[Problem]
+    reward: RewardTable
+    template: Template
+
+
+def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionConfig) -> Dataset:
+    """Sample every problem, keep what the pick keeps, and write it in shards.
+
+    A row that was kept before is dropped as `duplicate`. A kill loses nothing and
+    repeats nothing: shards are written whole, in order, and an interrupted harvest goes on after the last one.
+
+    Args:
+        run: the run.
+        name: of this stage.
+        field: what is sampled from whom.
+        pick: what is kept.
+        config: samples, temperature, shards.
+
+    Returns:
+        The data.
+
+    Raises:
+        ValueError: two problems share an id, or a finished shard is damaged or belongs to other settings.
+        Interrupted: the run was asked to stop; what was written stays.
+    """
+    ids = [problem.id for problem in field.problems]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"stage {name!r}: two problems have the same id {Counter(ids).most_common(1)[0][0]!r}")
+    key = stage_key(
+        name,
+        policy=field.policy.key,
+        problems=ids,
+        config=config.model_dump(),
+        template=field.template(""),
+        pick=pick.key,
+        seed=run.seed,
+        processes=run.world.size,
+    )
+    if done := run.finished_data(name, key):
+        return done
+    path = run.folder.path / "stages" / name
+    first = run.world.collect([count_shards(path)])[0]
+    seen = _seen(run, name, key, first)
+    total = -(-len(ids) // config.shard_size)
+    if first < total:
+        model, tokenizer = read_model(field.policy.path)
+        engine = LocalEngine(model, tokenizer)
+        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+        sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
+    for number in range(first, total):
+        started = time.perf_counter()
+        part = field.problems[number * config.shard_size : (number + 1) * config.shard_size]
+        groups = sample_groups(engine, part, sampling, reward=field.reward, template=field.template, world=run.world)
+        if run.folder.is_writer:
+            shard = _shard(number, key, groups, pick, seen)
+            run.folder.rewind(name, number)
+            run.folder.write_rollouts(f"{name}-{number:06d}", record(groups[:8]))
+            run.folder.append("metrics", _row(name, shard, groups, forward_flops(model, 1), started))
+            write_shard(path, shard)
+            run.report(name, number + 1, total, {"tokens": 0.0})
+        if run.should_stop():
+            raise Interrupted(f"stopped after shard {number + 1} of {total} of stage {name!r}")
+    return run.finish_data(name, key, parents=(field.policy.key,))
+
+
+def _seen(run: Run, name: str, key: str, num_shards: int) -> set[str]:
+    """What earlier shards hold, which must be this stage's own."""
+    path = run.folder.path / "stages" / name
+    seen = set[str]()
+    for number in range(num_shards):
+        shard = read_shard(path, number)
+        if shard.key != key:
+            raise ValueError(
+                f"{path} holds data made with other inputs or settings: name another folder with --run, or use --fresh"
+            )
+        seen |= {_identity(row) for row in shard.rows}
+    return seen
+
+
+def _identity(row: Row) -> str:
+    """What makes a row the same as another: all of it."""
+    return as_json(dict(row))
+
+
+def _shard(number: int, key: str, groups: Sequence[Group], pick: Pick, seen: set[str]) -> Shard:
+    """One shard of picked rows, each new."""
+    rows: list[Row] = []
+    counts: Counter[str] = Counter(items=sum(len(group.rollouts) for group in groups))
+    picked = pick(groups)
+    counts.update(picked.dropped)
+    for row in picked.rows:
+        if _identity(row) in seen:
+            counts["duplicate"] += 1
+        else:
+            seen.add(_identity(row))
+            rows.append(row)
+    counts["kept"] = len(rows)
+    return Shard(number=number, key=key, counts=counts, rows=rows)
+
+
+def _row(name: str, shard: Shard, groups: Sequence[Group], flops_per_token: float, started: float) -> dict[str, Any]:
+    """What is logged for a shard."""
+    num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    num_prompt_tokens = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
+    return {
+        "stage": name,
+        "iteration": shard.number,
+        "step": 0,
+        **{f"harvest_{reason}": count for reason, count in shard.counts.items()},
+        "tokens": num_tokens,
+        "trained_tokens": 0,
+        "flops": flops_per_token * (num_tokens + num_prompt_tokens),
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def write_demonstrations(run: Run, name: str, written: Sequence[Demonstration], *, key: str) -> Dataset:
+    """Data that was written by hand rather than sampled, as one shard."""
+    stage = stage_key(name, written=key)
+    if done := run.finished_data(name, stage):
+        return done
+    if run.folder.is_writer:
+        counts = {"items": len(written), "kept": len(written)}
+        shard = Shard(number=0, key=stage, counts=counts, rows=[asdict(one) for one in written])
+        write_shard(run.folder.path / "stages" / name, shard)
+    return run.finish_data(name, stage, parents=())

@@ -1,0 +1,73 @@
+"""Preferences from samples: the responses of a group, each with a label, as rows that reward models learn from.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (pairs judged by a model, safety labels); InstructGPT, arXiv:2203.02155,
+3.2 (K responses to a prompt, ranked).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from aha.policy.reward_model import Reads
+from aha.prompts.parsing import parse_response
+from aha.prompts.templates import Template
+from aha.stages.harvest import Picked
+from aha.types import Group, Preference, Problem, Rollout
+
+__all__ = ["Label", "Labelled"]
+
+Label = Callable[[Problem, Sequence[str]], Sequence[float] | None]
+"""From a prompt and its responses to a label each, higher is better; None where the labeller cannot tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """Labels what was sampled: a `Pick` whose rows are `Preference`s.
+
+    Attributes:
+        source: where the labels come from.
+        reads: what of a response the labeller and the reward model see.
+        template: the prompt around a question, for the reward model.
+        label: the labeller.
+        is_comparison: whether only differences between labels count, so that equal ones teach nothing.
+    """
+
+    source: str
+    reads: Reads
+    template: Template
+    label: Label
+    is_comparison: bool
+
+    @property
+    def key(self) -> object:
+        """What decides the labels."""
+        return [self.source, self.reads, self.template(""), self.label.__qualname__, self.is_comparison]
+
+    def __call__(self, groups: Sequence[Group]) -> Picked:
+        """One row for each group that teaches something; the responses of the others are counted by reason."""
+        dropped: Counter[str] = Counter()
+        rows = []
+        for group in groups:
+            texts = list(dict.fromkeys(filter(None, (self._text(rollout) for rollout in group.rollouts))))
+            labels = self.label(group.problem, texts) if texts else None
+            dropped["unreadable or repeated"] += len(group.rollouts) - len(texts)
+            if labels is None:
+                dropped["not labelled"] += len(texts)
+            elif self.is_comparison and len(set(labels)) < 2:
+                dropped["equally good"] += len(texts)
+            else:
+                rows.append(asdict(self._preference(group.problem, texts, labels)))
+        return Picked(rows=rows, dropped=dropped)
+
+    def _text(self, rollout: Rollout) -> str | None:
+        """What is read of a response; None where there is nothing to read."""
+        return (rollout.text if self.reads == "response" else parse_response(rollout.text).summary) or None
+
+    def _preference(self, problem: Problem, texts: Sequence[str], labels: Sequence[float]) -> Preference:
+        return Preference(
+            problem_id=problem.id,
+            prompt=self.template(problem.question),
+            responses=tuple(texts),
+            qualities=tuple(labels),
+            source=self.source,
+        )

@@ -1,0 +1,168 @@
+"""Supervised fine-tuning: learn to write given responses.
+
+Sequences are packed into chunks of a fixed length by best fit, and in a chunk none sees another; the loss counts on
+the responses alone.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, B.4.2 (two epochs, a cosine to a tenth, batches of 64, 32,768 tokens) and B.1
+(best-fit packing); sample masking as in DeepSeek-V3, arXiv:2412.19437v2, 5.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aha.objectives.supervised import next_token_loss
+from aha.policy.transformer import Transformer
+from aha.prompts.templates import CHAT_TEMPLATES, Template, r1
+from aha.prompts.tokenizer import Tokenizer
+from aha.runs.seeds import generator
+from aha.runs.shards import read_rows
+from aha.stages.config import SupervisedConfig
+from aha.stages.run import Run, stage_key
+from aha.stages.updates import begin_updates, make_updates
+from aha.training.batch import stack
+from aha.training.checkpoint import read_model
+from aha.training.cost import cost_of_training, num_stream_tokens
+from aha.training.learner import Learner
+from aha.training.optimizer import adamw, learning_rate_factor
+from aha.training.packing import best_fit
+from aha.types import Batch, Checkpoint, Dataset, Demonstration
+
+__all__ = ["SFT_METRICS", "demonstrations", "sft"]
+
+SFT_METRICS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "flops", "seconds")
+"""What is logged for every update of fine-tuning."""
+
+Example = tuple[Tensor, Tensor]
+"""Prompt [T0] and response [T], tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Schedule:
+    """Which chunks of which examples make each update.
+
+    Attributes:
+        examples: all of them.
+        chunks: for every update, its chunks of indices.
+    """
+
+    examples: Sequence[Example]
+    chunks: Sequence[Sequence[Sequence[int]]]
+
+    def parts(self, step: int, rank: int, size: int) -> list[Batch]:
+        """This process's chunks of an update, each a micro-batch; processes get equal numbers of them, or one less."""
+        mine = self.chunks[step][rank::size]
+        return [stack([self.examples[i][0] for i in chunk], [self.examples[i][1] for i in chunk]) for chunk in mine]
+
+
+def sft(
+    run: Run,
+    name: str,
+    *,
+    policy: Checkpoint,
+    data: Sequence[Dataset],
+    config: SupervisedConfig,
+    template: Template = r1,
+    chat_template: str = CHAT_TEMPLATES["r1"],
+) -> Checkpoint:
+    """Fine-tune a policy on demonstrations.
+
+    Args:
+        run: the run.
+        name: of this stage.
+        policy: where it starts.
+        data: the demonstrations, all sets together.
+        config: epochs, chunks and optimizer.
+        template: the prompt around a question.
+        chat_template: the same in Jinja, for the checkpoint.
+
+    Returns:
+        The fine-tuned policy.
+
+    Raises:
+        ValueError: no demonstration fits into a chunk, or the vocabulary lacks a token of the template.
+        Interrupted: the run was asked to stop; it has saved.
+    """
+    sources = [policy.key, *(part.key for part in data)]
+    settings = config.model_dump(exclude={"checkpoint_every"})
+    key = stage_key(
+        name,
+        sources=sources,
+        config=settings,
+        template=template(""),
+        seed=run.seed,
+        processes=run.world.size,
+    )
+    if done := run.finished(name, key):
+        return done
+    resumed = run.resume(name, key)
+    model, tokenizer = read_model(resumed.folder if resumed else policy.path)
+    tokenizer = tokenizer.with_chat_template(chat_template)
+    schedule = _schedule(run, name, config, _examples(run, name, data, template, tokenizer, config.max_tokens))
+    learner = _learner(run, model, config, len(schedule.chunks))
+
+    def update(step: int) -> dict[str, float]:
+        parts = schedule.parts(step, run.world.rank, run.world.size)
+        metrics = learner.step_on(parts, next_token_loss, name=f"stage {name!r}, update {step}")
+        num_tokens = sum(run.world.collect([sum(map(num_stream_tokens, parts))]))
+        return metrics | cost_of_training(model, num_tokens)
+
+    progress = begin_updates(
+        learner, tokenizer, resumed, total=len(schedule.chunks), checkpoint_every=config.checkpoint_every
+    )
+    return run.finish(name, key, make_updates(run, name, key, progress, update), parents=tuple(sources))
+
+
+def _learner(run: Run, model: Transformer, config: SupervisedConfig, total: int) -> Learner[Transformer]:
+    return Learner(
+        model,
+        adamw(model, config.optimizer),
+        factor=lambda step: learning_rate_factor(step, total, config.optimizer),
+        grad_clip=config.optimizer.grad_clip,
+        world=run.world,
+    )
+
+
+def demonstrations(data: Sequence[Dataset]) -> list[Demonstration]:
+    """All rows of some sets, in order."""
+    names = Demonstration.__dataclass_fields__
+    return [Demonstration(**{field: row[field] for field in names}) for part in data for row in read_rows(part.path)]
+
+
+def _examples(
+    run: Run, name: str, data: Sequence[Dataset], template: Template, tokenizer: Tokenizer, capacity: int
+) -> list[Example]:
+    """The demonstrations as tokens, those that fit into a chunk."""
+    if unknown := tokenizer.unknown_words(template("")):
+        raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
+    given = demonstrations(data)
+    end = [tokenizer.end_id]
+    prompts = tokenizer.encode_all([template(one.question) for one in given])
+    responses = tokenizer.encode_all([one.response for one in given])
+    examples = [
+        (torch.tensor(prompt), torch.tensor(response + end))
+        for prompt, response in zip(prompts, responses, strict=True)
+        if len(prompt) + len(response) < capacity
+    ]
+    if len(examples) < len(given):
+        run.say(
+            f"{name}: {len(given) - len(examples)} of {len(given)} demonstrations are longer than {capacity} tokens"
+        )
+    if not examples:
+        raise ValueError(f"stage {name!r} has no demonstration of at most {capacity} tokens to learn from")
+    return examples
+
+
+def _schedule(run: Run, name: str, config: SupervisedConfig, examples: Sequence[Example]) -> _Schedule:
+    """Chunks of every update of every epoch; an epoch packs the examples in an order of its own."""
+    updates: list[list[list[int]]] = []
+    for epoch in range(config.epochs):
+        rng = generator(run.seed, name, "order", epoch)
+        order = rng.sample(range(len(examples)), len(examples))
+        fitted = best_fit([sum(map(len, examples[index])) for index in order], config.max_tokens)
+        chunks = [[order[place] for place in chunk] for chunk in fitted]
+        rng.shuffle(chunks)
+        updates += [chunks[start : start + config.batch_size] for start in range(0, len(chunks), config.batch_size)]
+    return _Schedule(examples=examples, chunks=updates)

@@ -1,0 +1,97 @@
+"""Decontamination by n-grams of words."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from aha.evaluation.contamination import Contamination, ngrams
+
+WORDS = st.sampled_from(["find", "two", "of", "7", "23", "x", "找", "数"])
+TEXTS = st.lists(WORDS, max_size=14).map(" ".join)
+
+
+def test_ngrams_by_hand() -> None:
+    assert ngrams("Find two, of: 7 (23)!", 3) == {"find two of", "two of 7", "of 7 23"}
+    assert ngrams("从 7 选两个", 2) == {"从 7", "7 选", "选 两", "两 个"}
+    assert ngrams("two two two", 2) == {"two two"}
+
+
+@pytest.mark.parametrize("text", ["", " ", "+ - _ ?", "\n\n"])
+def test_a_text_without_words_has_no_ngrams(text: str) -> None:
+    assert ngrams(text) == set()
+    assert not Contamination([text]).overlaps(text)
+
+
+def test_a_short_text_is_one_ngram() -> None:
+    assert ngrams("compute 7 + 7") == {"compute 7 7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "overlaps"),
+    [
+        ("one two three four five six seven eight nine ten", True),
+        ("so: ONE two, three four five six seven eight nine ten - eleven", True),
+        ("zero two three four five six seven eight nine ten eleven", True),
+        ("one two three four five six seven eight nine", False),
+        ("one two three four five! six seven eight nine and ten", False),
+        ("compute 7 + 7", True),
+        ("Compute: 7 7 .", True),
+        ("please compute 7 + 7", False),
+        ("compute 7", False),
+        ("compute 7 + 7 and then find two of 7 23 16 18", False),
+    ],
+)
+def test_a_shared_ngram_is_contamination(text: str, overlaps: bool) -> None:
+    sets = ["one two three four five six seven eight nine ten eleven", "compute 7 + 7"]
+    assert Contamination(sets).overlaps(text) == overlaps
+
+
+def test_without_texts_nothing_is_contaminated() -> None:
+    assert not Contamination(()).overlaps("compute 7 + 7")
+
+
+def test_the_key_tells_sets_apart() -> None:
+    keys = [Contamination(texts, n).key for texts, n in ((("a b",), 10), (("a b", "c"), 10), (("a b",), 1), ((), 10))]
+    assert len(set(keys)) == len(keys)
+    assert Contamination(["a", "B !", "a"]).key == Contamination(["b", "a"]).key
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_an_ngram_has_words(n: int) -> None:
+    for texts in ([], ["a"]):
+        with pytest.raises(ValueError, match="at least one word"):
+            Contamination(texts, n)
+
+
+@given(TEXTS, TEXTS, TEXTS, st.integers(1, 10))
+def test_a_long_text_is_found_inside_another(before: str, text: str, after: str, n: int) -> None:
+    assume(len(text.split()) >= n)
+    assert Contamination([text], n).overlaps(f"{before} {text} {after}")
+    assert Contamination([f"{before} {text} {after}"], n).overlaps(text)
+
+
+@given(TEXTS, TEXTS, st.integers(1, 10))
+def test_overlap_agrees_with_its_definition(one: str, other: str, n: int) -> None:
+    ours, theirs = one.split(), other.split()
+    windows = [theirs[start : start + n] for start in range(len(theirs) - n + 1)]
+    is_short = min(len(ours), len(theirs)) < n
+    expected = (
+        ours == theirs != []
+        if is_short
+        else any(ours[start : start + n] in windows for start in range(len(ours) - n + 1))
+    )
+    assert Contamination([one], n).overlaps(other) == expected
+    assert Contamination([other], n).overlaps(one) == expected
+
+
+@given(st.text())
+def test_any_text_overlaps_with_itself_if_it_has_words(text: str) -> None:
+    assert Contamination([text]).overlaps(text) == bool(ngrams(text))
+    assert Contamination([text]).overlaps(f" {text} ?!") == bool(ngrams(text))
+
+
+def test_long_texts_are_read() -> None:
+    flood = "a " * 200_000
+    assert len(ngrams(flood)) == 1
+    assert Contamination([flood]).overlaps("a " * 10)
+    assert not Contamination([flood]).overlaps("a " * 9)

@@ -1,0 +1,275 @@
+"""Harvests: rejection sampling and preferences, exactly once whatever is killed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import letters_tokenizer, tiny_config, tiny_policy
+
+from aha.evaluation.contamination import Contamination
+from aha.prompts.templates import bare
+from aha.recipes.base_model import open_base
+from aha.runs.folder import RunFolder
+from aha.runs.shards import count_shards, read_rows, read_shard
+from aha.stages.config import RejectionConfig
+from aha.stages.harvest import Field, Picked, harvest
+from aha.stages.labelling import Labelled
+from aha.stages.rejection import Rejection
+from aha.stages.run import Run
+from aha.training.checkpoint import write_checkpoint
+from aha.types import Dataset, Draft, Group, Problem, Rollout
+
+CONFIG = RejectionConfig(num_problems=12, num_samples=4, num_kept=4, max_new_tokens=6, shard_size=5)
+
+
+def problems(count: int = 12) -> list[Problem]:
+    letters = "abcdefgh"
+    return [
+        Problem(
+            id=f"p{n}",
+            question=" ".join(letters[n // 8**place % 8] for place in range(4)),
+            answer="a",
+            domain="letters",
+        )
+        for n in range(count)
+    ]
+
+
+class Everything:
+    """Keeps every rollout, with its place."""
+
+    key = "everything"
+
+    def __call__(self, groups: Sequence[Group]) -> Picked:
+        rows = [
+            {"problem_id": group.problem.id, "index": index, "question": group.problem.question, "response": one.text}
+            for group in groups
+            for index, one in enumerate(group.rollouts)
+        ]
+        return Picked(rows=rows, dropped={})
+
+
+def model_in(folder: Path) -> Path:
+    tokenizer = letters_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return folder
+
+
+def reap(run: Path, model: Path, config: RejectionConfig = CONFIG, count: int = 12) -> Dataset:
+    field = Field(policy=open_base(model), problems=problems(count), reward={"letters": {}}, template=bare)
+    return harvest(Run(folder=RunFolder(run), seed=0), "kept", field=field, pick=Everything(), config=config)
+
+
+def test_every_item_is_there_once(tmp_path: Path) -> None:
+    data = reap(tmp_path / "run", model_in(tmp_path / "model"))
+    rows = list(read_rows(data.path))
+    assert data.num_rows == len(rows) == 48
+    assert Counter((row["problem_id"], row["index"]) for row in rows) == Counter(
+        (f"p{n}", index) for n in range(12) for index in range(4)
+    )
+    assert count_shards(data.path) == 3
+
+
+def test_the_size_of_a_shard_changes_no_row(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "model")
+    one, other = reap(tmp_path / "a", model), reap(tmp_path / "b", model, CONFIG.model_copy(update={"shard_size": 12}))
+    assert list(read_rows(one.path)) == list(read_rows(other.path))
+
+
+def test_a_finished_harvest_is_not_repeated_and_a_lost_shard_is_made_again(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "model")
+    data = reap(tmp_path / "run", model)
+    whole = {path.name: path.read_bytes() for path in sorted(data.path.glob("shard-*"))}
+    (data.path / "data.json").unlink()
+    (data.path / "shard-000002.jsonl").unlink()
+    assert reap(tmp_path / "run", model) == data
+    assert {path.name: path.read_bytes() for path in sorted(data.path.glob("shard-*"))} == whole
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "model")
+    reap(tmp_path / "run", model)
+    with pytest.raises(ValueError, match=r"changed: config\.temperature: 1\.0 -> 0\.5"):
+        reap(tmp_path / "run", model, CONFIG.model_copy(update={"temperature": 0.5}))
+    (tmp_path / "run/stages/kept/data.json").unlink()
+    with pytest.raises(ValueError, match=r"kept holds data made with other inputs or settings"):
+        reap(tmp_path / "run", model, CONFIG.model_copy(update={"temperature": 0.5}))
+
+
+def test_equal_ids_are_refused(tmp_path: Path) -> None:
+    field = Field(
+        policy=open_base(model_in(tmp_path / "m")), problems=problems(2) * 2, reward={"letters": {}}, template=bare
+    )
+    with pytest.raises(ValueError, match="two problems have the same id 'p0'"):
+        harvest(Run(folder=RunFolder(tmp_path / "run"), seed=0), "kept", field=field, pick=Everything(), config=CONFIG)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_harvest import CONFIG, reap
+reap(Path({run!r}), Path({model!r}), CONFIG.model_copy(update={{"num_samples": 4, "shard_size": 25}}), 1250)
+"""
+
+
+@pytest.mark.full
+def test_killed_in_the_middle_of_5000_items_none_is_lost_and_none_is_there_twice(tmp_path: Path) -> None:
+    model, run = model_in(tmp_path / "model"), tmp_path / "run"
+    here = Path(__file__).parent
+    program = PROGRAM.format(paths=[str(here), str(here.parent.parent)], run=str(run), model=str(model))
+    rng, kills = random.Random(0), 0
+    shards = run / "stages" / "kept"
+    while not (shards / "data.json").exists():
+        process = subprocess.Popen([sys.executable, "-c", program])
+        if kills < 5:
+            before, deadline = count_shards(shards), time.monotonic() + 60
+            while count_shards(shards) < before + 3 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.05)
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+        else:
+            assert process.wait() == 0
+    rows = list(read_rows(shards))
+    assert (kills, len(rows)) == (5, 5000)
+    assert Counter((row["problem_id"], row["index"]) for row in rows) == Counter(
+        (f"p{n}", index) for n in range(1250) for index in range(4)
+    )
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in logged] == list(range(50))
+    undisturbed = reap(tmp_path / "other", model, CONFIG.model_copy(update={"shard_size": 25}), 1250)
+    assert rows == list(read_rows(undisturbed.path))
+    assert [path.read_bytes() for path in sorted(shards.glob("shard-*"))] == [
+        path.read_bytes() for path in sorted(undisturbed.path.glob("shard-*"))
+    ]
+
+
+# What is picked
+
+
+def rollout(text: str, *, finish: str = "stop") -> Rollout:
+    tokens = torch.tensor([1])
+    return Rollout(problem_id="p", prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(1), text=text, finish=finish)  # type: ignore[arg-type]
+
+
+GOOD = r"<think> 2 + 3 = 5 </think> so the answer is \boxed { 5 } ."
+FIVE = Problem(id="p", question="compute 2 + 3", answer="5", domain="arithmetic")
+
+
+def group(*texts: str, problem: Problem = FIVE) -> Group:
+    return Group(problem=problem, rollouts=tuple(rollout(text) for text in texts), rewards=())
+
+
+def test_rejection_keeps_what_is_right_and_readable_and_counts_the_rest() -> None:
+    texts = [
+        GOOD,
+        GOOD.replace("boxed { 5 }", "boxed { 6 }"),
+        GOOD.replace("2 + 3 = 5", "试 2 + 3 = 5"),
+        GOOD.replace("2 + 3 = 5", "``` 2 + 3 ```"),
+        GOOD.replace("2 + 3 = 5", "check " * 201),
+        GOOD.replace("<think>", ""),
+        GOOD,
+        GOOD,
+    ]
+    keep = Rejection(source="Dev2", num_kept=2)
+    members = group(*texts)
+    cut = Group(problem=FIVE, rollouts=(rollout(GOOD, finish="length"),), rewards=())
+    picked = keep([members, cut])
+    assert [row["response"] for row in picked.rows] == [GOOD, GOOD]
+    assert +Counter(picked.dropped) == Counter(
+        {"incorrect": 1, "mixed languages": 1, "code block": 1, "repetition": 1, "malformed": 1, "surplus": 1, "cut": 1}
+    )
+
+
+def test_what_stands_in_a_test_split_is_dropped() -> None:
+    words = "one two three four five six seven eight nine ten"
+    asked = Problem(id="p", question=f"{words} 2 + 3", answer="5", domain="arithmetic")
+    keep = Rejection(source="Dev2", num_kept=2, contamination=Contamination([f"so {words} eleven"]))
+    assert keep([group(GOOD, problem=asked)]).dropped["contaminated"] == 1
+    assert len(keep([group(GOOD)]).rows) == 1
+
+
+def test_a_judge_decides_where_there_is_no_rule() -> None:
+    asked = Problem(id="p", question="what is grass", answer="green", domain="fact")
+    seen: list[tuple[str, str]] = []
+
+    def judge(problem: Problem, prediction: str) -> bool | None:
+        seen.append((problem.answer, prediction))
+        return {"it is green .": True, "it is red .": False}.get(prediction)
+
+    keep = Rejection(source="Dev2", num_kept=9, judge=judge)
+    picked = keep([group(*(f"<think> 7 </think> it is {word} ." for word in ("green", "red", "odd")), problem=asked)])
+    assert seen == [("green", f"it is {word} .") for word in ("green", "red", "odd")]
+    assert [row["response"] for row in picked.rows] == ["<think> 7 </think> it is green ."]
+    assert +Counter(picked.dropped) == Counter({"incorrect": 1, "no verdict": 1})
+    keep([group(GOOD)])
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("edited", "fault"),
+    [
+        (None, "not rewritten"),
+        ("so 5", "malformed by the editor"),
+        (GOOD.replace("{ 5 }", "{ 6 }"), "made wrong by the editor"),
+        (GOOD.replace("<think>", "<think> 试"), "unreadable after the editor"),
+        (GOOD.replace("<think>", "<think> first"), ""),
+    ],
+)
+def test_what_an_editor_spoils_is_dropped(edited: str | None, fault: str) -> None:
+    def editor(drafts: Sequence[Draft]) -> list[str | None]:
+        assert [(draft.thinking, draft.answer) for draft in drafts] == [("2 + 3 = 5", "5")]
+        return [edited]
+
+    keep = Rejection(source="cold", num_kept=1, ending="answer", editor=editor)
+    picked = keep([group("<think> 2 + 3 = 5 </think> <answer> 5 </answer>")])
+    assert [row["response"] for row in picked.rows] == ([edited] if not fault else [])
+    assert +Counter(picked.dropped) == Counter([fault] if fault else [])
+
+
+# Labels
+
+
+def by_length(problem: Problem, texts: Sequence[str]) -> list[float] | None:
+    return None if problem.id == "odd" else [float(len(text)) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("reads", "shown"), [("summary", ["b", "ccc"]), ("response", ["<think> a </think> b", "<think> a </think> ccc"])]
+)
+def test_a_labeller_sees_what_the_reward_model_will_read(reads: str, shown: list[str]) -> None:
+    pick = Labelled(source="test", reads=reads, template=bare, label=by_length, is_comparison=True)  # type: ignore[arg-type]
+    picked = pick([group("<think> a </think> b", "<think> a </think> ccc", "<think> a </think> b", "<think> a")])
+    assert picked.rows == [
+        {
+            "problem_id": "p",
+            "prompt": "compute 2 + 3",
+            "responses": (*shown, *(["<think> a"] if reads == "response" else [])),
+            "qualities": tuple(float(len(text)) for text in (*shown, *(["<think> a"] if reads == "response" else []))),
+            "source": "test",
+        }
+    ]
+
+
+def test_what_cannot_be_compared_is_counted() -> None:
+    pick = Labelled(source="test", reads="summary", template=bare, label=by_length, is_comparison=True)
+    odd = Problem(id="odd", question="", answer="", domain="fact")
+    picked = pick([group("ab", "cd"), group("a", "bb", problem=odd), group("a", "bb", "bb")])
+    assert len(picked.rows) == 1
+    assert +Counter(picked.dropped) == Counter({"equally good": 2, "not labelled": 2, "unreadable or repeated": 1})
+
+
+def test_shards_hold_their_counts(tmp_path: Path) -> None:
+    data = reap(tmp_path / "run", model_in(tmp_path / "model"))
+    for number in range(3):
+        counts = read_shard(data.path, number).counts
+        assert counts["items"] == counts["kept"] == (20, 20, 8)[number]

@@ -1,0 +1,334 @@
+"""Reward models learn what can be learned, learn nothing from shuffled labels, and resume bit for bit."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
+
+from aha.objectives.reward_model import ranking_loss
+from aha.policy.layout import padded
+from aha.policy.reward_model import from_policy
+from aha.prompts.templates import bare
+from aha.runs.folder import RunFolder
+from aha.runs.seeds import generator
+from aha.runs.shards import Shard, write_shard
+from aha.stages.config import SupervisedConfig
+from aha.stages.preference import (
+    HARMLESSNESS,
+    HELPFULNESS,
+    REWARD_MODEL_METRICS,
+    Given,
+    Kind,
+    Stored,
+    learned_reward,
+    reward_model,
+    score_last,
+)
+from aha.stages.run import Interrupted, Run
+from aha.training.batch import stack
+from aha.training.checkpoint import read_scorer, write_checkpoint
+from aha.training.config import OptimizerConfig
+from aha.training.world import World
+from aha.types import Checkpoint, Dataset, Preference, Problem, Rollout
+
+CONFIG = SupervisedConfig(
+    epochs=2,
+    batch_size=8,
+    max_tokens=256,
+    checkpoint_every=3,
+    optimizer=OptimizerConfig(learning_rate=5e-3, final_share=0.1),
+)
+
+
+def letters(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(LETTERS[2:], k=count))
+
+
+def ranked(count: int, *, name: str, is_shuffled: bool = False, num_responses: int = 3) -> Given:
+    """Prompts with a few responses each; the more often one says `a`, the better it is."""
+    preferences = []
+    for number in range(count):
+        rng = generator("ranked", name, number)
+        qualities = list(range(num_responses))
+        texts = [" ".join([letters(rng, rng.randint(2, 5)), *["a"] * quality]) for quality in qualities]
+        if is_shuffled:
+            rng.shuffle(qualities)
+        preferences.append(
+            Preference(
+                problem_id=f"{name}-{number}",
+                prompt=letters(rng, rng.randint(2, 4)),
+                responses=tuple(texts),
+                qualities=tuple(map(float, qualities)),
+                source="test",
+            )
+        )
+    return Given(preferences=preferences)
+
+
+def labelled(count: int, *, name: str) -> Given:
+    """Prompts with a safe and an unsafe response, or with only one of them; what says `b` is unsafe."""
+    preferences = []
+    for number, one in enumerate(ranked(count, name=name).preferences):
+        kinds = [(1.0, ""), (0.0, " b")][: 1 + number % 2] if number % 4 else [(0.0, " b")]
+        texts = tuple(letters(generator(name, number, index), 3) + end for index, (_, end) in enumerate(kinds))
+        preferences.append(replace(one, responses=texts, qualities=tuple(label for label, _ in kinds)))
+    return Given(preferences=preferences)
+
+
+def start(folder: Path) -> Checkpoint:
+    """A random policy to start from."""
+    path = folder / "policy"
+    if not path.exists():
+        write_checkpoint(path, tiny_policy(tiny_config()), letters_tokenizer(), state={})
+    return Checkpoint(path=path, stage="sft", step=0, key="policy")
+
+
+def make_run(folder: Path, *, is_interrupted: bool = False, world: World | None = None, **told: Any) -> Run:
+    folder.mkdir(parents=True, exist_ok=True)
+    world = world or World()
+    writer = RunFolder(folder, is_writer=world.is_first)
+    return Run(folder=writer, seed=0, world=world, _asked_to_stop=is_interrupted, **told)
+
+
+def train(run: Run, policy: Checkpoint, data: Given, held_out: Given, **changes: Any) -> Checkpoint:
+    given: dict[str, Any] = {"config": CONFIG, "kind": HELPFULNESS} | changes
+    return reward_model(run, "rm", policy=policy, data=data, held_out=held_out, **given)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def held_out_of(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "stages" / "rm.json").read_text(encoding="utf-8"))["held_out"]
+    return found
+
+
+@torch.no_grad()
+def best_scores(checkpoint: Checkpoint, preferences: Sequence[Preference]) -> list[float]:
+    """The score of the best response to each prompt, one by one by the plain layout."""
+    model, tokenizer = read_scorer(checkpoint.path)
+    scores = []
+    for one in preferences:
+        best = one.responses[one.qualities.index(max(one.qualities))]
+        tokens_T = torch.cat([tokenizer.encode(one.prompt), tokenizer.encode(best), torch.tensor([tokenizer.end_id])])
+        lengths_B = torch.tensor([len(tokens_T)])
+        scores.append(model(padded(tokens_T[None], lengths_B), lengths_B).item())
+    return scores
+
+
+# Learning
+
+
+def test_it_learns_what_is_better(tmp_path: Path) -> None:
+    data, said = ranked(96, name="train"), []
+    checkpoint = train(make_run(tmp_path, say=said.append), start(tmp_path), data, ranked(40, name="new"))
+    found = held_out_of(tmp_path)
+    assert found["accuracy"] > 0.9
+    assert found["low"] <= found["accuracy"] <= found["high"]
+    assert found["n"] == 40
+    assert said[-1].startswith(f"rm: held-out accuracy {found['accuracy']:.3f}")
+    logged = rows(tmp_path)
+    assert [row["step"] for row in logged] == list(range(1, 25))
+    assert logged[0]["loss"] > 2 * logged[-1]["loss"]
+    assert logged[-1]["pair_accuracy"] > 0.9
+    assert logged[-1]["learning_rate"] < 0.2 * logged[0]["learning_rate"]
+    expected = {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"accuracy"}
+    assert all(set(row) == expected and row["tokens"] == 0 < row["flops"] for row in logged)
+    assert (checkpoint.step, checkpoint.parents) == (24, ("policy", data.key))
+
+
+def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
+    """As long a training; the share of 100 new pairs is within three standard deviations of a coin's."""
+    data, held_out = (
+        ranked(count, name=name, is_shuffled=True, num_responses=2) for count, name in ((96, "train"), (100, "new"))
+    )
+    train(make_run(tmp_path), start(tmp_path), data, held_out)
+    assert abs(held_out_of(tmp_path)["accuracy"] - 0.5) < 3 * math.sqrt(0.25 / 100)
+    assert held_out_of(tmp_path)["n"] == 100
+
+
+def test_it_learns_what_is_safe(tmp_path: Path) -> None:
+    checkpoint = train(
+        make_run(tmp_path), start(tmp_path), labelled(96, name="train"), labelled(40, name="new"), kind=HARMLESSNESS
+    )
+    assert held_out_of(tmp_path)["accuracy"] > 0.9
+    assert set(rows(tmp_path)[0]) == {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"pair_accuracy", "margin"}
+    model, _ = read_scorer(checkpoint.path)
+    assert (model.reads, model.bias.item()) == ("response", 0.0)
+
+
+def test_the_best_responses_score_zero_on_average(tmp_path: Path) -> None:
+    data = ranked(16, name="train")
+    checkpoint = train(make_run(tmp_path), start(tmp_path), data, ranked(4, name="new"))
+    assert read_scorer(checkpoint.path)[0].bias.item() != 0
+    assert sum(best_scores(checkpoint, data.preferences)) / 16 == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_reward_function_of_a_checkpoint(tmp_path: Path, rollout: Callable[[str], Rollout]) -> None:
+    data = ranked(16, name="train")
+    checkpoint = train(make_run(tmp_path), start(tmp_path), data, ranked(4, name="new"))
+    reward = learned_reward(checkpoint, name="helpfulness", template=bare)
+    assert (reward.key, reward.reads, reward.__name__) == (checkpoint.key, "summary", "helpfulness")
+    one = data.preferences[0]
+    problem = Problem(id="p", question=one.prompt, answer="", domain="essay")
+    verdict = reward(problem, rollout("<think> h h </think> " + one.responses[-1]))
+    assert verdict.score == pytest.approx(1 / (1 + math.exp(-best_scores(checkpoint, [one])[0])), abs=1e-6)
+
+
+@pytest.fixture
+def rollout() -> Callable[[str], Rollout]:
+    """A rollout with a given text."""
+    nothing = torch.zeros(1)
+    return lambda text: Rollout(
+        problem_id="p", prompt_tokens=nothing.long(), tokens=nothing.long(), logp=nothing, text=text, finish="stop"
+    )
+
+
+# The same, whichever way
+
+
+def test_interrupted_after_every_update_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    policy, data, held_out = start(tmp_path), ranked(20, name="train"), ranked(4, name="new")
+    whole = train(make_run(tmp_path / "whole"), policy, data, held_out)
+    for _ in range(6):
+        with pytest.raises(Interrupted):
+            train(make_run(tmp_path / "parts", is_interrupted=True), policy, data, held_out)
+    parts = train(make_run(tmp_path / "parts"), policy, data, held_out)
+    for name in ("model.safetensors", "reward_model.json", "config.json", "trainer.json"):
+        assert (parts.path / name).read_bytes() == (whole.path / name).read_bytes(), name
+    for one, other in zip(rows(tmp_path / "parts"), rows(tmp_path / "whole"), strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    assert held_out_of(tmp_path / "parts") == held_out_of(tmp_path / "whole")
+
+
+def test_a_finished_stage_is_not_repeated_and_others_inputs_are_refused(tmp_path: Path) -> None:
+    policy, data, held_out = start(tmp_path), ranked(8, name="train"), ranked(4, name="new")
+    first = train(make_run(tmp_path), policy, data, held_out)
+    assert train(make_run(tmp_path), policy, data, held_out) == first
+    assert len(rows(tmp_path)) == 2
+    assert (
+        train(make_run(tmp_path), policy, data, held_out, config=CONFIG.model_copy(update={"checkpoint_every": 1}))
+        == first
+    )
+    for changes in (
+        {"data": ranked(8, name="other")},
+        {"held_out": ranked(4, name="other")},
+        {"kind": HARMLESSNESS},
+        {"config": CONFIG.model_copy(update={"batch_size": 4})},
+        {"policy": replace(policy, key="another")},
+    ):
+        given: dict[str, Any] = {"policy": policy, "data": data, "held_out": held_out} | changes
+        with pytest.raises(ValueError, match="'rm'"):
+            train(make_run(tmp_path), **given)
+
+
+def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
+    """Sequences have at most 12 tokens: 16 cut none of them, and put every prompt into a micro-batch of its own."""
+    policy, data, held_out = start(tmp_path), ranked(16, name="train"), ranked(4, name="new")
+    found = []
+    for max_tokens in (256, 16):
+        folder = tmp_path / str(max_tokens)
+        train(make_run(folder), policy, data, held_out, config=CONFIG.model_copy(update={"max_tokens": max_tokens}))
+        found.append([[row[name] for name in ("loss", "grad_norm", "trained_tokens")] for row in rows(folder)])
+    assert torch.allclose(torch.tensor(found[0]), torch.tensor(found[1]), rtol=1e-3)
+
+
+def test_a_prompt_that_is_shared_gives_the_scores_of_one_by_one() -> None:
+    model = from_policy(
+        tiny_policy(tiny_config(), dtype=torch.float64), torch.Generator().manual_seed(1), reads="summary"
+    )
+    tokenizer = letters_tokenizer()
+    preferences = ranked(5, name="some").preferences
+    sequences = [
+        (tokenizer.encode(one.prompt), tokenizer.encode(text)) for one in preferences for text in one.responses
+    ]
+    batch = stack([prompt for prompt, _ in sequences], [response for _, response in sequences])
+    expected = []
+    for prompt, response in sequences:
+        tokens_BT, lengths_B = torch.cat((prompt, response))[None], torch.tensor([len(prompt) + len(response)])
+        expected.append(model(padded(tokens_BT, lengths_B), lengths_B))
+    group_B, quality_B = torch.arange(5).repeat_interleave(3), torch.arange(3.0).repeat(5)
+    losses = [
+        ranking_loss(scores_B, group_B=group_B, quality_B=quality_B)
+        for scores_B in (score_last(model, batch), torch.cat(expected))
+    ]
+    assert losses[0].total.item() == pytest.approx(losses[1].total.item(), abs=1e-12)
+    grads = [torch.autograd.grad(loss.total, list(model.parameters())) for loss in losses]
+    assert max(float((one - other).abs().max()) for one, other in zip(*grads, strict=True)) < 1e-11
+
+
+PEER = """
+import sys, torch
+from pathlib import Path
+from test_preference import make_run, ranked, start, train
+from aha.training.world import World
+torch.set_num_threads(1)
+folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+world = World(rank, 2, str(folder / "rendezvous"))
+train(make_run(folder / "two", world=world), start(folder), ranked(9, name="train"), ranked(3, name="new"))
+world.leave()
+"""
+
+
+@pytest.mark.full
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    """The last update of an epoch has a single prompt, so that one process has none."""
+    policy = start(tmp_path)
+    train(make_run(tmp_path / "one"), policy, ranked(9, name="train"), ranked(3, name="new"))
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    code = f"import sys; sys.path[:0] = {here!r}\n{PEER}"
+    peers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(rank)]) for rank in (0, 1)]
+    assert [peer.wait(timeout=60) for peer in peers] == [0, 0]
+    for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        for name in ("loss", "pair_accuracy", "margin", "grad_norm", "trained_tokens"):
+            assert two[name] == pytest.approx(one[name], rel=1e-3), (one["step"], name)
+    assert held_out_of(tmp_path / "one") == pytest.approx(held_out_of(tmp_path / "two"))
+
+
+# What is refused, and what is left out
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (HELPFULNESS, {"qualities": (1.0, 2.0)}, r"3 responses of preference 'train-0' need a finite label each"),
+        (HELPFULNESS, {"qualities": (1.0, 2.0, math.nan)}, "finite label"),
+        (HARMLESSNESS, {"qualities": (1.0, 0.0, 0.5)}, r"a safety label is 1 \(safe\) or 0; got \[0.0, 0.5, 1.0\]"),
+        (HELPFULNESS, {"qualities": (1.0, 1.0, 1.0)}, "none of 1 preferences has anything to learn"),
+        (HARMLESSNESS, {"responses": (), "qualities": ()}, "none of 1 preferences has anything to learn"),
+    ],
+)
+def test_labels_that_cannot_be(kind: Kind, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    bad = Given(preferences=[replace(ranked(1, name="train").preferences[0], **changes)])
+    with pytest.raises(ValueError, match=message):
+        train(make_run(tmp_path), start(tmp_path), bad, ranked(2, name="new"), kind=kind)
+
+
+def test_prompts_without_a_pair_make_no_update(tmp_path: Path) -> None:
+    """Eight prompts with pairs and eight without are one update of eight an epoch, not two."""
+    some = list(ranked(16, name="train").preferences)
+    some[::2] = [replace(one, qualities=(1.0, 1.0, 1.0)) for one in some[::2]]
+    train(make_run(tmp_path), start(tmp_path), Given(preferences=some), ranked(2, name="new"))
+    assert len(rows(tmp_path)) == 2
+
+
+def test_stored_preferences_are_the_given_ones(tmp_path: Path) -> None:
+    preferences = list(ranked(3, name="train").preferences)
+    for number in range(2):
+        rows_of_it = [asdict(one) for one in preferences[2 * number : 2 * number + 2]]
+        write_shard(tmp_path, Shard(number=number, key="k1", counts={}, rows=rows_of_it))
+    stored = Stored(data=(Dataset(path=tmp_path, stage="pairs", key="k1", num_rows=3),))
+    assert list(stored()) == preferences
+    assert stored.key == "k1"
+    assert Given(preferences=preferences).key == Given(preferences=tuple(preferences)).key
+    assert Given(preferences=preferences).key != Given(preferences=preferences[:2]).key

@@ -1,0 +1,171 @@
+"""Fine-tuning: what counts, what it learns, and that an interruption changes nothing."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import tiny_config, tiny_policy, world_tokenizer
+
+from aha.prompts.templates import r1
+from aha.recipes.base_model import open_base
+from aha.runs.folder import RunFolder
+from aha.stages.config import SupervisedConfig
+from aha.stages.harvest import write_demonstrations
+from aha.stages.run import Interrupted, Run
+from aha.stages.sft import SFT_METRICS, sft
+from aha.training.checkpoint import read_model, weights_digest, write_checkpoint
+from aha.training.config import OptimizerConfig
+from aha.types import Checkpoint, Dataset, Demonstration
+
+CONFIG = SupervisedConfig(
+    epochs=2, batch_size=2, max_tokens=48, optimizer=OptimizerConfig(learning_rate=1e-2, final_share=0.1)
+)
+NewRun = Callable[[], Run]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random policy that speaks the words of the built-in world."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tokenizer = world_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return open_base(folder)
+
+
+@pytest.fixture
+def new_run(tmp_path_factory: pytest.TempPathFactory) -> NewRun:
+    return lambda: Run(folder=RunFolder(tmp_path_factory.mktemp("run")), seed=0)
+
+
+def sums(count: int = 24) -> list[Demonstration]:
+    return [
+        Demonstration(
+            problem_id=f"p{n}",
+            question=f"compute {n} + 1",
+            response=rf"<think> {n} + 1 = {n + 1} </think> so the answer is \boxed {{ {n + 1} }} .",
+            domain="arithmetic",
+            language="en",
+            source="test",
+        )
+        for n in range(count)
+    ]
+
+
+def tuned(run: Run, base: Checkpoint, rows: Sequence[Demonstration], config: SupervisedConfig = CONFIG) -> Checkpoint:
+    data = write_demonstrations(run, "given", rows, key=repr(rows))
+    return sft(run, "dev1", policy=base, data=[data], config=config)
+
+
+def losses(run: Run) -> list[float]:
+    lines = (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines if json.loads(line)["stage"] == "dev1"]
+
+
+def test_it_learns_what_it_is_given(base: Checkpoint, new_run: NewRun) -> None:
+    run = new_run()
+    tuned(run, base, sums(), CONFIG.model_copy(update={"epochs": 8}))
+    assert losses(run)[-1] < 0.4 * losses(run)[0]
+
+
+def test_the_same_inputs_make_the_same_model_and_every_input_counts(base: Checkpoint, new_run: NewRun) -> None:
+    rows = sums()
+    digest = weights_digest(tuned(new_run(), base, rows).path)
+    assert weights_digest(tuned(new_run(), base, rows).path) == digest
+    other = [replace(rows[0], response=f"{rows[0].response} yes"), *rows[1:]]
+    assert weights_digest(tuned(new_run(), base, other).path) != digest
+    asked = [replace(rows[0], question="compute 2 + 2"), *rows[1:]]
+    assert weights_digest(tuned(new_run(), base, asked).path) != digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 3}, {"batch_size": 3}, {"max_tokens": 80}, {"optimizer": OptimizerConfig()}]
+)
+def test_every_setting_trains_another_model(base: Checkpoint, new_run: NewRun, change: dict[str, object]) -> None:
+    one = weights_digest(tuned(new_run(), base, sums()).path)
+    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != one
+
+
+def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun) -> None:
+    one = weights_digest(tuned(new_run(), base, sums()).path)
+    often = CONFIG.model_copy(update={"checkpoint_every": 1})
+    assert weights_digest(tuned(new_run(), base, sums(), often).path) == one
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 9])
+def test_interrupted_and_resumed_is_uninterrupted(
+    base: Checkpoint, tmp_path: Path, new_run: NewRun, stop_after: int
+) -> None:
+    whole = new_run()
+    digest = weights_digest(tuned(whole, base, sums()).path)
+    first = Run(folder=RunFolder(tmp_path), seed=0)
+    made: list[int] = []
+
+    def report(*_: object) -> None:
+        made.append(1)
+        first._asked_to_stop = len(made) == stop_after
+
+    first.report = report
+    with pytest.raises(Interrupted, match=f"after update {stop_after} of"):
+        tuned(first, base, sums())
+    again = Run(folder=RunFolder(tmp_path), seed=0)
+    assert weights_digest(tuned(again, base, sums()).path) == digest
+    assert losses(again) == losses(whole)
+
+
+def test_a_finished_stage_is_not_repeated(base: Checkpoint, tmp_path: Path) -> None:
+    tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
+    again = Run(folder=RunFolder(tmp_path), seed=0)
+    again.report = lambda *_: pytest.fail("an update was made again")
+    tuned(again, base, sums())
+
+
+def test_a_stale_key_says_what_changed(base: Checkpoint, tmp_path: Path) -> None:
+    tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
+    other = CONFIG.model_copy(update={"epochs": 1})
+    with pytest.raises(ValueError, match=r"stage 'dev1' .* changed: config\.epochs: 2 -> 1: name another folder"):
+        tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums(), other)
+
+
+def test_the_checkpoint_is_prompted_as_it_was_trained(base: Checkpoint, new_run: NewRun) -> None:
+    _, tokenizer = read_model(tuned(new_run(), base, sums()).path)
+    assert "<｜Assistant｜>" in tokenizer.chat_template
+    assert tokenizer.unknown_words(r1("compute 1 + 1")) == []
+
+
+def test_what_does_not_fit_is_left_out_and_said(base: Checkpoint, new_run: NewRun) -> None:
+    run, said = new_run(), list[str]()
+    run.say = said.append
+    rows = [*sums(), replace(sums(1)[0], response="1 + " * 40)]
+    tuned(run, base, rows)
+    assert any("1 of 25 demonstrations are longer than 48 tokens" in line for line in said)
+    with pytest.raises(ValueError, match="no demonstration of at most 16 tokens"):
+        tuned(new_run(), base, sums(), CONFIG.model_copy(update={"max_tokens": 16}))
+
+
+def test_what_is_logged(base: Checkpoint, new_run: NewRun) -> None:
+    run = new_run()
+    tuned(run, base, sums())
+    lines = [json.loads(line) for line in (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in lines if row["stage"] == "dev1"]
+    assert all({*row} == {"stage", "iteration", "step", *SFT_METRICS} for row in rows)
+    num_tokens = sum(row["trained_tokens"] for row in rows)
+    tokenizer = world_tokenizer()
+    one_epoch = sum(len(tokenizer.encode(r1(row.question) + row.response)) + 1 for row in sums())
+    assert num_tokens == 2 * one_epoch
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[0] == pytest.approx(1e-2)
+    assert rates == sorted(rates, reverse=True)
+    assert 1e-3 <= rates[-1] < 2.5e-3
+
+
+def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> None:
+    run = new_run()
+    parts: list[Dataset] = [
+        write_demonstrations(run, name, sums()[part], key=name)
+        for name, part in (("first", slice(0, 12)), ("second", slice(12, 24)))
+    ]
+    both = sft(run, "dev1", policy=base, data=parts, config=CONFIG)
+    assert weights_digest(both.path) == weights_digest(tuned(new_run(), base, sums()).path)
+    assert both.parents == (base.key, *(part.key for part in parts))
