@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup zero test test-all base clean
+.PHONY: setup zero r1 test test-all base clean
 
 setup: .venv/.ready  ## install into .venv; nothing to do while the two files below are unchanged
 
@@ -13,6 +13,9 @@ setup: .venv/.ready  ## install into .venv; nothing to do while the two files be
 
 zero: setup  ## train R1-Zero in the built-in world
 	$(BIN)/aha run r1_zero
+
+r1: setup  ## the whole of R1 in the built-in world, with distilled students
+	$(BIN)/aha run r1
 
 test: setup  ## format, lint, types, and every test that is not slow
 	scripts/check "not slow"

@@ -365,13 +365,13 @@ def _model(path: Path) -> Path | None:
 
 
 def _report(folder: Path) -> tuple[dict[str, Any], str]:
-    from aha.runs.page import summary, write_page
+    from aha.runs.page import models_in_words, summary, write_page
 
     write_page(folder)
     figures = summary(folder)
     start, end = figures["start"], figures["end"]
-    lines = []
-    if isinstance(start, dict) and isinstance(end, dict):
+    lines = [models_in_words(folder)] if "stages" in figures else []
+    if not lines and isinstance(start, dict) and isinstance(end, dict):
         for name in start:
             before, after = (f"{part[name]['value']:.3f}" if part[name] else "-" for part in (start, end))
             lines.append(f"{name:12} {before:>8} -> {after:>8}")

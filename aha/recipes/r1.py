@@ -114,8 +114,11 @@ LANGUAGE: RewardTable = {domain: {language_reward: 1.0} for domain in (*COMPARER
 FORMAT: RewardTable = {domain: {format_reward: 1.0} for domain in GENERAL_DOMAINS}
 """R1's format, for general data. Source: R1 v2 Eq. 9."""
 
-COLD_LIMITS = replace(READABLE, min_consistency=0.5)
-"""What R1-Zero's samples must be before the editor, who translates: not mostly in another language."""
+COLD_START = Rejection(source="cold start", limits=replace(READABLE, min_consistency=0.5), ending="answer", editor=edit)
+"""R1-Zero's right answers that are not mostly in another language, rewritten: the editor translates the rest."""
+
+RIGHT_AND_READABLE = Rejection(source="Dev2")
+"""Dev2's right answers, in one language and without loops, long paragraphs and code. Source: R1 v2 B.3.3."""
 
 GENERAL_SHARE = 0.5
 """Share of general prompts in the last part of the second stage. The paper does not report it."""
@@ -148,14 +151,7 @@ def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Che
         "cold",
         policy=zero,
         problems=held_out_problems("train", scale.cold.num_problems, seed=run.seed),
-        keep=Rejection(
-            source="cold start",
-            num_kept=scale.cold.num_kept,
-            limits=COLD_LIMITS,
-            ending="answer",
-            contamination=clean,
-            editor=edit,
-        ),
+        keep=replace(COLD_START, num_kept=scale.cold.num_kept, contamination=clean),
         config=scale.cold,
         template=r1_zero,
     )
@@ -172,7 +168,7 @@ def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Che
         "kept",
         policy=dev2,
         problems=held_out_problems("train", scale.kept.num_problems, seed=run.seed + 1),
-        keep=Rejection(source="Dev2", num_kept=scale.kept.num_kept, contamination=clean),
+        keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=clean),
         config=scale.kept,
     )
     general = _general(run, scale.num_general)

@@ -108,10 +108,10 @@ def _rl(iterations: int, learning_rate: float, **changes: object) -> RLConfig:
     return R1_ZERO_SCALES["tiny"].longer.model_copy(update=settings)
 
 
-def _sft(learning_rate: float, *, batch_size: int = 4, epochs: int = 2) -> SupervisedConfig:
+def _sft(learning_rate: float, *, batch_size: int = 2, epochs: int = 2) -> SupervisedConfig:
     """Fine-tuning at `tiny`."""
     optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=10, final_share=0.1)
-    return SupervisedConfig(epochs=epochs, batch_size=batch_size, max_tokens=1024, optimizer=optimizer)
+    return SupervisedConfig(epochs=epochs, batch_size=batch_size, max_tokens=512, optimizer=optimizer)
 
 
 def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
@@ -124,14 +124,14 @@ def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionCo
 R1_SCALES: dict[str, R1Config] = {
     "tiny": R1Config(
         zero=R1_ZERO_SCALES["tiny"],
-        cold=_sampling(600, 4, 2),
+        cold=_sampling(700, 4, 2),
         dev1=_sft(1e-3),
         dev2=_rl(40, 3e-4),
         kept=_sampling(1500, 4, 4),
         num_general=2500,
         dev3=_sft(1e-3),
         rewards=RewardsConfig(
-            helpful=_sampling(600, 4, 4), safety=_sampling(300, 4, 4), training=_sft(5e-4, batch_size=16, epochs=1)
+            helpful=_sampling(600, 4, 4), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=16, epochs=1)
         ),
         reasoning=_rl(36, 2e-4, temperature=0.7),
         scenarios=_rl(11, 3e-4, temperature=0.7, problems_per_iteration=24),

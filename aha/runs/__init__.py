@@ -1,11 +1,14 @@
 """Runs: folders, provenance, seeds, metrics, and the page that shows them."""
 
 __all__ = [
+    "ablations",
     "browser",
     "cells",
+    "chapters",
     "charts",
     "config",
     "console",
+    "diagram",
     "figures",
     "folder",
     "ledger",
@@ -14,6 +17,7 @@ __all__ = [
     "progress",
     "provenance",
     "record",
+    "samples",
     "seeds",
     "shards",
     "stage_table",

@@ -6,19 +6,22 @@ What a model wrote is hostile text. Here it only becomes strings of JSON; the pa
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from aha.runs.charts import embed
 from aha.runs.record import Record, finite, read_lines
 
-__all__ = ["Shelf", "evaluation_shelf", "training_shelf"]
+__all__ = ["Shelf", "evaluation_shelf", "models_shelf", "training_shelf"]
 
 MAX_PROBLEMS = 60
 MAX_SAMPLES = 4
+MAX_SAMPLES_OF_MANY = 2
 MAX_ITERATIONS = 5
 MAX_PROBLEMS_PER_ITERATION = 8
 MAX_CHARACTERS = 6000
 BUDGET_CHARACTERS = 700_000
+BUDGET_BYTES = 1_500_000
 TRAINING_FILE = re.compile(r"(?P<stage>.+)-(?P<iteration>\d+)\.jsonl\.gz")
 
 Entry = dict[str, object]
@@ -57,6 +60,32 @@ def evaluation_shelf(record: Record) -> Shelf:
     """
     notes: list[str] = []
     names = {"base model": "evaluation-start", "trained model": "evaluation-end"}
+    shelf = _compared(record, names, notes, MAX_SAMPLES)
+    return replace(shelf, problems=_within_budget(shelf.problems, BUDGET_CHARACTERS))
+
+
+def models_shelf(record: Record, names: Mapping[str, str]) -> Shelf:
+    """The same problems answered by many models, chosen as in `evaluation_shelf`.
+
+    Args:
+        record: the run.
+        names: for the title of each model, the name of its evaluation; those without rollouts get no column.
+    """
+    notes: list[str] = []
+    files = {title: f"evaluation-{name}" for title, name in names.items()}
+    shelf = _compared(record, files, notes, MAX_SAMPLES_OF_MANY)
+    kept: list[Entry] = []
+    num_bytes = 0
+    for problem in shelf.problems:
+        num_bytes += len(embed(problem).encode("utf-8", errors="replace"))
+        if kept and num_bytes > BUDGET_BYTES:
+            break
+        kept.append(problem)
+    return replace(shelf, problems=kept)
+
+
+def _compared(record: Record, names: Mapping[str, str], notes: list[str], num_samples: int) -> Shelf:
+    """Problems that several models answered, a column for each model that has rollouts."""
     read = {heading: _by_problem(_file(record, name), notes) for heading, name in names.items()}
     sides = {heading: answers for heading, answers in read.items() if answers}
     if not sides:
@@ -64,11 +93,10 @@ def evaluation_shelf(record: Record) -> Shelf:
     first = next(iter(sides.values()))
     common = {key: answers.asked for key, answers in first.items() if all(key in side for side in sides.values())}
     problems = [
-        first[key].asked | {"sides": [side[key].rollouts for side in sides.values()]}
+        first[key].asked | {"sides": [side[key].rollouts[:num_samples] for side in sides.values()]}
         for key in _dealt(common)[:MAX_PROBLEMS]
     ]
-    kept = _within_budget(problems, BUDGET_CHARACTERS)
-    return Shelf(columns=list(sides), problems=kept, num_found=len(common), notes=notes)
+    return Shelf(columns=list(sides), problems=problems, num_found=len(common), notes=notes)
 
 
 def training_shelf(record: Record) -> Shelf:

@@ -17,13 +17,16 @@ from markupsafe import Markup
 
 from aha.runs.browser import Shelf, evaluation_shelf, training_shelf
 from aha.runs.cells import duration, heading, is_share, written
+from aha.runs.chapters import chapters
 from aha.runs.charts import embed, format_figure
 from aha.runs.figures import HARD, comparisons, large_figures, small_figures, vote_metric
 from aha.runs.folder import write_atomically
+from aha.runs.progress import survey
 from aha.runs.record import Evaluation, Record, find_row, finite, read_record
+from aha.runs.stage_table import stage_figures, stage_text
 from aha.types import Report, Row
 
-__all__ = ["summary", "write_page"]
+__all__ = ["models_in_words", "summary", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_NAME = "report.html"
@@ -84,7 +87,8 @@ def summary(run: Path) -> dict[str, object]:
         `start` and `end`: for each of pass@1, cons@16, length, reflection and mixing over all problems, {value, low,
         high}, or None where it was not evaluated; `model`: absolute path of the final checkpoint, None before the end;
         `page`: absolute path of the page, None before it is written; `seconds`, `steps` (so far, before the end);
-        `seed`.
+        `seed`. A run with a pipeline has `stages` too: the figures of each trained model, as
+        `aha.runs.stage_table.stage_figures` gives them.
 
     Raises:
         ValueError: the folder holds no run.
@@ -92,7 +96,7 @@ def summary(run: Path) -> dict[str, object]:
     record = read_record(run)
     model = record.result.get("model")
     page = record.folder / PAGE_NAME
-    return {
+    figures: dict[str, object] = {
         "start": {metric: _interval(find_row(record.start, metric)) for metric in SUMMARY_METRICS},
         "end": {metric: _interval(find_row(record.end, metric)) for metric in SUMMARY_METRICS},
         "model": str((record.folder / model).resolve()) if isinstance(model, str) else None,
@@ -101,6 +105,20 @@ def summary(run: Path) -> dict[str, object]:
         "seed": record.identity.get("seed"),
         "steps": _num_steps(record),
     }
+    return figures | ({"stages": stage_figures(survey(record, []))} if record.nodes else {})
+
+
+def models_in_words(run: Path) -> str:
+    """The models of a run's pipeline side by side in plain text; empty where the run has no pipeline.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+    record = read_record(run)
+    return stage_text(survey(record, []), vote_metric(record)) if record.nodes else ""
 
 
 def _interval(row: Row | None) -> dict[str, float | None] | None:
@@ -119,28 +137,44 @@ def _render(record: Record) -> str:
     )
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    shelves = evaluation_shelf(record), training_shelf(record)
     vote = vote_metric(record)
-    return environment.get_template("report.html.j2").render(
+    name = "pipeline" if record.nodes else "report"
+    content, notes = chapters(record, REFLECTIVE_WORDS) if record.nodes else _single(record, vote)
+    metrics = (
+        "pass@1",
+        vote,
+        "length",
+        *(("consistency", "readability") if record.nodes else ("reflection", "mixing")),
+    )
+    return environment.get_template(f"{name}.html.j2").render(
         facts=_facts(record),
         name=str(record.identity.get("recipe") or record.folder.name),
         is_finished=bool(record.result),
-        notes=[*_missing(record), *record.notes, *(note for shelf in shelves for note in shelf.notes)],
-        headlines=[_headline(record, metric) for metric in ("pass@1", vote, "length", "reflection", "mixing")],
-        figures=large_figures(record),
-        curves=small_figures(record),
-        columns=_columns(record, vote),
-        table=_table(record, _columns(record, vote)),
+        notes=list(dict.fromkeys([*_missing(record), *record.notes, *notes])),
+        headlines=[_headline(record, metric) for metric in metrics],
         decoding=_decoding(record),
         comparisons=comparisons(record),
-        shelves=[(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
         config=list(_flat(record.identity.get("config"))),
         provenance=list(_flat(record.identity.get("provenance"))),
         figure=written,
-        style=Markup(environment.get_template("report.css.j2").render()),
+        style=Markup(environment.get_template(f"{name}.css.j2").render()),
         script=script,
         script_hash=f"sha256-{digest}",
+        **content,
     )
+
+
+def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
+    """What the page of a run without a pipeline holds: one model before and after training."""
+    shelves = evaluation_shelf(record), training_shelf(record)
+    found: dict[str, object] = {
+        "figures": large_figures(record),
+        "curves": small_figures(record),
+        "columns": _columns(record, vote),
+        "table": _table(record, _columns(record, vote)),
+        "shelves": [(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
+    }
+    return found, [note for shelf in shelves for note in shelf.notes]
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
@@ -183,11 +217,10 @@ def _missing(record: Record) -> list[str]:
 
 def _headline(record: Record, metric: str) -> _Headline:
     start, end = find_row(record.start, metric), find_row(record.end, metric)
-    labels = {"length": "response length, tokens", "reflection": "reflective words", "mixing": "language mixing"}
     start_text, start_range = written(start, metric)
     end_text, end_range = written(end, metric)
     return _Headline(
-        label=labels.get(metric, metric),
+        label="response length, tokens" if metric == "length" else heading(metric),
         start=start_text,
         start_range=start_range,
         end=end_text,
@@ -248,7 +281,7 @@ def _decoding(record: Record) -> str:
         "top_p": "top-p {}",
         "max_new_tokens": "at most {} tokens",
     }
-    parts = [text.format(formatwritten(report.decoding[key])) for key, text in names.items() if key in report.decoding]
+    parts = [text.format(format_figure(report.decoding[key])) for key, text in names.items() if key in report.decoding]
     return ", ".join(parts)
 
 

@@ -4,16 +4,27 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Table 3 (stages); v1, Tables 5 and 6 (d
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aha.runs.cells import heading, is_share, written
-from aha.runs.pipeline import MAIN_MODELS, Node, trained_models
-from aha.runs.progress import Progress
+from aha.runs.pipeline import MAIN_MODELS, trained_models
+from aha.runs.progress import Cost, Progress
 from aha.runs.record import find_row, finite
 from aha.types import Row
 
-__all__ = ["Cell", "Line", "Table", "distillation", "reinforcement", "row_of", "stage_figures", "stage_text", "stages"]
+__all__ = [
+    "Cell",
+    "Line",
+    "Table",
+    "distillation",
+    "models_table",
+    "reinforcement",
+    "row_of",
+    "stage_figures",
+    "stage_text",
+    "stages",
+]
 
 SOLVING = ("pass@1", "cons@16", "length", "consistency", "readability")
 GENERAL = ("general", "helpfulness", "harmlessness")
@@ -50,7 +61,6 @@ class Table:
     Attributes:
         columns: name and heading of each column.
         lines: its rows.
-        is_empty: whether no cell has a figure yet.
     """
 
     columns: Sequence[tuple[str, str]]
@@ -59,7 +69,7 @@ class Table:
     @property
     def is_empty(self) -> bool:
         """Whether no cell has a figure yet."""
-        return not any(cell.interval or cell.value[:1].isdecimal() for line in self.lines for cell in line.cells)
+        return not any(cell.value[:1].isdecimal() for line in self.lines for cell in line.cells)
 
 
 def row_of(progress: Progress | None, metric: str) -> Row | None:
@@ -86,20 +96,41 @@ def stages(boxes: Sequence[Progress], vote: str) -> Table:
     return Table(columns=[(box.node.name, box.node.title) for box in models], lines=lines)
 
 
-def distillation(boxes: Sequence[Progress], vote: str) -> Table:
-    """The paper's Table 5: each student before and after learning from the teacher's data, and R1."""
-    by_name = {box.node.name: box for box in boxes}
-    names = [name for family in _families(by_name) for name in (family, family + DISTILLED)]
-    return _of_models([by_name[name] for name in (*names, MAIN_MODELS[-1]) if name in by_name] if names else [], vote)
+def distillation(boxes: Sequence[Progress]) -> list[str]:
+    """Names of the models of the paper's Table 5: each student before and after learning from R1's data, and R1."""
+    names = [box.node.name for box in boxes]
+    students = [name for family in _families(names) for name in (family, family + DISTILLED)]
+    return [*students, MAIN_MODELS[-1]] if students else []
 
 
-def reinforcement(boxes: Sequence[Progress], vote: str) -> Table:
-    """The paper's Table 6: one student by reinforcement learning alone, by distillation, and by both."""
-    by_name = {box.node.name: box for box in boxes}
-    endings = ("", REINFORCED, DISTILLED, DISTILLED + REINFORCED)
-    families = [family for family in _families(by_name) if family + REINFORCED in by_name]
-    names = [family + ending for family in families for ending in endings]
-    return _of_models([by_name[name] for name in names if name in by_name], vote)
+def reinforcement(boxes: Sequence[Progress]) -> list[str]:
+    """Names of the models of the paper's Table 6: a student by reinforcement learning, by distillation, by both."""
+    names = [box.node.name for box in boxes]
+    families = [family for family in _families(names) if family + REINFORCED in names]
+    return [family + ending for family in families for ending in ("", REINFORCED, DISTILLED, DISTILLED + REINFORCED)]
+
+
+def models_table(boxes: Sequence[Progress], names: Sequence[str], vote: str) -> Table:
+    """A table with a row for each of some models.
+
+    Args:
+        boxes: the pipeline.
+        names: of the models, in the order of the rows; one that the pipeline has not is left out.
+        vote: name of the majority-vote metric.
+    """
+    models = [box for name in names for box in boxes if box.node.name == name]
+    metrics = _metrics(vote)
+    columns = {metric: _cells([row_of(box, metric) for box in models], metric) for metric in metrics}
+    lines = [
+        Line(
+            name=box.node.name,
+            title=box.node.title,
+            detail=box.node.by,
+            cells=[columns[metric][place] for metric in metrics],
+        )
+        for place, box in enumerate(models)
+    ]
+    return Table(columns=[(metric, heading(metric)) for metric in metrics], lines=lines)
 
 
 def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
@@ -108,7 +139,7 @@ def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
     Returns:
         For each model: `name`; `model`, absolute path of its folder, None while unfinished; `metrics`, for each of
         `FIGURES` {value, low, high} or None; `seconds`, `tokens` (sampled and trained on) and `flops` of its own
-        stages, None before they begin.
+        stages so far.
     """
     by_name = {box.node.name: box for box in boxes}
     trained = [by_name[node.name] for node in trained_models([box.node for box in boxes])]
@@ -132,25 +163,9 @@ def _metrics(vote: str) -> list[str]:
     return [vote if metric == "cons@16" else metric for metric in (*SOLVING, *GENERAL)]
 
 
-def _families(by_name: Mapping[str, Progress]) -> list[str]:
+def _families(names: Sequence[str]) -> list[str]:
     """Students: models of which there is a distilled one."""
-    return [name for name in by_name if name + DISTILLED in by_name]
-
-
-def _of_models(models: Sequence[Progress], vote: str) -> Table:
-    """A table with a row for each model."""
-    metrics = _metrics(vote)
-    columns = {metric: _cells([row_of(box, metric) for box in models], metric) for metric in metrics}
-    lines = [
-        Line(
-            name=box.node.name,
-            title=box.node.title,
-            detail=box.node.by,
-            cells=[columns[metric][place] for metric in metrics],
-        )
-        for place, box in enumerate(models)
-    ]
-    return Table(columns=[(metric, heading(metric)) for metric in metrics], lines=lines)
+    return [name for name in names if name + DISTILLED in names]
 
 
 def _cells(rows: Sequence[Row | None], metric: str) -> list[Cell]:
@@ -183,13 +198,12 @@ def _figures_of(box: Progress) -> dict[str, object]:
         row = row_of(box, metric)
         ends = None if row is None else {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
         metrics[metric] = ends
-    cost = box.cost
-    node: Node = box.node
+    cost = box.cost or Cost()
     return {
-        "name": node.name,
+        "name": box.node.name,
         "model": str(box.model) if box.model is not None else None,
         "metrics": metrics,
-        "seconds": None if cost is None else cost.seconds,
-        "tokens": None if cost is None else int(cost.sampled_tokens + cost.trained_tokens),
-        "flops": None if cost is None else cost.flops,
+        "seconds": cost.seconds,
+        "tokens": int(cost.sampled_tokens + cost.trained_tokens),
+        "flops": cost.flops,
     }

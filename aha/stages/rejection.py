@@ -45,7 +45,7 @@ class Rejection:
     """
 
     source: str
-    num_kept: int
+    num_kept: int = 1
     limits: Limits = READABLE
     ending: Ending = "summary"
     contamination: Contamination = field(default_factory=lambda: Contamination(()))

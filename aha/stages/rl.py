@@ -62,7 +62,14 @@ METRICS = (
 )
 """What is logged for every iteration; `docs/metrics.md` defines each."""
 
-OPTIONAL_METRICS = ("language", "helpfulness", "harmlessness", "true_helpfulness", "true_harmlessness")
+OPTIONAL_METRICS = (
+    "language",
+    "helpfulness",
+    "harmlessness",
+    "true_general",
+    "true_helpfulness",
+    "true_harmlessness",
+)
 """Logged where a reward of that name, or its true counterpart, is known for some of the prompts."""
 
 
