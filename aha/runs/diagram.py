@@ -48,7 +48,9 @@ CORNER = 7.0
 LANE = 7.0
 SIDE_ENTRY = 15.0
 TIP = 2.0
-LETTERS_PER_PIXEL = 1 / 7.4
+PIXELS_PER_LETTER = 8.2
+PIXELS_PER_SMALL_LETTER = 6.4
+INSET = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class _Sheet:
 
     def above(self, row: int) -> float:
         """The gap above a row."""
-        return self.top(row) - (self.gap[1] / 2 if row else 12)
+        return self.top(row) - (self.gap[1] / 2 if row else 17)
 
     def is_clear(self, column: int, rows: range) -> bool:
         """Whether no box stands in these rows of a column."""
@@ -170,15 +172,16 @@ def _box(box: Progress, sheet: _Sheet) -> Markup:
     """One box: its name, how it is made, its figure and its state; a link to its section."""
     column, row = sheet.places[box.node.name]
     x, y = sheet.left(column), sheet.top(row)
-    lines = textwrap.wrap(box.node.title, int(sheet.width * LETTERS_PER_PIXEL), max_lines=2, placeholder=" ...")
-    texts = [_text("name", x + 12, y + 21 + 16 * index, line) for index, line in enumerate(lines)]
-    by = textwrap.shorten(box.node.by, int(sheet.width * LETTERS_PER_PIXEL), placeholder=" ...")
-    texts.append(_text("by", x + 12, y + 22 + 16 * len(lines), by))
-    texts.append(_text("figure", x + 12, y + sheet.height - 12, headline(box)))
+    room = sheet.width - 2 * INSET
+    lines = textwrap.wrap(box.node.title, int(room / PIXELS_PER_LETTER), max_lines=2, placeholder=" ...")
+    texts = [_text("name", x + INSET, y + 21 + 16 * index, line) for index, line in enumerate(lines)]
+    by = textwrap.shorten(box.node.by, int(room / PIXELS_PER_SMALL_LETTER), placeholder=" ...")
+    texts.append(_text("by", x + INSET, y + 22 + 16 * len(lines), by))
+    texts.append(_text("figure", x + INSET, y + sheet.height - 12, headline(box)))
     words = box.state if not box.detail else f"{box.state}, {box.detail}"
     about = ", ".join(part for part in (box.node.title, box.node.by, headline(box), words) if part)
     progress = "" if box.state != "in progress" else box.detail.split(": ")[-1]
-    texts.append(_text("state", x + sheet.width - (12 if progress else 28), y + sheet.height - 12, progress))
+    texts.append(_text("state", x + sheet.width - INSET, y + sheet.height - 12, progress))
     link = '<a href="#{}" class="box {} {}" aria-label="{}"><title>{}</title>{}{}{}</a>'
     kind, state = box.node.kind, box.state.replace(" ", "-")
     return Markup(link).format(
@@ -206,7 +209,7 @@ def _mark(box: Progress, x: float, y: float, sheet: _Sheet) -> Markup:
     """A tick where a box is finished; what is in progress says how far it is, the rest is faint."""
     if box.state != "finished":
         return Markup("")
-    right, bottom = x + sheet.width - 12, y + sheet.height - 17
+    right, bottom = x + sheet.width - INSET, y + sheet.height - 17
     return Markup('<path class="tick-mark" d="{}"/>').format(
         path_data([(right - 12, bottom), (right - 8, bottom + 5), (right, bottom - 6)])
     )

@@ -149,13 +149,13 @@ def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
 def stage_text(boxes: Sequence[Progress], vote: str) -> str:
     """The paper's Table 3 in plain text: shares in percent, half the width of their 95 % intervals, `*` at the best."""
     models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
-    lines = [f"{'':13}" + "".join(f"{box.node.title[:12]:>13}" for box in models)]
+    lines = [f"{'':16}" + "".join(f"{box.node.title[:12]:>13}" for box in models)]
     for metric in _metrics(vote):
         rows = [row_of(box, metric) for box in models]
         best = _best(rows, metric)
         name = f"{metric}, %" if is_share(metric) else metric
         cells = [_plain(row, metric, is_best=row is not None and row.value == best) for row in rows]
-        lines.append(f"{name:13.13}" + "".join(f"{cell:>13}" for cell in cells))
+        lines.append(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -5,10 +5,13 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aha.recipes.r1 import PIPELINE
 
 STAGES = (("zero", 40), ("zero_long", 20))
 STEPS_PER_ITERATION = 2
@@ -246,3 +249,145 @@ def rollout(rng: random.Random, problem: tuple[str, int, int], index: int, done:
         },
         "advantage": None,
     }
+
+
+@pytest.fixture
+def make_pipeline_run(tmp_path: Path) -> MakeRun:
+    """Writes the folder of an R1 run below the test's own folder; keywords as for `write_pipeline_run`."""
+
+    def make(name: str = "r1-0", **options: Any) -> Path:
+        return write_pipeline_run(tmp_path / name, **options)
+
+    return make
+
+
+RL_STEPS = {"zero": 20, "longer": 10, "dev2": 16, "dev2-plain": 16, "reasoning": 8, "r1": 12}
+RL_STEPS |= {"qwen2-rl": 10, "qwen2-distilled-rl": 10}
+HARVESTS = ("cold", "kept", "general", "helpfulness-train", "helpfulness-validation")
+HARVESTS += ("harmlessness-train", "harmlessness-validation")
+SKILLS = {"start": 0.08, "zero": 0.55, "dev1": 0.3, "dev2": 0.62, "dev2-plain": 0.64, "dev3": 0.6, "r1": 0.7}
+SKILLS |= {"qwen2": 0.06, "qwen2-distilled": 0.5, "llama": 0.05, "llama-distilled": 0.45}
+SKILLS |= {"qwen2-rl": 0.3, "qwen2-distilled-rl": 0.58}
+
+
+def write_pipeline_run(folder: Path, *, num_stages: int = 99, num_done: int | None = None) -> Path:
+    """Write the folder of an R1 run.
+
+    Args:
+        folder: where; made here.
+        num_stages: stages that have finished, in the order of the recipe; with all of them the run is finished.
+        num_done: iterations or shards done of the next stage; None where it has not begun.
+    """
+    folder.mkdir(parents=True)
+    rng = random.Random(1)
+    (folder / "run.json").write_text(json.dumps(identity() | {"recipe": "r1"}))
+    nodes = [asdict(node) for node in PIPELINE]
+    (folder / "pipeline.json").write_text(json.dumps({"nodes": nodes}))
+    order = [stage for node in PIPELINE for stage in node.stages]
+    for stage in order[:num_stages]:
+        write_stage(folder, rng, stage, None)
+    if num_done is not None:
+        write_stage(folder, rng, order[num_stages], num_done)
+    for node in PIPELINE:
+        if node.kind == "model" and set(node.stages) <= set(order[:num_stages]):
+            write_examination(folder, rng, node.name)
+    if num_stages >= len(order):
+        model = folder / "stages" / "r1" / "final"
+        (folder / "result.json").write_text(json.dumps({"model": str(model), "seconds": 1500.0, "steps": 400}))
+    return folder
+
+
+def write_stage(folder: Path, rng: random.Random, stage: str, num_done: int | None) -> None:
+    """Log a stage and write what it leaves; with `num_done` it is still in progress."""
+    path = folder / "stages" / stage
+    path.mkdir(parents=True)
+    total = 4 if stage in HARVESTS else RL_STEPS.get(stage, 30)
+    is_rl, count = stage in RL_STEPS, total if num_done is None else num_done
+    config = {"iterations": total} if is_rl else {"shard_size": 8} if stage in HARVESTS else {"epochs": 2}
+    inputs = {"config": config, "problems": [f"p{n}" for n in range(30)]}
+    (path / "inputs.json").write_text(json.dumps({"key": "k", "inputs": inputs}))
+    for iteration in range(count):
+        append(folder / "metrics.jsonl", stage_metrics(rng, stage, iteration, (iteration + 1) / total))
+    for iteration in range(-1, count, 4) if is_rl else ():
+        done = (iteration + 1) / total
+        entry = evaluation(rng, "validation", stage, iteration, 0.5 * done)
+        entry["report"]["rows"] += language_rows(0.6 + 0.3 * done * (stage != "dev2-plain"))
+        append(folder / "evaluations.jsonl", entry)
+    if stage in HARVESTS:
+        write_shard(path, stage, num_done)
+    elif num_done is None:
+        (path / "final").mkdir()
+        (path / "final" / "trainer.json").write_text(json.dumps({"key": "k", "parents": [], "step": count}))
+        held_out = {"accuracy": 0.87, "low": 0.81, "high": 0.92, "n": 120}
+        if stage in ("helpfulness", "harmlessness"):
+            (folder / "stages" / f"{stage}.json").write_text(json.dumps({"key": "k", "held_out": held_out}))
+
+
+def append(path: Path, entry: dict[str, Any]) -> None:
+    """Add a line."""
+    with path.open("a") as file:
+        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def stage_metrics(rng: random.Random, stage: str, iteration: int, done: float) -> dict[str, object]:
+    """A line of metrics of any kind of stage."""
+    cost = {"tokens": 4000, "trained_tokens": 5000, "flops": 3.1e11, "seconds": 2.5}
+    if stage in HARVESTS:
+        counts = {"harvest_items": 32, "harvest_incorrect": 9, "harvest_cut": 2, "harvest_kept": 21}
+        return {"stage": stage, "iteration": iteration, "step": 0, **counts, **cost, "trained_tokens": 0}
+    if stage not in RL_STEPS:
+        row = {"stage": stage, "iteration": iteration, "step": iteration + 1, "loss": 2 - done, **cost}
+        return row | {"tokens": 0.0}
+    row = iteration_metrics(rng, stage, iteration, done) | cost
+    row["mixing"] = 0.2 + (0.2 if stage == "dev2-plain" else -0.15) * done + rng.gauss(0, 0.02)
+    if stage == "r1":
+        row |= {"helpfulness": 0.5 + 0.3 * done, "true_helpfulness": 0.6 - 0.2 * done, "true_general": 0.7}
+        row |= {"harmlessness": 0.6 + 0.2 * done, "true_harmlessness": 0.55 + 0.3 * done, "language": 0.9}
+    return row
+
+
+def language_rows(consistency: float) -> list[dict[str, object]]:
+    """Rows on the language of responses."""
+    figures = {"consistency": consistency, "readability": consistency - 0.1}
+    ends = {name: {"low": value - 0.05, "high": min(1.0, value + 0.05)} for name, value in figures.items()}
+    return [{"suite": "all", "metric": name, "value": value, **ends[name], "n": 200} for name, value in figures.items()]
+
+
+def write_shard(path: Path, stage: str, num_done: int | None) -> None:
+    """The first shard of a stage of data, and its seal unless it is in progress."""
+    asked = {"problem_id": "p0", "question": "compute 2 + 3", "domain": "arithmetic", "language": "en"}
+    response = {"response": "<think> 2 + 3 = 5 </think> The result is 5 .", "source": "Dev2"}
+    pair = {"prompt": "User: hi", "responses": ["<think> x </think> Hello .", "no"], "qualities": [1.0, 0.25]}
+    row = asked | (pair if "-" in stage else response)
+    write_lines(path / "shard-000000.jsonl", [{"shard": 0, "key": "k", "num_rows": 1}, row])
+    if num_done is None:
+        counts = {"items": 128, "incorrect": 30, "cut": 8, "mixed languages": 6, "kept": 84}
+        counts = {"items": 84, "kept": 84} if stage == "general" else counts
+        content = {"key": "k", "parents": [], "num_rows": 84, "counts": counts}
+        (path / "data.json").write_text(json.dumps(content))
+
+
+def write_examination(folder: Path, rng: random.Random, name: str) -> None:
+    """Both evaluations of a model with their rollouts."""
+    skill = SKILLS[name]
+    done = -math.log(max(0.01, 1 - skill / 0.8)) / 5
+    entry = evaluation(rng, name, f"evaluation-{name}", 0, done)
+    entry["report"]["rows"] += language_rows(0.5 + 0.4 * skill)
+    append(folder / "evaluations.jsonl", entry)
+    rows = [
+        {"suite": "all", "metric": metric, "value": value, "low": value - 0.04, "high": value + 0.04, "n": 90}
+        for metric, value in {"general": skill, "helpfulness": skill * 0.9, "harmlessness": 0.9 - skill / 3}.items()
+    ]
+    report = {"rows": rows, "checkpoint": "", "decoding": {}, "seed": 0}
+    append(
+        folder / "evaluations.jsonl",
+        {"name": f"{name}-general", "stage": f"evaluation-{name}-general", "report": report},
+    )
+    entries = [
+        rollout(rng, (domain, 1, turn), index, done) for domain in DOMAINS for turn in (0, 1) for index in (0, 1, 2)
+    ]
+    write_lines(folder / "rollouts" / f"evaluation-{name}.jsonl.gz", entries)
+    unjudged = {"total": 0.0, "parts": {}, "weights": {}, "reasons": {}}
+    write_lines(
+        folder / "rollouts" / f"evaluation-{name}-general.jsonl.gz", [one | {"reward": unjudged} for one in entries]
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.evaluation import language
+from aha.prompts import language
 from aha.runs import page
 from aha.runs.page import summary, write_page
 
