@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 import tyro
 from pydantic import ValidationError
@@ -22,6 +22,9 @@ from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from aha.recipes.assistant import OtherModel
 
 __all__ = ["main"]
 
@@ -77,6 +80,12 @@ class R1Command(RunCommand):
     config: Annotated[R1Config, tyro.conf.arg(name="")]
     students: tuple[Path, ...] = ()
     """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
+    assistant: str | None = None
+    """Address of an OpenAI-compatible endpoint that rewrites, judges and compares; by rule where none is given."""
+    assistant_model: str = "default"
+    """Name of the model at that endpoint."""
+    assistant_per_minute: float | None = None
+    """Most requests per minute to that endpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +211,7 @@ def _fail(text: str) -> int:
 
 
 def _parse(given: list[str]) -> Command:
-    """The command, typed; the options of `run` are those of its recipe, its defaults those of the scale that is named."""
+    """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
     is_r1 = "r1" in given[:2]
     scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
     scale = scales.get(_peek(given, "--scale"), scales["tiny"])
@@ -294,11 +303,23 @@ def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
         seed=command.seed,
         start=command.base,
         students=command.students if isinstance(command, R1Command) else (),
+        assistant=_assistant(command) if isinstance(command, R1Command) else None,
         fresh=command.fresh,
         is_quiet=command.json,
     )
     carry_out(order)
     return _report(folder)
+
+
+def _assistant(command: R1Command) -> "OtherModel | None":
+    """The endpoint that a command names."""
+    from aha.recipes.assistant import OtherModel
+
+    if command.assistant is None:
+        return None
+    return OtherModel(
+        base_url=command.assistant, model=command.assistant_model, per_minute=command.assistant_per_minute
+    )
 
 
 def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:

@@ -37,6 +37,44 @@ SMALL = [
     }.items()
 ]
 """Options that make a run of a few seconds: two stages, four evaluations, a checkpoint after every iteration."""
+_LOOPS = ("zero.zero", "zero.longer", "dev2", "reasoning", "scenarios", "students.direct", "students.further")
+_LESSONS = ("dev1", "dev3", "rewards.training", "students.qwen2", "students.llama")
+_HARVESTS = ("cold", "kept", "rewards.helpful", "rewards.safety")
+SMALL_R1 = [
+    f"--{name}={value}"
+    for name, value in {
+        **{f"{stage}.iterations": 2 for stage in _LOOPS},
+        **{f"{stage}.problems-per-iteration": 2 for stage in _LOOPS},
+        **{f"{stage}.group-size": 4 for stage in _LOOPS},
+        **{f"{stage}.num-minibatches": 2 for stage in _LOOPS},
+        **{f"{stage}.reference-every": 3 for stage in _LOOPS},
+        **{f"{stage}.max-new-tokens": 32 for stage in _LOOPS},
+        **{f"{stage}.evaluate-every": 2 for stage in _LOOPS},
+        **{f"{stage}.checkpoint-every": 1 for stage in _LOOPS},
+        **{f"{stage}.epochs": 1 for stage in _LESSONS},
+        **{f"{stage}.batch-size": 4 for stage in _LESSONS},
+        **{f"{stage}.max-tokens": 128 for stage in _LESSONS},
+        **{f"{stage}.checkpoint-every": 2 for stage in _LESSONS},
+        **{f"{stage}.num-problems": 48 for stage in _HARVESTS},
+        **{f"{stage}.num-samples": 4 for stage in _HARVESTS},
+        **{f"{stage}.max-new-tokens": 64 for stage in _HARVESTS},
+        **{f"{stage}.shard-size": 16 for stage in _HARVESTS},
+        "rewards.helpful.num-problems": 80,
+        "num-general": 40,
+        "students.pretrain.drill-tokens": 512,
+        "students.pretrain.problem-tokens": 512,
+        "students.pretrain.batch-tokens": 128,
+        "students.pretrain.hidden-size": 32,
+        "students.pretrain.num-layers": 1,
+        "students.pretrain.checkpoint-every": 2,
+        **{f"zero.{look}.num-problems": 3 for look in ("validation", "evaluation")},
+        **{f"zero.{look}.max-new-tokens": 32 for look in ("validation", "evaluation")},
+        "zero.validation.num-samples": 4,
+        "zero.evaluation.num-samples": 16,
+        "zero.processes": 2,
+    }.items()
+]
+"""Options that make a run of the whole R1 recipe in half a minute; every stage has several checkpoints or shards."""
 TIMEOUT_SECONDS = 300
 POLL_SECONDS = 0.01
 
@@ -183,10 +221,15 @@ def kill(arguments: list[str], folder: Path, *, after: int, delay: float, patien
 def fingerprint(folder: Path) -> dict[str, str]:
     """SHA-256 of everything in a run folder that must not depend on how often the run was interrupted.
 
-    The name of the folder is taken out of the logs, and the seconds out of the metrics.
+    That is all of its stages (models, shards, evaluations), logs and rollouts. The name of the folder is taken out of
+    them, and the seconds out of the metrics.
     """
-    model = Path(json.loads((folder / "result.json").read_text(encoding="utf-8"))["model"])
-    contents = {str(path.relative_to(model.parents[2])): path.read_bytes() for path in sorted(model.glob("model*"))}
+    contents = {}
+    for path in sorted(path for path in (folder / "stages").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.suffix in (".json", ".jsonl"):
+            content = content.replace(str(folder).encode(), b"RUN")
+        contents[str(path.relative_to(folder))] = content
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         path = folder / name
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

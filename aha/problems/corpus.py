@@ -21,7 +21,6 @@ from aha.problems.writers import entry, statement, write
 
 __all__ = ["MIXES", "Document", "documents", "vocabulary"]
 
-_GENERAL = {"knowledge": 0.06, "talk": 0.06}
 
 MIXES: dict[str, dict[str, float]] = {
     "drills": {

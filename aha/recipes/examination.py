@@ -50,8 +50,8 @@ class Examination:
         watched = held_out_problems("validation", self.scale.validation.num_problems)
         return Validation(problems=watched, config=self.scale.validation)
 
-    def take(self, name: str, model: Checkpoint, *, template: Template = r1) -> None:
-        """Examine a model, in the prompt that it was trained with.
+    def take(self, name: str, model: Checkpoint, *, template: Template = r1) -> Checkpoint:
+        """Examine a model, in the prompt that it was trained with, and hand it on.
 
         Args:
             name: of the model.
@@ -66,3 +66,4 @@ class Examination:
         }
         for each, (problems, setting) in sets.items():
             evaluate(self.run, each, policy=model, problems=problems, config=self.scale.evaluation, setting=setting)
+        return model

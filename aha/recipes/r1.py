@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE
-from aha.problems.editing import edit
 from aha.problems.general import GENERAL_DOMAINS, GeneralProblems
 from aha.problems.mixture import Mixture
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.problems.writers import write
 from aha.prompts.templates import r1, r1_zero
+from aha.recipes.assistant import BUILT_IN, Assistant
 from aha.recipes.examination import Examination
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import train_zero
@@ -114,7 +114,7 @@ LANGUAGE: RewardTable = {domain: {language_reward: 1.0} for domain in (*COMPARER
 FORMAT: RewardTable = {domain: {format_reward: 1.0} for domain in GENERAL_DOMAINS}
 """R1's format, for general data. Source: R1 v2 Eq. 9."""
 
-COLD_START = Rejection(source="cold start", limits=replace(READABLE, min_consistency=0.5), ending="answer", editor=edit)
+COLD_START = Rejection(source="cold start", limits=replace(READABLE, min_consistency=0.5), ending="answer")
 """R1-Zero's right answers that are not mostly in another language, rewritten: the editor translates the rest."""
 
 RIGHT_AND_READABLE = Rejection(source="Dev2")
@@ -124,7 +124,13 @@ GENERAL_SHARE = 0.5
 """Share of general prompts in the last part of the second stage. The paper does not report it."""
 
 
-def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Checkpoint] = ()) -> Checkpoint:
+def train_r1(
+    run: Run,
+    base: Checkpoint,
+    scale: R1Config,
+    students: Sequence[Checkpoint] = (),
+    assistant: Assistant = BUILT_IN,
+) -> Checkpoint:
     """Train R1 from a base model, with every model on the way, and distil it; evaluate them all.
 
     Args:
@@ -132,6 +138,7 @@ def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Che
         base: the base model.
         scale: the numbers.
         students: a Qwen2-shaped and a Llama-shaped base model; the built-in ones are pretrained where none are given.
+        assistant: rewrites, judges and compares.
 
     Returns:
         R1.
@@ -145,37 +152,32 @@ def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Che
 
     zero = train_zero(run, base, scale.zero, replace(reasoning, reward=RULES, template=r1_zero))
     exam.take("zero", zero, template=r1_zero)
-
     cold = rejection(
         run,
         "cold",
         policy=zero,
         problems=held_out_problems("train", scale.cold.num_problems, seed=run.seed),
-        keep=replace(COLD_START, num_kept=scale.cold.num_kept, contamination=clean),
+        keep=replace(COLD_START, num_kept=scale.cold.num_kept, contamination=clean, editor=assistant.editor),
         config=scale.cold,
         template=r1_zero,
     )
-    dev1 = sft(run, "dev1", policy=base, data=[cold], config=scale.dev1)
-    exam.take("dev1", dev1)
-
-    dev2 = rl(run, "dev2", policy=dev1, task=reasoning, config=scale.dev2)
-    exam.take("dev2", dev2)
-    plain = rl(run, "dev2-plain", policy=dev1, task=replace(reasoning, reward=R1_RULES), config=scale.dev2)
-    exam.take("dev2-plain", plain)
+    dev1 = exam.take("dev1", sft(run, "dev1", policy=base, data=[cold], config=scale.dev1))
+    dev2 = exam.take("dev2", rl(run, "dev2", policy=dev1, task=reasoning, config=scale.dev2))
+    plain = replace(reasoning, reward=R1_RULES)
+    exam.take("dev2-plain", rl(run, "dev2-plain", policy=dev1, task=plain, config=scale.dev2))
 
     kept = rejection(
         run,
         "kept",
         policy=dev2,
         problems=held_out_problems("train", scale.kept.num_problems, seed=run.seed + 1),
-        keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=clean),
+        keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=clean, judge=assistant.judge),
         config=scale.kept,
     )
     general = _general(run, scale.num_general)
-    dev3 = sft(run, "dev3", policy=base, data=[kept, general], config=scale.dev3)
-    exam.take("dev3", dev3)
+    dev3 = exam.take("dev3", sft(run, "dev3", policy=base, data=[kept, general], config=scale.dev3))
 
-    learned = reward_models(run, dev3, scale.rewards)
+    learned = reward_models(run, dev3, scale.rewards, assistant)
     warm = rl(run, "reasoning", policy=dev3, task=reasoning, config=scale.reasoning)
     scenarios = replace(
         reasoning,
@@ -183,8 +185,7 @@ def train_r1(run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Che
         reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
         truth=true_worth,
     )
-    final = rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios)
-    exam.take("r1", final)
+    final = exam.take("r1", rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios))
 
     distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
     return final

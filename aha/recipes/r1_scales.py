@@ -32,7 +32,10 @@ class RewardsConfig(Config):
     training: SupervisedConfig = SupervisedConfig(
         epochs=1, batch_size=256, max_tokens=8192, optimizer=OptimizerConfig(learning_rate=6e-6, final_share=0.1)
     )
-    """How both are trained. Source: R1 v2 3.1 (6e-6, 256, one epoch, 8,192 tokens)."""
+    """How both are trained. Source: R1 v2 3.1 (6e-6, 256, one epoch, 8,192 tokens).
+
+    The schedule is not reported; InstructGPT's is taken (arXiv:2203.02155, C.2: a cosine to a tenth).
+    """
 
 
 class StudentsConfig(Config):
@@ -45,7 +48,11 @@ class StudentsConfig(Config):
     llama: SupervisedConfig = SupervisedConfig(optimizer=OptimizerConfig(learning_rate=5e-5, final_share=0.1))
     """Fine-tuning of the Llama student. Source: R1 v2 Table 6 (5e-5 for 8B; 2e-5 for 70B)."""
     direct: RLConfig = RLConfig(optimizer=OptimizerConfig(learning_rate=2e-6))
-    """Reinforcement learning of the student itself. Source: R1 v2 B.4.1 (2e-6; more than 10,000 steps)."""
+    """Reinforcement learning of the student itself. Source: R1 v2 B.4.1.
+
+    It names two runs, which report the same figures: R1-Zero-Qwen-32B (2e-6, no steps given), whose rate is taken, and
+    Qwen2.5-32B-Zero (1e-6, more than 10,000 steps), whose steps are.
+    """
     further: RLConfig = RLConfig(optimizer=OptimizerConfig(learning_rate=2e-6))
     """Reinforcement learning of the distilled student, which the paper leaves to others (v1 2.4)."""
 
@@ -62,7 +69,7 @@ class R1Config(Config):
     dev2: RLConfig = RLConfig(clip_eps=10.0)
     """First stage of reinforcement learning. Source: R1 v2 3.2.1 (clip 10); its steps are not reported."""
     kept: RejectionConfig = RejectionConfig()
-    """Rejection sampling from Dev2. Source: R1 v1 2.3.3 (about 600k samples kept)."""
+    """Rejection sampling from Dev2. Source: R1 v1 2.3.3 (about 600k samples kept; v2 Table 5: 626,933)."""
     num_general: int = Field(default=177_812, ge=1)
     """Demonstrations for general prompts. Source: R1 v2 Table 5 (177,812; v1: about 200k)."""
     dev3: SupervisedConfig = SupervisedConfig(optimizer=_SFT)

@@ -5,15 +5,17 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1.
 
 from collections.abc import Sequence
 
-from aha.problems.general import HELPFUL_DOMAINS, is_harmless, quality
+from aha.problems.general import HELPFUL_DOMAINS, is_harmless
 from aha.problems.general import held_out_general as prompts_of
 from aha.prompts.templates import r1
+from aha.recipes.assistant import Assistant
 from aha.recipes.r1_scales import RewardsConfig
 from aha.rewards.learned import LearnedReward
 from aha.rewards.table import RewardFunction, RewardTable
+from aha.stages.assistance import Balanced
 from aha.stages.harvest import Field, harvest
 from aha.stages.labelling import Label, Labelled
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, Kind, Stored, learned_reward, reward_model
+from aha.stages.preference import HARMLESSNESS, HELPFULNESS, PreferenceSource, Stored, learned_reward, reward_model
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
 
@@ -23,56 +25,48 @@ UNJUDGED: RewardTable = {domain: {} for domain in (*HELPFUL_DOMAINS, "harmful")}
 """General prompts without any reward: their responses are only sampled."""
 
 
-def reward_models(run: Run, policy: Checkpoint, scale: RewardsConfig) -> RewardTable:
+def reward_models(run: Run, policy: Checkpoint, scale: RewardsConfig, assistant: Assistant) -> RewardTable:
     """Train both reward models on responses of a policy, and return them as a table.
 
-    Every general prompt is routed to exactly one of them: harmful ones to harmlessness, all others to helpfulness. The
-    labels are the built-in world's own, as from a labeller who never errs; a judge takes their place for real prompts
-    (`aha.rewards.judge`).
+    Every general prompt is routed to exactly one of them: harmful ones to harmlessness, all others to helpfulness.
 
     Args:
         run: the run.
         policy: answers the prompts; both models start from it.
         scale: the numbers.
+        assistant: labels what is helpful; what is harmful is labelled by the truth of the built-in world.
     """
-    helpful = _model(run, "helpfulness", policy, scale, kind=HELPFULNESS)
-    safe = _model(run, "harmlessness", policy, scale, kind=HARMLESSNESS)
+    helpful = _model(run, "helpfulness", policy, scale, assistant)
+    safe = _model(run, "harmlessness", policy, scale, assistant)
     table: dict[str, dict[RewardFunction, float]] = {domain: {helpful: 1.0} for domain in HELPFUL_DOMAINS}
     return table | {"harmful": {safe: 1.0}}
 
 
-def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, *, kind: Kind) -> LearnedReward:
+def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assistant: Assistant) -> LearnedReward:
     """One reward model, with what it learns from and what it is examined on."""
-    is_helpful = kind is HELPFULNESS
-    config = scale.helpful if is_helpful else scale.safety
+    is_helpful = name == "helpfulness"
+    kind, config = (HELPFULNESS, scale.helpful) if is_helpful else (HARMLESSNESS, scale.safety)
     domains = HELPFUL_DOMAINS if is_helpful else ("harmful",)
-    label: Label = helpfulness_labels if is_helpful else safety_labels
-    pick = Labelled(source="world", reads=kind.reads, template=r1, label=label, is_comparison=is_helpful)
+    label: Label = assistant.helpfulness if is_helpful else safety_labels
+    pick = Labelled(source=label.__qualname__, reads=kind.reads, template=r1, label=label, is_comparison=is_helpful)
 
     def preferences(split: str, count: int) -> Dataset:
         problems = prompts_of(count, split=split, seed=run.seed, domains=domains)
         field = Field(policy=policy, problems=problems, reward=UNJUDGED, template=r1)
         return harvest(run, f"{name}-{split}", field=field, pick=pick, config=config)
 
-    data, held_out = (
-        preferences("train", config.num_problems),
-        preferences("validation", max(1, config.num_problems // 5)),
-    )
+    data: PreferenceSource = Stored(data=(preferences("train", config.num_problems),))
+    held_out = Stored(data=(preferences("validation", max(1, config.num_problems // 5)),))
     checkpoint = reward_model(
         run,
         name,
         policy=policy,
-        data=Stored(data=(data,)),
-        held_out=Stored(data=(held_out,)),
+        data=Balanced(source=data) if is_helpful and assistant.is_judge else data,
+        held_out=held_out,
         config=scale.training,
         kind=kind,
     )
     return learned_reward(checkpoint, name=name, template=r1)
-
-
-def helpfulness_labels(problem: Problem, summaries: Sequence[str]) -> list[float]:
-    """How helpful each summary truly is: a `Label`."""
-    return [quality(problem, summary).helpfulness for summary in summaries]
 
 
 def safety_labels(problem: Problem, responses: Sequence[str]) -> list[float]:

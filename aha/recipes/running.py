@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config
@@ -48,6 +49,7 @@ class Order:
         seed: run seed.
         start: model folder to start from; None for the built-in base.
         students: model folders to distil into; the built-in students are pretrained where there are none.
+        assistant: another model that rewrites, judges and compares; the rules of the built-in world where None.
         fresh: throw an earlier run in the folder away.
         is_quiet: show no progress.
     """
@@ -59,6 +61,7 @@ class Order:
     seed: int
     start: Path | None = None
     students: tuple[Path, ...] = ()
+    assistant: OtherModel | None = None
     fresh: bool = False
     is_quiet: bool = False
 
@@ -109,6 +112,7 @@ def carry_out(order: Order) -> Checkpoint:
             **order.config.model_dump(),
             "start": models[0].key if models else None,
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
+            **({"assistant": order.assistant.model} if order.assistant else {}),
         },
         "provenance": provenance(),
         "started": now(),
@@ -150,7 +154,8 @@ def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
         case BaseConfig():
             return base(run, order.config)
         case R1Config():
-            return train_r1(run, models[0], order.config, models[1:])
+            assistant = order.assistant.assistant(run.folder, order.seed) if order.assistant else BUILT_IN
+            return train_r1(run, models[0], order.config, models[1:], assistant)
         case R1ZeroConfig():
             recipes = {"r1_zero": r1_zero, "r1_zero_control": r1_zero_control}
             return recipes[order.recipe](run, models[0], order.config)

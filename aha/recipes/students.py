@@ -49,8 +49,8 @@ def distil(
     distilled = []
     for family, base, config in zip(FAMILIES, bases, (scale.qwen2, scale.llama), strict=True):
         exam.take(family, base, template=r1_zero)
-        distilled.append(sft(run, f"{family}-distilled", policy=base, data=data, config=config))
-        exam.take(f"{family}-distilled", distilled[-1])
+        name = f"{family}-distilled"
+        distilled.append(exam.take(name, sft(run, name, policy=base, data=data, config=config)))
 
     alone = replace(task, reward=RULES, template=r1_zero)
     direct = rl(run, "qwen2-rl", policy=bases[0], task=alone, config=scale.direct)

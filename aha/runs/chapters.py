@@ -118,8 +118,12 @@ def _sieve(harvest: Harvest) -> dict[str, object]:
     total = max(harvest.num_items, 1)
     return {
         "harvest": harvest,
-        "lines": [(name, count, f"{count / total:.1%}", f"{min(1.0, count / total):.4f}") for name, count in lines],
+        "lines": [(name, count, _percent(count / total), f"{min(1.0, count / total):.4f}") for name, count in lines],
     }
+
+
+def _percent(share: float) -> str:
+    return in_column(share, "pass@1")
 
 
 def _bills(boxes: Sequence[Progress]) -> list[_Bill]:
@@ -141,7 +145,7 @@ def _bill(link: str, title: str, detail: str, cost: Cost, total: Cost) -> _Bill:
         sampled_tokens=f"{cost.sampled_tokens:,.0f}",
         trained_tokens=f"{cost.trained_tokens:,.0f}",
         flops=operations(cost.flops),
-        share=f"{cost.seconds / total.seconds:.1%}" if total.seconds > 0 else "",
+        share=_percent(cost.seconds / total.seconds) if total.seconds > 0 else "",
     )
 
 
@@ -171,7 +175,7 @@ def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     if box.num_rows is not None:
         facts.append(("rows", f"{box.num_rows:,}"))
     if box.cost is not None:
-        facts.append(("updates", f"{box.cost.num_updates:,}"))
+        facts += [("updates", f"{box.cost.num_updates:,}")] if box.cost.num_updates else []
         facts.append(("time", duration(box.cost.seconds)))
     if box.model is not None:
         facts.append(("folder", str(box.model.relative_to(record.folder))))

@@ -30,6 +30,7 @@ class Labelled:
         template: the prompt around a question, for the reward model.
         label: the labeller.
         is_comparison: whether only differences between labels count, so that equal ones teach nothing.
+        num_kept: most different responses kept of one prompt, the first ones in the order of sampling; 0 keeps all.
     """
 
     source: str
@@ -37,11 +38,13 @@ class Labelled:
     template: Template
     label: Label
     is_comparison: bool
+    num_kept: int = 0
 
     @property
     def key(self) -> object:
-        """What decides the labels."""
-        return [self.source, self.reads, self.template(""), self.label.__qualname__, self.is_comparison]
+        """What decides the rows."""
+        label = self.label.__qualname__
+        return [self.source, self.reads, self.template(""), label, self.is_comparison, self.num_kept]
 
     def __call__(self, groups: Sequence[Group]) -> Picked:
         """One row for each group that teaches something; the responses of the others are counted by reason."""
@@ -49,8 +52,11 @@ class Labelled:
         rows = []
         for group in groups:
             texts = list(dict.fromkeys(filter(None, (self._text(rollout) for rollout in group.rollouts))))
-            labels = self.label(group.problem, texts) if texts else None
             dropped["unreadable or repeated"] += len(group.rollouts) - len(texts)
+            if self.num_kept:
+                dropped["surplus"] += len(texts[self.num_kept :])
+                texts = texts[: self.num_kept]
+            labels = self.label(group.problem, texts) if texts else None
             if labels is None:
                 dropped["not labelled"] += len(texts)
             elif self.is_comparison and len(set(labels)) < 2:

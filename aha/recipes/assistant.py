@@ -1,0 +1,77 @@
+"""Who rewrites the cold start, judges answers and compares responses: the built-in world itself, or another model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aha.problems.editing import edit
+from aha.problems.general import quality
+from aha.rollouts.endpoint import Endpoint
+from aha.runs.folder import RunFolder
+from aha.runs.ledger import Ledger
+from aha.stages.assistance import comparing, judging, rewriting
+from aha.stages.labelling import Label
+from aha.stages.rejection import Editor, Judge
+from aha.types import Problem
+
+__all__ = ["BUILT_IN", "Assistant", "OtherModel", "helpfulness_labels"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assistant:
+    """The parts of the recipe that another model may take over.
+
+    Attributes:
+        editor: rewrites R1-Zero's samples for the cold start.
+        judge: judges answers that no rule can check; None where there are none.
+        helpfulness: labels responses for the helpful reward model.
+        is_judge: whether these labels come from a judge, who prefers long responses, so that lengths are balanced.
+    """
+
+    editor: Editor
+    judge: Judge | None
+    helpfulness: Label
+    is_judge: bool
+
+
+def helpfulness_labels(problem: Problem, summaries: Sequence[str]) -> list[float]:
+    """How helpful each summary truly is, as a labeller who never errs would say: a `Label`."""
+    return [quality(problem, summary).helpfulness for summary in summaries]
+
+
+BUILT_IN = Assistant(editor=edit, judge=None, helpfulness=helpfulness_labels, is_judge=False)
+"""The built-in world's own: rules that rewrite, and the known truth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherModel:
+    """A model behind an OpenAI-compatible endpoint.
+
+    Attributes:
+        base_url: address, up to and with the version.
+        model: its name there.
+        per_minute: most requests per minute; None for no limit.
+    """
+
+    base_url: str
+    model: str
+    per_minute: float | None = None
+
+    def assistant(self, folder: RunFolder, seed: int) -> Assistant:
+        """The parts that it takes over; what it has answered is kept in the run folder, `answers.jsonl`.
+
+        Args:
+            folder: the run folder: an interrupted run asks nothing twice.
+            seed: run seed.
+
+        Raises:
+            ValueError: the address is none, or the answers kept are damaged.
+            RuntimeError: the extra `endpoint` is not installed.
+        """
+        ledger = Ledger(folder.path / "answers.jsonl") if folder.is_writer else None
+        endpoint = Endpoint(self.base_url, self.model, requests_per_minute=self.per_minute, ledger=ledger)
+        return Assistant(
+            editor=rewriting(endpoint, seed=seed),
+            judge=judging(endpoint),
+            helpfulness=comparing(endpoint, seed=seed),
+            is_judge=True,
+        )
