@@ -145,9 +145,10 @@ def train_r1(
     """
     write_pipeline(run.folder, PIPELINE)
     exam = Examination(run=run, scale=scale.zero)
-    stream = TrainingProblems(seed=run.seed)
-    reasoning = Task(problems=stream, reward=merged(R1_RULES, LANGUAGE), validation=exam.validation, template=r1)
-    clean = Contamination([problem.question for problem in exam.problems])
+    stream, rewards = TrainingProblems(seed=run.seed), merged(R1_RULES, LANGUAGE)
+    reasoning = Task(problems=stream, reward=rewards, validation=exam.validation, template=r1)
+    held_out = [*exam.problems, *exam.prompts, *exam.validation.problems]
+    clean = Contamination(problem.question for problem in held_out)
     exam.take("start", base, template=r1_zero)
 
     zero = train_zero(run, base, scale.zero, replace(reasoning, reward=RULES, template=r1_zero))
@@ -179,16 +180,26 @@ def train_r1(
 
     learned = reward_models(run, dev3, scale.rewards, assistant)
     warm = rl(run, "reasoning", policy=dev3, task=reasoning, config=scale.reasoning)
-    scenarios = replace(
-        reasoning,
-        problems=Mixture(first=GeneralProblems(seed=run.seed), second=stream, share=GENERAL_SHARE),
-        reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
-        truth=true_worth,
-    )
+    scenarios = _all_scenarios(reasoning, learned, run.seed)
     final = exam.take("r1", rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios))
 
     distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
     return final
+
+
+def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int) -> Task:
+    """Reasoning and general prompts, each with the rewards of its domain.
+
+    Reward = R_reasoning + R_general + R_language, with R_general = R_reward_model + R_format
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 8 to 10.
+    """
+    return replace(
+        reasoning,
+        problems=Mixture(first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE),
+        reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
+        truth=true_worth,
+    )
 
 
 def _general(run: Run, count: int) -> Dataset:

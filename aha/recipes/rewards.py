@@ -48,7 +48,14 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     kind, config = (HELPFULNESS, scale.helpful) if is_helpful else (HARMLESSNESS, scale.safety)
     domains = HELPFUL_DOMAINS if is_helpful else ("harmful",)
     label: Label = assistant.helpfulness if is_helpful else safety_labels
-    pick = Labelled(source=label.__qualname__, reads=kind.reads, template=r1, label=label, is_comparison=is_helpful)
+    pick = Labelled(
+        source=label.__qualname__,
+        reads=kind.reads,
+        template=r1,
+        label=label,
+        is_comparison=is_helpful,
+        num_kept=config.num_kept,
+    )
 
     def preferences(split: str, count: int) -> Dataset:
         problems = prompts_of(count, split=split, seed=run.seed, domains=domains)

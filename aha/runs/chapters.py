@@ -11,7 +11,7 @@ from aha.runs.browser import Shelf, models_shelf
 from aha.runs.cells import duration, heading, in_column, operations, written
 from aha.runs.charts import embed
 from aha.runs.diagram import anchor, diagram, headline
-from aha.runs.figures import large_figures, vote_metric
+from aha.runs.figures import large_figures
 from aha.runs.progress import Cost, Harvest, Progress, survey
 from aha.runs.record import Record
 from aha.runs.samples import Sample, samples_of
@@ -79,16 +79,15 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
         models_shelf(record, {title: f"{name}-general" for title, name in titles.items()}),
     ]
     notes += [note for shelf in shelves for note in shelf.notes]
-    vote = vote_metric(record)
     r1 = by_name.get(DEFAULT_SIDES[1])
     found: dict[str, object] = {
         "diagram": diagram(boxes),
-        "stage_table": stages(boxes, vote),
-        "student_tables": [models_table(boxes, names(boxes), vote) for names in (distillation, reinforcement)],
-        "ablation_table": models_table(boxes, ABLATION, vote),
+        "stage_table": stages(boxes),
+        "student_tables": [models_table(boxes, names(boxes)) for names in (distillation, reinforcement)],
+        "ablation_table": models_table(boxes, ABLATION),
         "hacking": reward_hacking(record, r1.node.title if r1 else "R1"),
         "drifts": drifts(record),
-        "harvests": [(box.node.title, _sieve(one)) for box in boxes for one in box.harvests if one.dropped],
+        "harvests": [(box.node.title, _sieve(one)) for box in boxes for one in box.harvests],
         "bills": _bills(boxes),
         "sections": [_section(record, box, by_name, shelves[0], notes) for box in boxes],
         "shelves": [(shelf, embed(_shelf_data(shelf, titles, reflective_words))) for shelf in shelves],
@@ -113,8 +112,9 @@ def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, objec
 
 
 def _sieve(harvest: Harvest) -> dict[str, object]:
-    """A harvest with shares of its items."""
-    lines = [("kept", harvest.num_kept), *harvest.dropped.items()]
+    """A harvest with shares of its items; a row may hold several of them, such as the responses to one prompt."""
+    num_dropped = sum(harvest.dropped.values())
+    lines = [("kept", max(0, harvest.num_items - num_dropped)), *harvest.dropped.items()]
     total = max(harvest.num_items, 1)
     return {
         "harvest": harvest,

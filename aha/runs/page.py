@@ -23,7 +23,7 @@ from aha.runs.figures import HARD, comparisons, large_figures, small_figures, vo
 from aha.runs.folder import write_atomically
 from aha.runs.progress import survey
 from aha.runs.record import Evaluation, Record, find_row, finite, read_record
-from aha.runs.stage_table import stage_figures, stage_text
+from aha.runs.stage_table import stage_figures, stage_text, vote_of
 from aha.types import Report, Row
 
 __all__ = ["models_in_words", "summary", "write_page"]
@@ -118,7 +118,7 @@ def models_in_words(run: Path) -> str:
         ValueError: the folder holds no run.
     """
     record = read_record(run)
-    return stage_text(survey(record, []), vote_metric(record)) if record.nodes else ""
+    return stage_text(survey(record, [])) if record.nodes else ""
 
 
 def _interval(row: Row | None) -> dict[str, float | None] | None:
@@ -137,7 +137,7 @@ def _render(record: Record) -> str:
     )
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    vote = vote_metric(record)
+    vote = vote_of(survey(record, [])) if record.nodes else vote_metric(record)
     name = "pipeline" if record.nodes else "report"
     content, notes = chapters(record, REFLECTIVE_WORDS) if record.nodes else _single(record, vote)
     metrics = (

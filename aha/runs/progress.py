@@ -140,8 +140,13 @@ def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str
     """How much is done of the first stage that is not finished."""
     stage, state = next(pair for pair in zip(node.stages, states, strict=True) if pair[1] != "finished")
     num_done = max((update.iteration + 1 for update in record.updates if update.stage == stage), default=0)
-    total = _total(record.folder / "stages" / stage, notes) if state == "in progress" else None
-    count = f"{num_done:,} of {total:,}" if total is not None else f"{num_done:,} done" if num_done else "begun"
+    total = _total(record.folder / "stages" / stage, notes)
+    if state == "not begun":
+        count = "next"
+    elif total is not None:
+        count = f"{num_done:,} of {total:,}"
+    else:
+        count = f"{num_done:,} done" if num_done else "begun"
     return f"{stage}: {count}" if len(node.stages) > 1 else count
 
 

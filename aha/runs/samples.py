@@ -75,7 +75,7 @@ def _of_row(row: Mapping[str, object]) -> Iterator[Sample]:
     """A demonstration, or the responses of a preference from the best to the worst."""
     responses, qualities = row.get("responses"), row.get("qualities")
     if not isinstance(responses, list) or not isinstance(qualities, list):
-        yield _sample(row, row.get("response"), str(row.get("source", "")))
+        yield _sample(row, row.get("response"), f"source: {row['source']}" if "source" in row else "")
         return
     judged = [(finite(quality) or 0.0, text) for quality, text in zip(qualities, responses, strict=False)]
     ranked = sorted(judged, key=lambda pair: -pair[0])

@@ -26,7 +26,8 @@ __all__ = [
     "stages",
 ]
 
-SOLVING = ("pass@1", "cons@16", "length", "consistency", "readability")
+VOTE = "cons@16"
+SOLVING = ("pass@1", VOTE, "length", "consistency", "readability")
 GENERAL = ("general", "helpfulness", "harmlessness")
 FIGURES = (*SOLVING, "helpfulness", "harmlessness", "general")
 """What a program gets of each model."""
@@ -79,16 +80,17 @@ def row_of(progress: Progress | None, metric: str) -> Row | None:
     return find_row(progress.general if metric in GENERAL else progress.report, metric)
 
 
-def stages(boxes: Sequence[Progress], vote: str) -> Table:
-    """The paper's Table 3: the models on the way to R1 as columns.
+def vote_of(boxes: Sequence[Progress]) -> str:
+    """The name of the majority-vote metric that the models' evaluations hold, `cons@16` where they hold none."""
+    names = {row.metric for box in boxes if box.report for row in box.report.rows if row.metric.startswith("cons@")}
+    return VOTE if VOTE in names or not names else min(names)
 
-    Args:
-        boxes: the pipeline.
-        vote: name of the majority-vote metric.
-    """
+
+def stages(boxes: Sequence[Progress]) -> Table:
+    """The paper's Table 3: the models on the way to R1 as columns."""
     models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
     lines = []
-    for metric in _metrics(vote):
+    for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
         num_problems = max((row.n for row in rows if row is not None), default=0)
         detail = f"{num_problems:,} {'prompts' if metric in GENERAL else 'problems'}" if num_problems else ""
@@ -110,16 +112,15 @@ def reinforcement(boxes: Sequence[Progress]) -> list[str]:
     return [family + ending for family in families for ending in ("", REINFORCED, DISTILLED, DISTILLED + REINFORCED)]
 
 
-def models_table(boxes: Sequence[Progress], names: Sequence[str], vote: str) -> Table:
+def models_table(boxes: Sequence[Progress], names: Sequence[str]) -> Table:
     """A table with a row for each of some models.
 
     Args:
         boxes: the pipeline.
         names: of the models, in the order of the rows; one that the pipeline has not is left out.
-        vote: name of the majority-vote metric.
     """
     models = [box for name in names for box in boxes if box.node.name == name]
-    metrics = _metrics(vote)
+    metrics = _metrics(boxes)
     columns = {metric: _cells([row_of(box, metric) for box in models], metric) for metric in metrics}
     lines = [
         Line(
@@ -146,21 +147,23 @@ def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
     return [_figures_of(box) for box in trained]
 
 
-def stage_text(boxes: Sequence[Progress], vote: str) -> str:
-    """The paper's Table 3 in plain text: shares in percent, half the width of their 95 % intervals, `*` at the best."""
+def stage_text(boxes: Sequence[Progress]) -> str:
+    """The paper's Table 3 in plain text: shares in percent, `*` at the best, 95 % intervals below the figures."""
     models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
-    lines = [f"{'':16}" + "".join(f"{box.node.title[:12]:>13}" for box in models)]
-    for metric in _metrics(vote):
+    lines = [_plain_line("", [box.node.title[:11] for box in models])]
+    for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
         best = _best(rows, metric)
         name = f"{metric}, %" if is_share(metric) else metric
-        cells = [_plain(row, metric, is_best=row is not None and row.value == best) for row in rows]
-        lines.append(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
+        figures = [_plain(row, metric) for row in rows]
+        marks = ["*" if row is not None and row.value == best else "" for row in rows]
+        values = [value + mark for (value, _), mark in zip(figures, marks, strict=True)]
+        lines += [_plain_line(name, values), _plain_line("", [interval for _, interval in figures])]
+    return "\n".join(line for line in lines if line)
 
 
-def _metrics(vote: str) -> list[str]:
-    return [vote if metric == "cons@16" else metric for metric in (*SOLVING, *GENERAL)]
+def _metrics(boxes: Sequence[Progress]) -> list[str]:
+    return [vote_of(boxes) if metric == VOTE else metric for metric in (*SOLVING, *GENERAL)]
 
 
 def _families(names: Sequence[str]) -> list[str]:
@@ -183,13 +186,19 @@ def _best(rows: Sequence[Row | None], metric: str) -> float | None:
     return max(values) if metric not in NEUTRAL and len(set(values)) > 1 else None
 
 
-def _plain(row: Row | None, metric: str, *, is_best: bool) -> str:
+def _plain(row: Row | None, metric: str) -> tuple[str, str]:
+    """Value and interval in figures alone."""
     if row is None:
-        return "- "
+        return "-", ""
     factor = 100 if is_share(metric) else 1
-    half = (row.high - row.low) / 2 * factor
-    spread = f" \N{PLUS-MINUS SIGN}{half:.1f}" if math.isfinite(half) else ""
-    return f"{row.value * factor:.1f}{spread}{'*' if is_best else ' '}"
+    value, low, high = (number * factor for number in (row.value, row.low, row.high))
+    return f"{value:.1f}", f"{low:.1f}-{high:.1f}" if math.isfinite(low + high) else ""
+
+
+def _plain_line(name: str, cells: Sequence[str]) -> str:
+    """A line of columns; a mark stands beyond its column, so that figures stay below each other."""
+    texts = (f"{cell:>12} " if not cell.endswith("*") else f"{cell:>13}" for cell in cells)
+    return f"{name:15}{''.join(texts)}".rstrip()
 
 
 def _figures_of(box: Progress) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Stages: one loop per verb. Pretraining, reinforcement learning (the paper's section 2.2), evaluation."""
 
 __all__ = [
+    "assistance",
     "config",
     "evaluate",
     "groups",

@@ -577,6 +577,18 @@ def test_what_models_are_evaluated_on_is_kept_out_of_their_data(whole: Path, tmp
     assert {name for name in before if before[name] != after[name]} == remade | examinations({"", *MADE_OF})
 
 
+@pytest.mark.full
+def test_students_that_are_given_are_not_pretrained(whole: Path, tmp_path: Path) -> None:
+    given = [open_base(whole / "stages" / family / "final") for family in ("qwen2", "llama")]
+    remade = made_from(("qwen2", "llama"))
+    train_r1(copied(whole, tmp_path / "run", without=remade), open_base(), SMALLEST, given)
+    made = {path.parent.name for path in (tmp_path / "run" / "stages").glob("*/final")}
+    assert made & {*MADE_OF} == {path.parent.name for path in (whole / "stages").glob("*/final")} - {"qwen2", "llama"}
+    for family, student in zip(("qwen2", "llama"), given, strict=True):
+        state, _ = read_state(tmp_path / "run" / "stages" / f"{family}-distilled" / "final")
+        assert state["parents"][0] == student.key
+
+
 @dataclass(frozen=True)
 class Harvest:
     """What a harvest has written."""

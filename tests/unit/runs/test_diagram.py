@@ -1,6 +1,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_arrows_go_round_boxes_and_reach_all_of_them(side: int) -> None:
     for arrow in arrows:
         points = corners(arrow)
         assert all(0 < x < width and 0 < y < height for x, y in points)
-        for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False):
+        for (x, y), (to_x, to_y) in pairwise(points):
             for step in range(21):
                 at = (x + (to_x - x) * step / 20, y + (to_y - y) * step / 20)
                 assert not any(left < at[0] < right and top < at[1] < bottom for left, top, right, bottom in boxes)

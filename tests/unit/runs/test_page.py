@@ -11,9 +11,11 @@ import pytest
 
 from aha.prompts import language
 from aha.runs import page
-from aha.runs.page import summary, write_page
+from aha.runs.diagram import anchor
+from aha.runs.page import models_in_words, summary, write_page
 
 MakeRun = Callable[..., Path]
+LIMIT = 6_000_000
 
 HOSTILE = "</script><script>alert(1)</script><!--<script><img src=x onerror=alert(2)> \u2028 & \ud800 {{ 7 * 7 }}"
 
@@ -236,3 +238,179 @@ def test_summary_reads_a_model_folder_named_within_the_run(make_run: MakeRun) ->
     (run / "result.json").write_text('{"model": "stages/zero", "seconds": 1, "steps": 5}')
     assert summary(run)["model"] == str((run / "stages" / "zero").resolve())
     assert summary(run)["steps"] == 5
+
+
+# Runs with a pipeline
+
+
+def rewrite(path: Path, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
+    """Change every line of a file."""
+    is_zipped = path.suffix == ".gz"
+    content = gzip.decompress(path.read_bytes()) if is_zipped else path.read_bytes()
+    text = "".join(json.dumps(change(json.loads(line))) + "\n" for line in content.splitlines()).encode()
+    path.write_bytes(gzip.compress(text) if is_zipped else text)
+
+
+def test_the_page_of_a_pipeline_holds_every_part(make_pipeline_run: MakeRun) -> None:
+    text = written(make_pipeline_run())
+    headings = re.findall("<h2>([^<]+)</h2>", text)
+    assert [heading for heading in headings if heading[0].isupper()] == [
+        "The pipeline",
+        "From stage to stage",
+        "What the cold start is worth",
+        "What the language reward is worth",
+        "Learned rewards and the truth",
+        "Distillation",
+        "What the filters dropped",
+        "Cost",
+        "How R1-Zero learned",
+        "By domain and level",
+        "Responses to problems",
+        "Responses to general prompts",
+        "Box by box",
+        "Configuration and provenance",
+    ]
+    assert text.count('<figure class="chart">') == 1 + 3 + 3 + 6
+    assert text.count('class="results models"') == 4
+    assert text.count('<div class="card sieve">') == 7
+    assert text.count("reward hacking.") == 1
+    assert ">finished<" in text
+
+
+def test_every_box_leads_to_its_section(make_pipeline_run: MakeRun) -> None:
+    outline = Outline(written(make_pipeline_run()))
+    ids = [attrs["id"] for _, attrs in outline.elements if "id" in attrs]
+    links = [attrs["href"] for tag, attrs in outline.elements if tag == "a"]
+    assert len(set(ids)) == len(ids)
+    assert {link for link in links if link} <= {f"#{name}" for name in ids}
+    boxes = [attrs["href"] for tag, attrs in outline.elements if tag == "a" and "box" in (attrs.get("class") or "")]
+    assert len(boxes) == 2 * 18
+    assert f"#{anchor('dev2-plain')}" in boxes
+
+
+def test_the_total_is_the_sum_of_the_bills(make_pipeline_run: MakeRun) -> None:
+    table = written(make_pipeline_run()).split('class="results bills"')[1].split("</table>")[0]
+    rows = [re.findall("<td>([^<]*)</td>", row) for row in table.split("<tr")[2:]]
+    sampled = [int(row[2].replace(",", "")) for row in rows]
+    assert sampled[-1] == sum(sampled[:-1]) > 0
+    assert rows[-1][1] == "100.0\N{NO-BREAK SPACE}%"
+
+
+def test_what_became_of_responses_adds_up_though_a_row_holds_several(make_pipeline_run: MakeRun) -> None:
+    run = make_pipeline_run()
+    counts = {"items": 64, "equally good": 24, "kept": 10}
+    (run / "stages" / "helpfulness-train" / "data.json").write_text(json.dumps({"num_rows": 10, "counts": counts}))
+    (card,) = (part for part in written(run).split('<div class="card sieve">') if "<span>helpfulness-train<" in part)
+    assert "64 responses, 10 rows of data kept" in card
+    assert re.findall(r'<th scope="row">([^<]+)</th><td>(\d+)</td>', card) == [("kept", "40"), ("equally good", "24")]
+
+
+def test_every_model_can_be_read_and_two_are_chosen(make_pipeline_run: MakeRun) -> None:
+    text = written(make_pipeline_run())
+    problems, general = shelves(text)
+    assert len(problems["columns"]) == len(general["columns"]) == 13
+    assert [problems["columns"][index] for index in problems["picked"]] == ["R1-Zero", "R1"]
+    assert all(len(problem["sides"]) == 13 for problem in problems["problems"])
+    assert {len(side) for problem in problems["problems"] for side in problem["sides"]} == {2}
+    (section,) = (part for part in text.split("<article") if part.startswith(' class="card node model" id="node-dev1"'))
+    column = re.search(r'data-column="(\d+)"', section)
+    assert column is not None
+    assert problems["columns"][int(column[1])] == "Dev1"
+
+
+@pytest.mark.parametrize(
+    ("num_stages", "num_done"), [(0, None), (0, 0), (0, 3), (2, 1), (4, 6), (8, 2), (10, 1), (13, 5), (16, 2)]
+)
+def test_a_run_in_progress_has_a_page(make_pipeline_run: MakeRun, num_stages: int, num_done: int | None) -> None:
+    run = make_pipeline_run(num_stages=num_stages, num_done=num_done)
+    text = written(run)
+    assert ">not finished<" in text
+    assert 'class="box model not-begun"' in text
+    assert json.loads(json.dumps(summary(run), allow_nan=False))["end"]["pass@1"] is None
+
+
+def test_a_pipeline_that_has_just_begun_has_a_page(make_pipeline_run: MakeRun) -> None:
+    run = make_pipeline_run(num_stages=0)
+    for path in (run / "evaluations.jsonl", *(run / "rollouts").iterdir()):
+        path.unlink()
+    text = written(run)
+    for sentence in (
+        "No model of the pipeline has been evaluated yet.",
+        "No student has been evaluated yet.",
+        "No data has been sampled yet.",
+        "Nothing has been computed yet.",
+        "No evaluation by domain is recorded yet.",
+    ):
+        assert sentence in text
+    assert text.count("No responses are recorded here yet.") == 2
+    assert text.count("not recorded yet") == 1 + 3 + 3 + 4
+
+
+@pytest.mark.parametrize("kept", [["zero"], ["dev2", "r1"], ["start", "cold"]])
+def test_a_pipeline_without_some_boxes_has_a_page(make_pipeline_run: MakeRun, kept: list[str]) -> None:
+    run = make_pipeline_run()
+    path = run / "pipeline.json"
+    nodes = [node for node in json.loads(path.read_text())["nodes"] if node["name"] in kept]
+    path.write_text(json.dumps({"nodes": nodes}))
+    assert written(run).count('class="card node') == len(kept)
+
+
+def test_the_page_of_a_pipeline_asks_the_network_for_nothing(make_pipeline_run: MakeRun) -> None:
+    text = written(make_pipeline_run())
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    outline = Outline(text)
+    assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in outline.elements}
+    assert not [attrs for _, attrs in outline.elements if {"src", "srcset", "action"} & attrs.keys()]
+    assert all((attrs.get("href") or "#").startswith("#") for _, attrs in outline.elements)
+
+
+def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun) -> None:
+    clean = Outline(written(make_pipeline_run("clean")))
+    run = make_pipeline_run("hostile")
+    texts = {"text": HOSTILE, "question": HOSTILE, "language": HOSTILE, "finish": HOSTILE}
+    for path in (run / "rollouts").iterdir():
+        rewrite(path, lambda line: line | texts)
+    for path in (run / "stages").glob("*/shard-*"):
+        rewrite(path, lambda line: line | texts | {"response": HOSTILE, "prompt": HOSTILE, "source": HOSTILE})
+    for path in (run / "stages").glob("*/data.json"):
+        path.write_text(json.dumps({"num_rows": 1, "counts": {"items": 9, "kept": 1, HOSTILE: 8}}))
+    nodes = json.loads((run / "pipeline.json").read_text())["nodes"]
+    changed = [node | {"title": node["title"] + HOSTILE, "by": HOSTILE} for node in nodes]
+    (run / "pipeline.json").write_text(json.dumps({"nodes": changed}))
+    text = written(run)
+    outline = Outline(text)
+    assert "alert(1)" in text
+    assert "{{ 7 * 7 }}" in text
+    assert not {"img"} & {tag for tag, _ in outline.elements}
+    assert not [name for _, attrs in outline.elements for name in attrs if name.startswith("on")]
+    assert outline.scripts == clean.scripts
+    assert len([1 for tag, attrs in outline.elements if tag == "script" and not attrs]) == 1
+    assert shelves(text)[0]["problems"][0]["sides"][0][0]["text"] == HOSTILE.replace("\ud800", "?")
+
+
+@pytest.mark.parametrize(
+    "word", ["thinking ", "<<<<<<<<", "\N{CJK UNIFIED IDEOGRAPH-7B54}\N{CJK UNIFIED IDEOGRAPH-6848}"]
+)
+def test_the_page_of_a_pipeline_of_long_responses_stays_small(make_pipeline_run: MakeRun, word: str) -> None:
+    run = make_pipeline_run()
+    for path in (run / "rollouts").iterdir():
+        rewrite(path, lambda line: line | {"text": word * 3000})
+    for path in (run / "stages").glob("*/shard-*"):
+        rewrite(path, lambda line: line | {"response": word * 3000})
+    assert write_page(run).stat().st_size < LIMIT
+
+
+def test_summary_of_a_pipeline(make_pipeline_run: MakeRun) -> None:
+    run = make_pipeline_run()
+    figures = summary(run)
+    assert list(figures) == ["start", "end", "model", "page", "seconds", "seed", "steps", "stages"]
+    r1 = next(entry for entry in figures["stages"] if entry["name"] == "r1")
+    assert figures["end"]["pass@1"] == r1["metrics"]["pass@1"]
+    assert figures["end"]["cons@16"] == r1["metrics"]["cons@16"]
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+
+
+def test_only_a_pipeline_has_stages(make_run: MakeRun, make_pipeline_run: MakeRun) -> None:
+    assert "stages" not in summary(make_run())
+    assert models_in_words(make_run("another")) == ""
+    assert "R1-Zero" in models_in_words(make_pipeline_run())

@@ -1,4 +1,3 @@
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ def boxes(run: Path) -> list[Progress]:
 
 
 def test_stages_stand_side_by_side_as_in_table_3(make_pipeline_run: MakeRun) -> None:
-    table = stages(boxes(make_pipeline_run()), "cons@16")
+    table = stages(boxes(make_pipeline_run()))
     assert [title for _, title in table.columns] == ["R1-Zero", "Dev1", "Dev2", "Dev3", "R1"]
     assert [line.name for line in table.lines] == METRICS
     general = next(line for line in table.lines if line.name == "general")
@@ -25,18 +24,14 @@ def test_stages_stand_side_by_side_as_in_table_3(make_pipeline_run: MakeRun) -> 
 
 
 def test_the_best_of_a_row_is_marked_but_for_length(make_pipeline_run: MakeRun) -> None:
-    table = stages(boxes(make_pipeline_run()), "cons@16")
-    best = {
-        line.name: [cell.is_best for cell in line.cells].index(True) for line in table.lines if line.name != "length"
-    }
-    assert best == dict.fromkeys(METRICS, 4) | {"harmlessness": 1} | {} if "length" in best else best
-    assert best["harmlessness"] == 1
-    assert best["general"] == 4
-    assert not any(cell.is_best for line in table.lines if line.name == "length" for cell in line.cells)
+    table = stages(boxes(make_pipeline_run()))
+    marked = {line.name: [place for place, cell in enumerate(line.cells) if cell.is_best] for line in table.lines}
+    assert (marked["general"], marked["harmlessness"], marked["length"]) == ([4], [1], [])
+    assert all(len(places) == 1 for name, places in marked.items() if name != "length")
 
 
 def test_of_one_model_none_is_the_best(make_pipeline_run: MakeRun) -> None:
-    table = stages(boxes(make_pipeline_run(num_stages=2)), "cons@16")
+    table = stages(boxes(make_pipeline_run(num_stages=2)))
     assert not table.is_empty
     assert not any(cell.is_best for line in table.lines for cell in line.cells)
     assert [cell.value for cell in table.lines[0].cells][1:] == ["\N{EN DASH}"] * 4
@@ -46,7 +41,7 @@ def test_students_stand_as_in_tables_5_and_6(make_pipeline_run: MakeRun) -> None
     found = boxes(make_pipeline_run())
     assert distillation(found) == ["qwen2", "qwen2-distilled", "llama", "llama-distilled", "r1"]
     assert reinforcement(found) == ["qwen2", "qwen2-rl", "qwen2-distilled", "qwen2-distilled-rl"]
-    table = models_table(found, [*reinforcement(found), "unknown"], "cons@16")
+    table = models_table(found, [*reinforcement(found), "unknown"])
     assert [line.name for line in table.lines] == reinforcement(found)
     assert [name for name, _ in table.columns] == METRICS
 
@@ -54,7 +49,7 @@ def test_students_stand_as_in_tables_5_and_6(make_pipeline_run: MakeRun) -> None
 def test_a_pipeline_without_students_has_no_tables_of_them(make_pipeline_run: MakeRun) -> None:
     found = [box for box in boxes(make_pipeline_run()) if not box.node.name.startswith(("qwen2", "llama"))]
     assert distillation(found) == reinforcement(found) == []
-    assert models_table(found, [], "cons@16").is_empty
+    assert models_table(found, []).is_empty
 
 
 def test_figures_for_programs(make_pipeline_run: MakeRun) -> None:
@@ -79,10 +74,21 @@ def test_figures_of_an_unfinished_run_are_none(make_pipeline_run: MakeRun) -> No
 
 
 def test_the_table_in_plain_text(make_pipeline_run: MakeRun) -> None:
-    text = stage_text(boxes(make_pipeline_run()), "cons@16").splitlines()
+    text = stage_text(boxes(make_pipeline_run())).splitlines()
     assert text[0].split() == ["R1-Zero", "Dev1", "Dev2", "Dev3", "R1"]
-    assert len(text) == 1 + len(METRICS)
-    assert re.sub(" +", " ", text[6]) == "general, % 55.0 ±4.0 30.0 ±4.0 62.0 ±4.0 60.0 ±4.0 70.0 ±4.0*"
-    assert max(map(len, text)) < 84
-    empty = stage_text(boxes(make_pipeline_run("new", num_stages=0)), "cons@16").splitlines()
+    assert len(text) == 1 + 2 * len(METRICS)
+    assert text[11].split() == ["general,", "%", "55.0", "30.0", "62.0", "60.0", "70.0*"]
+    assert text[12].split() == ["51.0-59.0", "26.0-34.0", "58.0-66.0", "56.0-64.0", "66.0-74.0"]
+    assert {line.rstrip("*")[-1:] for line in text} <= set("1234567890")
+    assert max(map(len, text)) <= 80
+    empty = stage_text(boxes(make_pipeline_run("new", num_stages=0))).splitlines()
     assert empty[1].split() == ["pass@1,", "%", "-", "-", "-", "-", "-"]
+
+
+def test_the_vote_is_that_of_the_models_and_not_of_validation(make_pipeline_run: MakeRun) -> None:
+    run = make_pipeline_run()
+    lines = (run / "evaluations.jsonl").read_text().splitlines()
+    changed = [line.replace("cons@16", "cons@2" if '"name": "validation"' in line else "cons@4") for line in lines]
+    (run / "evaluations.jsonl").write_text("\n".join(changed))
+    assert [line.name for line in stages(boxes(run)).lines][1] == "cons@4"
+    assert [line.name for line in stages([]).lines][1] == "cons@16"

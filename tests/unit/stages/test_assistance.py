@@ -1,0 +1,96 @@
+"""Another model rewrites, judges and compares: shown with a real server."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint_server import Server, environment, reply, server
+
+from aha.recipes.assistant import OtherModel
+from aha.rollouts.endpoint import Endpoint
+from aha.runs.folder import RunFolder
+from aha.stages.assistance import Balanced, comparing, judging, rewriting
+from aha.stages.preference import Given
+from aha.types import Draft, Preference, Problem
+
+__all__ = ["environment", "server"]
+
+FACT = Problem(id="fact", question="what colour is grass", answer="green", domain="fact")
+
+
+@pytest.fixture
+def endpoint(server: Server) -> Iterator[Endpoint]:
+    with Endpoint(server.url, "m", api_key="k", pause_seconds=0.001, max_retries=1) as made:
+        yield made
+
+
+def drafts(*questions: str) -> list[Draft]:
+    return [
+        Draft(problem=Problem(id=text, question=text, answer="5", domain="arithmetic"), thinking="2 + 3", answer="5")
+        for text in questions
+    ]
+
+
+def test_drafts_are_rewritten_in_order_and_a_failure_is_one_draft(server: Server, endpoint: Endpoint) -> None:
+    server.act = lambda prompt, count: (500, {}) if "compute 2" in prompt else (200, reply("<think> a </think> b"))
+    written = rewriting(endpoint, seed=0)(drafts("compute 1", "compute 2", "compute 3"))
+    assert written == ["<think> a </think> b", None, "<think> a </think> b"]
+    assert endpoint.failures == {"http 500": 2}
+    seeds = {body["seed"] for body in server.bodies}
+    assert len(seeds) == 3
+    assert all("same language" in prompt for prompt in server.prompts)
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [('{"analysis": "", "correctness": "correct"}', True), ('{"correctness": "incorrect"}', False), ("perhaps", None)],
+)
+def test_a_prediction_is_judged(server: Server, endpoint: Endpoint, said: str, verdict: bool | None) -> None:
+    server.act = lambda prompt, count: (200, reply(said))
+    assert judging(endpoint)(FACT, "grass is green .") is verdict
+    assert "green" in server.prompts[0]
+
+
+def shown_first(prompt: str, better: str) -> bool:
+    other = {"good": "bad", "bad": "good"}[better]
+    return prompt.index(better) < prompt.index(other)
+
+
+def test_four_votes_make_a_label(server: Server, endpoint: Endpoint) -> None:
+    server.act = lambda prompt, count: (200, reply("[[A>>B]]" if shown_first(prompt, "good") else "[[B>>A]]"))
+    assert comparing(endpoint, seed=0)(FACT, ["good", "bad"]) == [1.0, 0.0]
+    assert comparing(endpoint, seed=0)(FACT, ["bad", "good"]) == [0.0, 1.0]
+    assert len(server.prompts) == 8
+
+
+def test_a_judge_who_prefers_the_first_gives_no_label(server: Server, endpoint: Endpoint) -> None:
+    server.act = lambda prompt, count: (200, reply("[[A>>B]]"))
+    assert comparing(endpoint, seed=0)(FACT, ["good", "bad"]) is None
+    assert comparing(endpoint, seed=0)(FACT, ["good"]) is None
+
+
+def test_what_was_answered_is_not_asked_again(server: Server, tmp_path: Path) -> None:
+    server.act = lambda prompt, count: (200, reply("<think> a </think> b"))
+    model = OtherModel(base_url=server.url, model="m")
+    for _ in range(2):
+        assistant = model.assistant(RunFolder(tmp_path), 0)
+        assert assistant.editor(drafts("compute 1", "compute 2")) == ["<think> a </think> b"] * 2
+    assert len(server.prompts) == 2
+    assert len([json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]) == 2
+
+
+def pair(chosen: str, rejected: str) -> Preference:
+    return Preference(problem_id="p", prompt="", responses=(rejected, chosen), qualities=(0.0, 1.0), source="judge")
+
+
+def test_lengths_are_balanced_and_what_is_no_pair_is_left_out() -> None:
+    long, short, even = pair("x" * 90, "x"), pair("x", "x" * 9), pair("x" * 5, "y" * 5)
+    tie = Preference(problem_id="p", prompt="", responses=("a", "b"), qualities=(1.0, 1.0), source="judge")
+    given = Given(preferences=[long, short, even, tie])
+    kept: Sequence[Any] = Balanced(source=given)()
+    assert long not in kept
+    assert even in kept
+    assert tie not in kept
+    assert Balanced(source=given).key != given.key
