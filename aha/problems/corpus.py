@@ -21,26 +21,11 @@ from aha.problems.writers import entry, statement, write
 
 __all__ = ["MIXES", "Document", "documents", "vocabulary"]
 
+_GENERAL = {"knowledge": 0.06, "talk": 0.06}
 
 MIXES: dict[str, dict[str, float]] = {
-    "drills": {
-        "problem": 0.22,
-        "facts": 0.19,
-        "comparison": 0.21,
-        "copying": 0.12,
-        "search": 0.14,
-        "knowledge": 0.06,
-        "talk": 0.06,
-    },
-    "problems": {
-        "problem": 0.64,
-        "facts": 0.06,
-        "comparison": 0.04,
-        "copying": 0.05,
-        "search": 0.10,
-        "knowledge": 0.06,
-        "talk": 0.05,
-    },
+    "drills": {"problem": 0.30, "facts": 0.17, "comparison": 0.22, "copying": 0.10, "search": 0.09, **_GENERAL},
+    "problems": {"problem": 0.70, "facts": 0.05, "comparison": 0.04, "copying": 0.03, "search": 0.06, **_GENERAL},
 }
 """Shares of the kinds of documents, in the two phases of pretraining: first mostly drills, then mostly problems."""
 

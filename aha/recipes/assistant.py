@@ -1,6 +1,6 @@
 """Who rewrites the cold start, judges answers and compares responses: the built-in world itself, or another model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aha.problems.editing import edit
@@ -25,12 +25,14 @@ class Assistant:
         judge: judges answers that no rule can check; None where there are none.
         helpfulness: labels responses for the helpful reward model.
         is_judge: whether these labels come from a judge, who prefers long responses, so that lengths are balanced.
+        close: ends its connections.
     """
 
     editor: Editor
     judge: Judge | None
     helpfulness: Label
     is_judge: bool
+    close: Callable[[], None] = lambda: None
 
 
 def helpfulness_labels(problem: Problem, summaries: Sequence[str]) -> list[float]:
@@ -74,4 +76,5 @@ class OtherModel:
             judge=judging(endpoint),
             helpfulness=comparing(endpoint, seed=seed),
             is_judge=True,
+            close=endpoint.close,
         )

@@ -131,7 +131,7 @@ def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionCo
 R1_SCALES: dict[str, R1Config] = {
     "tiny": R1Config(
         zero=R1_ZERO_SCALES["tiny"],
-        cold=_sampling(700, 4, 2),
+        cold=_sampling(1500, 4, 2),
         dev1=_sft(1e-3),
         dev2=_rl(40, 2e-4),
         kept=_sampling(1500, 4, 4),

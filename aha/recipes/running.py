@@ -155,7 +155,10 @@ def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
             return base(run, order.config)
         case R1Config():
             assistant = order.assistant.assistant(run.folder, order.seed) if order.assistant else BUILT_IN
-            return train_r1(run, models[0], order.config, models[1:], assistant)
+            try:
+                return train_r1(run, models[0], order.config, models[1:], assistant)
+            finally:
+                assistant.close()
         case R1ZeroConfig():
             recipes = {"r1_zero": r1_zero, "r1_zero_control": r1_zero_control}
             return recipes[order.recipe](run, models[0], order.config)

@@ -87,9 +87,9 @@ class EvaluationConfig(Config):
 class PretrainConfig(Config):
     """Pretraining of the built-in base model."""
 
-    drill_tokens: int = Field(default=2_200_000, ge=0)
+    drill_tokens: int = Field(default=2_000_000, ge=0)
     """Tokens of the first phase, mostly drills."""
-    problem_tokens: int = Field(default=5_800_000, ge=0)
+    problem_tokens: int = Field(default=5_400_000, ge=0)
     """Tokens of the second phase, mostly problems."""
     batch_tokens: int = Field(default=4096, ge=64)
     """Tokens of one update."""

@@ -54,21 +54,21 @@ def test_a_prediction_is_judged(server: Server, endpoint: Endpoint, said: str, v
 
 
 def shown_first(prompt: str, better: str) -> bool:
-    other = {"good": "bad", "bad": "good"}[better]
+    other = {"lily": "rose", "rose": "lily"}[better]
     return prompt.index(better) < prompt.index(other)
 
 
 def test_four_votes_make_a_label(server: Server, endpoint: Endpoint) -> None:
-    server.act = lambda prompt, count: (200, reply("[[A>>B]]" if shown_first(prompt, "good") else "[[B>>A]]"))
-    assert comparing(endpoint, seed=0)(FACT, ["good", "bad"]) == [1.0, 0.0]
-    assert comparing(endpoint, seed=0)(FACT, ["bad", "good"]) == [0.0, 1.0]
+    server.act = lambda prompt, count: (200, reply("[[A>>B]]" if shown_first(prompt, "lily") else "[[B>>A]]"))
+    assert comparing(endpoint, seed=0)(FACT, ["lily", "rose"]) == [1.0, 0.0]
+    assert comparing(endpoint, seed=0)(FACT, ["rose", "lily"]) == [0.0, 1.0]
     assert len(server.prompts) == 8
 
 
 def test_a_judge_who_prefers_the_first_gives_no_label(server: Server, endpoint: Endpoint) -> None:
     server.act = lambda prompt, count: (200, reply("[[A>>B]]"))
-    assert comparing(endpoint, seed=0)(FACT, ["good", "bad"]) is None
-    assert comparing(endpoint, seed=0)(FACT, ["good"]) is None
+    assert comparing(endpoint, seed=0)(FACT, ["lily", "rose"]) is None
+    assert comparing(endpoint, seed=0)(FACT, ["lily"]) is None
 
 
 def test_what_was_answered_is_not_asked_again(server: Server, tmp_path: Path) -> None:
@@ -77,6 +77,7 @@ def test_what_was_answered_is_not_asked_again(server: Server, tmp_path: Path) ->
     for _ in range(2):
         assistant = model.assistant(RunFolder(tmp_path), 0)
         assert assistant.editor(drafts("compute 1", "compute 2")) == ["<think> a </think> b"] * 2
+        assistant.close()
     assert len(server.prompts) == 2
     assert len([json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]) == 2
 
