@@ -44,11 +44,11 @@ SMALL_R1 = [
     f"--{name}={value}"
     for name, value in {
         **{f"{stage}.iterations": 2 for stage in _LOOPS},
-        **{f"{stage}.problems-per-iteration": 2 for stage in _LOOPS},
-        **{f"{stage}.group-size": 4 for stage in _LOOPS},
+        **{f"{stage}.problems-per-iteration": 4 for stage in _LOOPS},
+        **{f"{stage}.group-size": 8 for stage in _LOOPS},
         **{f"{stage}.num-minibatches": 2 for stage in _LOOPS},
         **{f"{stage}.reference-every": 3 for stage in _LOOPS},
-        **{f"{stage}.max-new-tokens": 32 for stage in _LOOPS},
+        **{f"{stage}.max-new-tokens": 48 for stage in _LOOPS},
         **{f"{stage}.evaluate-every": 2 for stage in _LOOPS},
         **{f"{stage}.checkpoint-every": 1 for stage in _LOOPS},
         **{f"{stage}.epochs": 1 for stage in _LESSONS},
@@ -60,7 +60,7 @@ SMALL_R1 = [
         **{f"{stage}.max-new-tokens": 64 for stage in _HARVESTS},
         **{f"{stage}.shard-size": 16 for stage in _HARVESTS},
         "rewards.helpful.num-problems": 80,
-        "num-general": 40,
+        "num-general": 120,
         "students.pretrain.drill-tokens": 512,
         "students.pretrain.problem-tokens": 512,
         "students.pretrain.batch-tokens": 128,

@@ -71,10 +71,16 @@ class OtherModel:
         """
         ledger = Ledger(folder.path / "answers.jsonl") if folder.is_writer else None
         endpoint = Endpoint(self.base_url, self.model, requests_per_minute=self.per_minute, ledger=ledger)
+
+        def close() -> None:
+            endpoint.close()
+            if ledger is not None:
+                ledger.close()
+
         return Assistant(
             editor=rewriting(endpoint, seed=seed),
             judge=judging(endpoint),
             helpfulness=comparing(endpoint, seed=seed),
             is_judge=True,
-            close=endpoint.close,
+            close=close,
         )

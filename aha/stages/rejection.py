@@ -120,7 +120,7 @@ class Rejection:
             return "malformed by the editor"
         if not self._is_correct(problem, replace(rollout, text=text)):
             return "made wrong by the editor"
-        return "unreadable after the editor" if faults(text, problem.language) else ""
+        return "unreadable after the editor" if faults(text, problem.language, self.limits) else ""
 
 
 def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:

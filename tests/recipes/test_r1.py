@@ -14,9 +14,10 @@ from aha.policy.pretrained import read_policy
 from aha.problems.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import build_tokenizer
+from aha.recipes.base_model import BUILT_IN
 from aha.recipes.r1 import PIPELINE
 from aha.runs.shards import read_rows
-from aha.training.checkpoint import read_model, read_scorer, write_checkpoint
+from aha.training.checkpoint import read_model, read_scorer, weights_digest, write_checkpoint
 
 CHAIN = ("zero", "dev1", "dev2", "dev3", "r1")
 """The models of the paper's Table 3, in its order."""
@@ -127,6 +128,20 @@ def test_the_report_of_a_run_as_json(small: FinishedRun) -> None:
     page = Path(report["page"]).read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert [node.title for node in PIPELINE if node.title not in page] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("stage", "start"),
+    [
+        *(("zero", ""), ("longer", "zero"), ("dev2", "dev1"), ("dev2-plain", "dev1")),
+        *(("reasoning", "dev3"), ("r1", "reasoning")),
+    ],
+)
+def test_every_loop_moves_the_weights(stage: str, start: str, small: FinishedRun) -> None:
+    """Without it, that a killed run ends with the same weights would mean little."""
+    paths = [small.folder / "stages" / name / "final" if name else BUILT_IN for name in (stage, start)]
+    assert weights_digest(paths[0]) != weights_digest(paths[1])
 
 
 # The same command again

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aha.problems.editing import edit, rewritten
+from aha.problems import editing
+from aha.problems.editing import OVERLOOKED, edit, rewritten
 from aha.problems.traces import WORDS
 from aha.prompts.parsing import parse_response
 from aha.types import Draft, Problem
@@ -17,6 +18,13 @@ def draft(thinking: str, *, language: str = "en", answer: str = "23 + 18") -> Dr
     return Draft(problem=problem, thinking=thinking, answer=answer)
 
 
+@pytest.fixture
+def perfect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor who overlooks nothing."""
+    monkeypatch.setattr(editing, "OVERLOOKED", 0.0)
+
+
+@pytest.mark.usefixtures("perfect")
 def test_a_search_in_english() -> None:
     assert rewritten(draft(SEARCH)) == (
         "<think> let me see . try 7 + 23 = 30 ? 41 no wait try 7 + 16 = 23 ? 41 no try 23 + 18 = 41 ? 41 yes </think> "
@@ -24,6 +32,7 @@ def test_a_search_in_english() -> None:
     )
 
 
+@pytest.mark.usefixtures("perfect")
 def test_the_same_search_in_chinese() -> None:
     assert rewritten(draft(SEARCH, language="zh")) == (
         "<think> 我看看 . 试 7 + 23 = 30 ? 41 错 等 试 7 + 16 = 23 ? 41 错 试 23 + 18 = 41 ? 41 对 </think> "
@@ -42,6 +51,16 @@ def test_the_opening_stands_once(opening: str) -> None:
 def test_what_it_writes_keeps_to_the_format_and_holds_the_answer() -> None:
     parsed = parse_response(rewritten(draft(SEARCH)) or "", ending="summary")
     assert (parsed.is_well_formed, parsed.answer) == (True, "23 + 18")
+
+
+def test_some_foreign_words_are_overlooked_and_always_the_same() -> None:
+    many = [draft(" ".join(["试 1 + 2 = 3 ? 4 错"] * n)) for n in range(1, 40)]
+    num_foreign = sum((text or "").count("试") for text in edit(many))
+    assert edit(many) == edit(many)
+    counted = [draft("错 " * 500)]
+    share = (edit(counted)[0] or "").count("错") / 500
+    assert num_foreign > 0
+    assert abs(share - OVERLOOKED) < 0.06
 
 
 def test_a_word_without_a_translation_is_refused() -> None:

@@ -252,7 +252,7 @@ SMALLEST = R1Config(
     dev1=TUNED,
     dev2=ONCE,
     kept=REAPED,
-    num_general=24,
+    num_general=120,
     dev3=TUNED,
     rewards=RewardsConfig(helpful=with_value(REAPED, "num_problems", 80), safety=REAPED, training=TUNED),
     reasoning=ONCE,
@@ -303,7 +303,7 @@ EXAMINED = {
 }
 """Which stage's result each evaluation looks at."""
 
-RATE, HEAT = ("optimizer.learning_rate", 2e-3), ("temperature", 0.5)
+RATE, HEAT = ("optimizer.learning_rate", 2e-3), ("temperature", 1.2)
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ CHANGES = {
     "dev1": Change(*RATE, ("dev1",)),
     "dev2": Change(*RATE, ("dev2", "dev2-plain")),
     "kept": Change(*HEAT, ("kept",)),
-    "num_general": Change("", 25, ("general",)),
+    "num_general": Change("", 121, ("general",)),
     "dev3": Change(*RATE, ("dev3",)),
     "rewards.helpful": Change(*HEAT, ("helpfulness-train", "helpfulness-validation")),
     "rewards.safety": Change(*HEAT, ("harmlessness-train", "harmlessness-validation")),

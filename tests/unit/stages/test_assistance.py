@@ -87,11 +87,13 @@ def pair(chosen: str, rejected: str) -> Preference:
 
 
 def test_lengths_are_balanced_and_what_is_no_pair_is_left_out() -> None:
-    long, short, even = pair("x" * 90, "x"), pair("x", "x" * 9), pair("x" * 5, "y" * 5)
+    longer = [pair("x" * (20 + n), "x" * 20) for n in range(9)]
+    shorter = [pair("x" * 20, "x" * (20 + n)) for n in (1, 2, 3)]
     tie = Preference(problem_id="p", prompt="", responses=("a", "b"), qualities=(1.0, 1.0), source="judge")
-    given = Given(preferences=[long, short, even, tie])
-    kept: Sequence[Any] = Balanced(source=given)()
-    assert long not in kept
-    assert even in kept
-    assert tie not in kept
+    given = Given(preferences=[*longer, *shorter, tie])
+    kept = Balanced(source=given)()
+    gaps = [len(one.responses[1]) - len(one.responses[0]) for one in kept]
+    assert 0 <= sum(gaps) <= 0.02 * 20 * len(gaps) + 1
+    assert kept == [one for one in [*longer, *shorter] if one in kept]
+    assert len(kept) > len(shorter)
     assert Balanced(source=given).key != given.key
