@@ -50,6 +50,11 @@ class Examination:
         watched = held_out_problems("validation", self.scale.validation.num_problems)
         return Validation(problems=watched, config=self.scale.validation)
 
+    @property
+    def held_out(self) -> list[Problem]:
+        """Everything that must not be trained on."""
+        return [*self.problems, *self.prompts, *self.validation.problems]
+
     def take(self, name: str, model: Checkpoint, *, template: Template = r1) -> Checkpoint:
         """Examine a model, in the prompt that it was trained with, and hand it on.
 

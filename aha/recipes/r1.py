@@ -147,8 +147,7 @@ def train_r1(
     exam = Examination(run=run, scale=scale.zero)
     stream, rewards = TrainingProblems(seed=run.seed), merged(R1_RULES, LANGUAGE)
     reasoning = Task(problems=stream, reward=rewards, validation=exam.validation, template=r1)
-    held_out = [*exam.problems, *exam.prompts, *exam.validation.problems]
-    clean = Contamination(problem.question for problem in held_out)
+    clean = Contamination(problem.question for problem in exam.held_out)
     exam.take("start", base, template=r1_zero)
 
     zero = train_zero(run, base, scale.zero, replace(reasoning, reward=RULES, template=r1_zero))

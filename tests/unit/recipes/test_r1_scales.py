@@ -243,9 +243,9 @@ ONCE = RLConfig(
     optimizer=OptimizerConfig(learning_rate=1e-5),
 )
 TUNED = SupervisedConfig(
-    epochs=1, batch_size=4, max_tokens=128, optimizer=OptimizerConfig(learning_rate=1e-3, final_share=0.1)
+    epochs=1, batch_size=1, max_tokens=128, optimizer=OptimizerConfig(learning_rate=2e-3, final_share=0.1)
 )
-REAPED = RejectionConfig(num_problems=48, num_samples=4, num_kept=3, max_new_tokens=48, shard_size=128)
+REAPED = RejectionConfig(num_problems=48, num_samples=4, num_kept=4, max_new_tokens=48, shard_size=128)
 SMALLEST = R1Config(
     zero=R1ZeroConfig(zero=ONCE, longer=ONCE, validation=LOOK, evaluation=LOOK),
     cold=REAPED,
@@ -254,7 +254,9 @@ SMALLEST = R1Config(
     kept=REAPED,
     num_general=120,
     dev3=TUNED,
-    rewards=RewardsConfig(helpful=with_value(REAPED, "num_problems", 80), safety=REAPED, training=TUNED),
+    rewards=RewardsConfig(
+        helpful=with_value(with_value(REAPED, "num_problems", 80), "num_samples", 8), safety=REAPED, training=TUNED
+    ),
     reasoning=ONCE,
     scenarios=ONCE,
     students=StudentsConfig(
@@ -303,7 +305,7 @@ EXAMINED = {
 }
 """Which stage's result each evaluation looks at."""
 
-RATE, HEAT = ("optimizer.learning_rate", 2e-3), ("temperature", 1.2)
+RATE, HEAT = ("optimizer.learning_rate", 3e-3), ("temperature", 0.8)
 
 
 @dataclass(frozen=True)
@@ -325,7 +327,7 @@ CHANGES = {
     "kept": Change(*HEAT, ("kept",)),
     "num_general": Change("", 121, ("general",)),
     "dev3": Change(*RATE, ("dev3",)),
-    "rewards.helpful": Change(*HEAT, ("helpfulness-train", "helpfulness-validation")),
+    "rewards.helpful": Change("num_samples", 10, ("helpfulness-train", "helpfulness-validation")),
     "rewards.safety": Change(*HEAT, ("harmlessness-train", "harmlessness-validation")),
     "rewards.training": Change(*RATE, ("helpfulness", "harmlessness")),
     "reasoning": Change(*RATE, ("reasoning",)),
@@ -649,9 +651,9 @@ def test_every_setting_of_sampling_counts(part: str, whole: Path, tmp_path: Path
     assert (in_parts.num_shards, once.num_shards) == (-(-config.num_problems // 20), 1)
     fewer = reaped(num_kept=2)
     if part in ("cold", "kept"):
-        assert (fewer.pick[1], once.pick[1]) == (2, 3)
+        assert (fewer.pick[1], once.pick[1]) == (2, 4)
     else:
-        assert [max(len(row["responses"]) for row in one.rows) for one in (once, fewer)] == [3, 2]
+        assert [max(len(row["responses"]) for row in one.rows) for one in (once, fewer)] == [4, 2]
 
 
 @pytest.mark.full
