@@ -59,7 +59,7 @@ SMALL_R1 = [
         **{f"{stage}.num-samples": 4 for stage in _HARVESTS},
         **{f"{stage}.max-new-tokens": 64 for stage in _HARVESTS},
         **{f"{stage}.shard-size": 16 for stage in _HARVESTS},
-        "rewards.helpful.num-problems": 80,
+        "rewards.helpful.num-problems": 120,
         "rewards.helpful.num-samples": 8,
         "rewards.helpful.num-kept": 8,
         "num-general": 120,

@@ -138,10 +138,10 @@ R1_SCALES: dict[str, R1Config] = {
         num_general=2500,
         dev3=_sft(1e-3),
         rewards=RewardsConfig(
-            helpful=_sampling(600, 4, 4), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=16, epochs=1)
+            helpful=_sampling(900, 4, 4), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=4, epochs=1)
         ),
-        reasoning=_rl(36, 2e-4, temperature=0.7),
-        scenarios=_rl(11, 3e-4, temperature=0.7, problems_per_iteration=24),
+        reasoning=_rl(49, 2e-4, temperature=0.7),
+        scenarios=_rl(15, 4e-4, temperature=0.7, problems_per_iteration=24),
         students=StudentsConfig(
             qwen2=_sft(2e-3), llama=_sft(2e-3), direct=_rl(32, 6e-4, clip_eps=0.2), further=_rl(32, 6e-4)
         ),

@@ -96,7 +96,7 @@ def test_a_run_draws_its_figure_and_logs_every_stage(small: FinishedRun) -> None
     assert {*logged} == {*MODELS, *REWARD_MODELS, *HARVESTS}
     for loop in ("zero", "longer", "dev2", "dev2-plain", "reasoning", "r1", "qwen2-rl", "qwen2-distilled-rl"):
         assert logged[loop] == 2
-    assert (logged["cold"], logged["helpfulness-train"]) == (3, 5)
+    assert (logged["cold"], logged["helpfulness-train"]) == (3, 8)
     last = [row for row in lines(small.folder, "metrics") if row["stage"] == "r1"][-1]
     assert {"helpfulness", "true_helpfulness", "language"} <= {*last}
     looked = [row["name"] for row in lines(small.folder, "evaluations")]

@@ -255,7 +255,7 @@ SMALLEST = R1Config(
     num_general=120,
     dev3=TUNED,
     rewards=RewardsConfig(
-        helpful=with_value(with_value(REAPED, "num_problems", 80), "num_samples", 8), safety=REAPED, training=TUNED
+        helpful=with_value(with_value(REAPED, "num_problems", 120), "num_samples", 8), safety=REAPED, training=TUNED
     ),
     reasoning=ONCE,
     scenarios=ONCE,
