@@ -135,7 +135,7 @@ R1_SCALES: dict[str, R1Config] = {
         dev1=_sft(1e-3),
         dev2=_rl(40, 2e-4),
         kept=_sampling(1500, 4, 4),
-        num_general=2500,
+        num_general=6000,
         dev3=_sft(1e-3),
         rewards=RewardsConfig(
             helpful=_sampling(900, 4, 4), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=4, epochs=1)
