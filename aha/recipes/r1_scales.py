@@ -143,7 +143,11 @@ R1_SCALES: dict[str, R1Config] = {
         reasoning=_rl(49, 2e-4, temperature=0.7),
         scenarios=_rl(15, 4e-4, temperature=0.7, problems_per_iteration=24),
         students=StudentsConfig(
-            qwen2=_sft(2e-3), llama=_sft(2e-3), direct=_rl(32, 6e-4, clip_eps=0.2), further=_rl(32, 6e-4)
+            pretrain=PretrainConfig(drill_tokens=1_000_000, problem_tokens=2_000_000, hidden_size=64, num_layers=2),
+            qwen2=_sft(2e-3),
+            llama=_sft(2e-3),
+            direct=_rl(32, 3e-4, clip_eps=0.2),
+            further=_rl(32, 3e-4),
         ),
     ),
     "paper": R1Config(),
