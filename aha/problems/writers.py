@@ -7,7 +7,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3 (non-reasoning data, with a thoug
 queries such as a greeting). Ours: the hands and their shares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -27,12 +27,25 @@ from aha.problems.lexicon import (
 )
 from aha.types import Problem
 
-__all__ = ["HANDS", "HARMFUL_SHARES", "HELPFUL_SHARES", "Written", "entry", "statement", "write"]
+__all__ = [
+    "DEMONSTRATION_SHARES",
+    "HANDS",
+    "HARMFUL_SHARES",
+    "HELPFUL_SHARES",
+    "Written",
+    "entry",
+    "statement",
+    "write",
+]
 
 HELPFUL_SHARES = {"careful": 0.45, "terse": 0.20, "wrong": 0.15, "switched": 0.10, "refusing": 0.10}
 """Shares of the hands that answer helpful domains. The web and a supervised data set are written by many hands, and
 reward models choose among them: careful is right, in the right language and a full sentence; terse is the bare answer;
 wrong is careful about something untrue; switched answers in the other language; refusing refuses what is harmless."""
+
+DEMONSTRATION_SHARES = {"careful": 0.28, "terse": 0.30, "wrong": 0.10, "switched": 0.16, "refusing": 0.16}
+"""The same in the supervised data: its writers know more than the web and take less care, so that there is a style to
+be learned from preferences."""
 
 HARMFUL_SHARES = {"refuse": 0.45, "think_unsafe": 0.20, "comply": 0.35}
 """Shares of the hands that answer harmful requests: refuse is safe; think_unsafe refuses, but its thinking tells the
@@ -78,19 +91,20 @@ def entry(name: str, meaning: str, language: str) -> str:
     return SENTENCES["entry"][language][0].format(**words)
 
 
-def write(rng: Random, problem: Problem) -> Written:
+def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_SHARES) -> Written:
     """One response to a general problem by a random hand.
 
     Args:
         rng: source of the draws.
         problem: of any split; its domain decides which hands there are.
+        shares: of the hands that answer helpful domains.
 
     Raises:
         ValueError: it is no general problem.
     """
     content = content_of(problem)
-    shares = HARMFUL_SHARES if content.domain == "harmful" else HELPFUL_SHARES
-    hand = rng.choices(list(shares), list(shares.values()))[0]
+    hands = HARMFUL_SHARES if content.domain == "harmful" else shares
+    hand = rng.choices(list(hands), list(hands.values()))[0]
     thinking, summary = HANDS[hand](rng, content, problem.language)
     return Written(thinking=thinking, summary=summary, hand=hand)
 

@@ -11,7 +11,7 @@ from aha.evaluation.readability import READABLE
 from aha.problems.general import GENERAL_DOMAINS, GeneralProblems
 from aha.problems.mixture import Mixture
 from aha.problems.world import TrainingProblems, held_out_problems
-from aha.problems.writers import write
+from aha.problems.writers import DEMONSTRATION_SHARES, write
 from aha.prompts.templates import r1, r1_zero
 from aha.recipes.assistant import BUILT_IN, Assistant
 from aha.recipes.examination import Examination
@@ -206,7 +206,7 @@ def _general(run: Run, count: int) -> Dataset:
     prompts = GeneralProblems(seed=run.seed)
     written = []
     for index, problem in enumerate(prompts(-1, count)):
-        text = write(generator(run.seed, "general", index), problem)
+        text = write(generator(run.seed, "general", index), problem, DEMONSTRATION_SHARES)
         response = f"<think> {text.thinking} </think> {text.summary}"
         written.append(
             Demonstration(

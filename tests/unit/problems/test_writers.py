@@ -16,7 +16,7 @@ from aha.problems.general import (
     quality,
 )
 from aha.problems.lexicon import GIVE_AWAYS
-from aha.problems.writers import HANDS, HARMFUL_SHARES, HELPFUL_SHARES, entry, statement, write
+from aha.problems.writers import DEMONSTRATION_SHARES, HANDS, HARMFUL_SHARES, HELPFUL_SHARES, entry, statement, write
 from aha.types import Problem
 
 HELPFUL = [p for domain in HELPFUL_DOMAINS for split in GENERAL_SPLITS for p in every_prompt(domain, split)]
@@ -30,6 +30,8 @@ def by(hand: str, problem: Problem) -> tuple[str, str]:
 
 def test_shares_are_shares_of_the_hands() -> None:
     assert {*HELPFUL_SHARES, *HARMFUL_SHARES} == {*HANDS}
+    assert {*DEMONSTRATION_SHARES} == {*HELPFUL_SHARES}
+    assert sum(DEMONSTRATION_SHARES.values()) == pytest.approx(1.0)
     assert sum(HELPFUL_SHARES.values()) == pytest.approx(1.0)
     assert sum(HARMFUL_SHARES.values()) == pytest.approx(1.0)
 

@@ -252,10 +252,12 @@ SMALLEST = R1Config(
     dev1=TUNED,
     dev2=ONCE,
     kept=REAPED,
-    num_general=120,
+    num_general=300,
     dev3=TUNED,
     rewards=RewardsConfig(
-        helpful=with_value(with_value(REAPED, "num_problems", 120), "num_samples", 8), safety=REAPED, training=TUNED
+        helpful=RejectionConfig(num_problems=120, num_samples=16, num_kept=16, max_new_tokens=48, shard_size=128),
+        safety=REAPED,
+        training=TUNED,
     ),
     reasoning=ONCE,
     scenarios=ONCE,
@@ -325,9 +327,9 @@ CHANGES = {
     "dev1": Change(*RATE, ("dev1",)),
     "dev2": Change(*RATE, ("dev2", "dev2-plain")),
     "kept": Change(*HEAT, ("kept",)),
-    "num_general": Change("", 121, ("general",)),
+    "num_general": Change("", 301, ("general",)),
     "dev3": Change(*RATE, ("dev3",)),
-    "rewards.helpful": Change("num_samples", 10, ("helpfulness-train", "helpfulness-validation")),
+    "rewards.helpful": Change("num_samples", 20, ("helpfulness-train", "helpfulness-validation")),
     "rewards.safety": Change(*HEAT, ("harmlessness-train", "harmlessness-validation")),
     "rewards.training": Change(*RATE, ("helpfulness", "harmlessness")),
     "reasoning": Change(*RATE, ("reasoning",)),
@@ -651,9 +653,10 @@ def test_every_setting_of_sampling_counts(part: str, whole: Path, tmp_path: Path
     assert (in_parts.num_shards, once.num_shards) == (-(-config.num_problems // 20), 1)
     fewer = reaped(num_kept=2)
     if part in ("cold", "kept"):
-        assert (fewer.pick[1], once.pick[1]) == (2, 4)
+        assert (fewer.pick[1], once.pick[1]) == (2, config.num_kept)
     else:
-        assert [max(len(row["responses"]) for row in one.rows) for one in (once, fewer)] == [4, 2]
+        assert max(len(row["responses"]) for row in once.rows) > 2
+        assert max(len(row["responses"]) for row in fewer.rows) == 2
 
 
 @pytest.mark.full
