@@ -1,9 +1,8 @@
 """Another model rewrites, judges and compares: shown with a real server."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from endpoint_server import Server, environment, reply, server
