@@ -16,7 +16,7 @@ from aha.types import Draft
 
 __all__ = ["OVERLOOKED", "edit", "rewritten", "summary_of"]
 
-OVERLOOKED = 0.15
+OVERLOOKED = 0.5
 """Share of foreign words that stay. The paper does not say how clean its cold start is, only that R1's first stage of
 reinforcement learning still mixed languages."""
 
