@@ -52,7 +52,7 @@ class RunCommand:
 
     recipe: tyro.conf.Positional[Literal["r1", "r1_zero", "r1_zero_control"]]
     """What to run; see `aha list`."""
-    scale: Literal["tiny", "paper"] = "tiny"
+    scale: Literal["tiny", "gpu", "paper"] = "tiny"
     """Where the numbers come from that are not given here."""
     run: Path | None = None
     """Run folder; runs/RECIPE-SEED where none is given."""
@@ -138,7 +138,7 @@ class SampleCommand:
     prompt: str | None = None
     """Text given to the model as it is."""
     question: str | None = None
-    """A question, given to the model inside the R1-Zero template."""
+    """A question, given to the model inside its template: R1's chat template, or R1-Zero's."""
     temperature: float = 0.6
     """0 takes the most likely token."""
     top_p: float = 1.0
@@ -356,7 +356,7 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.evaluation import sample_once
 
     if (command.prompt is None) == (command.question is None):
-        raise WrongUseError("give either --prompt (text as it is) or --question (inside the R1-Zero template)")
+        raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
     how = _decoding(command)
     sampled = sample_once(
         _model(command.model),

@@ -6,7 +6,7 @@ it asks for reflection or for any strategy. The chat template is that of the rel
 
 from collections.abc import Callable
 
-__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "r1", "r1_zero"]
+__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "r1", "r1_zero", "template_of"]
 
 Template = Callable[[str], str]
 """From a question to the prompt text."""
@@ -50,6 +50,11 @@ def r1(question: str) -> str:
     Source: DeepSeek-R1, the chat template of the released models.
     """
     return R1.format(question=question)
+
+
+def template_of(chat_template: str) -> Template:
+    """The template of a checkpoint, by the Jinja that it holds: R1's, or else R1-Zero's."""
+    return r1 if chat_template == CHAT_TEMPLATES["r1"] else r1_zero
 
 
 def bare(question: str) -> str:

@@ -128,6 +128,25 @@ def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionCo
     )
 
 
+def _gpu_rl(iterations: int, **changes: object) -> RLConfig:
+    """Reinforcement learning at `gpu`: that of R1-Zero's second part, but for what is said."""
+    settings = {"iterations": iterations, "clip_eps": 10.0, **changes}
+    return R1_ZERO_SCALES["gpu"].longer.model_copy(update=settings)
+
+
+def _gpu_sft(learning_rate: float) -> SupervisedConfig:
+    """Fine-tuning at `gpu`."""
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=10, final_share=0.1)
+    return SupervisedConfig(batch_size=16, max_tokens=8192, optimizer=optimizer)
+
+
+def _gpu_sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
+    """Sampling at `gpu`."""
+    return RejectionConfig(
+        num_problems=num_problems, num_samples=num_samples, num_kept=num_kept, max_new_tokens=4096, shard_size=256
+    )
+
+
 R1_SCALES: dict[str, R1Config] = {
     "tiny": R1Config(
         zero=R1_ZERO_SCALES["tiny"],
@@ -150,6 +169,25 @@ R1_SCALES: dict[str, R1Config] = {
             further=_rl(32, 3e-4),
         ),
     ),
+    "gpu": R1Config(
+        zero=R1_ZERO_SCALES["gpu"],
+        cold=_gpu_sampling(2000, 4, 1),
+        dev1=_gpu_sft(1e-5),
+        dev2=_gpu_rl(80),
+        kept=_gpu_sampling(10_000, 8, 4),
+        num_general=10_000,
+        dev3=_gpu_sft(1e-5),
+        rewards=RewardsConfig(
+            helpful=_gpu_sampling(900, 4, 4),
+            safety=_gpu_sampling(120, 8, 8),
+            training=_gpu_sft(6e-6).model_copy(update={"epochs": 1}),
+        ),
+        reasoning=_gpu_rl(65, temperature=0.7),
+        scenarios=_gpu_rl(20, temperature=0.7),
+        students=StudentsConfig(
+            qwen2=_gpu_sft(1e-4), llama=_gpu_sft(5e-5), direct=_gpu_rl(80, clip_eps=0.2), further=_gpu_rl(40)
+        ),
+    ),
     "paper": R1Config(),
 }
-"""The whole recipe by scale."""
+"""The whole recipe by scale. `gpu` is for models of 0.5 to 1.5 billion parameters; it has not been run yet."""

@@ -64,6 +64,15 @@ _TINY_RL = RLConfig(
     optimizer=_TINY_OPTIMIZER,
 )
 
+_GPU_RL = RLConfig(
+    iterations=160,
+    problems_per_iteration=64,
+    num_minibatches=4,
+    max_new_tokens=2048,
+    reference_every=100,
+    optimizer=OptimizerConfig(learning_rate=1e-6, warmup_steps=10),
+)
+
 R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
     "tiny": R1ZeroConfig(
         zero=_TINY_RL,
@@ -78,9 +87,15 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
         evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=192),
         processes=2,
     ),
+    "gpu": R1ZeroConfig(
+        zero=_GPU_RL,
+        longer=_GPU_RL.model_copy(update={"iterations": 40, "max_new_tokens": 4096}),
+        validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=4096),
+        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096),
+    ),
     "paper": R1ZeroConfig(),
 }
-"""R1-Zero by scale."""
+"""R1-Zero by scale. `gpu` is for a model of 0.5 to 1.5 billion parameters; it has not been run yet."""
 
 BASE_SCALES: dict[str, BaseConfig] = {"tiny": BaseConfig()}
 """The base model by scale: it exists for `tiny` alone, the others start from a pretrained checkpoint."""
