@@ -222,3 +222,73 @@ def test_the_last_balanced_box_is_found(text: str, content: str | None) -> None:
 )
 def test_floods_of_braces_get_a_verdict(text: str, content: str | None) -> None:
     assert last_boxed(text) == content
+
+
+# R1's format
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<think> a </think> b", "ok"),
+        ("<think></think>b", "ok"),
+        (" \n<think> a </think>\n\nb\n", "ok"),
+        ("<think> a </think>", "no summary"),
+        ("<think> a </think> \n ", "no summary"),
+        ("b", "no <think>, no </think>"),
+        ("<think> a b", "no </think>"),
+        ("a </think> b", "no <think>"),
+        ("so <think> a </think> b", "text before <think>"),
+        ("so <think> a </think>", "text before <think>, no summary"),
+        ("<think> a </think> b <think> c </think> d", "2 <think>, 2 </think>"),
+        ("<think> a <think> b </think> c", "2 <think>"),
+        ("</think> a <think> b", "tags out of order: </think> <think>"),
+        ("<think> a </think> <answer> 5 </answer>", "<answer> in a summary, </answer> in a summary"),
+        ("<think> <answer> </think> 5", "<answer> in a summary"),
+    ],
+)
+def test_the_format_of_r1(text: str, reason: str) -> None:
+    parsed = parse_response(text, ending="summary")
+    assert (parsed.reason, parsed.is_well_formed) == (reason, reason == "ok")
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("<think> a </think> b c .", "b c ."),
+        ("<think> a </think> <answer> 5 </answer>", "5"),
+        ("<think> a </think> so <answer> 5 </answer> .", "5"),
+        ("<think> a <think> b </think> c </think> d", "d"),
+        ("<think> a </think> b <think> c </think> d", "b <think> c </think> d"),
+        ("no thinking at all", "no thinking at all"),
+        ("a </think> b", "a </think> b"),
+        ("<think> never ends", None),
+        ("<think> a </think>", None),
+        ("", None),
+    ],
+)
+def test_the_summary_is_what_a_reader_is_shown(text: str, summary: str | None) -> None:
+    assert parse_response(text).summary == parse_response(text, ending="summary").summary == summary
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"<think> 2 + 3 </think> so the answer is \boxed { 5 } .", "5"),
+        (r"<think> \boxed{4} </think> \boxed{5} or \boxed{6}", "6"),
+        (r"<think> \boxed{4} </think> five", None),
+        (r"<think> \boxed{4}", None),
+        (r"\boxed{5}", "5"),
+        (r"<think> a </think> <answer> 7 </answer> \boxed{5}", "7"),
+        (r"<think> a </think> <answer> 7 \boxed{5}", None),
+    ],
+)
+def test_the_answer_is_the_block_or_else_the_last_box_of_the_summary(text: str, answer: str | None) -> None:
+    assert parse_response(text).answer == answer
+
+
+@given(st.lists(st.sampled_from([*TAGS, "a", " ", r"\boxed{", "}", "5"]), max_size=12).map("".join))
+def test_the_parts_do_not_depend_on_the_format_asked_for(text: str) -> None:
+    one, other = parse_response(text), parse_response(text, ending="summary")
+    assert (one.thinking, one.answer, one.summary) == (other.thinking, other.answer, other.summary)
+    assert not (one.is_well_formed and other.is_well_formed)

@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, bare, r1_zero
+from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, bare, r1, r1_zero, template_of
 
 TABLE_1 = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -31,3 +31,26 @@ def test_the_chat_template_says_the_same(question: str) -> None:
     messages = [{"role": "system", "content": "not shown"}, {"role": "user", "content": question}]
     assert render(messages=messages, add_generation_prompt=True) == r1_zero(question)
     assert render(messages=messages, add_generation_prompt=False) + "Assistant:" == r1_zero(question)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_r1s_chat_template_says_what_its_template_says(question: str) -> None:
+    render = jinja2.Environment().from_string(CHAT_TEMPLATES["r1"]).render
+    messages = [{"role": "user", "content": question}]
+    assert render(messages=messages, add_generation_prompt=True, eos_token="<eos>") == r1(question)
+
+
+def test_of_earlier_turns_only_the_summary_is_kept() -> None:
+    render = jinja2.Environment().from_string(CHAT_TEMPLATES["r1"]).render
+    messages = [
+        {"role": "user", "content": "1 + 1"},
+        {"role": "assistant", "content": "<think> a </think> 2 ."},
+        {"role": "user", "content": "2 + 2"},
+    ]
+    shown = render(messages=messages, add_generation_prompt=True, eos_token="<eos>")
+    assert shown == "<｜User｜>1 + 1<｜Assistant｜> 2 .<eos><｜User｜>2 + 2<｜Assistant｜>"
+
+
+def test_a_checkpoint_is_prompted_as_it_was_trained() -> None:
+    assert template_of(CHAT_TEMPLATES["r1"]) is r1
+    assert template_of(CHAT_TEMPLATES["r1_zero"]) is template_of("something else") is r1_zero
