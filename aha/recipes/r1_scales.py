@@ -157,10 +157,10 @@ R1_SCALES: dict[str, R1Config] = {
         num_general=6000,
         dev3=_sft(1e-3),
         rewards=RewardsConfig(
-            helpful=_sampling(900, 4, 4), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=4, epochs=1)
+            helpful=_sampling(900, 8, 8), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=4, epochs=1)
         ),
-        reasoning=_rl(49, 2e-4, temperature=0.7),
-        scenarios=_rl(15, 4e-4, temperature=0.7, problems_per_iteration=24),
+        reasoning=_rl(39, 2e-4, temperature=0.7),
+        scenarios=_rl(12, 2e-4, temperature=0.7, problems_per_iteration=24),
         students=StudentsConfig(
             pretrain=PretrainConfig(drill_tokens=1_000_000, problem_tokens=2_000_000, hidden_size=64, num_layers=2),
             qwen2=_sft(2e-3),
