@@ -184,7 +184,9 @@ def _row(name: str, shard: Shard, groups: Sequence[Group], flops_per_token: floa
 def write_demonstrations(run: Run, name: str, written: Sequence[Demonstration], *, key: str) -> Dataset:
     """Data that was written by hand rather than sampled, as one shard."""
     stage = stage_key(name, written=key)
-    if done := run.finished_data(name, stage):
+    done = run.finished_data(name, stage)
+    run.world.collect([run.world.rank])  # what is written below must not be found by a process that comes late
+    if done:
         return done
     if run.folder.is_writer:
         counts = {"items": len(written), "kept": len(written)}

@@ -153,6 +153,30 @@ def test_killed_in_the_middle_of_5000_items_none_is_lost_and_none_is_there_twice
     ]
 
 
+LATE = """
+import sys, time
+from pathlib import Path
+from aha.runs.folder import RunFolder
+from aha.stages.harvest import write_demonstrations
+from aha.stages.run import Run
+from aha.training.world import World
+folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+world = World(rank, 2, str(folder / "rendezvous"))
+time.sleep(2 * rank)
+run = Run(folder=RunFolder(folder / "run", is_writer=rank == 0), seed=0, world=world)
+write_demonstrations(run, "given", [], key="")
+assert world.collect(["after"]) == ["after", "after"]
+world.leave()
+"""
+
+
+@pytest.mark.full
+def test_a_process_that_comes_late_to_written_data_stays_in_step(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    peers = [subprocess.Popen([sys.executable, "-c", LATE, str(tmp_path), str(rank)]) for rank in (0, 1)]
+    assert [peer.wait(timeout=60) for peer in peers] == [0, 0]
+
+
 # What is picked
 
 
