@@ -166,7 +166,7 @@ R1_SCALES: dict[str, R1Config] = {
             qwen2=_sft(2e-3),
             llama=_sft(2e-3),
             direct=_rl(32, 3e-4, clip_eps=0.2),
-            further=_rl(32, 3e-4),
+            further=_rl(48, 2e-4, clip_eps=0.2, temperature=0.6),
         ),
     ),
     "gpu": R1Config(
