@@ -179,15 +179,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(given: list[str]) -> int:
     """Parse, carry out, and turn what went wrong into one line and an exit status."""
-    command = _parse(given)
     try:
+        command = _parse(given)
         result, text = _carry_out(command)
         print(as_json(result) if command.json else text, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        is_run = isinstance(command, RunCommand | PretrainCommand)
+        is_run = given[:1] in (["run"], ["pretrain"])
         return _fail(f"stopped at once{'; the same command resumes from the last checkpoint' if is_run else ''}")
     except OSError as error:
         advice = (
