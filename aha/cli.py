@@ -40,9 +40,9 @@ class WrongUseError(ValueError):
 
 
 RECIPES = {
-    "r1": "the whole of R1: R1-Zero, Dev1, Dev2, Dev3, R1 and distilled students, as in the paper's Figure 2",
     "r1_zero": "R1-Zero: pure reinforcement learning on a base model, rule-based rewards",
     "r1_zero_control": "its negative control: the same on shuffled answers",
+    "r1": "the whole of R1: R1-Zero, Dev1, Dev2, Dev3, R1 and distilled students, as in the paper's Figure 2",
 }
 
 

@@ -17,6 +17,7 @@ from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
+from aha.stages.evaluate import EVALUATION_METRICS
 from aha.training.checkpoint import MANIFEST, verify
 
 Call = Callable[..., Ended]
@@ -110,8 +111,8 @@ def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
 
 def test_list_as_json(call: Call) -> None:
     listed = one_object(call("list", "--json"))
-    assert list(listed["recipes"]) == ["r1_zero", "r1_zero_control"]
-    assert listed["scales"] == ["tiny", "paper"]
+    assert list(listed["recipes"]) == ["r1_zero", "r1_zero_control", "r1"]
+    assert listed["scales"] == ["tiny", "gpu", "paper"]
 
 
 def test_eval_as_json(call: Call) -> None:
@@ -122,14 +123,15 @@ def test_eval_as_json(call: Call) -> None:
     assert evaluated["seed"] == 5
     assert evaluated["decoding"]["max_new_tokens"] == 12
     overall = {row["metric"]: row for row in evaluated["rows"] if row["suite"] == "all"}
-    assert {"pass@1", "pass@2", "cons@2", "length", "reflection", "mixing", "format", "truncated"} == set(overall)
+    expected = {name.replace("@k", "@2") for name in EVALUATION_METRICS}
+    assert expected == set(overall)
     assert all(row["n"] == 2 for row in overall.values())
 
 
 def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
     words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
     first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
-    assert set(first) == {"prompt_tokens", "tokens", "text", "finish", "unknown"}
+    assert set(first) == {"prompt_tokens", "tokens", "text", "thinking", "summary", "finish", "unknown"}
     assert first == again != other
     assert first["prompt_tokens"] == other["prompt_tokens"]
     assert 0 < len(first["tokens"]) <= 30
@@ -204,7 +206,7 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
     [
         ("", ["subcommand", "run, pretrain, eval, sample, report, list"]),
         ("train", ["Unrecognized options: train"]),
-        ("run", ["{r1_zero,r1_zero_control}"]),
+        ("run", ["{r1,r1_zero,r1_zero_control}"]),
         ("run r2_zero", ["'r2_zero'", "recipe"]),
         ("run r1_zero --scale huge", ["'huge'", "--scale", "'tiny'", "'paper'"]),
         ("run r1_zero --clip-eps 0.1", ["--clip-eps"]),
