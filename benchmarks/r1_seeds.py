@@ -4,6 +4,7 @@ usage: python benchmarks/r1_seeds.py [--runs runs/seeds] [--seeds 0 1 2]
 """
 
 import argparse
+import functools
 import json
 import statistics
 from pathlib import Path
@@ -18,10 +19,13 @@ T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 """97.5 % points of Student's t."""
 
 
+known = functools.cache(evaluations)
+
+
 def figure(folder: Path, name: str, metric: str) -> float:
     """One figure of one model over all problems."""
     suite = f"{name}-general" if metric in HELPING else name
-    return next(line["rows"]["all", metric] for line in evaluations(folder) if line["name"] == suite)
+    return next(line["rows"]["all", metric] for line in known(folder) if line["name"] == suite)
 
 
 def table(folders: list[Path], names: tuple[str, ...], title: str) -> None:
@@ -45,7 +49,7 @@ def difference(folders: list[Path], metric: str, better: str, worse: str) -> str
 
 def steps_to_reach(folder: Path) -> str:
     """Updates of Dev2 until its validation first reaches R1-Zero's last, and those of R1-Zero."""
-    watched = [line for line in evaluations(folder) if line["name"] == "validation"]
+    watched = [line for line in known(folder) if line["name"] == "validation"]
     last = [line["rows"]["all", "pass@1"] for line in watched if line["stage"] == "longer"][-1]
     zero = sum(max(line["step"] for line in watched if line["stage"] == stage) for stage in ("zero", "longer"))
     reached = [line["step"] for line in watched if line["stage"] == "dev2" and line["rows"]["all", "pass@1"] >= last]
