@@ -32,6 +32,9 @@ SOLVING = {"pass@1", "cons@16", "length", "consistency", "readability"}
 GENERAL = {"general", "helpfulness", "harmlessness"}
 NUM_KILLS = 8
 
+PATIENCE = 1200
+"""Seconds for what takes half a minute where nothing else runs."""
+
 
 def command_for(folder: Path) -> list[str]:
     return ["run", "r1", "--run", str(folder), *SMALL_R1, "--json"]
@@ -41,7 +44,7 @@ def command_for(folder: Path) -> list[str]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The whole recipe on two processes, small, from beginning to end in one go."""
     folder = tmp_path_factory.mktemp("small") / "r1"
-    ended = run(*command_for(folder))
+    ended = run(*command_for(folder), seconds=PATIENCE)
     assert ended.status == 0, ended.err
     return FinishedRun(folder=folder, command=command_for(folder), ended=ended)
 
@@ -176,9 +179,11 @@ def test_another_setting_of_a_late_stage_is_refused(option: str, difference: str
 def test_a_run_that_is_killed_at_random_moments(seed: int, small: FinishedRun, tmp_path: Path) -> None:
     rng, folder = random.Random(seed), tmp_path / "killed"
     moments = sorted(rng.sample(range(num_lines(small.folder)), NUM_KILLS))
-    were_running = [kill(command_for(folder), folder, after=line, delay=rng.uniform(0, 0.5)) for line in moments]
+    were_running = [
+        kill(command_for(folder), folder, after=line, delay=rng.uniform(0, 0.5), patience=PATIENCE) for line in moments
+    ]
     assert sum(were_running) >= NUM_KILLS - 1
-    resumed = run(*command_for(folder))
+    resumed = run(*command_for(folder), seconds=PATIENCE)
     assert resumed.status == 0, resumed.err
     left, right = fingerprint(small.folder), fingerprint(folder)
     assert {name for name in left.keys() | right.keys() if left.get(name) != right.get(name)} == set()
