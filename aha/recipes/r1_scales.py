@@ -162,11 +162,11 @@ R1_SCALES: dict[str, R1Config] = {
         reasoning=_rl(39, 2e-4, temperature=0.7),
         scenarios=_rl(12, 2e-4, temperature=0.7, problems_per_iteration=24),
         students=StudentsConfig(
-            pretrain=PretrainConfig(drill_tokens=1_000_000, problem_tokens=2_000_000, hidden_size=64, num_layers=2),
+            pretrain=PretrainConfig(drill_tokens=1_200_000, problem_tokens=4_000_000, hidden_size=96, num_layers=2),
             qwen2=_sft(2e-3),
             llama=_sft(2e-3),
             direct=_rl(32, 3e-4, clip_eps=0.2),
-            further=_rl(48, 2e-4, clip_eps=0.2, temperature=0.6),
+            further=_rl(96, 2e-4, clip_eps=0.2, temperature=0.8),
         ),
     ),
     "gpu": R1Config(
