@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 __all__ = [
+    "VERDICT_KINDS",
     "Batch",
     "Checkpoint",
     "Dataset",
@@ -30,7 +31,14 @@ __all__ = [
     "Rollout",
     "Row",
     "Verdict",
+    "VerdictKind",
 ]
+
+VerdictKind = Literal["correct", "wrong", "unparsable", "timeout", "crash"]
+"""How a verifier ended: `timeout` and `crash` are its own failures, and never the answer's merit."""
+
+VERDICT_KINDS: tuple[VerdictKind, ...] = ("correct", "wrong", "unparsable", "timeout", "crash")
+"""All of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,7 @@ class Problem:
         language: language of the question, `en` or `zh`.
         level: graded difficulty within the domain, 0 where unknown.
         tests: unit tests, for code problems.
+        starter: code that a response continues or repeats, for code problems that give it.
         split: `train`, `validation`, `test` or `hard`.
     """
 
@@ -55,6 +64,7 @@ class Problem:
     language: str = "en"
     level: int = 0
     tests: tuple[str, ...] = ()
+    starter: str = ""
     split: str = "train"
 
 
@@ -83,10 +93,17 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What one reward function says of one rollout: a score, and why in words a reader can check."""
+    """What one reward function says of one rollout.
+
+    Attributes:
+        score: what counts.
+        reason: why, in words a reader can check.
+        kind: how a verifier came to it; empty for a function that does not say.
+    """
 
     score: float
     reason: str
+    kind: VerdictKind | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +114,13 @@ class Reward:
         parts: score of each reward function by name.
         weights: weight of each part, the same keys.
         reasons: each part explained in words.
+        kinds: how verifiers came to their parts, where they say.
     """
 
     parts: Mapping[str, float]
     weights: Mapping[str, float]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, VerdictKind] = field(default_factory=dict)
 
     @property
     def total(self) -> float:

@@ -17,7 +17,7 @@ FLOORS = {
     **dict.fromkeys(["rollouts", "rewards", "training", "search", "evaluation"], 3),
     "stages": 4,
     "recipes": 5,
-    "lab": 6,
+    **dict.fromkeys(["lab", "commands"], 6),
     "cli": 7,
     "__main__": 8,
 }
@@ -25,7 +25,7 @@ TENSORS_ONLY = {"objectives", "advantages"}
 TENSOR_IMPORTS = {"torch", "math", "typing", "collections", "aha"}
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 400, 60, 20
 MAX_PARAMETERS, MAX_NESTING = 7, 3
-MAX_FIELDS, MAX_ALL_FIELDS = 12, 80
+MAX_FIELDS, MAX_ALL_FIELDS = 12, 92
 BANNED_NAMES = {"utils", "common", "helpers", "misc", "base", "manager"}
 BANNED_CALLS = {"eval", "exec", "getattr", "hasattr"}
 
