@@ -1,3 +1,16 @@
 """The policy (pi_theta): the transformer, its configuration, scoring of tokens, Hugging Face weights in and out."""
 
-__all__ = ["config", "layout", "pretrained", "reward_model", "scoring", "transformer"]
+__all__ = [
+    "checkpointing",
+    "config",
+    "external",
+    "layout",
+    "lora",
+    "objects",
+    "pretrained",
+    "reward_model",
+    "rope",
+    "scoring",
+    "transformer",
+    "weights",
+]

@@ -6,16 +6,49 @@ from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["ModelType", "PolicyConfig"]
+__all__ = ["ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
 
-ModelType = Literal["qwen2", "qwen3", "llama"]
+ModelType = Literal["qwen2", "qwen3", "llama", "mistral"]
 """Families of checkpoints that are read and written."""
 
 
-class PolicyConfig(Config):
+class RopeConfig(Config):
+    """How Llama 3.1 and later stretch their rotary frequencies to longer sequences; see `aha.policy.rope`."""
+
+    factor: float = Field(ge=1)
+    """By how much low frequencies are divided."""
+    low_freq_factor: float = Field(default=1.0, gt=0)
+    """Frequencies with fewer turns than this over the original length are low."""
+    high_freq_factor: float = Field(default=4.0, gt=0)
+    """Frequencies with more turns than this over the original length stay as they are."""
+    original_max_position_embeddings: int = Field(gt=0)
+    """Longest sequence before stretching, in tokens."""
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> "RopeConfig":
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(
+                f"low_freq_factor {self.low_freq_factor} must be below high_freq_factor {self.high_freq_factor}"
+            )
+        return self
+
+
+class PositionConfig(Config):
+    """Where a policy's tokens stand."""
+
+    rope_theta: float = Field(default=10000.0, gt=0)
+    """Base of the rotary frequencies."""
+    rope_scaling: RopeConfig | None = None
+    """How they are stretched; None leaves them as they are."""
+    max_position_embeddings: int = Field(default=1024, gt=0)
+    """Longest sequence, in tokens."""
+
+
+class PolicyConfig(PositionConfig):
     """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
-    Qwen2 has a bias on the query, key and value projections; Qwen3 normalises queries and keys; Llama has neither.
+    Qwen2 has a bias on the query, key and value projections; Qwen3 normalises queries and keys; Llama and Mistral have
+    neither.
     """
 
     model_type: ModelType = "qwen3"
@@ -34,20 +67,20 @@ class PolicyConfig(Config):
     """Key and value heads, a divisor of the query heads."""
     head_dim: int = Field(gt=0, multiple_of=2)
     """Size of a head (K)."""
-    rope_theta: float = Field(default=10000.0, gt=0)
-    """Base of the rotary frequencies."""
     rms_norm_eps: float = Field(default=1e-6, gt=0)
     """Added to the mean square before its root."""
     tie_word_embeddings: bool = True
     """Whether the output head is the embedding."""
-    max_position_embeddings: int = Field(default=1024, gt=0)
-    """Longest sequence, in tokens."""
+    attention_bias: bool = False
+    """Whether all four projections of the attention have a bias; Llama and Qwen3 only."""
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "PolicyConfig":
+    def _parts_fit(self) -> "PolicyConfig":
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
+        if self.attention_bias and self.model_type not in ("llama", "qwen3"):
+            raise ValueError(f"attention_bias is a setting of llama and qwen3; {self.model_type} has none")
         return self

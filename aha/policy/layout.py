@@ -6,7 +6,7 @@ what the others are tested against.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -51,20 +51,34 @@ class Layout:
         positions_N: place of each token in its own sequence.
         where_BT: index in the stream of token t of sequence b; 0 where there is none.
         blocks: the attention.
+        biases: each block's bias as the heads need it: made once, or every layer would keep its own for the gradient.
     """
 
     tokens_N: Tensor
     positions_N: Tensor
     where_BT: Tensor
     blocks: tuple[Block, ...]
+    biases: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
 
     def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
         """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
-        outs = [_attend_block(block, q_NHK, k_NGK, v_NGK) for block in self.blocks]
+        repeat = q_NHK.shape[1] // k_NGK.shape[1]
+        outs = [
+            _attend_block(block, self._bias(number, repeat, q_NHK.dtype), q_NHK, k_NGK, v_NGK)
+            for number, block in enumerate(self.blocks)
+        ]
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
+    def _bias(self, number: int, repeat: int, dtype: torch.dtype) -> Tensor:
+        """Bias of a block for query heads that share a key head `repeat` at a time, [R, 1, repeat * Q, S]."""
+        known = self.biases.get((number, repeat, dtype))
+        if known is None:
+            bias = self.blocks[number].bias_RQS.to(dtype)
+            known = self.biases[number, repeat, dtype] = bias if repeat == 1 else bias.repeat(1, 1, repeat, 1)
+        return known
 
-def _attend_block(block: Block, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+
+def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
     """Attention of one block, [stop - start, H, K]. Query heads that share a key head are laid along the query axis."""
     num_rows, num_queries = block.queries_RQ.shape
     num_heads, num_shared = q_NHK.shape[1], k_NGK.shape[1]
@@ -78,8 +92,7 @@ def _attend_block(block: Block, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> 
     else:
         index = block.keys_RS.flatten()
         k, v = (_rows_first(x.index_select(0, index), num_rows) for x in (k_NGK, v_NGK))
-    bias = block.bias_RQS if repeat == 1 else block.bias_RQS.repeat(1, 1, repeat, 1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS)
     out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
     out = out.reshape(num_rows * num_queries, num_heads, -1)
     return out if block.kept_M is None else out.index_select(0, block.kept_M)
@@ -165,15 +178,14 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
         owns[row] = _Segment(start=end, tokens=own, prefix_start=prefix_start, prefix_length=len(prefix))
         end += len(own)
     segments = [*prefixes.values(), *owns.values()]
-    where_BT = torch.zeros_like(tokens_BT)
+    device, where_BT = tokens_BT.device, torch.zeros(tokens_BT.shape, dtype=torch.int64)
     for row, segment in owns.items():
         where_BT[row, : lengths[row]] = torch.tensor(segment.indices)
-    device = tokens_BT.device
     positions = [segment.prefix_length + place for segment in segments for place in range(len(segment.tokens))]
     return Layout(
         tokens_N=torch.tensor([token for segment in segments for token in segment.tokens], device=device),
         positions_N=torch.tensor(positions, device=device),
-        where_BT=where_BT,
+        where_BT=where_BT.to(device),
         blocks=tuple(_block(chunk, device) for part in (prefixes, owns) for chunk in _chunks(list(part.values()))),
     )
 

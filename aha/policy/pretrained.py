@@ -1,49 +1,73 @@
-"""Policies in and out of Hugging Face model folders: config.json and model.safetensors.
+"""Policies in and out of Hugging Face model folders: config.json, generation_config.json and the weights.
 
-Qwen2, Qwen3 and Llama checkpoints are read, and what is written here `transformers` loads with the same logits.
+Qwen2, Qwen3, Llama and Mistral checkpoints are read, and what is written here `transformers` loads with the same
+logits.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import PolicyConfig, RopeConfig
+from aha.policy.objects import read_object, write_object
 from aha.policy.transformer import Transformer
+from aha.policy.weights import MAX_SHARD_BYTES, Dtype, load_weights, write_weights
 
-__all__ = ["load_weights", "read_config", "read_object", "read_policy", "read_weights", "write_files", "write_policy"]
+__all__ = ["read_config", "read_policy", "write_files", "write_policy"]
 
-_FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}
+_FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
+_OWN = {"rope_scaling", "attention_bias"}
+"""Fields of a `PolicyConfig` that a config.json says in other words, or for some families only."""
+
+_MISTRAL_WINDOW = 4096
+"""Sliding window of a Mistral whose config.json names none, as `transformers` has it."""
 
 
-def write_policy(policy: Transformer, folder: Path, *, end_id: int, pad_id: int) -> None:
-    """Write config.json, generation_config.json and model.safetensors into an existing folder.
+def write_policy(
+    policy: Transformer,
+    folder: Path,
+    *,
+    end_id: int,
+    pad_id: int,
+    begin_id: int | None = None,
+    stop_ids: Sequence[int] = (),
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> None:
+    """Write config.json, generation_config.json and the weights into an existing folder.
 
     Args:
         policy: the policy; tied weights are written once.
         folder: where.
         end_id: token that ends a response.
         pad_id: token for padding.
+        begin_id: token that begins a text, where there is one.
+        stop_ids: all tokens that end a response, where there are several.
+        max_shard_bytes: largest file of weights.
     """
-    tokens = {"eos_token_id": end_id, "pad_token_id": pad_id, "bos_token_id": None}
-    generation = {"do_sample": True, **tokens}
-    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
+    stops = [end_id, *(id for id in stop_ids if id != end_id)]
+    end = stops if len(stops) > 1 else end_id
+    tokens = {"eos_token_id": end, "pad_token_id": pad_id, "bos_token_id": begin_id}
+    write_object(folder / "generation_config.json", {"do_sample": True, **tokens})
     weights = policy.state_dict()
     if policy.config.tie_word_embeddings:
         weights.pop("lm_head.weight")
-    write_files(weights, policy.config, folder, kind="ForCausalLM", described=tokens)
+    write_files(weights, policy.config, folder, kind="ForCausalLM", described=tokens, max_shard_bytes=max_shard_bytes)
 
 
 def write_files(
-    weights: Mapping[str, Tensor], config: PolicyConfig, folder: Path, *, kind: str, described: Mapping[str, Any]
+    weights: Mapping[str, Tensor],
+    config: PolicyConfig,
+    folder: Path,
+    *,
+    kind: str,
+    described: Mapping[str, Any],
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-    """Write config.json and model.safetensors of a model of any kind.
+    """Write config.json and the weights of a model of any kind.
 
     Args:
         weights: under the names that `transformers` gives them, all of one type.
@@ -51,58 +75,51 @@ def write_files(
         folder: where.
         kind: what follows the family in the name of the architecture.
         described: what config.json says besides the shape.
+        max_shard_bytes: largest file of weights.
     """
     dtype = weights["model.embed_tokens.weight"].dtype
-    content: dict[str, Any] = config.model_dump() | {
+    content: dict[str, Any] = config.model_dump(exclude=_OWN) | {
         "architectures": [_FAMILIES[config.model_type] + kind],
         "hidden_act": "silu",
-        "attention_bias": False,
+        "attention_bias": config.attention_bias,
         "attention_dropout": 0.0,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
+        **_rotary(config),
+        **({"sliding_window": None} if config.model_type == "mistral" else {}),
         **described,
     }
-    (folder / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_object(folder / "config.json", content)
+    write_weights(weights, folder, max_bytes=max_shard_bytes)
 
 
-def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Transformer:
+def _rotary(config: PolicyConfig) -> dict[str, Any]:
+    """Rotary settings, stretched ones in the words of old and new readers alike."""
+    if config.rope_scaling is None:
+        return {"rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta}}
+    scaling = {"rope_type": "llama3", **config.rope_scaling.model_dump()}
+    return {"rope_parameters": {**scaling, "rope_theta": config.rope_theta}, "rope_scaling": scaling}
+
+
+def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtype = torch.float32) -> Transformer:
     """Read a policy from a model folder.
 
     Args:
         folder: a Hugging Face model folder.
         device: where the parameters go.
-        dtype: their type, whatever the file's.
+        dtype: their type, whatever the file's; `auto` takes the file's.
 
     Raises:
         ValueError: no such folder, a missing or broken file, an architecture that is not supported, or weights that
             do not fit; the message says which.
     """
-    policy = Transformer(read_config(folder))
-    weights = read_weights(folder)
-    if policy.config.tie_word_embeddings:
-        weights["lm_head.weight"] = weights.get("model.embed_tokens.weight", torch.empty(0))
-    load_weights(policy, weights, folder)
-    return policy.to(device=device, dtype=dtype)
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Give a model its weights.
-
-    Raises:
-        ValueError: some are missing, unexpected or of another shape; the message names them and the folder.
-    """
-    expected = model.state_dict()
-    missing, surplus = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    wrong = sorted(name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape)
-    if missing or surplus or wrong:
-        raise ValueError(
-            f"the weights in {folder} do not fit its config.json: "
-            f"missing {missing[:3]}, unexpected {surplus[:3]}, of another shape {wrong[:3]}"
-        )
-    model.load_state_dict(weights)
+    config = read_config(folder)
+    with torch.device("meta"):
+        policy = Transformer(config)
+    copies = {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_word_embeddings else None
+    load_weights(policy, folder, device=device, dtype=dtype, copies=copies)
+    policy.tie()
+    return policy
 
 
 def read_config(folder: Path) -> PolicyConfig:
@@ -119,23 +136,11 @@ def read_config(folder: Path) -> PolicyConfig:
     if not path.exists():
         raise ValueError(f"{folder} has no config.json: it is not a model folder")
     given = read_object(path)
-    rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"{path}: rotary scaling {kind!r} is not supported")
-    if given.get("use_sliding_window"):
-        raise ValueError(f"{path}: sliding-window attention is not supported")
-    if given.get("hidden_act", "silu") != "silu":
-        raise ValueError(f"{path}: activation {given['hidden_act']!r} is not supported, only 'silu'")
-    known: dict[str, Any] = {name: given[name] for name in PolicyConfig.model_fields if given.get(name) is not None}
-    known.setdefault("model_type", None)
-    known.setdefault("rope_theta", rope.get("rope_theta", 10000.0))
-    known.setdefault("tie_word_embeddings", False)
-    known.setdefault("num_key_value_heads", known.get("num_attention_heads"))
-    if "head_dim" not in known and "hidden_size" in known and "num_attention_heads" in known:
-        known["head_dim"] = known["hidden_size"] // known["num_attention_heads"]
+    for complaint in (_strange_rotation(given), _short_window(given), _strange_layers(given)):
+        if complaint:
+            raise ValueError(f"{path}: {complaint}")
     try:
-        return PolicyConfig.model_validate(known)
+        return PolicyConfig.model_validate(_known(given))
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(
@@ -143,38 +148,68 @@ def read_config(folder: Path) -> PolicyConfig:
         ) from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def _known(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `PolicyConfig` as a config.json gives them, or leaves them out."""
+    rope = _rope(given)
+    known: dict[str, Any] = {name: given[name] for name in PolicyConfig.model_fields if given.get(name) is not None}
+    known.pop("rope_scaling", None)
+    known.setdefault("model_type", None)
+    if known["model_type"] not in ("llama", "qwen3"):
+        known.pop("attention_bias", None)
+    known["rope_theta"] = rope.get("rope_theta") or known.get("rope_theta", 10000.0)
+    if _rope_type(given) == "llama3":
+        known["rope_scaling"] = {name: rope[name] for name in RopeConfig.model_fields if name in rope}
+    known.setdefault("tie_word_embeddings", False)
+    known.setdefault("num_key_value_heads", known.get("num_attention_heads"))
+    width, heads = known.get("hidden_size"), known.get("num_attention_heads")
+    if "head_dim" not in known and isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        known["head_dim"] = width // heads
+    return known
 
-    Raises:
-        ValueError: the file holds none.
-    """
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} holds no JSON object: the checkpoint is damaged")
-    return given
+
+def _rope(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rotary settings, from either of the places where they may stand."""
+    rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
+    return rope if isinstance(rope, Mapping) else {"rope_type": f"{rope!r} (no object)"}
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """All tensors of model.safetensors, or of the shards that its index names.
+def _rope_type(given: Mapping[str, Any]) -> object:
+    rope = _rope(given)
+    return rope.get("rope_type", rope.get("type", "default"))
 
-    Raises:
-        ValueError: a file is missing or damaged.
-    """
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.exists() and not (folder / names[0]).exists():
-        names = sorted(set(read_object(index).get("weight_map", {}).values()))
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        path = folder / name
-        if not path.exists():
-            raise ValueError(f"{folder} has no {name}: the checkpoint is incomplete")
-        try:
-            weights |= load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} cannot be read ({error}): the checkpoint is damaged") from None
-    return weights
+
+def _strange_rotation(given: Mapping[str, Any]) -> str:
+    """What is not supported of the rotary settings; empty where all is."""
+    if _rope_type(given) not in ("default", "llama3"):
+        return (
+            f"rotary scaling {_rope_type(given)!r} is not supported, only 'llama3'; remove it to train within the "
+            "original length"
+        )
+    share = _rope(given).get("partial_rotary_factor", given.get("partial_rotary_factor"))
+    return "" if share in (None, 1, 1.0) else f"partial_rotary_factor {share!r} is not supported, only 1"
+
+
+def _short_window(given: Mapping[str, Any]) -> str:
+    """Why a sliding window would be seen; empty where there is none, or no sequence leaves it."""
+    if given.get("model_type") == "mistral":
+        window, length = given.get("sliding_window", _MISTRAL_WINDOW), given.get("max_position_embeddings")
+        if not isinstance(window, int) or (isinstance(length, int) and window >= length):
+            return ""
+        return (
+            f"sliding-window attention is not supported, and the window of {window} tokens is shorter than "
+            f"max_position_embeddings ({length}): lower max_position_embeddings to {window} to stay within it"
+        )
+    if given.get("use_sliding_window") or "sliding_attention" in (given.get("layer_types") or ()):
+        return "sliding-window attention is not supported"
+    return ""
+
+
+def _strange_layers(given: Mapping[str, Any]) -> str:
+    """What is not supported of the layers; empty where all is."""
+    if given.get("hidden_act", "silu") != "silu":
+        return f"activation {given['hidden_act']!r} is not supported, only 'silu'"
+    if given.get("mlp_bias"):
+        return "mlp_bias is not supported: no released checkpoint of a supported family has one"
+    if given.get("quantization_config"):
+        return "quantised checkpoints are not supported: take the one in bfloat16 or float32"
+    return ""

@@ -16,8 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import Layout, pack
-from aha.policy.pretrained import load_weights, read_config, read_object, read_weights, write_files
+from aha.policy.objects import read_object
+from aha.policy.pretrained import read_config, write_files
 from aha.policy.transformer import Transformer
+from aha.policy.weights import load_weights
 
 __all__ = [
     "Reads",
@@ -204,7 +206,8 @@ def read_reward_model(
     bias, reads = given.get("bias"), given.get("reads")
     if not isinstance(bias, int | float) or reads not in ("summary", "response"):
         raise ValueError(f"{path} needs a number `bias`, and `reads` of summary or response; it has {given}")
-    model = RewardModel(config, reads=reads)
-    weights = {name if name == "score.weight" else f"backbone.{name}": w for name, w in read_weights(folder).items()}
-    load_weights(model, weights | {"bias": torch.tensor(float(bias))}, folder)
-    return model.to(device=device, dtype=dtype)
+    with torch.device("meta"):
+        model = RewardModel(config, reads=reads)
+    load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))
+    model.bias = torch.tensor(float(bias), device=device, dtype=dtype)
+    return model

@@ -14,6 +14,9 @@ __all__ = ["chosen_logp", "score"]
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once while scoring: [B, T, V] never does."""
 
+MIN_CHUNK = 256
+"""Tokens of a chunk, at least: the head's gradient is read and written once for each."""
+
 
 def score(
     policy: Transformer, layout: Layout, tokens_BT: Tensor, mask_BT: Tensor, *, temperature: float = 1.0
@@ -62,7 +65,7 @@ class _ChosenLogp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_MD: Tensor, head_VD: Tensor, targets_M: Tensor, temperature: float) -> Tensor:
-        chunk = max(1, CHUNK_LOGITS // head_VD.shape[0])
+        chunk = max(MIN_CHUNK, CHUNK_LOGITS // head_VD.shape[0])
         logp, normaliser = [], []
         for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
             logits = _logits(hidden, head_VD, temperature)
@@ -74,9 +77,12 @@ class _ChosenLogp(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_MD, head_VD, targets_M, normaliser_M = ctx.saved_tensors
-        grad_hidden, grad_head = torch.empty_like(hidden_MD), torch.zeros_like(head_VD)
+        grad_hidden, needs_head = torch.empty_like(hidden_MD), ctx.needs_input_grad[1]
+        # The sum over chunks is float32 or better: in bfloat16 later chunks would vanish in it.
+        precise = torch.promote_types(head_VD.dtype, torch.float32)
+        grad_head = torch.zeros_like(head_VD, dtype=precise) if needs_head else None
         for start in range(0, hidden_MD.shape[0], ctx.chunk):
             part = slice(start, start + ctx.chunk)
             logits = _logits(hidden_MD[part], head_VD, ctx.temperature)
@@ -84,8 +90,9 @@ class _ChosenLogp(torch.autograd.Function):
             slope.scatter_add_(-1, targets_M[part, None], torch.ones_like(slope[:, :1]))
             slope = (slope * (grads[0][part, None] / ctx.temperature)).to(head_VD.dtype)
             grad_hidden[part] = slope @ head_VD
-            grad_head += slope.T @ hidden_MD[part]
-        return grad_hidden, grad_head, None, None
+            if grad_head is not None:
+                grad_head += slope.T @ hidden_MD[part]
+        return grad_hidden, grad_head.to(head_VD.dtype) if grad_head is not None else None, None, None
 
 
 def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:

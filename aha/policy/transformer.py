@@ -2,7 +2,7 @@
 
 Tokens of several sequences lie end to end ([N]); what attends to what is the business of an `Attend` function.
 Training passes a `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both.
-Parameters carry the names of Qwen2, Qwen3 and Llama checkpoints.
+Parameters carry the names of Qwen2, Qwen3, Llama and Mistral checkpoints.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.policy.config import PolicyConfig
+from aha.policy.rope import frequencies
 
 __all__ = ["Attend", "Transformer", "initialise", "rotate"]
 
@@ -40,12 +41,12 @@ class Attention(nn.Module):
         """Make the projections of one layer."""
         super().__init__()
         self.layer, self.head_dim = layer, config.head_dim
-        width, has_bias = config.hidden_size, config.model_type == "qwen2"
+        width, has_bias = config.hidden_size, config.attention_bias or config.model_type == "qwen2"
         inner, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
         self.q_proj = nn.Linear(width, inner, bias=has_bias)
         self.k_proj = nn.Linear(width, shared, bias=has_bias)
         self.v_proj = nn.Linear(width, shared, bias=has_bias)
-        self.o_proj = nn.Linear(inner, width, bias=False)
+        self.o_proj = nn.Linear(inner, width, bias=config.attention_bias)
         if config.model_type == "qwen3":
             self.q_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
             self.k_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
@@ -103,7 +104,9 @@ class Decoder(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         """Make all layers."""
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Uniform: torch imports half of itself, for seconds, to draw normal numbers on the meta device.
+        initial_VD = torch.empty(config.vocab_size, config.hidden_size).uniform_(-1.0, 1.0)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=initial_VD)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -116,12 +119,16 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, config: PolicyConfig) -> None:
-        """Make a policy with torch's default initial values; see `initialise`."""
+        """Make a policy with some initial values, to be read or drawn; see `initialise`."""
         super().__init__()
         self.config = config
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        if config.tie_word_embeddings:
+        self.tie()
+
+    def tie(self) -> None:
+        """Make the output head the embedding, where the configuration says so."""
+        if self.config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
 
     @property
@@ -140,10 +147,7 @@ class Transformer(nn.Module):
         Returns:
             [N, D]; the logits of the next token are `hidden @ head_VD.T`.
         """
-        exponents = (
-            torch.arange(0, self.config.head_dim, 2, dtype=torch.float32, device=tokens_N.device) / self.config.head_dim
-        )
-        angles_NK = positions_N.float()[:, None] * (1.0 / self.config.rope_theta**exponents)
+        angles_NK = positions_N.float()[:, None] * frequencies(self.config, tokens_N.device)
         hidden_ND: Tensor = self.model.embed_tokens(tokens_N)
         cos_NK, sin_NK = (f(angles_NK)[:, None, :].to(hidden_ND.dtype) for f in (torch.cos, torch.sin))
         for block in self.model.layers:

@@ -5,7 +5,8 @@ every number is one token and every Chinese character is one token, so that a mo
 do arithmetic.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
@@ -28,14 +29,26 @@ class Tokenizer:
         raw: the underlying `tokenizers.Tokenizer`.
         end: text of the token that ends a response.
         pad: text of the padding token.
-        end_id: the token that ends a response.
+        begin: text of the token that begins a text, None where the model has none.
+        end_id: the token that ends a response that we write.
+        stop_ids: all tokens that end a sampled response, `end_id` first.
         pad_id: a token for padding; its value never reaches a loss.
+        begin_id: the token that begins a text, None where the model has none.
         vocab_size: number of tokens, added ones included.
         chat_template: how prompts are written for its model, in Jinja.
+        described: what the tokenizer_config.json of its folder says besides, to be written back.
     """
 
     def __init__(
-        self, raw: RawTokenizer, *, end: str, pad: str | None = None, chat_template: str = CHAT_TEMPLATES["r1_zero"]
+        self,
+        raw: RawTokenizer,
+        *,
+        end: str,
+        pad: str | None = None,
+        begin: str | None = None,
+        chat_template: str = CHAT_TEMPLATES["r1_zero"],
+        stop_ids: Sequence[int] = (),
+        described: Mapping[str, Any] | None = None,
     ) -> None:
         """Wrap a tokenizer.
 
@@ -43,19 +56,31 @@ class Tokenizer:
             raw: the tokenizer read from a `tokenizer.json`; truncation and padding that it asks for are turned off.
             end: text of the token that ends a response.
             pad: text of the padding token; the end token serves where there is none.
+            begin: text of the token that begins a text, for chat templates that write it.
             chat_template: how prompts are written.
+            stop_ids: further tokens that end a response.
+            described: what else its tokenizer_config.json says.
 
         Raises:
-            ValueError: the vocabulary lacks one of the two tokens.
+            ValueError: the vocabulary lacks one of these tokens.
         """
         raw.no_truncation()
         raw.no_padding()
-        self.raw, self.end, self.pad, self.chat_template = raw, end, pad or end, chat_template
+        self.raw, self.end, self.pad, self.begin, self.chat_template = raw, end, pad or end, begin, chat_template
         self.end_id = self._id(end)
         self.pad_id = self._id(pad) if pad else self.end_id
+        self.begin_id = self._id(begin) if begin else None
+        self.stop_ids = (self.end_id, *sorted(set(stop_ids) - {self.end_id}))
+        if strangers := [id for id in self.stop_ids if raw.id_to_token(id) is None]:
+            raise ValueError(
+                f"the tokenizer has no token of id {strangers[0]}: "
+                "tokenizer.json and the stop tokens of generation_config.json disagree"
+            )
+        self.described = dict(described or {})
         self.vocab_size = raw.get_vocab_size(with_added_tokens=True)
         unknown = raw.token_to_id(UNKNOWN)
         self._unknown_id = -1 if unknown is None else unknown
+        self._before = self._prefix()
 
     def _id(self, token: str) -> int:
         found = self.raw.token_to_id(token)
@@ -66,10 +91,23 @@ class Tokenizer:
             )
         return int(found)
 
+    def _prefix(self) -> list[int]:
+        """What the tokenizer puts before every text by itself: the token that begins a text, or nothing."""
+        plain, full = (self.raw.encode(".", add_special_tokens=with_special).ids for with_special in (False, True))
+        starts = [n for n in range(len(full)) if plain and full[n : n + len(plain)] == plain]
+        return full[: starts[0]] if starts else []
+
     def with_chat_template(self, chat_template: str) -> "Tokenizer":
         """The same tokenizer for a model that is prompted in another way."""
-        pad = None if self.pad == self.end else self.pad
-        return Tokenizer(self.raw, end=self.end, pad=pad, chat_template=chat_template)
+        return Tokenizer(
+            self.raw,
+            end=self.end,
+            pad=None if self.pad == self.end else self.pad,
+            begin=self.begin,
+            chat_template=chat_template,
+            stop_ids=self.stop_ids,
+            described=self.described,
+        )
 
     def encode(self, text: str) -> Tensor:
         """Token ids of a text, [T], int64, without special tokens around it."""
@@ -79,8 +117,26 @@ class Tokenizer:
         """Token ids of many texts."""
         return [encoding.ids for encoding in self.raw.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of many prompts.
+
+        A prompt begins with what the model saw at the beginning of every text, such as Llama's `<|begin_of_text|>`,
+        unless its template wrote it already.
+        """
+        return [
+            ids if ids[: len(self._before)] == self._before else self._before + ids for ids in self.encode_all(prompts)
+        ]
+
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """Token ids of a prompt, [T], int64; see `encode_prompts`."""
+        return torch.tensor(self.encode_prompts([prompt])[0], dtype=torch.int64)
+
     def decode(self, tokens: Tensor) -> str:
-        """Text of a response; the end token and padding are left out, tags are kept."""
+        """Text of a response; the end token and padding are left out, tags are kept.
+
+        Ids that the vocabulary lacks (a model's embedding is often padded to more rows) have no text; bytes that are
+        no whole character become U+FFFD.
+        """
         return str(self.raw.decode(tokens.tolist(), skip_special_tokens=True))
 
     def unknown_words(self, text: str) -> list[str]:

@@ -65,7 +65,7 @@ class LocalEngine:
         """
         if num_samples < 1:
             raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
-        prompts = [self._tokenizer.encode(request.prompt) for request in requests]
+        prompts = [self._tokenizer.encode_prompt(request.prompt) for request in requests]
         limit = self._policy.config.max_position_embeddings
         for request, prompt in zip(requests, prompts, strict=True):
             if not prompt.numel() or prompt.numel() + decoding.max_new_tokens > limit:
@@ -104,9 +104,10 @@ class LocalEngine:
         cache, hidden_BD = self._prefill(prompts, num_samples, cap)
         positions_B = torch.tensor([len(prompt) for prompt in prompts], device=device).repeat_interleave(num_samples)
         alive_B = torch.arange(num_rows, device=device)
+        stops = torch.tensor(self._tokenizer.stop_ids, device=device)
         for step in range(cap):
             tokens_B = self._draw(hidden_BD @ policy.head_VD.T, rows, alive_B, step, decoding)
-            ended_B = tokens_B == self._tokenizer.end_id
+            ended_B = torch.isin(tokens_B, stops)
             if ended_B.any():
                 rows.lengths_B[alive_B[ended_B]] = step + 1
                 rows.has_ended_B[alive_B[ended_B]] = True

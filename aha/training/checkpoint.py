@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer as RawTokenizer
 from torch import Tensor
 from torch.optim import Optimizer
 
 from aha.policy.pretrained import read_policy, write_policy
 from aha.policy.reward_model import RewardModel, read_reward_model, write_reward_model
 from aha.policy.transformer import Transformer
-from aha.prompts.templates import CHAT_TEMPLATES
+from aha.policy.weights import Dtype
+from aha.prompts.pretrained import read_tokenizer, write_tokenizer
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.folder import naming
 
@@ -72,7 +72,7 @@ def write_checkpoint(
         with naming(folder):
             aside.mkdir(parents=True)
             _write_model(policy, tokenizer, aside)
-            _write_tokenizer(tokenizer, aside)
+            write_tokenizer(tokenizer, aside)
             (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
             _write_tensors(optimizers, reference, aside / _TENSORS)
             _seal(aside)
@@ -89,27 +89,23 @@ def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder:
     if isinstance(model, RewardModel):
         write_reward_model(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
     else:
-        write_policy(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
-
-
-def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    (folder / "tokenizer.json").write_text(tokenizer.raw.to_str(pretty=True), encoding="utf-8")
-    described = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": tokenizer.end,
-        "pad_token": tokenizer.pad,
-        "clean_up_tokenization_spaces": False,
-        "chat_template": tokenizer.chat_template,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
-    (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+        write_policy(
+            model,
+            folder,
+            end_id=tokenizer.end_id,
+            pad_id=tokenizer.pad_id,
+            begin_id=tokenizer.begin_id,
+            stop_ids=tokenizer.stop_ids,
+        )
 
 
 def _write_tensors(optimizers: Sequence[Optimizer], reference: Transformer | None, path: Path) -> None:
     """Moments and reference in one file; no file where there are none."""
     tensors = _optimizer_tensors(optimizers)
     if reference is not None:
-        tensors |= {f"reference.{name}": weight for name, weight in reference.named_parameters()}
+        tensors |= {
+            f"reference.{name}": weight for name, weight in reference.named_parameters() if weight.requires_grad
+        }
     if tensors:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
@@ -169,16 +165,21 @@ def verify(folder: Path) -> None:
 
 
 def read_model(
-    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path, *, device: torch.device | str = "cpu", dtype: Dtype = torch.float32
 ) -> tuple[Transformer, Tokenizer]:
     """Read a policy and its tokenizer from a checkpoint or any supported Hugging Face model folder.
+
+    Args:
+        folder: the folder.
+        device: where the parameters go.
+        dtype: their type, whatever the file's; `auto` takes the file's.
 
     Raises:
         ValueError: the folder is missing, incomplete, damaged or not supported; the message says what and where.
     """
     verify(folder)
     policy = read_policy(folder, device=device, dtype=dtype)
-    return policy, _read_tokenizer(folder, policy.config.vocab_size)
+    return policy, read_tokenizer(folder, room=policy.config.vocab_size)
 
 
 def read_scorer(
@@ -192,45 +193,7 @@ def read_scorer(
     """
     verify(folder)
     model = read_reward_model(folder, device=device, dtype=dtype)
-    return model, _read_tokenizer(folder, model.config.vocab_size)
-
-
-def _read_tokenizer(folder: Path, room: int) -> Tokenizer:
-    """The tokenizer of a model folder whose model knows `room` tokens."""
-    path, described = folder / "tokenizer.json", folder / "tokenizer_config.json"
-    if not path.exists():
-        raise ValueError(f"{folder} has no tokenizer.json: it is not a complete model folder")
-    try:
-        raw = RawTokenizer.from_file(str(path))
-        given = json.loads(described.read_text(encoding="utf-8")) if described.exists() else {}
-    except Exception as error:  # tokenizers raises nothing more exact
-        raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"{described} holds no JSON object: the checkpoint is damaged")
-    end, pad = (_content(given.get(name)) for name in ("eos_token", "pad_token"))
-    if end is None:
-        raise ValueError(f"{described} names no eos_token: without it no response can end")
-    tokenizer = Tokenizer(raw, end=end, pad=pad, chat_template=_chat_template(folder, given))
-    if tokenizer.vocab_size > room:
-        raise ValueError(
-            f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, the model only {room}: "
-            "they do not belong together"
-        )
-    return tokenizer
-
-
-def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
-    """The chat template of a model folder, from either of the places where it may stand; R1-Zero's without one."""
-    path, inside = folder / "chat_template.jinja", described.get("chat_template")
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    return inside if isinstance(inside, str) else CHAT_TEMPLATES["r1_zero"]
-
-
-def _content(token: object) -> str | None:
-    """Text of a token that a tokenizer_config.json gives as a string or as an object."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
+    return model, read_tokenizer(folder, room=model.config.vocab_size)
 
 
 def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -11,7 +11,13 @@ from tiny import tiny_config
         ({"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
         ({"head_dim": 5}, "multiple of 2"),
         ({"num_hidden_layers": 0}, "greater than 0"),
-        ({"model_type": "mamba"}, "'qwen2', 'qwen3' or 'llama'"),
+        ({"model_type": "mamba"}, "'qwen2', 'qwen3', 'llama' or 'mistral'"),
+        ({"model_type": "qwen2", "attention_bias": True}, "attention_bias is a setting of llama and qwen3; qwen2 has"),
+        ({"rope_scaling": {"factor": 8}}, "original_max_position_embeddings\n  Field required"),
+        (
+            {"rope_scaling": {"factor": 8, "low_freq_factor": 4, "original_max_position_embeddings": 8192}},
+            "low_freq_factor 4.0 must be below high_freq_factor 4.0",
+        ),
         ({"num_experts": 8}, "Extra inputs are not permitted"),
     ],
 )

@@ -95,11 +95,32 @@ def test_a_broken_config_is_named(content: bytes, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"model_type": "gpt2"}, r"model_type: Input should be 'qwen2', 'qwen3' or 'llama' \(given: 'gpt2'\)"),
-        ({"model_type": ...}, r"model_type: Input should be 'qwen2', 'qwen3' or 'llama' \(given: None\)"),
+        (
+            {"model_type": "gpt2"},
+            r"model_type: Input should be 'qwen2', 'qwen3', 'llama' or 'mistral' \(given: 'gpt2'\)",
+        ),
+        ({"model_type": ...}, r"model_type: Input should be 'qwen2', 'qwen3', 'llama' or 'mistral' \(given: None\)"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 4}}, r"rotary scaling 'yarn' is not supported"),
         ({"rope_parameters": ..., "rope_scaling": {"type": "linear"}}, r"rotary scaling 'linear' is not supported"),
         ({"use_sliding_window": True}, r"sliding-window attention is not supported"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, r"sliding-window attention is not supported"),
+        (
+            {"model_type": "mistral", "sliding_window": 100},
+            r"sliding-window attention is not supported, and the window of 100 tokens is shorter than "
+            r"max_position_embeddings \(256\): lower max_position_embeddings to 100",
+        ),
+        (
+            {"model_type": "mistral", "sliding_window": ..., "max_position_embeddings": 8192},
+            r"the window of 4096 tokens",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "llama3", "factor": 8}},
+            r"original_max_position_embeddings: Field required",
+        ),
+        ({"rope_parameters": "llama3"}, r"rotary scaling"),
+        ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor 0\.5 is not supported"),
+        ({"mlp_bias": True}, r"mlp_bias is not supported"),
+        ({"quantization_config": {"quant_method": "fp8"}}, r"quantised checkpoints are not supported"),
         ({"hidden_act": "gelu"}, r"activation 'gelu' is not supported, only 'silu'"),
         ({"hidden_size": -1}, r"hidden_size: .*greater than 0 \(given: -1\)"),
         ({"hidden_size": "wide"}, r"hidden_size: .*valid integer.*\(given: 'wide'\)"),

@@ -1,0 +1,44 @@
+"""Activation checkpointing: a layer keeps only its input, and is computed once more for its gradient.
+
+It changes memory and time, and no bit of a value or a gradient.
+
+Source: Chen et al. 2016, arXiv:1604.06174.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from aha.policy.transformer import Transformer
+
+__all__ = ["RecomputedLayer", "checkpoint_activations"]
+
+
+class RecomputedLayer(nn.Module):
+    """A layer that is recomputed in the backward pass; its parameters keep their names."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        """Take a layer."""
+        super().__init__()
+        self._modules = layer._modules  # shared, so that nothing is called otherwise in a checkpoint
+        self._layer = (layer,)  # in a tuple, or it would be a module of this one
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """What the layer computes."""
+        (layer,) = self._layer
+        if not torch.is_grad_enabled():
+            plain: Tensor = layer(*inputs)
+            return plain
+        # Nothing in a layer draws random numbers.
+        out: Tensor = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return out
+
+
+def checkpoint_activations(policy: Transformer) -> None:
+    """Recompute every layer of a policy in the backward pass, from now on; a second call changes nothing."""
+    layers = policy.model.layers
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, RecomputedLayer):
+            layers[number] = RecomputedLayer(layer)

@@ -1,0 +1,215 @@
+"""Low-rank adapters: a frozen policy of which only small matrices beside its projections learn.
+
+W x becomes W x + (alpha / r) B A x, with A [r, in] and B [out, r]. Adapters are written and read in the format of
+`peft`; the merged policy is an ordinary one.
+
+Source: LoRA, arXiv:2106.09685, section 4.1.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["TARGETS", "LoRALinear", "add_lora", "frozen_twin", "merged", "read_adapter", "write_adapter"]
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""All projections of a layer."""
+
+Policy = TypeVar("Policy", bound=nn.Module)
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+
+class LoRALinear(nn.Module):
+    """A frozen projection with an adapter.
+
+    Attributes:
+        weight: the projection, [out, in], frozen.
+        bias: its bias, [out], frozen; None where it has none.
+        lora_A: [r, in], float32 or better.
+        lora_B: [out, r], of the same type, 0 at the start.
+        scaling: alpha / r.
+    """
+
+    def __init__(self, linear: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator) -> None:
+        """Take over a projection's weights, without a copy, and freeze them."""
+        super().__init__()
+        self.weight, self.bias = linear.weight.requires_grad_(False), linear.bias
+        if self.bias is not None:
+            self.bias.requires_grad_(False)
+        num_out, num_in = linear.weight.shape
+        # The adapter of a bfloat16 policy is float32: its updates are smaller than bfloat16 can tell apart.
+        dtype = torch.promote_types(linear.weight.dtype, torch.float32)
+        draws = torch.rand(rank, num_in, generator=generator, dtype=torch.float64) * 2 - 1
+        self.lora_A = nn.Parameter((draws * num_in**-0.5).to(device=linear.weight.device, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.zeros(num_out, rank, device=linear.weight.device, dtype=dtype))
+        self.scaling = alpha / rank
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """[N, in] -> [N, out]."""
+        low_NR = F.linear(x_ND.to(self.lora_A.dtype), self.lora_A)
+        return F.linear(x_ND, self.weight, self.bias) + (F.linear(low_NR, self.lora_B) * self.scaling).to(x_ND.dtype)
+
+    def folded(self) -> nn.Linear:
+        """An ordinary projection that does the same: W + (alpha / r) B A, added in the adapter's type."""
+        num_out, num_in = self.weight.shape
+        linear = nn.Linear(num_in, num_out, bias=False, device="meta")
+        delta = (self.lora_B @ self.lora_A).detach().mul_(self.scaling)
+        linear.weight = nn.Parameter(delta.add_(self.weight).to(self.weight.dtype), requires_grad=False)
+        linear.bias = self.bias
+        return linear
+
+
+def add_lora(
+    policy: nn.Module, *, rank: int, alpha: float, targets: Sequence[str] = TARGETS, generator: torch.Generator
+) -> None:
+    """Freeze a policy and put adapters beside its projections, in place; what it computes does not change yet.
+
+    Args:
+        policy: the policy.
+        rank: r, at least 1.
+        alpha: numerator of the scaling alpha / r.
+        targets: last names of the projections that get an adapter, e.g. `q_proj`.
+        generator: source of A, which is uniform in +-1/sqrt(in), as in peft; on the CPU.
+
+    Raises:
+        ValueError: the rank is below 1, the policy has adapters already, or a target is none of its projections.
+
+    Source: LoRA, arXiv:2106.09685, section 4.1. B is 0. Ours: A uniform, as peft has it, where the paper has a normal.
+    """
+    if rank < 1:
+        raise ValueError(f"the rank of an adapter is {rank}; it must be at least 1")
+    if _adapted(policy):
+        raise ValueError("the policy has adapters already: merge them first")
+    linears = [(name, module) for name, module in policy.named_modules() if isinstance(module, nn.Linear)]
+    known = sorted({name.rsplit(".", 1)[-1] for name, _ in linears if ".layers." in f".{name}"})
+    if unknown := sorted(set(targets) - set(known)):
+        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {', '.join(known)}")
+    policy.requires_grad_(False)
+    for name, linear in linears:
+        if name.rsplit(".", 1)[-1] in targets:
+            policy.set_submodule(name, LoRALinear(linear, rank=rank, alpha=alpha, generator=generator))
+
+
+def _adapted(policy: nn.Module) -> list[tuple[str, LoRALinear]]:
+    return [(name, module) for name, module in policy.named_modules() if isinstance(module, LoRALinear)]
+
+
+@contextmanager
+def merged(policy: nn.Module) -> Iterator[None]:
+    """Inside, a policy with adapters is an ordinary one with the merged weights: to sample from, or to be written.
+
+    The frozen weights are put aside, not added to and subtracted from: outside, every bit is as before. A policy
+    without adapters stays as it is. Costs the memory of the adapted projections once more.
+    """
+    adapted = _adapted(policy)
+    try:
+        for name, module in adapted:
+            policy.set_submodule(name, module.folded())
+        yield
+    finally:
+        for name, module in adapted:
+            policy.set_submodule(name, module)
+
+
+def frozen_twin(policy: Policy) -> Policy:
+    """A policy that shares the frozen weights of another and has adapters of its own, equal at first.
+
+    With it as the reference, the KL to the start costs no second copy of the weights.
+    """
+    shared: dict[int, Any] = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
+    return copy.deepcopy(policy, shared)
+
+
+def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
+    """Write a policy's adapters as `peft` does; the folder is made.
+
+    Args:
+        policy: a policy with adapters.
+        folder: where.
+        start: path or hub name of the policy that they belong to.
+
+    Raises:
+        ValueError: the policy has no adapters.
+    """
+    adapted = _adapted(policy)
+    if not adapted:
+        raise ValueError("the policy has no adapters to write")
+    first = adapted[0][1]
+    rank = first.lora_A.shape[0]
+    described = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": start,
+        "r": rank,
+        "lora_alpha": first.scaling * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+        "target_modules": sorted({name.rsplit(".", 1)[-1] for name, _ in adapted}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    tensors = {
+        f"{PREFIX}{name}.{side}.weight": weight.detach().cpu().contiguous()
+        for name, module in adapted
+        for side, weight in (("lora_A", module.lora_A), ("lora_B", module.lora_B))
+    }
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def read_adapter(policy: nn.Module, folder: Path) -> None:
+    """Give a policy without adapters those of a folder that this module or `peft` wrote, in place.
+
+    Raises:
+        ValueError: a file is missing or damaged, the adapter is of a kind that is not supported, or does not fit.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).exists():
+            raise ValueError(f"{folder} has no {name}: it is not the folder of an adapter")
+    try:
+        given = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        tensors = load_file(folder / WEIGHTS)
+        rank, alpha, targets = int(given["r"]), float(given["lora_alpha"]), given["target_modules"]
+    except (TypeError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(f"the adapter in {folder} cannot be read ({error}): it is damaged") from None
+    _check_plain(given, folder)
+    generator = torch.Generator()
+    add_lora(policy, rank=rank, alpha=alpha, targets=[str(name) for name in targets], generator=generator)
+    weights = {
+        f"{PREFIX}{name}.{side}.weight": weight
+        for name, module in _adapted(policy)
+        for side, weight in (("lora_A", module.lora_A), ("lora_B", module.lora_B))
+    }
+    wrong = sorted(set(weights) ^ set(tensors))
+    wrong += sorted(name for name in set(weights) & set(tensors) if weights[name].shape != tensors[name].shape)
+    if wrong:
+        raise ValueError(f"the adapter in {folder} does not fit this policy: {', '.join(wrong[:3])}")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(tensors[name])
+
+
+def _check_plain(given: dict[str, Any], folder: Path) -> None:
+    """Refuse the variants of peft that compute something else.
+
+    Raises:
+        ValueError: the adapter is such a variant.
+    """
+    variants = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save")
+    found = [f"{name} = {given[name]!r}" for name in variants if given.get(name)]
+    found += [f"bias = {given['bias']!r}"] if given.get("bias", "none") != "none" else []
+    found += [f"target_modules = {given['target_modules']!r}"] if not isinstance(given["target_modules"], list) else []
+    if given.get("peft_type") != "LORA" or found:
+        what = ", ".join(found) or f"peft_type = {given.get('peft_type')!r}"
+        raise ValueError(f"{folder / CONFIG}: {what} is not supported, only plain LoRA")

@@ -1,0 +1,28 @@
+"""JSON objects of a model folder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_object", "write_object"]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: the file holds none.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds no JSON object: the checkpoint is damaged")
+    return given
+
+
+def write_object(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object into a file."""
+    path.write_text(json.dumps(dict(content), indent=2, sort_keys=True) + "\n", encoding="utf-8")

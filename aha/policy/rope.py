@@ -1,0 +1,41 @@
+"""Rotary frequencies: plain ones, and those that Llama 3.1 stretches to longer sequences."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from aha.policy.config import PolicyConfig, RopeConfig
+
+__all__ = ["frequencies"]
+
+
+def frequencies(config: PolicyConfig, device: torch.device) -> Tensor:
+    """Angle per position of each pair of a head's entries, [K/2], radians, float32.
+
+    f_k = theta ^ (-2k / K), and stretched where the configuration says so.
+
+    Args:
+        config: the shape of the policy.
+        device: where the result goes.
+
+    Source: RoFormer, arXiv:2104.09864, section 3.2.2.
+    """
+    exponents_K = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=device) / config.head_dim
+    plain_K = 1.0 / config.rope_theta**exponents_K
+    return plain_K if config.rope_scaling is None else _stretched(plain_K, config.rope_scaling)
+
+
+def _stretched(plain_K: Tensor, rope: RopeConfig) -> Tensor:
+    """Low frequencies divided by the factor, high ones as they are, a linear passage between the two.
+
+    Source: Llama 3.1's reference implementation (`apply_scaling`); The Llama 3 Herd of Models, arXiv:2407.21783,
+    section 3.2, for the base. The order of operations is that of `transformers`, so that the bits agree.
+    """
+    length, low, high = rope.original_max_position_embeddings, rope.low_freq_factor, rope.high_freq_factor
+    wavelengths_K = 2 * math.pi / plain_K
+    scaled_K = torch.where(wavelengths_K > length / low, plain_K / rope.factor, plain_K)
+    share_K = (length / wavelengths_K - low) / (high - low)
+    between_K = (1 - share_K) * scaled_K / rope.factor + share_K * scaled_K
+    is_between_K = ~(wavelengths_K < length / high) * ~(wavelengths_K > length / low)
+    return torch.where(is_between_K, between_K, scaled_K)

@@ -1,0 +1,185 @@
+"""Weights in and out of a model folder: safetensors, in one file or in shards that an index names.
+
+Files are mapped into memory and read one tensor after the other, each straight into its type and its device, so that
+reading needs little more memory than the weights and one file. Nothing that could hold code is ever loaded.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from aha.policy.objects import read_object, write_object
+
+__all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "write_weights"]
+
+Dtype = torch.dtype | Literal["auto"]
+"""Type of parameters; `auto` is that of the checkpoint."""
+
+MAX_SHARD_BYTES = 5_000_000_000
+"""Largest file of weights that is written, unless one tensor alone is larger; the limit of `transformers`."""
+
+_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_CHUNK = 1 << 22
+"""Entries of a tensor that are read at once."""
+
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_BUFFER = "rotary_emb.inv_freq"
+"""Old Llama checkpoints hold what every program computes for itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """Where a tensor lies, and what it is like."""
+
+    path: Path
+    shape: list[int]
+    dtype: str
+
+
+def load_weights(
+    model: nn.Module,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: Dtype = torch.float32,
+    stored_name: Callable[[str], str] = str,
+    copies: Mapping[str, str] | None = None,
+) -> None:
+    """Give a model its weights; what it had before is never read, so that it may be made on the meta device.
+
+    Args:
+        model: the model; its parameters are replaced, its buffers stay.
+        folder: a model folder.
+        device: where the parameters go.
+        dtype: their type, whatever the file's; `auto` takes that of the first parameter in the file.
+        stored_name: from the name of a parameter to that of its tensor in the files.
+        copies: tensors that may be in the files a second time: the name of the copy, and of the original.
+
+    Raises:
+        ValueError: a file is missing or damaged, or tensors are missing, unexpected, of another shape or quantised;
+            the message names them and the folder.
+    """
+    parameters = dict(model.named_parameters())
+    expected = {stored_name(name): name for name in parameters}
+    stored = _directory(folder)
+    found = {name for name in stored if not name.endswith(_BUFFER)} - set(copies or {})
+    missing, surplus = sorted(expected.keys() - found), sorted(found - expected.keys())
+    wrong = [n for n in sorted(found & expected.keys()) if stored[n].shape != list(parameters[expected[n]].shape)]
+    if missing or surplus or wrong:
+        raise ValueError(
+            f"the weights in {folder} do not fit its config.json: "
+            f"missing {missing[:3]}, unexpected {surplus[:3]}, of another shape {wrong[:3]}"
+        )
+    if strange := [name for name in sorted(expected) if stored[name].dtype not in _TYPES]:
+        raise ValueError(
+            f"{folder} holds {strange[0]} as {stored[strange[0]].dtype}: quantised weights are not supported, "
+            f"only {', '.join(_TYPES)}"
+        )
+    target = _TYPES[stored[next(iter(expected))].dtype] if dtype == "auto" else dtype
+    loaded: dict[str, Tensor] = {}
+    for path in sorted({stored[name].path for name in expected}):
+        here = [name for name in expected if stored[name].path == path]
+        loaded |= {expected[name]: w for name, w in _read(path, here, device=device, dtype=target).items()}
+    model.load_state_dict(loaded, strict=False, assign=True)
+    for copy, original in (copies or {}).items():
+        if copy in stored:
+            _compare(stored[copy].path, copy, loaded[expected[original]])
+
+
+def _directory(folder: Path) -> dict[str, _Stored]:
+    """All tensors of a folder by name, none of them read."""
+    tensors: dict[str, _Stored] = {}
+    for path in _files(folder):
+        with _open(path) as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dictionary)
+                part = file.get_slice(name)
+                tensors[name] = _Stored(path=path, shape=part.get_shape(), dtype=part.get_dtype())
+    return tensors
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of weights: the single one, or those that the index names."""
+    names = [_SINGLE]
+    if (folder / _INDEX).exists() and not (folder / _SINGLE).exists():
+        places = read_object(folder / _INDEX).get("weight_map")
+        names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError(f"{folder / _INDEX} names no files of this folder: the checkpoint is damaged")
+    for name in names:
+        if (folder / name).exists():
+            continue
+        if pickles := sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)):
+            raise ValueError(
+                f"{folder} has its weights only in {pickles[0]}, which can run code when it is loaded: convert it to "
+                "safetensors where you trust it (transformers: model.save_pretrained writes safetensors)"
+            )
+        raise ValueError(f"{folder} has no {name}: the checkpoint is incomplete")
+    return [folder / name for name in names]
+
+
+def _open(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): the checkpoint is damaged") from None
+
+
+def _read(path: Path, names: list[str], *, device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors of one file. They are copied: a parameter that lies in a mapped file breaks when the file changes."""
+    weights: dict[str, Tensor] = {}
+    with _open(path) as file:
+        for name in names:
+            part = file.get_slice(name)
+            shape = part.get_shape()
+            weights[name] = torch.empty(shape, dtype=dtype, device=device)
+            if not shape or weights[name].numel() <= _CHUNK:
+                weights[name].copy_(file.get_tensor(name))
+                continue
+            rows = max(1, _CHUNK * shape[0] // weights[name].numel())
+            for start in range(0, shape[0], rows):
+                weights[name][start : start + rows].copy_(part[start : start + rows])
+    return weights
+
+
+def _compare(path: Path, copy: str, weight: Tensor) -> None:
+    """Refuse a copy that differs from its original: one of the two would be lost unnoticed."""
+    with _open(path) as file:
+        same = torch.equal(file.get_tensor(copy).to(device=weight.device, dtype=weight.dtype), weight)
+    if not same:
+        raise ValueError(
+            f"{path} has a {copy} of its own, but config.json ties it to the embedding: "
+            "set tie_word_embeddings to false there to keep it"
+        )
+
+
+def write_weights(weights: Mapping[str, Tensor], folder: Path, *, max_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write weights into an existing folder: one file, or shards with an index where they are too large for one.
+
+    Args:
+        weights: tensors by name.
+        folder: where.
+        max_bytes: largest file, in bytes of tensors; a larger tensor gets a file of its own.
+    """
+    shards: list[list[str]] = [[]]
+    room = max_bytes
+    for name, weight in weights.items():
+        if weight.nbytes > room and shards[-1]:
+            shards.append([])
+            room = max_bytes
+        shards[-1].append(name)
+        room -= weight.nbytes
+    files = [_SINGLE]
+    if len(shards) > 1:
+        files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
+        places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        total = sum(weight.nbytes for weight in weights.values())
+        write_object(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+    for file, names in zip(files, shards, strict=True):
+        tensors = {name: weights[name].detach().cpu().contiguous() for name in names}
+        save_file(tensors, folder / file, metadata={"format": "pt"})

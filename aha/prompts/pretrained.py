@@ -1,0 +1,135 @@
+"""Tokenizers in and out of Hugging Face model folders: tokenizer.json and the files that describe it.
+
+What is written here `transformers` reads as the same tokenizer, and a folder that was read is written back with all
+that its tokenizer_config.json said.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as RawTokenizer
+
+from aha.prompts.templates import CHAT_TEMPLATES
+from aha.prompts.tokenizer import Tokenizer
+
+__all__ = ["read_tokenizer", "write_tokenizer"]
+
+_DESCRIPTION, _TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+
+
+def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
+    """The tokenizer of a model folder.
+
+    Special tokens stand in tokenizer_config.json, or else in special_tokens_map.json; all tokens that end a response
+    in generation_config.json, or else in config.json.
+
+    Args:
+        folder: a Hugging Face model folder.
+        room: tokens that its model knows, the rows of the embedding.
+
+    Raises:
+        ValueError: a file is missing or damaged, the tokenizer has no end token or lacks one of those that are named,
+            or it has more tokens than the model; the message says what and where.
+    """
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        hint = " (convert tokenizer.model with transformers)" if (folder / "tokenizer.model").exists() else ""
+        raise ValueError(f"{folder} has no tokenizer.json: it is not a complete model folder{hint}")
+    try:
+        raw = RawTokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more exact
+        raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
+    described = _object(folder / _DESCRIPTION)
+    special = {**_object(folder / "special_tokens_map.json"), **{k: v for k, v in described.items() if v is not None}}
+    end, pad, begin = (_content(special.get(name)) for name in ("eos_token", "pad_token", "bos_token"))
+    if end is None:
+        raise ValueError(f"{folder / _DESCRIPTION} names no eos_token: without it no response can end")
+    if (needed := max(raw.get_vocab().values(), default=0) + 1) > room:
+        raise ValueError(
+            f"the tokenizer in {folder} has {needed} tokens, the model only {room}: they do not belong together"
+        )
+    try:
+        return Tokenizer(
+            raw,
+            end=end,
+            pad=pad,
+            begin=begin,
+            chat_template=_chat_template(folder, described),
+            stop_ids=_stop_ids(folder),
+            described=described,
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds no JSON object: the checkpoint is damaged")
+    return given
+
+
+def _content(token: object) -> str | None:
+    """Text of a token that is given as a string or as an object."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
+
+
+def _stop_ids(folder: Path) -> list[int]:
+    """Tokens at which generation stops, one or several."""
+    for name in ("generation_config.json", "config.json"):
+        given = _object(folder / name).get("eos_token_id")
+        if given is None:
+            continue
+        ids = list(given) if isinstance(given, list) else [given]
+        if not all(isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**32 for id in ids):
+            raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {given!r}")
+        return ids
+    return []
+
+
+def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
+    """The chat template of a model folder, from any of the places where it may stand; R1-Zero's without one."""
+    if (folder / _TEMPLATE).exists():
+        return (folder / _TEMPLATE).read_bytes().decode("utf-8", errors="replace")
+    inside = described.get("chat_template")
+    if isinstance(inside, list):
+        inside = _default(inside)
+    return inside if isinstance(inside, str) else CHAT_TEMPLATES["r1_zero"]
+
+
+def _default(templates: Iterable[object]) -> object:
+    """The one called `default` among several named templates."""
+    named = [one for one in templates if isinstance(one, dict)]
+    return next((one.get("template") for one in named if one.get("name") == "default"), None)
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into an existing folder.
+
+    Args:
+        tokenizer: the tokenizer; what was read of its description is written back.
+        folder: where.
+    """
+    (folder / "tokenizer.json").write_text(tokenizer.raw.to_str(pretty=True), encoding="utf-8")
+    usual = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": tokenizer.end,
+        "clean_up_tokenization_spaces": False,
+    }
+    if not tokenizer.described or tokenizer.pad != tokenizer.end:
+        usual["pad_token"] = tokenizer.pad
+    if tokenizer.begin is not None:
+        usual["bos_token"] = tokenizer.begin
+    given = {name: value for name, value in tokenizer.described.items() if name not in usual or value is not None}
+    described = {**usual, **given, "chat_template": tokenizer.chat_template}
+    (folder / _DESCRIPTION).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))

@@ -1,0 +1,88 @@
+"""Wordings: what is said around a question so that its answer can be found, by the domain of the problem.
+
+A template puts a question into a conversation; a wording belongs to the question itself. The R1-Zero template says
+itself where the answer stands, so training from a base model uses none; evaluation by the papers' protocol does.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, appendix J, and the usage notes of the released models (mathematics);
+simple-evals (multiple choice).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from string import ascii_uppercase
+
+from aha.types import Problem
+
+__all__ = ["MATH_INSTRUCTION", "WORDINGS", "num_options", "worded"]
+
+MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
+"""What follows a question of mathematics."""
+
+CHOICE_INSTRUCTION = (
+    "Answer the following multiple choice question. The last line of your response should be of the following format: "
+    "'Answer: $LETTER' (without quotes) where LETTER is one of {letters}. Think step by step before answering."
+)
+"""What precedes a multiple-choice question."""
+
+CODE_INSTRUCTION = (
+    "Complete the following Python function. Write the whole function, with the imports that it needs, "
+    "in one block that starts with ```python and ends with ```."
+)
+"""What precedes a function to complete."""
+
+PROGRAM_INSTRUCTION = (
+    "Write a Python program that reads from standard input and writes to standard output, "
+    "in one block that starts with ```python and ends with ```."
+)
+"""What follows the task of a program."""
+
+_OPTION = re.compile(r"[A-Z]\) ")
+
+
+def _math(problem: Problem) -> str:
+    return f"{problem.question}\n{MATH_INSTRUCTION}"
+
+
+def _choice(problem: Problem) -> str:
+    letters = ascii_uppercase[: num_options(problem.question)]
+    return f"{CHOICE_INSTRUCTION.format(letters=letters)}\n\n{problem.question}"
+
+
+def _code(problem: Problem) -> str:
+    if not problem.starter:
+        return f"{problem.question}\n\n{CODE_INSTRUCTION.replace('Complete the following', 'Write the')}"
+    return f"{CODE_INSTRUCTION}\n\n```python\n{problem.starter.strip()}\n```"
+
+
+def _program(problem: Problem) -> str:
+    return f"{problem.question}\n\n{PROGRAM_INSTRUCTION}"
+
+
+def num_options(question: str) -> int:
+    """How many options stand in the last lines of a question, each behind its letter: `A) first`."""
+    lines = question.splitlines()
+    for num, letter in enumerate(reversed([line[:1] if _OPTION.match(line) else "" for line in lines]), start=1):
+        if letter in ("", "A"):
+            return num if letter else 0
+    return 0
+
+
+def worded(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems, asked as an evaluation asks them; those of other domains as they are.
+
+    Words that all questions share would make every one of them look like the next: look for contamination before.
+    """
+    return [
+        replace(problem, question=WORDINGS[problem.domain](problem)) if problem.domain in WORDINGS else problem
+        for problem in problems
+    ]
+
+
+WORDINGS: Mapping[str, Callable[[Problem], str]] = {
+    "math": _math,
+    "choice": _choice,
+    "code": _code,
+    "stdio": _program,
+}
+"""The wording of each domain that has one. Ours: those of code; the papers only say that a block is taken."""

@@ -1,0 +1,58 @@
+"""A response ends at whichever stop token is sampled, and keeps it."""
+
+import torch
+from tiny import letters_tokenizer, tiny_config, tiny_policy
+from tokenizers import Tokenizer as RawTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from aha.prompts.tokenizer import Tokenizer
+from aha.rollouts.engine import Decoding, Request
+from aha.rollouts.local import LocalEngine
+from aha.types import Problem, Rollout
+
+MANY = Decoding(max_new_tokens=12)
+
+
+def sampled(tokenizer: Tokenizer, vocab_size: int = 11) -> tuple[Rollout, ...]:
+    problem = Problem(id="p", question="a b", answer="", domain="text")
+    engine = LocalEngine(tiny_policy(tiny_config(vocab_size=vocab_size)), tokenizer)
+    (group,) = engine.sample([Request(problem=problem, prompt="a b", seed=("s",))], 32, MANY)
+    return group
+
+
+def with_stops(*words: str) -> Tokenizer:
+    plain = letters_tokenizer()
+    return Tokenizer(plain.raw, end=plain.end, pad=plain.pad, stop_ids=[plain.raw.token_to_id(word) for word in words])
+
+
+def test_several_tokens_end_a_response() -> None:
+    tokenizer = with_stops("c", "d")
+    one, several = sampled(letters_tokenizer()), sampled(tokenizer)
+    ends = set()
+    for long, short in zip(one, several, strict=True):
+        hits = torch.isin(long.tokens, torch.tensor(tokenizer.stop_ids)).nonzero()
+        length = int(hits[0]) + 1 if len(hits) else len(long.tokens)
+        assert short.tokens.tolist() == long.tokens[:length].tolist()
+        assert torch.allclose(short.logp, long.logp[:length], atol=1e-5)
+        assert short.finish == ("stop" if len(hits) else "length")
+        assert "c" not in short.text
+        assert "d" not in short.text
+        ends.add(int(short.tokens[-1]) if len(hits) else -1)
+    assert ends >= set(tokenizer.stop_ids)
+
+
+def test_ids_without_a_token_have_no_text() -> None:
+    """A model whose embedding is padded samples what the tokenizer cannot say: it counts, and reads as nothing."""
+    rollouts = sampled(letters_tokenizer(), vocab_size=40)
+    assert any(int(rollout.tokens.max()) >= 11 for rollout in rollouts)
+    for rollout in rollouts:
+        known = rollout.tokens[rollout.tokens < 11]
+        assert rollout.text == letters_tokenizer().decode(known)
+        assert len(rollout.tokens) == len(rollout.logp)
+
+
+def test_a_prompt_begins_with_what_begins_every_text() -> None:
+    raw = RawTokenizer.from_str(letters_tokenizer().raw.to_str())
+    raw.post_processor = TemplateProcessing(single="h $A", special_tokens=[("h", raw.token_to_id("h"))])
+    (first, *_) = sampled(Tokenizer(raw, end="<eos>"))
+    assert first.prompt_tokens.tolist() == [raw.token_to_id(word) for word in "hab"]
