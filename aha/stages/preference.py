@@ -310,7 +310,7 @@ def _examples(
 
 def _example(one: Preference, tokenizer: Tokenizer, max_tokens: int) -> _Example:
     """A preference as tokens."""
-    prompt_T, end_id = tokenizer.encode(one.prompt), tokenizer.end_id
+    prompt_T, end_id = tokenizer.encode_prompt(one.prompt), tokenizer.end_id
     fitted = [ended(prompt_T, tokenizer.encode(x), end_id=end_id, max_tokens=max_tokens) for x in one.responses]
     return _Example(prompt=fitted[0][0], responses=tuple(r for _, r in fitted), qualities=one.qualities)
 

@@ -17,17 +17,18 @@ from aha.objectives.supervised import next_token_loss
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import CHAT_TEMPLATES, Template, r1
 from aha.prompts.tokenizer import Tokenizer
-from aha.runs.seeds import generator
+from aha.runs.seeds import derive_seed, generator
 from aha.runs.shards import read_rows
 from aha.stages.config import SupervisedConfig
-from aha.stages.run import Run, stage_key
+from aha.stages.run import Resumed, Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
 from aha.training.batch import stack
-from aha.training.checkpoint import read_model
 from aha.training.cost import cost_of_training, num_stream_tokens
 from aha.training.learner import Learner
+from aha.training.memory import Workload
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.packing import best_fit
+from aha.training.trainable import adapters_beside, announced, read_trainable
 from aha.types import Batch, Checkpoint, Dataset, Demonstration
 
 __all__ = ["SFT_METRICS", "demonstrations", "sft"]
@@ -98,7 +99,7 @@ def sft(
     if done := run.finished(name, key):
         return done
     resumed = run.resume(name, key)
-    model, tokenizer = read_model(resumed.folder if resumed else policy.path)
+    model, tokenizer = _model(run, name, policy, resumed, config)
     tokenizer = tokenizer.with_chat_template(chat_template)
     schedule = _schedule(run, name, config, _examples(run, name, data, template, tokenizer, config.max_tokens))
     learner = _learner(run, model, config, len(schedule.chunks))
@@ -112,7 +113,26 @@ def sft(
     progress = begin_updates(
         learner, tokenizer, resumed, total=len(schedule.chunks), checkpoint_every=config.checkpoint_every
     )
-    return run.finish(name, key, make_updates(run, name, key, progress, update), parents=tuple(sources))
+    saved = make_updates(run, name, key, progress, update)
+    with adapters_beside(run.folder.path / "stages" / name, policy.path, model, run.folder.is_writer):
+        return run.finish(name, key, saved, parents=tuple(sources))
+
+
+def _model(
+    run: Run, name: str, start: Checkpoint, resumed: Resumed | None, config: SupervisedConfig
+) -> tuple[Transformer, Tokenizer]:
+    """The model that is trained, as at the start or as it was saved; says what memory it needs."""
+    model, tokenizer = read_trainable(
+        start.path,
+        resumed.folder if resumed else None,
+        config.optimizer,
+        device=run.world.device,
+        seed=derive_seed(run.seed, name, "adapters"),
+        max_tokens=config.max_tokens,
+    )
+    load = Workload(micro_batch_tokens=config.max_tokens, sequence_tokens=config.max_tokens)
+    run.say(f"{name}: {announced(model.config, config.optimizer, load, run.world.device)}")
+    return model, tokenizer
 
 
 def _learner(run: Run, model: Transformer, config: SupervisedConfig, total: int) -> Learner[Transformer]:
@@ -139,7 +159,7 @@ def _examples(
         raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
     given = demonstrations(data)
     end = [tokenizer.end_id]
-    prompts = tokenizer.encode_all([template(one.question) for one in given])
+    prompts = tokenizer.encode_prompts([template(one.question) for one in given])
     responses = tokenizer.encode_all([one.response for one in given])
     examples = [
         (torch.tensor(prompt), torch.tensor(response + end))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aha.policy.lora import merged
 from aha.prompts.tokenizer import Tokenizer
 from aha.stages.run import Interrupted, Resumed, Run, Saved
 from aha.training.checkpoint import restore_optimizers
@@ -84,7 +85,8 @@ def make_updates(
         run.report(name, step + 1, progress.total, metrics)
         should_stop, is_last = run.should_stop(), step + 1 == progress.total
         if should_stop or (not is_last and (step + 1) % progress.checkpoint_every == 0):
-            run.save(name, key, progress.saved(step + 1))
+            with merged(progress.learner.policy):
+                run.save(name, key, progress.saved(step + 1))
         if should_stop:
             raise Interrupted(f"stopped after update {step + 1} of {progress.total} of stage {name!r}")
     return progress.saved(progress.total)

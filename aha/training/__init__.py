@@ -1,3 +1,15 @@
 """Training: batches, the learner that descends any objective, checkpoints."""
 
-__all__ = ["batch", "checkpoint", "config", "cost", "learner", "optimizer", "packing", "world"]
+__all__ = [
+    "adamw8bit",
+    "batch",
+    "checkpoint",
+    "config",
+    "cost",
+    "learner",
+    "memory",
+    "optimizer",
+    "packing",
+    "trainable",
+    "world",
+]

@@ -8,7 +8,7 @@ from torch import Tensor
 from aha.policy.layout import Layout, pack
 from aha.types import Batch
 
-__all__ = ["deal", "layout_of", "micro_batches", "select", "stack"]
+__all__ = ["deal", "layout_of", "micro_batches", "on_device", "select", "stack"]
 
 
 def stack(
@@ -41,7 +41,7 @@ def stack(
 
 def select(batch: Batch, rows: Sequence[int] | Tensor) -> Batch:
     """Some rows of a batch, trimmed to the longest of them."""
-    index = torch.as_tensor(rows, dtype=torch.int64)
+    index = torch.as_tensor(rows, dtype=torch.int64, device=batch.lengths_B.device)
     lengths_B = batch.lengths_B[index]
     width = int(lengths_B.max()) if len(index) else 0
 
@@ -53,6 +53,16 @@ def select(batch: Batch, rows: Sequence[int] | Tensor) -> Batch:
         mask_BT=cut(batch.mask_BT),
         lengths_B=lengths_B,
         signals={name: cut(values) for name, values in batch.signals.items()},
+    )
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device; batches are made on the CPU, and each micro-batch visits the model's."""
+    return Batch(
+        tokens_BT=batch.tokens_BT.to(device),
+        mask_BT=batch.mask_BT.to(device),
+        lengths_B=batch.lengths_B.to(device),
+        signals={name: values.to(device) for name, values in batch.signals.items()},
     )
 
 

@@ -1,10 +1,29 @@
-"""Configuration of the optimizer."""
+"""Configuration of the optimizer, and of what it trains."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["OptimizerConfig"]
+__all__ = ["LoRAConfig", "OptimizerConfig", "Precision", "State"]
+
+State = Literal["float32", "8-bit", "host"]
+"""How the moments are held."""
+
+Precision = Literal["float32", "bfloat16"]
+"""Type of the weights that compute."""
+
+
+class LoRAConfig(Config):
+    """Low-rank adapters (arXiv:2106.09685) in place of training all weights."""
+
+    rank: int = Field(default=0, ge=0)
+    """Rank of the adapters (r); 0 trains all weights, as the papers do."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Adapters are scaled by alpha / r. Source: arXiv:2106.09685, 4.1, has a constant; 32 is a common one."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Projections that get an adapter: all of a layer, as QLoRA found best (arXiv:2305.14314, 4)."""
 
 
 class OptimizerConfig(Config):
@@ -24,3 +43,17 @@ class OptimizerConfig(Config):
     """Decay of the second moment. Source: V3 4.2."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay. The papers do not report one for RL."""
+    state: State = "float32"
+    """The moments: float32 beside the weights; 8-bit, a quarter of that; or float32 in the memory of the host."""
+    precision: Precision = "float32"
+    """Type of the weights that compute, the reference's too; with bfloat16 the optimizer keeps them in float32."""
+    lora: LoRAConfig = LoRAConfig()
+    """Adapters, where not all weights are trained."""
+
+    @model_validator(mode="after")
+    def _adapters_have_whole_moments(self) -> Self:
+        if self.lora.rank and self.state == "8-bit":
+            raise ValueError(
+                "state '8-bit' is for training all weights: the moments of adapters are few; use state 'float32'"
+            )
+        return self

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
-from aha.training.batch import layout_of, micro_batches
+from aha.training.batch import layout_of, micro_batches, on_device
 from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
 from aha.types import Batch, Loss
@@ -66,7 +66,7 @@ class Learner(Generic[Model]):
 
         Args:
             policy: the policy to update in place.
-            optimizers: over all of its parameters, each group with a `base_lr`.
+            optimizers: over all of its parameters that are trained, each group with a `base_lr`.
             factor: share of the base learning rate at a step.
             grad_clip: largest norm of the gradient.
             forward: makes what the objective sees of the policy and a batch.
@@ -99,7 +99,7 @@ class Learner(Generic[Model]):
         """One update from this process's part of a batch, cut into micro-batches by the caller.
 
         Args:
-            parts: the micro-batches; may be empty if another process has some.
+            parts: the micro-batches, on any device; may be empty if another process has some.
             objective: the loss.
             name: what the batch is called in an error.
 
@@ -111,9 +111,10 @@ class Learner(Generic[Model]):
         """
         weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
         for weight in weights:
-            weight.grad = torch.zeros_like(weight)
+            _begin_gradient(weight)
         sums: dict[str, Tensor] = {}
-        for part in parts:
+        for given in parts:
+            part = on_device(given, weights[0].device)
             loss = objective(self._forward(self.policy, part), mask_BT=part.mask_BT, **part.signals)
             loss.total.backward()  # type: ignore[no-untyped-call]
             _accumulate(sums, loss)
@@ -151,6 +152,14 @@ class Learner(Generic[Model]):
         return dict(zip(names, pairs, strict=True))
 
 
+def _begin_gradient(weight: Tensor) -> None:
+    """A gradient of zeros, float32 or better: in bfloat16 later micro-batches would vanish in the sum."""
+    precise = torch.promote_types(weight.dtype, torch.float32)
+    if precise != weight.dtype:
+        weight.grad_dtype = precise
+    weight.grad = torch.zeros_like(weight, dtype=precise)
+
+
 def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
     """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count."""
     figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()} | {
@@ -166,15 +175,15 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
     """Log-probabilities of a batch's counted tokens under a policy that is not trained.
 
     Args:
-        policy: the reference.
-        batch: the sequences.
+        policy: the reference, on any device.
+        batch: the sequences, on the CPU.
         temperature: of the distribution that sampled.
         max_tokens: tokens of a micro-batch.
 
     Returns:
-        [B, T], float32, nats; 0 where the mask is False.
+        [B, T], float32, nats, on the CPU; 0 where the mask is False.
     """
-    result_BT = torch.zeros(batch.mask_BT.shape)
+    result_BT, device = torch.zeros(batch.mask_BT.shape), policy.head_VD.device
     rows = Batch(
         tokens_BT=batch.tokens_BT,
         mask_BT=batch.mask_BT,
@@ -182,6 +191,6 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
         signals={"row": torch.arange(len(batch.lengths_B))},
     )
     for part in micro_batches(rows, max_tokens):
-        logp_BT = log_probabilities(policy, part, temperature=temperature)
-        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT
+        logp_BT = log_probabilities(policy, on_device(part, device), temperature=temperature)
+        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT.cpu()
     return result_BT

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from aha.training.adamw8bit import AdamW8bit, MasterAdamW
 from aha.training.config import OptimizerConfig
 
 __all__ = ["adamw", "learning_rate_factor", "muon_and_adamw", "set_learning_rate"]
+
+_OTHERS = "for reinforcement learning and fine-tuning"
 
 
 def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -> float:
@@ -34,17 +37,53 @@ def set_learning_rate(optimizers: Sequence[Optimizer], factor: float) -> None:
 
 
 def adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
-    """AdamW for everything; norms and biases without weight decay.
+    """AdamW for everything that is trained; norms and biases without weight decay.
+
+    Args:
+        policy: the policy; its frozen parameters are left out.
+        config: rates, and how the moments are held.
+
+    Raises:
+        ValueError: the policy is not what the configuration says: it has no adapters, or computes in another type.
 
     Source: arXiv:1711.05101. The papers do not say which optimizer RL used.
     """
-    matrices = [weight for weight in policy.parameters() if weight.dim() > 1]
-    vectors = [weight for weight in policy.parameters() if weight.dim() == 1]
+    weights = [weight for weight in policy.parameters() if weight.requires_grad]
+    _check_fits(policy, config)
+    matrices = [weight for weight in weights if weight.dim() > 1]
+    vectors = [weight for weight in weights if weight.dim() == 1]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay, "base_lr": config.learning_rate},
         {"params": vectors, "weight_decay": 0.0, "base_lr": config.learning_rate},
     ]
-    return [AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=1e-8)]
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    if config.state == "8-bit":
+        return [AdamW8bit(groups, rate, betas=betas)]
+    if config.state == "host":
+        return [MasterAdamW(groups, rate, betas=betas, device="cpu")]
+    if config.precision == "bfloat16" or config.lora.rank:
+        return [MasterAdamW(groups, rate, betas=betas)]
+    return [AdamW(groups, lr=rate, betas=betas, eps=1e-8)]
+
+
+def _check_fits(policy: nn.Module, config: OptimizerConfig) -> None:
+    """Refuse settings that the policy was not prepared for: ignored, they would be believed.
+
+    Raises:
+        ValueError: there are such settings.
+    """
+    frozen = [weight for weight in policy.parameters() if not weight.requires_grad]
+    if bool(config.lora.rank) != bool(frozen):
+        raise ValueError(
+            f"lora.rank is {config.lora.rank}, but {len(frozen)} parameters of the model are frozen: adapters are "
+            f"{_OTHERS}; set lora.rank to 0 elsewhere"
+        )
+    is_half = any(weight.dtype == torch.bfloat16 for weight in policy.parameters())
+    if is_half != (config.precision == "bfloat16"):
+        raise ValueError(
+            f"precision is {config.precision!r}, but the model {'has' if is_half else 'has no'} bfloat16 weights: "
+            f"bfloat16 is {_OTHERS}; set precision to 'float32' elsewhere"
+        )
 
 
 def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
@@ -52,8 +91,14 @@ def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer
 
     Muon's updates are scaled to the size of AdamW's (`match_rms_adamw`), so that one learning rate serves both.
 
+    Raises:
+        ValueError: the configuration asks for small moments, adapters or bfloat16, which are AdamW's alone.
+
     Source: Jordan et al. 2024, Muon; the scaling from Moonlight, arXiv:2502.16982, Eq. 4.
     """
+    if config.state != "float32":
+        raise ValueError(f"state {config.state!r} is {_OTHERS}; set state to 'float32' elsewhere")
+    _check_fits(policy, config)
     hidden = [weight for name, weight in policy.named_parameters() if weight.dim() == 2 and "layers." in name]
     is_hidden = {id(weight) for weight in hidden}
     rest = [weight for weight in policy.parameters() if id(weight) not in is_hidden]

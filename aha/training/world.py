@@ -21,17 +21,19 @@ class World:
     Attributes:
         rank: number of this process, from 0.
         size: number of processes.
+        device: where this process computes.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, rendezvous: str = "") -> None:
+    def __init__(self, rank: int = 0, size: int = 1, rendezvous: str = "", device: torch.device | str = "cpu") -> None:
         """Join the peers.
 
         Args:
             rank: number of this process.
             size: number of processes; 1 needs no peers.
             rendezvous: path of a file through which the peers find each other, the same for all.
+            device: where this process computes.
         """
-        self.rank, self.size = rank, size
+        self.rank, self.size, self.device = rank, size, torch.device(device)
         if size > 1:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size)

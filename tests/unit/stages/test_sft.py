@@ -169,3 +169,20 @@ def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> Non
     both = sft(run, "dev1", policy=base, data=parts, config=CONFIG)
     assert weights_digest(both.path) == weights_digest(tuned(new_run(), base, sums()).path)
     assert both.parents == (base.key, *(part.key for part in parts))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_adapters_learn_resume_and_leave_a_model(
+    base: Checkpoint, tmp_path: Path, new_run: NewRun, precision: str
+) -> None:
+    optimizer = {"learning_rate": 5e-2, "lora": {"rank": 8}, "precision": precision}
+    config = SupervisedConfig.model_validate(CONFIG.model_dump() | {"epochs": 8, "optimizer": optimizer})
+    whole = new_run()
+    digest = weights_digest(tuned(whole, base, sums(), config).path)
+    assert losses(whole)[-1] < 0.6 * losses(whole)[0]
+    first = Run(folder=RunFolder(tmp_path), seed=0)
+    first.report = lambda *_: first.__setattr__("_asked_to_stop", True)
+    with pytest.raises(Interrupted):
+        tuned(first, base, sums(), config)
+    assert weights_digest(tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums(), config).path) == digest
+    assert (tmp_path / "stages" / "dev1" / "adapter" / "adapter_model.safetensors").exists()

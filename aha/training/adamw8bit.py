@@ -1,0 +1,283 @@
+"""AdamW whose state fits: moments in 8 bits, or in float32 in the memory of the host.
+
+Both train bfloat16 weights as if they were float32. What is lost by rounding the weights stays in the state: 16 bits a
+weight beside 8-bit moments, a float32 copy beside whole ones.
+
+Source: AdamW, arXiv:1711.05101; 8-bit optimizers via block-wise quantization, arXiv:2110.02861.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw as torch_adamw
+
+__all__ = ["AdamW8bit", "MasterAdamW", "dequantise", "join", "quantise", "split"]
+
+BLOCK = 256
+"""Entries that share a scale."""
+
+WHOLE = 4096
+"""Weights of fewer entries keep float32 moments: they are norms and biases, and cost nothing."""
+
+INDEX_BITS = 18
+"""Leading bits of a float32 number that decide its code: sign, exponent and 9 of the mantissa."""
+
+CHUNK = 1 << 22
+"""Entries whose moments are float32 at once during an update, a multiple of `BLOCK`."""
+
+
+@cache
+def _codes(is_signed: bool) -> Tensor:
+    """The 256 values of dynamic quantisation in rising order, the largest 1.
+
+    Decades from 1 down to 1e-6, each cut evenly, the higher ones more finely. Ours: the unsigned values leave out 0.
+
+    Source: Dettmers 2016, arXiv:1511.04561, section 2.2; arXiv:2110.02861, section 2.2 and appendix F.
+    """
+    values = []
+    num_exponents, num_bits = 7, 7 if is_signed else 8
+    for exponent in range(num_exponents):
+        count = 2 ** (exponent + num_bits - num_exponents)
+        edges = torch.linspace(0.1, 1.0, count + 1, dtype=torch.float64)
+        means = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (exponent - num_exponents + 1)
+        values += means.tolist() + ([-value for value in means.tolist()] if is_signed else [])
+    values += [1.0, 0.0] if is_signed else [1.0, 10.0**-num_exponents]
+    return torch.tensor(sorted(values), dtype=torch.float32)
+
+
+@cache
+def _values(is_signed: bool, device: torch.device) -> Tensor:
+    """The values on a device."""
+    return _codes(is_signed).to(device)
+
+
+@cache
+def _nearest(is_signed: bool, device: torch.device) -> Tensor:
+    """The code nearest to each float32 number, by its first 18 bits: one look-up where a search takes eight."""
+    bits = (torch.arange(1 << INDEX_BITS, dtype=torch.int64) << (32 - INDEX_BITS)) + (1 << (31 - INDEX_BITS))
+    numbers = torch.where(bits >= 1 << 31, bits - (1 << 32), bits).to(torch.int32).view(torch.float32)
+    codes = _codes(is_signed)
+    return torch.bucketize(numbers.nan_to_num(), (codes[1:] + codes[:-1]) / 2).to(device=device, dtype=torch.uint8)
+
+
+def quantise(values_M: Tensor, *, is_signed: bool) -> tuple[Tensor, Tensor]:
+    """The nearest of 256 values for each entry, relative to the largest of its block.
+
+    Args:
+        values_M: float32, flat; not negative where `is_signed` is False.
+        is_signed: which values. The unsigned ones have no 0: an entry rounds to it only where its whole block is 0.
+
+    Returns:
+        Codes [M], uint8, and the scale of each block [ceil(M / 256)], float32.
+    """
+    padded_KB = F.pad(values_M, (0, -len(values_M) % BLOCK)).view(-1, BLOCK)
+    scales_K = padded_KB.abs().amax(1)
+    relative_M = (padded_KB / scales_K.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).flatten()[: len(values_M)]
+    index_M = (relative_M.view(torch.int32) >> (32 - INDEX_BITS)).bitwise_and_((1 << INDEX_BITS) - 1)
+    return _nearest(is_signed, values_M.device)[index_M], scales_K
+
+
+def dequantise(codes_M: Tensor, scales_K: Tensor, *, is_signed: bool) -> Tensor:
+    """The values that the codes stand for, [M], float32."""
+    values_M = _values(is_signed, codes_M.device)[codes_M.int()]
+    blocks_KB = F.pad(values_M, (0, -len(codes_M) % BLOCK)).view(-1, BLOCK)
+    return (blocks_KB * scales_K[:, None]).flatten()[: len(codes_M)]
+
+
+def split(values_M: Tensor) -> tuple[Tensor, Tensor]:
+    """A float32 tensor as the nearest bfloat16 one, and what that leaves out as int16: `join` puts them together."""
+    rounded_M = values_M.to(torch.bfloat16)
+    rest_M = values_M.view(torch.int32) - (rounded_M.view(torch.int16).int() << 16)
+    # A tie that rounds down leaves 32768, one more than fits: the value loses its last bit.
+    return rounded_M, rest_M.clamp_(max=32767).to(torch.int16)
+
+
+def join(rounded_M: Tensor, rest_M: Tensor) -> Tensor:
+    """The float32 tensor that was split."""
+    return ((rounded_M.view(torch.int16).int() << 16) + rest_M).view(torch.float32)
+
+
+class AdamW8bit(Optimizer):
+    """AdamW with moments of 8 bits: 2 bytes a weight instead of 8, and 2 more for bfloat16 weights.
+
+    The second moment is kept as its root, which the update divides by: seven decades of it are fourteen of the moment,
+    and none rounds to 0, where a quotient would explode.
+
+    Source: arXiv:2110.02861. Ours: blocks of 256 (the paper has 2,048), the root, and no 0 among its values; the
+    embedding has 8-bit moments like all others.
+    """
+
+    def __init__(
+        self, params: Iterable[dict[str, Any]], lr: float, *, betas: tuple[float, float], eps: float = 1e-8
+    ) -> None:
+        """Take groups of weights, each with its `weight_decay`."""
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure is called
+        """One update of every weight that has a gradient."""
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    _update(weight, self.state[weight], group)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave, every entry in its own type: torch would make them the weights'."""
+        _load(self, state_dict)
+
+
+def _update(weight: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:
+    """Update one weight, a chunk at a time."""
+    if not state:
+        state.update(_fresh(weight))
+    state["step"] += 1
+    flat, grad = weight.view(-1), weight.grad
+    assert grad is not None
+    for start in range(0, flat.numel(), CHUNK):
+        part, blocks = slice(start, start + CHUNK), slice(start // BLOCK, (start + CHUNK) // BLOCK)
+        values = join(flat[part], state["rest"][part]) if "rest" in state else flat[part]
+        first, root = _moments(state, part, blocks)
+        _descend(values, grad.reshape(-1)[part].float(), first, root, int(state["step"]), group)
+        _keep(state, first, root, part, blocks)
+        if "rest" in state:
+            flat[part], state["rest"][part] = split(values)
+
+
+def _fresh(weight: Tensor) -> dict[str, Tensor]:
+    """State before the first update."""
+    device, count = weight.device, weight.numel()
+    if weight.dtype not in (torch.float32, torch.bfloat16):
+        raise ValueError(f"8-bit moments are for float32 and bfloat16 weights, not {weight.dtype}")
+    state = {"step": torch.zeros((), dtype=torch.int64)}
+    for name in ("first", "root"):
+        if count < WHOLE:
+            state[name] = torch.zeros(count, device=device)
+        else:
+            state[name] = torch.zeros(count, dtype=torch.uint8, device=device)
+            state[f"{name}_scales"] = torch.zeros(-(-count // BLOCK), device=device)
+    if weight.dtype == torch.bfloat16:
+        state["rest"] = torch.zeros(count, dtype=torch.int16, device=device)
+    return state
+
+
+def _moments(state: Mapping[str, Tensor], part: slice, blocks: slice) -> tuple[Tensor, Tensor]:
+    """First moment and root of the second, float32, of a part."""
+    if "first_scales" not in state:
+        return state["first"][part], state["root"][part]
+    first = dequantise(state["first"][part], state["first_scales"][blocks], is_signed=True)
+    return first, dequantise(state["root"][part], state["root_scales"][blocks], is_signed=False)
+
+
+def _keep(state: Mapping[str, Tensor], first: Tensor, root: Tensor, part: slice, blocks: slice) -> None:
+    """Write the moments of a part back."""
+    if "first_scales" not in state:
+        return  # they were updated where they are
+    state["first"][part], state["first_scales"][blocks] = quantise(first, is_signed=True)
+    state["root"][part], state["root_scales"][blocks] = quantise(root, is_signed=False)
+
+
+def _descend(values: Tensor, grad: Tensor, first: Tensor, root: Tensor, step: int, group: Mapping[str, Any]) -> None:
+    """AdamW's update, in place: values, first moment, root of the second.
+
+    Source: arXiv:1711.05101, Algorithm 2.
+    """
+    (beta1, beta2), rate = group["betas"], group["lr"]
+    values.mul_(1 - rate * group["weight_decay"])
+    first.lerp_(grad, 1 - beta1)
+    root.square_().mul_(beta2).addcmul_(grad, grad, value=1 - beta2).sqrt_()
+    denominator = (root / (1 - beta2**step) ** 0.5).add_(group["eps"])
+    values.addcdiv_(first, denominator, value=-rate / (1 - beta1**step))
+
+
+class MasterAdamW(Optimizer):
+    """torch's AdamW on float32 copies of the weights, which may lie on another device than the weights.
+
+    On the host, the weights' device holds weights and gradients alone; each weight's gradient visits the host by
+    itself. Its updates are those of torch's AdamW on the copies, bit for bit.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        betas: tuple[float, float],
+        eps: float = 1e-8,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Take groups of weights, each with its `weight_decay`.
+
+        Args:
+            params: the groups.
+            lr: learning rate.
+            betas: decays of the moments.
+            eps: added to the root of the second moment.
+            device: where copies and moments lie; with the weights where None.
+        """
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
+        self._device = torch.device(device) if device is not None else None
+        for weight in (weight for group in self.param_groups for weight in group["params"]):
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            master = weight.detach().to(device=self._device or weight.device, dtype=dtype, copy=True)
+            zero = torch.zeros_like(master)
+            self.state[weight] = {
+                "step": torch.zeros(()),
+                "master": master,
+                "exp_avg": zero,
+                "exp_avg_sq": zero.clone(),
+            }
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no closure is called
+        """One update of every weight that has a gradient."""
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, group)
+
+    def _update(self, weight: Tensor, group: Mapping[str, Any]) -> None:
+        state, (beta1, beta2) = self.state[weight], group["betas"]
+        assert weight.grad is not None
+        grad = weight.grad.to(state["master"])
+        torch_adamw(
+            [state["master"]],
+            [grad],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+        weight.copy_(state["master"])
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave, and give the weights the values of their copies."""
+        _load(self, state_dict, self._device)
+        for weight, state in self.state.items():
+            weight.copy_(state["master"])
+
+
+def _load(optimizer: Optimizer, given: Mapping[str, Any], device: torch.device | None = None) -> None:
+    """Give an optimizer the state and the settings that its `state_dict` returned."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    for index, state in given["state"].items():
+        place = device or weights[index].device
+        optimizer.state[weights[index]] = {
+            name: value.clone() if name == "step" else value.to(place, copy=True) for name, value in state.items()
+        }
+    for group, saved in zip(optimizer.param_groups, given["param_groups"], strict=True):
+        group.update({name: value for name, value in saved.items() if name != "params"})

@@ -1,0 +1,254 @@
+"""What training needs of memory and time, before it starts.
+
+All figures are bytes. P is the number of parameters, w their size (4 for float32, 2 for bfloat16), P' the number of
+those that are trained: all, or the adapters'.
+
+| part | formula |
+|---|---|
+| weights | w P, and 4 P' for adapters |
+| reference | w P; 4 P' beside shared weights for adapters |
+| gradients | 4 P' |
+| optimizer | 8 P' for float32 moments, 12 P' with float32 copies (bfloat16 weights, adapters, host) |
+| | 2 P' for 8-bit moments, 4 P' beside bfloat16 weights |
+| merged | w times the adapted projections, while sampling |
+| cache | 2 w times layers, key-value heads and their size, for each row and token, and 24 V a row to draw its token |
+| activations | see `activation_bytes` |
+| logits | three chunks of float32 logits, and the head's gradient twice |
+
+Sampling and updating take turns, so the peak is the larger of the two.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from aha.policy.config import PolicyConfig
+from aha.policy.scoring import CHUNK_LOGITS, MIN_CHUNK
+from aha.policy.transformer import Transformer
+from aha.training.config import OptimizerConfig
+
+__all__ = ["Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
+
+GIB = 1 << 30
+
+RECOMPUTE_ABOVE = 2 * GIB
+"""Activations of a micro-batch above which layers are recomputed: it changes memory and time, and no result."""
+
+CACHE_BYTES = 4 * GIB
+"""Largest key-value cache; more rows are decoded in several waves."""
+
+MAX_ROWS = 512
+"""Rows that are decoded at once, whatever their memory."""
+
+RUNTIME = GIB // 2
+"""What the program itself needs: Python, torch and its kernels' buffers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """How much is computed at once.
+
+    Attributes:
+        micro_batch_tokens: tokens of a micro-batch.
+        sequence_tokens: tokens of the longest prompt with its response.
+        num_rows: responses sampled at once; 0 where nothing is sampled.
+        has_reference: whether a reference policy is held.
+        num_tokens: tokens to compute in all, for the time; 0 where it is not known.
+        tokens_per_second: how many are computed a second; 0 where it is not known.
+    """
+
+    micro_batch_tokens: int
+    sequence_tokens: int
+    num_rows: int = 0
+    has_reference: bool = False
+    num_tokens: int = 0
+    tokens_per_second: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a stage needs, in bytes by part.
+
+    Attributes:
+        weights: of the policy.
+        reference: of the reference policy.
+        optimizer: moments, and float32 copies of weights.
+        gradients: while updating.
+        activations: while updating.
+        logits: while updating.
+        cache: keys, values and logits while sampling.
+        merged: merged projections while sampling.
+        host_optimizer: the part of the optimizer that lies in the host's memory instead.
+        recomputes: whether layers are recomputed in the backward pass.
+        seconds: time to compute all tokens; 0 where it is not known.
+    """
+
+    weights: int
+    reference: int
+    optimizer: int
+    gradients: int
+    activations: int
+    logits: int
+    cache: int
+    merged: int
+    host_optimizer: int
+    recomputes: bool
+    seconds: float
+
+    @property
+    def held(self) -> int:
+        """What is held all the time."""
+        return self.weights + self.reference + self.optimizer + RUNTIME
+
+    @property
+    def peak(self) -> int:
+        """The most that is held at once, where the model is."""
+        updating = self.gradients + self.activations + self.logits
+        return self.held + max(updating, self.cache + self.merged)
+
+    def fits(self, limit_bytes: int) -> bool:
+        """Whether the peak is within a limit."""
+        return self.peak <= limit_bytes
+
+
+def _shape(config: PolicyConfig) -> nn.Module:
+    """A policy without numbers, to be counted."""
+    with torch.device("meta"):
+        return Transformer(config)
+
+
+def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
+    """Shapes of the projections that get adapters."""
+    named = [(name.rsplit(".", 1)[-1], module) for name, module in model.named_modules()]
+    return [module.weight.shape for name, module in named if isinstance(module, nn.Linear) and name in targets]
+
+
+def activation_bytes(config: PolicyConfig, num_tokens: int, *, size: int = 4, recomputes: bool = False) -> int:
+    """What a forward pass keeps for its gradient.
+
+    A layer keeps 4 D + 4 H K + 4 G K + 4 I figures a token, with D the width, H heads and G key-value heads of size K,
+    and I the width of the feed-forward layer: the inputs of two norms and of seven projections, queries, keys and
+    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. Where
+    layers are recomputed, every layer keeps its input (D), and one keeps all.
+
+    Args:
+        config: shape of the policy.
+        num_tokens: tokens of a micro-batch.
+        size: bytes of a figure.
+        recomputes: whether layers are recomputed.
+    """
+    heads = (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
+    layer = 4 * (config.hidden_size + heads + config.intermediate_size)
+    layers = config.num_hidden_layers
+    # While a layer is differentiated, the gradients of its figures are there too.
+    kept = layers * config.hidden_size + 2 * layer if recomputes else (layers + 1) * layer
+    return num_tokens * size * kept
+
+
+def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
+    """The attention's bias, quadratic in a sequence, and once more for each query head that shares a key head."""
+    repeat = config.num_attention_heads // config.num_key_value_heads
+    num_sequences = max(1.0, load.micro_batch_tokens / load.sequence_tokens)
+    return int(num_sequences * load.sequence_tokens**2 * (4 + size * repeat))
+
+
+def _optimizer_bytes(config: OptimizerConfig, num_trained: int) -> int:
+    """Moments, and what makes bfloat16 weights float32."""
+    is_half = config.precision == "bfloat16"
+    if config.state == "8-bit":
+        return num_trained * (4 if is_half else 2)
+    has_copies = is_half or config.state == "host" or config.lora.rank
+    return num_trained * (12 if has_copies else 8)
+
+
+def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload) -> Estimate:
+    """What training a policy needs; see the module's table.
+
+    Args:
+        config: shape of the policy.
+        optimizer: how it is trained.
+        load: how much is computed at once.
+    """
+    model, rank = _shape(config), optimizer.lora.rank
+    size = 2 if optimizer.precision == "bfloat16" else 4
+    count = sum(weight.numel() for weight in model.parameters())
+    adapted = _adapted(model, optimizer.lora.targets) if rank else []
+    num_adapters = sum(rank * sum(shape) for shape in adapted)
+    num_trained = num_adapters if rank else count
+    state = _optimizer_bytes(optimizer, num_trained)
+    tokens = max(load.micro_batch_tokens, load.sequence_tokens)
+    recomputes = activation_bytes(config, tokens, size=size) > RECOMPUTE_ABOVE
+    activations = activation_bytes(config, tokens, size=size, recomputes=recomputes) + _mask_bytes(config, load, size)
+    chunk = min(tokens, max(MIN_CHUNK, CHUNK_LOGITS // config.vocab_size)) * config.vocab_size * 4
+    head = 0 if rank else 2 * 4 * config.vocab_size * config.hidden_size
+    row = _row_bytes(config, load.sequence_tokens, size)
+    reference = 4 * num_adapters if rank else size * count
+    return Estimate(
+        weights=size * count + 4 * num_adapters,
+        reference=reference if load.has_reference else 0,
+        optimizer=0 if optimizer.state == "host" else state,
+        gradients=4 * num_trained,
+        activations=activations,
+        logits=3 * chunk + head,
+        cache=load.num_rows * row,
+        merged=size * sum(shape.numel() for shape in adapted),
+        host_optimizer=state if optimizer.state == "host" else 0,
+        recomputes=recomputes,
+        seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
+    )
+
+
+def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
+    """Keys and values of a response, and its logits, log-probabilities and their sums (float64) while one is drawn."""
+    cache = 2 * size * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * num_tokens
+    return cache + 24 * config.vocab_size
+
+
+def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4) -> int:
+    """Responses to decode at once, so that the key-value cache and the logits keep within `CACHE_BYTES`.
+
+    Args:
+        config: shape of the policy.
+        num_tokens: tokens of the longest prompt with its response.
+        size: bytes of a figure.
+    """
+    return max(1, min(MAX_ROWS, CACHE_BYTES // _row_bytes(config, num_tokens, size)))
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory of a device, or of this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["MemTotal"].split()[0]) * 1024
+
+
+def describe(found: Estimate, limit_bytes: int = 0) -> str:
+    """An estimate in words, in a few lines.
+
+    Args:
+        found: the estimate.
+        limit_bytes: memory that is there; 0 where it is not known.
+    """
+    held = {"weights": found.weights, "reference": found.reference, "optimizer": found.optimizer}
+    updating = {"gradients": found.gradients, "activations": found.activations, "logits": found.logits}
+    sampling = {"cache": found.cache, "merged weights": found.merged}
+    limit = f" of {limit_bytes / GIB:.1f}" if limit_bytes else ""
+    lines = [f"memory: about {found.peak / GIB:.1f}{limit} GiB"]
+    for title, parts in (("held", held), ("while updating", updating), ("while sampling", sampling)):
+        shown = [f"{name} {value / GIB:.2f}" for name, value in parts.items() if value > GIB // 200]
+        lines += [f"  {title}: {', '.join(shown)}"] if shown else []
+    if found.recomputes:
+        lines.append("  layers are recomputed in the backward pass")
+    if found.host_optimizer:
+        lines.append(f"  in the host's memory: optimizer {found.host_optimizer / GIB:.2f}")
+    if found.seconds:
+        lines.append(f"time: about {found.seconds / 3600:.1f} hours")
+    if limit_bytes and not found.fits(limit_bytes):
+        lines.append(
+            "  this does not fit: use --optimizer.state 8-bit, --optimizer.precision bfloat16, --optimizer.lora.rank "
+            "16, or a lower length cap"
+        )
+    return "\n".join(lines)

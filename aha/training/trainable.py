@@ -1,0 +1,94 @@
+"""A policy that is ready to be trained as its configuration says: type, device, adapters, recomputed layers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from aha.policy.checkpointing import checkpoint_activations
+from aha.policy.config import PolicyConfig
+from aha.policy.lora import add_lora, frozen_twin, merged, write_adapter
+from aha.policy.transformer import Transformer
+from aha.prompts.tokenizer import Tokenizer
+from aha.training.checkpoint import read_model
+from aha.training.config import OptimizerConfig, Precision
+from aha.training.memory import (
+    RECOMPUTE_ABOVE,
+    Workload,
+    activation_bytes,
+    available_bytes,
+    describe,
+    estimate,
+)
+
+__all__ = ["DTYPES", "adapters_beside", "announced", "read_reference", "read_trainable"]
+
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Types of the weights that compute."""
+
+
+def read_trainable(
+    start: Path,
+    saved: Path | None,
+    config: OptimizerConfig,
+    *,
+    device: torch.device,
+    seed: int,
+    max_tokens: int,
+) -> tuple[Transformer, Tokenizer]:
+    """Read the policy of a stage, and prepare it.
+
+    Args:
+        start: the model folder that the stage starts from.
+        saved: the checkpoint where it goes on; None at its start.
+        config: how it is trained.
+        device: where it computes.
+        seed: of the adapters.
+        max_tokens: tokens of a micro-batch; decides whether layers are recomputed.
+
+    Returns:
+        The policy and its tokenizer. Adapters are as at the start of the stage: the optimizer's state has their values.
+
+    Raises:
+        ValueError: a folder is not usable, or the policy has no projection that is to be adapted.
+    """
+    dtype = DTYPES[config.precision]
+    # A checkpoint holds the merged weights of a policy with adapters, which are not what they were added to.
+    folder = saved if saved is not None and not config.lora.rank else start
+    policy, tokenizer = read_model(folder, device=device, dtype=dtype)
+    if activation_bytes(policy.config, max_tokens, size=dtype.itemsize) > RECOMPUTE_ABOVE:
+        checkpoint_activations(policy)
+    if config.lora.rank:
+        generator = torch.Generator().manual_seed(seed)
+        lora = config.lora
+        add_lora(policy, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, generator=generator)
+    return policy, tokenizer
+
+
+def read_reference(start: Path, policy: Transformer, config: OptimizerConfig, *, device: torch.device) -> Transformer:
+    """The policy as it starts, not to be trained: a second copy, or the frozen weights with other adapters.
+
+    Args:
+        start: the model folder that the stage starts from.
+        policy: what `read_trainable` made of it.
+        config: how it is trained.
+        device: where it computes.
+    """
+    if config.lora.rank:
+        return frozen_twin(policy)
+    return read_model(start, device=device, dtype=DTYPES[config.precision])[0]
+
+
+def announced(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
+    """What a stage that is about to begin needs, in words, against what its device has."""
+    return describe(estimate(config, optimizer, load), available_bytes(device))
+
+
+@contextmanager
+def adapters_beside(folder: Path, start: Path, policy: Transformer, is_writer: bool) -> Iterator[None]:
+    """Inside, the policy is merged, to be written whole; its adapters go to `folder`/adapter, for `peft`."""
+    if is_writer and any(not weight.requires_grad for weight in policy.parameters()):
+        write_adapter(policy, folder / "adapter", start=str(start))
+    with merged(policy):
+        yield

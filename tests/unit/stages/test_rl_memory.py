@@ -1,0 +1,138 @@
+"""Reinforcement learning with adapters, small moments and bfloat16: it learns, resumes and leaves an ordinary model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_config, tiny_policy, world_tokenizer
+
+from aha.policy.lora import merged, read_adapter
+from aha.problems.world import TrainingProblems, held_out_problems
+from aha.recipes.base_model import open_base
+from aha.rewards.accuracy import COMPARERS
+from aha.runs.folder import RunFolder
+from aha.stages.config import EvaluationConfig, RLConfig
+from aha.stages.rl import Task, Validation, rl
+from aha.stages.run import Interrupted, Run
+from aha.training.checkpoint import read_model, weights_digest, write_checkpoint
+from aha.training.config import LoRAConfig, OptimizerConfig
+from aha.types import Checkpoint, Problem, Rollout, Verdict
+
+LOOK = EvaluationConfig(num_problems=2, num_samples=2, temperature=1.0, top_p=1.0, max_new_tokens=6)
+LORA = LoRAConfig(rank=4, alpha=8.0)
+KINDS = {
+    "adapters": OptimizerConfig(learning_rate=2e-2, lora=LORA),
+    "adapters-bfloat16": OptimizerConfig(learning_rate=2e-2, lora=LORA, precision="bfloat16"),
+    "8-bit": OptimizerConfig(learning_rate=1e-2, state="8-bit"),
+    "8-bit-bfloat16": OptimizerConfig(learning_rate=1e-2, state="8-bit", precision="bfloat16"),
+    "host-bfloat16": OptimizerConfig(learning_rate=1e-2, state="host", precision="bfloat16"),
+}
+
+
+def evenness(problem: Problem, rollout: Rollout) -> Verdict:
+    """A reward that differs within nearly every group, whatever the policy says."""
+    del problem
+    return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random policy that speaks the words of the built-in world."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tokenizer = world_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return open_base(folder)
+
+
+def train(folder: Path, base: Checkpoint, optimizer: OptimizerConfig, *, stop_after: int = 0, num: int = 4) -> Run:
+    """A run that trains, or that is interrupted; `reference_every` makes the reference move on the way."""
+    config = RLConfig(
+        iterations=num,
+        problems_per_iteration=4,
+        group_size=4,
+        num_minibatches=1,
+        max_new_tokens=8,
+        kl_coef=0.01,
+        evaluate_every=10,
+        reference_every=2,
+        optimizer=optimizer,
+    )
+    run = Run(folder=RunFolder(folder), seed=0)
+    made: list[int] = []
+
+    def report(*_: object) -> None:
+        made.append(1)
+        run._asked_to_stop = len(made) == stop_after
+
+    run.report = report
+    watched = Validation(problems=held_out_problems("validation", 2), config=LOOK)
+    reward: dict[str, dict[Callable[[Problem, Rollout], Verdict], float]]
+    reward = {domain: {evenness: 1.0} for domain in COMPARERS}
+    task = Task(problems=TrainingProblems(seed=0), reward=reward, validation=watched)
+    rl(run, "zero", policy=base, task=task, config=config)
+    return run
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_and_resumed_is_uninterrupted(kind: str, base: Checkpoint, tmp_path: Path) -> None:
+    train(tmp_path / "whole", base, KINDS[kind])
+    with pytest.raises(Interrupted):
+        train(tmp_path / "parts", base, KINDS[kind], stop_after=3)
+    train(tmp_path / "parts", base, KINDS[kind])
+    finals = [tmp_path / name / "stages" / "zero" / "final" for name in ("whole", "parts")]
+    assert weights_digest(finals[0]) == weights_digest(finals[1]) != weights_digest(base.path)
+    assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
+
+
+def test_a_run_with_adapters_leaves_a_model_and_its_adapter(base: Checkpoint, tmp_path: Path) -> None:
+    train(tmp_path, base, KINDS["adapters"], num=2)
+    final, _ = read_model(tmp_path / "stages" / "zero" / "final")
+    start, _ = read_model(base.path)
+    before = {name: weight.clone() for name, weight in start.named_parameters()}
+    read_adapter(start, tmp_path / "stages" / "zero" / "adapter")
+    with merged(start):
+        for name, weight in final.named_parameters():
+            assert torch.equal(weight, start.get_parameter(name)), name
+            assert torch.equal(weight, before[name]) == (not name.endswith("_proj.weight")), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_sampled_from_is_what_is_trained(kind: str, base: Checkpoint, tmp_path: Path) -> None:
+    """The merged weights of a bfloat16 policy are rounded; elsewhere only the order of sums differs."""
+    train(tmp_path, base, KINDS[kind])
+    limit = 0.05 if "bfloat16" in kind else 2e-5
+    assert max(row["logp_gap"] for row in logged(tmp_path)) < limit
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reward_rises(kind: str, base: Checkpoint, tmp_path: Path) -> None:
+    train(tmp_path, base, KINDS[kind], num=25)
+    rewards = [row["reward"] for row in logged(tmp_path)]
+    assert sum(rewards[-4:]) > sum(rewards[:4]) + 4 * 0.08
+
+
+def test_it_says_what_it_needs(base: Checkpoint, tmp_path: Path) -> None:
+    said: list[str] = []
+    run = Run(folder=RunFolder(tmp_path), seed=0, say=said.append)
+    watched = Validation(problems=held_out_problems("validation", 2), config=LOOK)
+    task = Task(problems=TrainingProblems(seed=0), reward={d: {evenness: 1.0} for d in COMPARERS}, validation=watched)
+    config = RLConfig(
+        iterations=1, problems_per_iteration=1, group_size=2, num_minibatches=1, max_new_tokens=4, evaluate_every=1
+    )
+    rl(run, "zero", policy=base, task=task, config=config)
+    assert said[0].startswith("zero: memory: about 0.6 of ")
+    assert "activations 0.05" in said[0]
+    assert "reference" not in said[0]
+
+
+def test_a_smaller_state_for_adapters_is_refused() -> None:
+    with pytest.raises(ValueError, match="the moments of adapters are few"):
+        OptimizerConfig(state="8-bit", lora=LORA)

@@ -1,0 +1,119 @@
+"""The estimate's parts by hand, and what it says."""
+
+import pytest
+import torch
+from tiny import tiny_config
+
+from aha.policy.config import PolicyConfig
+from aha.training.config import LoRAConfig, OptimizerConfig, State
+from aha.training.memory import (
+    MAX_ROWS,
+    Workload,
+    activation_bytes,
+    available_bytes,
+    decoded_rows,
+    describe,
+    estimate,
+)
+
+QWEN_1_5B = PolicyConfig(
+    model_type="qwen2",
+    vocab_size=151936,
+    hidden_size=1536,
+    intermediate_size=8960,
+    num_hidden_layers=28,
+    num_attention_heads=12,
+    num_key_value_heads=2,
+    head_dim=128,
+    rope_theta=1e6,
+    max_position_embeddings=32768,
+)
+COUNT = 1_543_714_304
+"""Parameters of Qwen2.5-1.5B, as its model card has it: 1.54 billion."""
+
+LOAD = Workload(micro_batch_tokens=4096, sequence_tokens=1024, num_rows=64, has_reference=True)
+GIB = 1 << 30
+
+
+def test_all_weights_in_float32() -> None:
+    found = estimate(QWEN_1_5B, OptimizerConfig(), LOAD)
+    assert (found.weights, found.reference, found.gradients, found.optimizer) == (
+        4 * COUNT,
+        4 * COUNT,
+        4 * COUNT,
+        8 * COUNT,
+    )
+    assert found.recomputes
+    assert found.merged == 0
+    assert found.cache == 64 * (2 * 4 * 28 * 2 * 128 * 1024 + 24 * 151936)
+
+
+@pytest.mark.parametrize(
+    ("state", "precision", "weights", "optimizer", "on_host"),
+    [
+        ("float32", "float32", 4, 8, 0),
+        ("8-bit", "float32", 4, 2, 0),
+        ("host", "float32", 4, 0, 12),
+        ("float32", "bfloat16", 2, 12, 0),
+        ("8-bit", "bfloat16", 2, 4, 0),
+        ("host", "bfloat16", 2, 0, 12),
+    ],
+)
+def test_bytes_a_parameter(state: State, precision: str, weights: int, optimizer: int, on_host: int) -> None:
+    config = OptimizerConfig.model_validate({"state": state, "precision": precision})
+    found = estimate(QWEN_1_5B, config, LOAD)
+    assert (found.weights, found.optimizer, found.host_optimizer) == (
+        weights * COUNT,
+        optimizer * COUNT,
+        on_host * COUNT,
+    )
+    assert found.gradients == 4 * COUNT
+
+
+def test_adapters_are_counted_and_share_the_reference() -> None:
+    lora = LoRAConfig(rank=16, targets=("q_proj", "down_proj"))
+    found = estimate(QWEN_1_5B, OptimizerConfig(lora=lora), LOAD)
+    num_adapters = 28 * 16 * (1536 + 1536 + 8960 + 1536)
+    assert found.weights == 4 * (COUNT + num_adapters)
+    assert found.reference == found.gradients == 4 * num_adapters
+    assert found.optimizer == 12 * num_adapters
+    assert found.merged == 4 * 28 * (1536 * 1536 + 8960 * 1536)
+
+
+def test_a_card_of_24_gib_holds_what_the_manual_says() -> None:
+    small = Workload(micro_batch_tokens=4096, sequence_tokens=1024, num_rows=64, has_reference=True)
+    fitting = [
+        OptimizerConfig(state="host", precision="bfloat16"),
+        OptimizerConfig(state="8-bit", precision="bfloat16"),
+        OptimizerConfig(lora=LoRAConfig(rank=16)),
+    ]
+    assert all(estimate(QWEN_1_5B, config, small).fits(24 * GIB) for config in fitting)
+    assert not estimate(QWEN_1_5B, OptimizerConfig(), small).fits(24 * GIB)
+
+
+def test_recomputing_keeps_less() -> None:
+    assert activation_bytes(QWEN_1_5B, 4096, recomputes=True) < 0.2 * activation_bytes(QWEN_1_5B, 4096)
+    assert not estimate(tiny_config(), OptimizerConfig(), LOAD).recomputes
+
+
+def test_rows_are_as_many_as_their_cache_allows() -> None:
+    assert decoded_rows(tiny_config(), 128) == MAX_ROWS
+    num_rows = decoded_rows(QWEN_1_5B, 4096)
+    assert num_rows == 4 * GIB // (2 * 4 * 28 * 2 * 128 * 4096 + 24 * 151936)
+    assert decoded_rows(QWEN_1_5B, 4096, size=2) > 1.9 * num_rows
+    assert decoded_rows(QWEN_1_5B, 10**9) == 1
+
+
+def test_it_says_whether_it_fits_and_what_to_do() -> None:
+    found = estimate(QWEN_1_5B, OptimizerConfig(), LOAD)
+    text = describe(found, 24 * GIB)
+    assert text.startswith(f"memory: about {found.peak / GIB:.1f} of 24.0 GiB")
+    assert "weights 5.75, reference 5.75, optimizer 11.50" in text
+    assert "does not fit" in text
+    assert "does not fit" not in describe(found, 200 * GIB)
+    timed = Workload(micro_batch_tokens=64, sequence_tokens=64, num_tokens=7200, tokens_per_second=1.0)
+    assert "time: about 2.0 hours" in describe(estimate(tiny_config(), OptimizerConfig(state="host"), timed))
+
+
+def test_this_machine_has_memory() -> None:
+    assert available_bytes(torch.device("cpu")) > GIB // 4
