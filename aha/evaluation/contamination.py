@@ -5,9 +5,13 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, D.1: 10-gram matching against the bench
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-__all__ = ["Contamination", "ngrams"]
+from aha.types import Problem
+
+__all__ = ["Contamination", "Decontaminated", "decontaminate", "ngrams"]
 
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
@@ -35,8 +39,12 @@ def ngrams(text: str, n: int = 10) -> set[str]:
     """
     if n < 1:
         raise ValueError(f"an n-gram has at least one word, not {n}")
+    return set(_windows(text, n)) - {""}
+
+
+def _windows(text: str, n: int) -> Iterator[str]:
     words = _WORD.findall(text.lower())
-    return {" ".join(words[start : start + n]) for start in range(max(len(words) - n, 0) + 1)} - {""}
+    return (" ".join(words[start : start + n]) for start in range(max(len(words) - n, 0) + 1))
 
 
 class Contamination:
@@ -69,3 +77,53 @@ class Contamination:
             text: a question, with or without its answer.
         """
         return not self._ngrams.isdisjoint(ngrams(text, self.n))
+
+    def shared(self, text: str) -> str | None:
+        """The first n-gram of a text that an evaluation set has too; None where there is none."""
+        return next((ngram for ngram in _windows(text, self.n) if ngram in self._ngrams), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decontaminated:
+    """Training problems without those that an evaluation set gives away.
+
+    Attributes:
+        kept: the problems that share no n-gram, in their order.
+        dropped: the others, each with the n-gram that it shares.
+    """
+
+    kept: Sequence[Problem]
+    dropped: Sequence[tuple[Problem, str]]
+
+    def lines(self, num_examples: int = 3) -> list[str]:
+        """What was dropped, in words: how many, and the n-grams that most of them share."""
+        total = len(self.kept) + len(self.dropped)
+        common = Counter(ngram for _, ngram in self.dropped).most_common(num_examples)
+        said = [f"{len(self.dropped):,} of {total:,} training problems share an n-gram with an evaluation set"]
+        return said + [f"  {count:,} times: {ngram}" for ngram, count in common]
+
+
+def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n: int = 10) -> Decontaminated:
+    """Drop the training problems whose question shares an n-gram of words with an evaluation question.
+
+    Args:
+        problems: for training.
+        evaluation: the problems of every evaluation set, before any wording is put around their questions: words that
+            all of them share would match.
+        n: words in an n-gram, n >= 1.
+
+    Raises:
+        ValueError: n is less than 1.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, D.1.
+    """
+    known = Contamination((problem.question for problem in evaluation), n)
+    kept: list[Problem] = []
+    dropped: list[tuple[Problem, str]] = []
+    for problem in problems:
+        ngram = known.shared(problem.question)
+        if ngram is None:
+            kept.append(problem)
+        else:
+            dropped.append((problem, ngram))
+    return Decontaminated(kept=kept, dropped=dropped)

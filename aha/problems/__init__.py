@@ -1,3 +1,25 @@
-"""Problems (q): where questions come from. The built-in world, its levels and its corpus."""
+"""Problems (q): where questions come from. The built-in world with its corpus, and the files of users."""
 
-__all__ = ["contents", "corpus", "editing", "families", "general", "lexicon", "mixture", "traces", "world", "writers"]
+__all__ = [
+    "contents",
+    "corpus",
+    "editing",
+    "families",
+    "fields",
+    "files",
+    "formats",
+    "general",
+    "gym",
+    "lexicon",
+    "mapping",
+    "mixture",
+    "options",
+    "rows",
+    "sets",
+    "sources",
+    "splits",
+    "suites",
+    "traces",
+    "world",
+    "writers",
+]

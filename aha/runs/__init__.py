@@ -11,6 +11,7 @@ __all__ = [
     "diagram",
     "figures",
     "folder",
+    "hub",
     "ledger",
     "page",
     "pipeline",

@@ -1,10 +1,14 @@
 """Decontamination by n-grams of words."""
 
+import random
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aha.evaluation.contamination import Contamination, ngrams
+from aha.evaluation.contamination import Contamination, decontaminate, ngrams
+from aha.types import Problem
 
 WORDS = st.sampled_from(["find", "two", "of", "7", "23", "x", "找", "数"])
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join)
@@ -95,3 +99,37 @@ def test_long_texts_are_read() -> None:
     assert len(ngrams(flood)) == 1
     assert Contamination([flood]).overlaps("a " * 10)
     assert not Contamination([flood]).overlaps("a " * 9)
+
+
+def problem(id: str, question: str) -> Problem:
+    return Problem(id=id, question=question, answer="1", domain="math")
+
+
+def test_decontamination_says_what_was_dropped_and_why() -> None:
+    held_out = problem("test", "A farmer has 12 cows, and 7 of them are brown. How many are not?")
+    same = problem("same", "a farmer has 12 cows and 7 of them are brown how many")
+    inside = problem("inside", "Think. A farmer has 12 cows, and 7 of them are brown; how many of them are white?")
+    near = problem("near", "A farmer has 13 cows, and 8 of them are brown. How many are not?")
+    clean = problem("clean", "What is 2 + 2?")
+    found = decontaminate([same, near, inside, clean], [held_out])
+    ngram = "a farmer has 12 cows and 7 of them are"
+    assert list(found.kept) == [near, clean]
+    assert list(found.dropped) == [(same, ngram), (inside, ngram)]
+    assert found.lines() == ["2 of 4 training problems share an n-gram with an evaluation set", f"  2 times: {ngram}"]
+
+
+def test_without_evaluation_sets_everything_is_kept() -> None:
+    problems = [problem("a", "What is 2 + 2?"), problem("b", "")]
+    assert list(decontaminate(problems, []).kept) == problems
+
+
+def test_decontamination_is_quick() -> None:
+    rng = random.Random(0)
+    names = [f"w{number}" for number in range(3000)]
+    texts = [" ".join(rng.choices(names, k=50)) for _ in range(6000)]
+    held_out = [problem("t", text) for text in texts[:1000]]
+    train = [problem("a", text) for text in texts]
+    start = time.process_time()
+    found = decontaminate(train, held_out)
+    assert (len(found.kept), len(found.dropped)) == (5000, 1000)
+    assert time.process_time() - start < 6

@@ -1,0 +1,234 @@
+"""Rows of data files: JSON lines, JSON lists, both gzipped or not, and Parquet.
+
+Rows are read one after the other and have a bounded size, so a file may be larger than the memory. A row that cannot
+be read is reported with its place, and reading goes on behind it.
+"""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["MAX_ROW_BYTES", "SUFFIXES", "FileRow", "data_files", "normal_name", "read_rows"]
+
+MAX_ROW_BYTES = 64 << 20
+"""A longer line of a JSON lines file is no row, in bytes."""
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
+"""How the names of data files end."""
+
+_BATCH_ROWS = 256
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One row.
+
+    Attributes:
+        path: its file.
+        line: its line, counted from 1; for Parquet the number of the row.
+        fields: its values by the normal name of their column.
+        fault: why it cannot be read; empty where it can.
+    """
+
+    path: Path
+    line: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def place(self) -> str:
+        """`file:line`."""
+        return f"{self.path}:{self.line}"
+
+
+def normal_name(column: str) -> str:
+    """The name under which a column is known: lower case, `_` for blanks."""
+    return "_".join(column.lower().split())
+
+
+def data_files(path: Path) -> list[Path]:
+    """The data files of a path: itself, or those of a folder, in the order of their names.
+
+    Raises:
+        ValueError: nothing is there, or nothing that can be read.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    found = sorted(p for p in path.iterdir() if _is_data(p)) if path.is_dir() else [path]
+    if not found or not _is_data(found[0]):
+        where = "holds no data file" if path.is_dir() else "is no data file"
+        raise ValueError(f"{path} {where}: the name of one ends in {', '.join(SUFFIXES)}")
+    return found
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(SUFFIXES)
+
+
+def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:
+    """The rows of a data file, in order; blank lines are none.
+
+    Args:
+        path: the file; its name says how it is written.
+        columns: normal names of the columns to read; all where empty. Only Parquet files gain by it.
+
+    Yields:
+        Every row, readable or not.
+
+    Raises:
+        ValueError: the file cannot be read, or not to its end.
+        RuntimeError: a Parquet file, and the extra `parquet` is not installed.
+    """
+    if path.name.lower().endswith(".parquet"):
+        yield from _parquet_rows(path, columns)
+        return
+    with _readable(path), _open(path) as file:
+        starts_list = ".json" in path.suffixes and _first_byte(file) == b"["
+    yield from _list_rows(path) if starts_list else _line_rows(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Let whatever keeps a file from being read name the file."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read to its end: {error}") from error
+
+
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+
+
+def _first_byte(file: gzip.GzipFile | BufferedReader) -> bytes:
+    return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _line_rows(path: Path) -> Iterator[FileRow]:
+    """Rows of a JSON lines file."""
+    number = 0
+    with _readable(path), _open(path) as file:
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if len(line) > MAX_ROW_BYTES:
+                _skip_line(file, line)
+                yield FileRow(path=path, line=number, fault=f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
+            elif line.strip():
+                yield _parsed(path, number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+
+
+def _skip_line(file: gzip.GzipFile | BufferedReader, piece: bytes) -> None:
+    while piece and not piece.endswith(b"\n"):
+        piece = file.readline(1 << 20)
+
+
+def _parsed(path: Path, number: int, line: bytes) -> FileRow:
+    try:
+        content = json.loads(line.decode("utf-8"), parse_constant=_refuse)
+    except UnicodeDecodeError as error:
+        return FileRow(path=path, line=number, fault=f"not UTF-8: byte {error.start + 1} of the line")
+    except json.JSONDecodeError as error:
+        return FileRow(path=path, line=number, fault=f"no JSON: {error.msg} at character {error.pos + 1} of the line")
+    except (ValueError, RecursionError) as error:
+        return FileRow(path=path, line=number, fault=f"no JSON that can be read: {error}")
+    return _row(path, number, content)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no value")
+
+
+def _row(path: Path, number: int, content: Any) -> FileRow:
+    """A row of what was read, if that is an object."""
+    if not isinstance(content, dict):
+        return FileRow(path=path, line=number, fault=f"a JSON {_kind(content)}, not an object of fields")
+    fields = {normal_name(name): value for name, value in content.items()}
+    if len(fields) < len(content):
+        return FileRow(path=path, line=number, fault="two fields of the same name but for upper case and blanks")
+    return FileRow(path=path, line=number, fields=fields)
+
+
+def _kind(content: Any) -> str:
+    return {list: "list", str: "text", type(None): "null", bool: "truth value"}.get(type(content), "number")
+
+
+def _list_rows(path: Path) -> Iterator[FileRow]:
+    """Items of a JSON list; its text is held as a whole, its items are not."""
+    with _readable(path), _open(path) as file:
+        try:
+            text = file.read().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8: byte {error.start + 1}") from error
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    position, line = _after_blanks(text, _after_blanks(text, 0) + 1), 1
+    counted = 0
+    while text[position : position + 1] != "]":
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            content, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}:{line}: no JSON that can be read, nor what follows: {error}") from error
+        yield _row(path, line, content)
+        position = _after_blanks(text, end)
+        if text[position : position + 1] == ",":
+            position = _after_blanks(text, position + 1)
+        elif text[position : position + 1] != "]":
+            raise ValueError(f"{path}:{line}: the list goes on without a comma, or has no end")
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position
+
+
+def _parquet_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
+    """Rows of a Parquet file, a batch at a time."""
+    parquet = _parquet()
+    number = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if not columns or normal_name(name) in columns]
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+                yield from _batch_rows(path, number, batch)
+                number += batch.num_rows
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read to its end: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no Parquet file, or is damaged: {error}") from error
+
+
+def _batch_rows(path: Path, number: int, batch: Any) -> Iterator[FileRow]:
+    """Rows of a batch; where one of them is not UTF-8, which no batch survives, they are read one by one."""
+    try:
+        contents = batch.to_pylist()
+    except UnicodeDecodeError:
+        for index in range(batch.num_rows):
+            yield _single_row(path, number + index + 1, batch.slice(index, 1))
+        return
+    for index, content in enumerate(contents):
+        yield _row(path, number + index + 1, content)
+
+
+def _single_row(path: Path, number: int, batch: Any) -> FileRow:
+    try:
+        return _row(path, number, batch.to_pylist()[0])
+    except UnicodeDecodeError as error:
+        return FileRow(path=path, line=number, fault=f"not UTF-8: byte {error.start + 1} of a field")
+
+
+def _parquet() -> ModuleType:
+    try:
+        from pyarrow import parquet  # type: ignore[import-untyped]  # pyarrow ships no types
+    except ImportError as error:
+        raise RuntimeError("a Parquet file needs the package `pyarrow`: pip install 'aha[parquet]'") from error
+    found: ModuleType = parquet
+    return found

@@ -1,0 +1,148 @@
+"""Formats of problem files: which fields a row has, and what becomes of them.
+
+The well-known formats are told by their fields. A file that none of them fits, or several, is refused with its
+columns: a mapping names them (`question=prompt,answer=gold`).
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, B.1 (mathematics, code and logic with checkable answers) and D.1 (GSM8K-like
+sets, MATH, AIME, HumanEval-like sets, GPQA and MMLU).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aha.problems.fields import Fields
+from aha.problems.options import choice_row, gpqa_row
+from aha.problems.rows import (
+    aime_row,
+    chat_row,
+    gsm8k_row,
+    humaneval_row,
+    math_row,
+    plain_row,
+    puzzle_row,
+    stdio_row,
+)
+from aha.types import Problem
+
+__all__ = ["DOMAINS", "PLAIN", "Format", "formats"]
+
+DOMAINS = ("math", "choice", "code", "stdio", "text", "countdown")
+"""How an answer may be compared: by the verifier of mathematics, as a letter, by unit tests, by what a program prints,
+as text, or as an expression that makes a number from the numbers of a list."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A way to write problems.
+
+    Attributes:
+        name: what the user calls it.
+        says: what is taken from a row, in words.
+        columns: fields that every row needs; `a|b` is one of two.
+        build: from a row to its problem, whose id is the row's own or empty.
+        optional: fields that are read where they are there.
+        fits: whether rows with these columns are really of this format.
+    """
+
+    name: str
+    says: str
+    columns: tuple[str, ...]
+    build: Callable[[Fields], Problem]
+    optional: tuple[str, ...] = ("id", "level")
+    fits: Callable[[Sequence[Fields]], bool] = lambda rows: True
+
+    def has_columns(self, columns: Collection[str]) -> bool:
+        """Whether all the fields that it needs are among these columns."""
+        return all(any(name.split(".")[0] in columns for name in one.split("|")) for one in self.columns)
+
+    @property
+    def reads(self) -> set[str]:
+        """All the columns that it looks at."""
+        return {part.split(".")[0] for name in (*self.columns, *self.optional) for part in name.split("|")}
+
+
+def _is_puzzle(metadata: Any) -> bool:
+    return isinstance(metadata, Mapping) and "source_dataset" in metadata
+
+
+def formats(options_seed: int | None = None) -> dict[str, Format]:
+    """All formats by name.
+
+    Args:
+        options_seed: draws the order of the options of multiple choice; None leaves it as it is in the file.
+    """
+    choices = (
+        Format(
+            name="choice",
+            says="multiple choice from question, choices (or options) and answer (or answerkey): a letter or an index",
+            columns=("question", "choices|options", "answer|answerkey"),
+            build=lambda fields: choice_row(fields, options_seed),
+        ),
+        Format(
+            name="gpqa",
+            says="multiple choice from question, correct_answer and incorrect_answer_1 to _3, in a drawn order",
+            columns=("question", "correct_answer", "incorrect_answer_1", "incorrect_answer_2", "incorrect_answer_3"),
+            build=lambda fields: gpqa_row(fields, options_seed or 0),
+            optional=("record_id", "id"),
+        ),
+    )
+    return {one.name: one for one in (*_FORMATS, *choices, _AIME, PLAIN)}
+
+
+_FORMATS = (
+    Format(
+        name="humaneval",
+        says="code to complete from prompt, unit tests from test, the function's name from entry_point",
+        columns=("prompt", "test", "entry_point"),
+        build=humaneval_row,
+        optional=("task_id", "id"),
+    ),
+    Format(
+        name="stdio",
+        says="a program from question, its inputs and outputs from tests (or input_output)",
+        columns=("question|problem", "tests|input_output"),
+        build=stdio_row,
+    ),
+    Format(
+        name="puzzle",
+        says="a logic puzzle of reasoning-gym from question and answer, its family from metadata.source_dataset",
+        columns=("question", "answer", "metadata"),
+        build=puzzle_row,
+        fits=lambda rows: all(_is_puzzle(row.get("metadata")) for row in rows),
+    ),
+    Format(
+        name="chat",
+        says="the question from the messages of prompt, the answer from reward_model.ground_truth",
+        columns=("prompt", "reward_model"),
+        build=chat_row,
+        optional=("ability", "extra_info"),
+    ),
+    Format(
+        name="math",
+        says=r"mathematics from problem, the answer from answer, or else the last \boxed{} of solution",
+        columns=("problem", "answer|solution"),
+        build=math_row,
+        optional=("solution", "id", "unique_id", "level"),
+    ),
+    Format(
+        name="gsm8k",
+        says="mathematics from question, the answer from what follows '####' in answer",
+        columns=("question", "answer"),
+        build=gsm8k_row,
+        fits=lambda rows: any("####" in str(row.get("answer")) for row in rows),
+    ),
+)
+_AIME = Format(
+    name="aime",
+    says="mathematics from problem, an integer of 0 to 999 from answer",
+    columns=("problem", "answer"),
+    build=aime_row,
+)
+PLAIN = Format(
+    name="plain",
+    says="question and answer, compared as text",
+    columns=("question", "answer"),
+    build=plain_row,
+)
+"""Question and answer: what a file is read as that has no more than these, once it is known how answers compare."""

@@ -1,0 +1,67 @@
+"""Problems by address: a local path, a data set of the hub, or a family of reasoning-gym."""
+
+import re
+from pathlib import Path
+
+from aha.problems.gym import gym_problems
+from aha.problems.sets import OnBad, ProblemSet, read_problems
+from aha.runs.hub import dataset_files
+
+__all__ = ["GYM", "HUB", "open_problems"]
+
+HUB, GYM = "hub:", "gym:"
+"""How addresses begin that are no path."""
+
+_HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?:(?P<pattern>.+)")
+_GYM = re.compile(r"gym:(?P<family>\w+)(?::(?P<num>[0-9]{1,7}))?", re.ASCII)
+_GYM_PROBLEMS = 1000
+
+
+def open_problems(
+    address: str,
+    *,
+    format: str = "",
+    mapping: str = "",
+    on_bad: OnBad = "stop",
+    limit: int | None = None,
+    seed: int = 0,
+) -> ProblemSet:
+    """The problems at an address.
+
+    Args:
+        address: a path; `hub:NAME[@REVISION]:FILES`, such as `hub:openai/gsm8k:main/train-*.parquet`; or
+            `gym:FAMILY[:NUMBER]`, such as `gym:countdown:2000` (1,000 where no number is given).
+        format: as in `read_problems`, for files.
+        mapping: likewise.
+        on_bad: likewise.
+        limit: read no more than this many problems.
+        seed: of a family of reasoning-gym.
+
+    Raises:
+        ValueError: the address is written in another way, or what it names cannot be had or read.
+        RuntimeError: the extra that it needs is not installed.
+    """
+    if address.startswith(GYM):
+        return _from_gym(address, format.removeprefix("auto") or mapping, limit, seed)
+    if not address.startswith(HUB):
+        return read_problems(Path(address), format=format, mapping=mapping, on_bad=on_bad, limit=limit)
+    parts = _HUB.fullmatch(address)
+    if parts is None:
+        raise ValueError(f"{address!r}: write hub:NAME[@REVISION]:FILES, such as hub:openai/gsm8k:main/train-*.parquet")
+    files = dataset_files(parts["name"], parts["pattern"], revision=parts["revision"] or "")
+    name = parts["name"].rpartition("/")[2]
+    return read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
+
+
+def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> ProblemSet:
+    parts = _GYM.fullmatch(address)
+    if parts is None or mapped:
+        wrong = "takes neither a format nor a mapping" if parts else "write gym:FAMILY or gym:FAMILY:NUMBER"
+        raise ValueError(f"{address!r}: {wrong}")
+    family, num = parts["family"], int(parts["num"] or _GYM_PROBLEMS)
+    problems = gym_problems(family, min(num, limit or num), seed)
+    return ProblemSet(
+        name=family,
+        problems=problems,
+        says=f"{len(problems):,} problems of family {family!r} of reasoning-gym, compared as {problems[0].domain}",
+    )
