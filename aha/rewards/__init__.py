@@ -1,3 +1,30 @@
 """Rewards (r_i): rules that read a response, weighed by domain. DeepSeek-R1, section 2.2.2 (v1)."""
 
-__all__ = ["accuracy", "expression", "format", "judge", "language", "learned", "summary", "table"]
+__all__ = [
+    "accuracy",
+    "audit",
+    "choice",
+    "code",
+    "code_audit",
+    "equivalence",
+    "examiner",
+    "expression",
+    "format",
+    "harness",
+    "inmate",
+    "isolation",
+    "judge",
+    "language",
+    "learned",
+    "mathematics",
+    "notation",
+    "own",
+    "plain",
+    "sandbox",
+    "seccomp",
+    "summary",
+    "table",
+    "units",
+    "verifier",
+    "workers",
+]

@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from aha.prompts.parsing import last_boxed, parse_response
+from aha.prompts.parsing import Parsed, last_boxed, parse_response
+from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
+from aha.rewards.verifier import normalised
 from aha.types import Problem, Rollout, Verdict
 
 __all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "normalised_answer"]
@@ -43,9 +45,10 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2: the final answer in a fixed format, compared by rules.
     """
     parsed = parse_response(rollout.text)
-    if parsed.answer is None:
-        return _wrong(f"no single answer block: {parsed.reason}")
-    return COMPARERS.get(problem.domain, _compare_text)(parsed.answer, problem)
+    answer = _answer(problem, parsed)
+    if answer is None:
+        return _unparsable(f"no single answer block: {parsed.reason}")
+    return _COMPARERS.get(problem.domain, _compare_text)(answer, problem)
 
 
 def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
@@ -60,8 +63,13 @@ def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
     Returns:
         The form: an integer, the canonical text of an expression, the sorted roots, or the text itself.
     """
-    answer = parse_response(rollout.text).answer
-    return None if answer is None else FORMS.get(problem.domain, _plain_text)(answer)
+    answer = _answer(problem, parse_response(rollout.text))
+    return None if answer is None else _FORMS.get(problem.domain, _plain_text)(answer)
+
+
+def _answer(problem: Problem, parsed: Parsed) -> str | None:
+    """The answer; of multiple choice, where none is marked, all that follows the thinking."""
+    return parsed.summary if parsed.answer is None and problem.domain == "choice" else parsed.answer
 
 
 def _compare_arithmetic(answer: str, problem: Problem) -> Verdict:
@@ -74,7 +82,7 @@ def _compare_linear(answer: str, problem: Problem) -> Verdict:
 
 def _compare_integer(number: int | None, answer: str, reference: int) -> Verdict:
     if number is None:
-        return _wrong(f"{_quote(answer)} is not one integer")
+        return _unparsable(f"{_quote(answer)} is not one integer")
     return _right(f"the answer {number} is right") if number == reference else _wrong(f"{number} is not {reference}")
 
 
@@ -82,7 +90,7 @@ def _compare_quadratic(answer: str, problem: Problem) -> Verdict:
     reference = _reference(problem, _roots)
     roots = _roots(answer)
     if roots is None:
-        return _wrong(f"{_quote(answer)} is not a list of one or two integers")
+        return _unparsable(f"{_quote(answer)} is not a list of one or two integers")
     strangers, missing = sorted(roots - reference), sorted(reference - roots)
     if strangers:
         return _wrong(f"{strangers[0]} is not a root")
@@ -95,7 +103,7 @@ def _compare_pair(answer: str, problem: Problem) -> Verdict:
     reference = _reference(problem, _pair)
     pair = _pair(answer)
     if pair is None:
-        return _wrong(f"{_quote(answer)} is not a sum of two numbers")
+        return _unparsable(f"{_quote(answer)} is not a sum of two numbers")
     if pair.numbers == reference.numbers:
         return _right(f"the answer {_quote(answer)} makes {pair.value} from the list")
     if pair.value != reference.value:
@@ -108,7 +116,7 @@ def _compare_countdown(answer: str, problem: Problem) -> Verdict:
     reference = _reference(problem, parse_expression)
     expression = parse_expression(answer)
     if expression is None:
-        return _wrong(f"{_quote(answer)} is not an arithmetic expression")
+        return _unparsable(f"{_quote(answer)} is not an arithmetic expression")
     misuse = _misuse(expression.numbers, Counter(reference.numbers))
     if misuse:
         return _wrong(f"{_quote(answer)} {misuse}")
@@ -124,7 +132,7 @@ def _compare_text(answer: str, problem: Problem) -> Verdict:
     reference = _reference(problem, _plain_text)
     text = _plain_text(answer)
     if text is None:
-        return _wrong("the answer is empty")
+        return _unparsable("the answer is empty")
     return (
         _right(f"the answer {_quote(text)} is right")
         if text == reference
@@ -205,11 +213,15 @@ def _quote(text: str) -> str:
 
 
 def _right(reason: str) -> Verdict:
-    return Verdict(score=1.0, reason=reason)
+    return Verdict(score=1.0, reason=reason, kind="correct")
 
 
 def _wrong(reason: str) -> Verdict:
-    return Verdict(score=0.0, reason=reason)
+    return Verdict(score=0.0, reason=reason, kind="wrong")
+
+
+def _unparsable(reason: str) -> Verdict:
+    return Verdict(score=0.0, reason=reason, kind="unparsable")
 
 
 COMPARERS: Mapping[str, Comparer] = {
@@ -221,6 +233,8 @@ COMPARERS: Mapping[str, Comparer] = {
 }
 """The comparison of each domain of the built-in world."""
 
+_COMPARERS: Mapping[str, Comparer] = {**COMPARERS, "choice": compare_choice}
+
 FORMS: Mapping[str, Callable[[str], str | None]] = {
     "arithmetic": _form(parse_integer, str),
     "pair": _form(_pair, _canonical),
@@ -229,3 +243,5 @@ FORMS: Mapping[str, Callable[[str], str | None]] = {
     "quadratic": _form(_roots, _list),
 }
 """The voting form of each domain of the built-in world."""
+
+_FORMS: Mapping[str, Callable[[str], str | None]] = {**FORMS, "choice": chosen_letter, "math": normalised}

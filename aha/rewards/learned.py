@@ -92,7 +92,7 @@ class LearnedReward:
     def _scores(self, problems: Sequence[Problem], texts: Sequence[str]) -> Tensor:
         """Scores of texts as responses to problems, less the bias, [B]."""
         limit = self.model.config.max_position_embeddings
-        prompts = self.tokenizer.encode_all([self.template(problem.question) for problem in problems])
+        prompts = self.tokenizer.encode_prompts([self.template(problem.question) for problem in problems])
         # A remote engine may reply with half a character, which no tokenizer takes.
         responses = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in texts])
         sequences = [

@@ -15,6 +15,7 @@ __all__ = [
     "Keyed",
     "RewardFunction",
     "RewardTable",
+    "identities",
     "identity",
     "merged",
     "part_name",
@@ -106,6 +107,11 @@ def identity(function: RewardFunction) -> str:
     return f"{type(function).__module__}.{type(function).__qualname__}:{function.__name__}"
 
 
+def identities(table: RewardTable) -> dict[str, dict[str, float]]:
+    """What decides a table's rewards, for the key of a stage."""
+    return {domain: {identity(function): weight for function, weight in row.items()} for domain, row in table.items()}
+
+
 def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
     """Reward of one rollout (r_i in the papers), by the row of its problem's domain.
 
@@ -181,4 +187,5 @@ def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[str, Verdict]
         parts={name: verdicts[name].score for name in weights},
         weights=weights,
         reasons={name: verdicts[name].reason for name in weights},
+        kinds={name: kind for name in weights if (kind := verdicts[name].kind)},
     )

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aha.rewards.accuracy import COMPARERS, FORMS, accuracy, normalised_answer
-from aha.types import Problem, Rollout, Verdict
+from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 PROBLEMS = {
     "arithmetic": Problem(id="a", question="compute 17 + 5 - 8", answer="14", domain="arithmetic"),
@@ -16,7 +16,7 @@ PROBLEMS = {
     "double": Problem(id="d", question="solve x ^ 2 - 6 x + 9 = 0", answer="3", domain="quadratic"),
     "pair": Problem(id="p", question="find two of 7 23 16 18 that make 41", answer="23 + 18", domain="pair"),
     "countdown": Problem(id="c", question="use 3 8 2 to make 9", answer="( 3 + 8 ) - 2", domain="countdown"),
-    "text": Problem(id="t", question="which one ?", answer="B", domain="choice"),
+    "text": Problem(id="t", question="which one ?", answer="B", domain="names"),
 }
 Make = Callable[[str], Rollout]
 
@@ -115,7 +115,11 @@ def test_right_answers_score_one(problem: str, answer: str, rollout: Make) -> No
     ],
 )
 def test_wrong_answers_score_zero_and_say_why(problem: str, answer: str, reason: str, rollout: Make) -> None:
-    assert accuracy(PROBLEMS[problem], respond(rollout, answer)) == Verdict(score=0.0, reason=reason)
+    is_read = not any(
+        said in reason for said in ("is not one integer", "is not a list", "is not a sum", "is not an", "empty")
+    )
+    kind: VerdictKind = "wrong" if is_read else "unparsable"
+    assert accuracy(PROBLEMS[problem], respond(rollout, answer)) == Verdict(score=0.0, reason=reason, kind=kind)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,8 @@ def test_wrong_answers_score_zero_and_say_why(problem: str, answer: str, reason:
     ],
 )
 def test_right_answers_say_why(problem: str, answer: str, reason: str, rollout: Make) -> None:
-    assert accuracy(PROBLEMS[problem], respond(rollout, answer)).reason == reason
+    given = accuracy(PROBLEMS[problem], respond(rollout, answer))
+    assert given == Verdict(score=1.0, reason=reason, kind="correct")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,7 @@ def test_right_answers_say_why(problem: str, answer: str, reason: str, rollout: 
 )
 def test_without_a_single_answer_block_there_is_neither_score_nor_vote(text: str, reason: str, rollout: Make) -> None:
     problem = PROBLEMS["arithmetic"]
-    assert accuracy(problem, rollout(text)) == Verdict(score=0.0, reason=reason)
+    assert accuracy(problem, rollout(text)) == Verdict(score=0.0, reason=reason, kind="unparsable")
     assert normalised_answer(problem, rollout(text)) is None
 
 
@@ -179,7 +184,7 @@ def test_the_sum_asked_for_is_not_a_number_of_the_list(rollout: Make) -> None:
 def test_a_pair_is_judged_by_the_reference_where_the_question_does_not_list_the_numbers(rollout: Make) -> None:
     problem = Problem(id="p", question="20 21 5 9", answer="5 + 36", domain="pair")
     assert accuracy(problem, respond(rollout, "20 + 21")) == Verdict(
-        score=0.0, reason="20 + 21 is not the pair of the list"
+        score=0.0, reason="20 + 21 is not the pair of the list", kind="wrong"
     )
 
 
@@ -259,7 +264,7 @@ def test_the_vote_does_not_know_the_reference(rollout: Make) -> None:
 
 @pytest.mark.parametrize(
     ("domain", "answer"),
-    [("arithmetic", "a"), ("linear", ""), ("quadratic", "a, b"), ("pair", "41"), ("countdown", "1/0"), ("choice", " ")],
+    [("arithmetic", "a"), ("linear", ""), ("quadratic", "a, b"), ("pair", "41"), ("countdown", "1/0"), ("names", " ")],
 )
 def test_a_broken_reference_is_the_callers_error(domain: str, answer: str, rollout: Make) -> None:
     problem = Problem(id="broken-7", question="", answer=answer, domain=domain)

@@ -1,0 +1,143 @@
+"""The math verifier against answers whose truth is known: where it disagrees, how it fails, how fast it is."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from aha.rewards.verifier import MathVerifier
+
+__all__ = ["Audit", "Disagreement", "audit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """A row on which the verifier and the truth differ.
+
+    Attributes:
+        row: number of the row, from 1.
+        gold: its reference.
+        answer: its answer.
+        correct: the truth.
+        kind: the verdict.
+        reason: why.
+    """
+
+    row: int
+    gold: str
+    answer: str
+    correct: bool
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        num_rows: rows that were judged.
+        num_correct: rows that are correct in truth.
+        false_negatives: correct rows that were not judged correct, whatever the reason.
+        false_positives: wrong rows that were judged correct.
+        unparsable: verdicts of this kind, as the next two are.
+        timeouts: comparisons that passed their deadline.
+        crashes: comparisons that passed their memory, or whose process died.
+        num_fast: verdicts without a worker.
+        num_slow: verdicts by a worker.
+        fast_per_second: verdicts per second of those that need no worker; 0 where there are none.
+        slow_per_second: verdicts per second of those that need one, all workers together; 0 where there are none.
+        per_second: verdicts per second of all.
+        disagreements: the rows behind the false ones.
+    """
+
+    num_rows: int
+    num_correct: int
+    false_negatives: int
+    false_positives: int
+    unparsable: int
+    timeouts: int
+    crashes: int
+    num_fast: int
+    num_slow: int
+    fast_per_second: float
+    slow_per_second: float
+    per_second: float
+    disagreements: tuple[Disagreement, ...]
+
+
+def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit:
+    """Judge rows whose truth is known.
+
+    Args:
+        rows: each with `gold` and `answer`, texts, and `correct`, true or false; other fields are not looked at.
+        verifier: judges them; equal rows cost it one comparison.
+
+    Returns:
+        How often it is wrong in which way, its speed, and every row on which it disagrees.
+
+    Raises:
+        ValueError: no rows, or a row lacks a field, has one of another type, or a reference that cannot be read: which
+            row and which field.
+    """
+    checked = [_row(number, row) for number, row in enumerate(rows, 1)]
+    if not checked:
+        raise ValueError("there are no rows to audit; each needs the fields gold, answer and correct")
+    _check_golds(checked, verifier)
+    counts, seconds = Counter(verifier.counts), dict(verifier.seconds)
+    verdicts = verifier.compare_all([(gold, answer) for gold, answer, _ in checked])
+    disagreements = tuple(
+        Disagreement(row=number, gold=gold, answer=answer, correct=correct, kind=verdict.kind, reason=verdict.reason)
+        for number, ((gold, answer, correct), verdict) in enumerate(zip(checked, verdicts, strict=True), 1)
+        if correct != (verdict.kind == "correct")
+    )
+    found = Counter(verdict.kind for verdict in verdicts)
+    num_fast, num_slow = (verifier.counts[way] - counts[way] for way in ("fast", "slow"))
+    fast_seconds, slow_seconds = (verifier.seconds[way] - seconds[way] for way in ("fast", "slow"))
+    return Audit(
+        num_rows=len(checked),
+        num_correct=sum(correct for *_, correct in checked),
+        false_negatives=sum(item.correct for item in disagreements),
+        false_positives=sum(not item.correct for item in disagreements),
+        unparsable=found["unparsable"],
+        timeouts=found["timeout"],
+        crashes=found["crash"],
+        num_fast=num_fast,
+        num_slow=num_slow,
+        fast_per_second=_rate(num_fast, fast_seconds),
+        slow_per_second=_rate(num_slow, slow_seconds),
+        per_second=_rate(len(checked), fast_seconds + slow_seconds),
+        disagreements=disagreements,
+    )
+
+
+def _check_golds(rows: Iterable[tuple[str, str, bool]], verifier: MathVerifier) -> None:
+    """Refuse references that cannot be read, by their row."""
+    rows = list(rows)
+    try:
+        verifier.check_gold(gold for gold, _, _ in rows)
+    except ValueError:
+        for number, (gold, _, _) in enumerate(rows, 1):
+            try:
+                verifier.check_gold([gold])
+            except ValueError as error:
+                raise ValueError(f"row {number}, field gold: {error}") from None
+        raise
+
+
+def _row(number: int, row: Mapping[str, object]) -> tuple[str, str, bool]:
+    """The fields of one row."""
+    match row.get("gold"), row.get("answer"), row.get("correct"):
+        case str(gold), str(answer), bool(correct):
+            return gold, answer, correct
+    types = {"gold": str, "answer": str, "correct": bool}
+    for name, kind in types.items():
+        if name not in row:
+            raise ValueError(f"row {number} has no field {name}; each row needs gold, answer and correct")
+        if not isinstance(row[name], kind):
+            allowed = "true or false" if kind is bool else "a text in quotes"
+            raise ValueError(f"row {number}, field {name}: {row[name]!r:.80} is not {allowed}")
+    raise AssertionError("a field was neither right nor wrong")
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if count and seconds else 0.0

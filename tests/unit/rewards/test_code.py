@@ -1,0 +1,186 @@
+"""The code reward: what it takes from a response, what it says of it, and what it cannot be talked into."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from code_hacks import ENTRY_POINT, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
+
+from aha.rewards.code import CodeReward, extract_code
+from aha.rewards.code_audit import audit_code
+from aha.rewards.isolation import Limits, probe
+from aha.rewards.sandbox import Sandbox
+from aha.rewards.table import BatchedReward, part_name, score_all
+from aha.types import Problem, Rollout
+
+ROOT = Path(__file__).parents[3]
+SQUARE = "def square(x):\n    return x * x\n"
+PROBLEM = Problem(id="squares", question="", answer=ENTRY_POINT, domain="code", tests=TESTS, starter=STARTER)
+PROGRAM = Problem(id="program", question="", answer="", domain="stdio", tests=SQUARES)
+
+
+@pytest.fixture(scope="module")
+def reward() -> Iterator[CodeReward]:
+    found = probe()
+    if found.strength != "full":
+        pytest.skip(f"bubblewrap does not work: {found.reason}")
+    with Sandbox(isolation=found, num_workers=2, limits=Limits(seconds=20)) as sandbox:
+        yield CodeReward(sandbox)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("```python\nx = 1\n```", "x = 1\n"),
+        ("<think>```python\nx = 0\n```</think><answer>\n```py\nx = 1\n```\n</answer>", "x = 1\n"),
+        ("<think>a</think> So:\n```python\nx = 1\n```\nand the output\n```\n2\n```", "x = 1\n"),
+        ("```python\nx = 1\n```\n```python\nx = 2\n```", "x = 2\n"),
+        ("```\nx = 1\n```", "x = 1\n"),
+        ("~~~~Python3\nx = '''\n```\n'''\n~~~~", "x = '''\n```\n'''\n"),
+        ("```python\nx = 1", "x = 1\n"),
+        ("\n    return x\n", "    return x"),
+        ("<think>a</think>x = 1", "x = 1"),
+        ("<think>```python\nx = 1\n```", None),
+        ("<think>a</think>", None),
+        ("", None),
+    ],
+)
+def test_the_code_of_a_response(text: str, code: str | None) -> None:
+    assert extract_code(text) == code
+
+
+def test_code_is_read_in_time_proportional_to_its_length() -> None:
+    assert extract_code("```" * 200_000) is not None
+    assert extract_code("```python\n" * 100_000) is not None
+
+
+def test_it_is_the_accuracy_of_its_domains(reward: CodeReward, rollout: Callable[[str], Rollout]) -> None:
+    assert isinstance(reward, BatchedReward)
+    assert part_name(reward) == "accuracy"
+    right, wrong = (
+        rollout(f"<think>easy</think>\n```python\n{SQUARE}```"),
+        rollout("```python\ndef square(x): return x\n```"),
+    )
+    table = {"code": {reward: 1.0}, "stdio": {reward: 2.0}}
+    rewards = score_all(table, [(PROBLEM, right), (PROBLEM, wrong), (PROGRAM, rollout("print(int(input()) ** 2)"))])
+    assert [found.total for found in rewards] == [1.0, 0.0, 2.0]
+    assert [found.kinds["accuracy"] for found in rewards] == ["correct", "wrong", "correct"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (SQUARE, "correct"),
+        ("    return x * x", "correct"),
+        (STARTER + "    return x ** 2", "correct"),
+        ("def square(x): return x", "wrong"),
+        ("def square(x): raise KeyError('" + "long " * 1000 + "')", "wrong"),
+        ("1 / 0", "wrong"),
+        ("The answer is four.", "unparsable"),
+        ("def square(x:\n", "unparsable"),
+        ("x = '\0'", "unparsable"),
+        ("#" * 100_001, "unparsable"),
+        (" \n ", "unparsable"),
+        ("def square(x): return len(bytearray(10**11))", "crash"),
+    ],
+)
+def test_kinds_of_verdicts(reward: CodeReward, code: str, kind: str) -> None:
+    verdict = reward.judge_codes([(PROBLEM, code)])[0]
+    assert verdict.kind == kind, verdict
+    assert verdict.score == (kind == "correct")
+    assert 0 < len(verdict.reason) <= 300
+    assert "\n" not in verdict.reason
+
+
+def test_what_takes_too_long_is_a_timeout(reward: CodeReward) -> None:
+    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=2), num_workers=2) as quick:
+        endless = [(PROBLEM, "def square(x):\n    while True: pass"), (PROGRAM, "while True: pass")]
+        assert [verdict.kind for verdict in CodeReward(quick).judge_codes(endless)] == ["timeout", "timeout"]
+
+
+def test_outputs_are_compared_by_line_and_word(reward: CodeReward) -> None:
+    test = json.dumps({"stdin": "", "stdout": "1 2\n3\n"})
+    problem = replace(PROGRAM, tests=(test,))
+    codes = ["print('1  2 \\n3\\n\\n')", "print('1 2 3')", "print('1 2\\n3\\n4')", "print('1 2\\n3', end='')"]
+    assert [verdict.score for verdict in reward.judge_codes([(problem, code) for code in codes])] == [1, 0, 0, 1]
+
+
+def test_partial_credit_is_off_unless_asked_for(reward: CodeReward) -> None:
+    pairs = [(PROBLEM, "def square(x): return x * x if x < 12 else 0"), (PROGRAM, "print(9)")]
+    assert [verdict.score for verdict in reward.judge_codes(pairs)] == [0.0, 0.0]
+    partial = CodeReward(reward.sandbox, gives_partial_credit=True)
+    assert [verdict.score for verdict in partial.judge_codes(pairs)] == [3 / 5, 1 / 3]
+    assert partial.key != reward.key
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (replace(PROBLEM, tests=()), "'squares' of domain 'code' has no tests"),
+        (replace(PROBLEM, answer="return 1"), "the answer of problem 'squares' is 'return 1'"),
+        (replace(PROGRAM, tests=("assert 1",)), "test 1 of problem 'program' is 'assert 1'"),
+        (replace(PROGRAM, tests=(SQUARES[0], '{"stdin": 1, "stdout": "1"}')), "test 2 of problem 'program'"),
+    ],
+)
+def test_problems_that_cannot_be_judged_are_refused(reward: CodeReward, problem: Problem, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reward.judge_codes([(problem, SQUARE)])
+
+
+def test_the_audit_counts_and_lists(reward: CodeReward) -> None:
+    rows = [
+        {"code": SQUARE, "tests": list(TESTS), "passes": True, "entry_point": "square"},
+        {"code": SQUARE, "tests": "assert square(2) == 4", "passes": False},
+        {"code": "x = 1", "tests": "assert square(2) == 4", "passes": True},
+        {"code": "print(1)", "tests": [{"stdin": "", "stdout": "1"}], "passes": True},
+    ]
+    found = audit_code(rows, reward.sandbox)
+    assert (found.num_rows, found.num_agreements) == (4, 2)
+    assert (found.num_false_negatives, found.num_false_positives) == (1, 1)
+    assert (found.num_timeouts, found.num_crashes) == (0, 0)
+    assert [(other.row, other.passes) for other in found.disagreements] == [(2, False), (3, True)]
+    assert found.executions_per_second > 0
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tests": "assert f()", "passes": True}, "row 1: field 'code' is missing"),
+        ({"code": "", "tests": "assert f()", "passes": "yes"}, "row 1: field 'passes' is 'yes'"),
+        ({"code": "", "tests": [], "passes": True}, r"row 1: field 'tests' is \[\]"),
+        ({"code": "", "tests": [1], "passes": True}, r"row 1: field 'tests' is \[1\]"),
+        ({"code": "", "tests": "x", "passes": True, "entry_point": "a b"}, "row 1: field 'entry_point' is 'a b'"),
+    ],
+)
+def test_the_audit_names_a_bad_row(reward: CodeReward, row: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        audit_code([row], reward.sandbox)
+    with pytest.raises(ValueError, match="no rows"):
+        audit_code([], reward.sandbox)
+
+
+@pytest.mark.full
+def test_no_hack_is_rewarded(reward: CodeReward) -> None:
+    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=4), num_workers=2) as quick:
+        hacked = [(PROBLEM, code) for code in HACKS.values()] + [(PROGRAM, code) for code in PROGRAM_HACKS.values()]
+        verdicts = CodeReward(quick).judge_codes(hacked)
+    names = [*HACKS, *PROGRAM_HACKS]
+    assert len(names) >= 25
+    assert [name for name, verdict in zip(names, verdicts, strict=True) if verdict.score] == []
+
+
+@pytest.mark.full
+def test_humaneval_passes_and_its_mutants_do_not() -> None:
+    if "AHA_DATA" not in os.environ:
+        pytest.skip("AHA_DATA is not set: it names the folder that holds humaneval/HumanEval.jsonl.gz")
+    path = Path(os.environ["AHA_DATA"]) / "humaneval" / "HumanEval.jsonl.gz"
+    command = [sys.executable, str(ROOT / "benchmarks" / "sandbox.py"), str(path), "--seconds", "30", "--json"]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=280)
+    figures = json.loads(found.stdout)
+    assert (figures["rows"], figures["canonical_passed"], figures["mutants_passed"]) == (164, 164, 0), figures

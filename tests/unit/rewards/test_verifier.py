@@ -1,0 +1,140 @@
+"""The verifier: rules around both paths, verdicts by kind, references that cannot be read, real data."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aha.prompts.parsing import last_boxed
+from aha.rewards.table import BatchedReward, Keyed, part_name
+from aha.rewards.verifier import MathVerifier, final_answer, normalised
+from aha.types import Problem, Rollout
+
+EQUAL = [
+    (r"x^2+3x-1", r"3x + x^2 - 1"), (r"3\sqrt{13}", r"\sqrt{117}"), (r"\frac{\pi}{2}", r"0.5\pi"),
+    ("x=5", "5"), ("5", "n = 5"),
+    (r"1 \pm \sqrt{19}", r"1-\sqrt{19}, 1+\sqrt{19}"), (r"(0,9) \cup (9,36)", r"(9,36)\cup(0,9)"),
+    (r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}", r"\begin{pmatrix} -\frac13 \\ \frac{4}{6} \end{pmatrix}"),
+    (r"\left( 3, \frac{\pi}{2} \right)", r"(3, \pi/2)"), ("y = 2x + 3", "y=3+2x"), ("y = 2x + 3", "2x+3"),
+    (r"x \in [-2,7]", "[-2,7]"), (r"x \in [-2,7]", r"-2 \le x \le 7"), (r"(2,\infty)", "x>2"), (r"\pi", "3.141593"),
+    (r"288 \pi", r"288\pi \text{ cm}^3"), (r"\frac{1}{2}", r"\frac{2}{4} = \frac{1}{2} = 0.5"), ("6+9i", "9i+6"),
+    ("5x - 7y + 11z + 4 = 0", "-5x+7y-11z=4"), (r"\text{是}", r"\text{是}"), (r"2\sqrt{2}", r"\sqrt{8}=2\sqrt2"),
+    (r"\frac{1}{3}", r"0.33333333"), (r"5", r"5 \approx 5.0"),
+]  # fmt: skip
+
+DIFFERENT = [
+    (r"x^2+3x-1", r"x^2+3x+1"), (r"\frac{\pi}{2}", "1.57"), (r"\pi", "3.141592"), (r"1 \pm \sqrt{19}", r"1+\sqrt{19}"),
+    (r"(0,9) \cup (9,36)", "(0,36)"), ("y = 2x + 3", "y = 2x"), ("x=5", "y=5"), (r"x \in [-2,7]", r"-2 < x < 7"),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 2 \\ 1 \end{pmatrix}"), (r"2\sqrt{2}", r"4=2\sqrt2"),
+    (r"(2,\infty)", r"x \ge 2"), ("6+9i", "6-9i"), (r"8\pi \text{ cm}", r"8\pi \text{ inches}"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[MathVerifier]:
+    with MathVerifier(num_workers=1, deadline_seconds=10) as verifier:
+        yield verifier
+
+
+def problem(answer: str) -> Problem:
+    return Problem(id="p", question="?", answer=answer, domain="math")
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    folder = os.environ.get("AHA_DATA")
+    if not folder or not (Path(folder) / name / "test.jsonl").exists():
+        pytest.skip(f"AHA_DATA does not name a folder with {name}/test.jsonl")
+    text = (Path(folder) / name / "test.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_equal_answers(verifier: MathVerifier) -> None:
+    verdicts = verifier.compare_all(EQUAL)
+    assert [pair for pair, verdict in zip(EQUAL, verdicts, strict=True) if verdict.kind != "correct"] == []
+
+
+def test_different_answers(verifier: MathVerifier) -> None:
+    verdicts = verifier.compare_all(DIFFERENT)
+    assert [pair for pair, verdict in zip(DIFFERENT, verdicts, strict=True) if verdict.kind != "wrong"] == []
+
+
+def test_it_is_a_reward_function(verifier: MathVerifier) -> None:
+    assert isinstance(verifier, BatchedReward)
+    assert isinstance(verifier, Keyed)
+    assert part_name(verifier) == "accuracy"
+
+
+def test_numbers_need_no_process() -> None:
+    with MathVerifier() as verifier:
+        kinds = [verdict.kind for verdict in verifier.compare_all([("5", "5.0"), ("5", "6"), ("5", "")])]
+        assert kinds == ["correct", "wrong", "unparsable"]
+        assert verifier.pool.pids() == []
+        assert verifier.counts == Counter({"correct": 1, "wrong": 1, "unparsable": 1, "fast": 3})
+
+
+def test_responses_are_judged(verifier: MathVerifier, rollout: Callable[[str], Rollout]) -> None:
+    texts = ["<think> t </think> <answer> 5 </answer>", r"so \boxed{5}", r"\boxed{6}", "5", ""]
+    verdicts = verifier.judge_all([(problem("5"), rollout(text)) for text in texts])
+    assert [verdict.kind for verdict in verdicts] == ["correct", "correct", "wrong", "unparsable", "unparsable"]
+    assert [verdict.score for verdict in verdicts] == [1, 1, 0, 0, 0]
+    assert verifier(problem("5"), rollout(texts[0])).score == 1
+
+
+def test_equal_questions_are_asked_once(verifier: MathVerifier) -> None:
+    pairs = [(r"\sqrt{12}", r"2\sqrt{3}")] * 5
+    asked = verifier.pool.counts["correct"]
+    assert [verdict.kind for verdict in verifier.compare_all(pairs) + verifier.compare_all(pairs)] == ["correct"] * 10
+    assert verifier.pool.counts["correct"] == asked + 1
+
+
+@pytest.mark.full
+def test_what_is_remembered_is_bounded() -> None:
+    with MathVerifier(num_workers=1, max_remembered=2) as verifier:
+        for number in range(4):
+            verifier.compare_all([(r"\sqrt{8}", rf"{number}\sqrt{{2}}")])
+        assert len(verifier._remembered) == 2
+
+
+@pytest.mark.parametrize("gold", ["", " ", "5" * 3_000, r"\frac{1}{", r"\sqrt{"])
+def test_references_that_cannot_be_read_are_refused(gold: str, verifier: MathVerifier) -> None:
+    with pytest.raises(ValueError, match=r"reference answer .* cannot be read"):
+        verifier.check_gold(["5", gold])
+
+
+def test_good_references_pass(verifier: MathVerifier) -> None:
+    verifier.check_gold(gold for gold, _ in EQUAL)
+
+
+def test_the_final_answer_of_a_response() -> None:
+    assert final_answer(r"<answer> so \boxed{5} </answer>")[0] == "5"
+    assert final_answer(r"\boxed{5} and again \boxed{5.}")[0] in ("5", "5.")
+    assert final_answer(r"\boxed{5} and \boxed{6}") == (None, "several boxes with different content")
+
+
+def test_votes() -> None:
+    assert normalised("x = 0.50") == normalised(r"\dfrac{1}{2}") == "1/2"
+    assert normalised(r"\sqrt{ 2 }") == r"\sqrt{2}"
+    assert normalised(" ") is None
+
+
+@pytest.mark.full
+def test_math_500(verifier: MathVerifier) -> None:
+    data = rows("math500")
+    golds, boxes = [row["answer"] for row in data], [last_boxed(row["solution"]) or "" for row in data]
+    verifier.check_gold(golds)
+    own = verifier.compare_all(list(zip(golds, boxes, strict=True)))
+    assert sum(verdict.kind == "correct" for verdict in own) == len(data) == 500
+    pairs = [(gold, boxes[(place + 7) % 500]) for place, gold in enumerate(golds)]
+    other = [pair for pair in pairs if normalised(pair[0]) != normalised(pair[1])]
+    assert [pair for pair, verdict in zip(other, verifier.compare_all(other), strict=True) if verdict.score] == []
+
+
+@pytest.mark.full
+def test_gsm8k(verifier: MathVerifier) -> None:
+    golds = [row["answer"].split("####")[1].strip() for row in rows("gsm8k")]
+    for form in ("{}", r"\${}", "{} dollars", "x = {}", r"${}$", r"{}\text{{ miles}}"):
+        verdicts = verifier.compare_all([(gold, form.format(gold)) for gold in golds])
+        assert sum(verdict.kind == "correct" for verdict in verdicts) == len(golds) == 1_319
