@@ -11,6 +11,7 @@ __all__ = [
     "__version__",
     "advantages",
     "cli",
+    "commands",
     "evaluation",
     "objectives",
     "policy",

@@ -5,21 +5,33 @@ and nothing else on standard output. Exit status: 0, 1 (failed) or 2 (wrong use)
 """
 
 import errno
-import io
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+from typing import TYPE_CHECKING, Any
 
-import tyro
 from pydantic import ValidationError
 
-from aha.recipes.r1_scales import R1_SCALES, R1Config
-from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.commands import (
+    WRONG_USE,
+    AuditCommand,
+    Command,
+    DoctorCommand,
+    EvalCommand,
+    ListCommand,
+    PretrainCommand,
+    R1Command,
+    ReportCommand,
+    SampleCommand,
+    WrongUseError,
+    ZeroCommand,
+    illegal_value,
+    parse,
+)
+from aha.recipes.own_data import OwnData
+from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
 
@@ -28,148 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DESCRIPTION = "The DeepSeek-R1 training system as one program."
-FAILED, WRONG_USE = 1, 2
-_ILLEGAL = re.compile(
-    r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
-)
-
-
-class WrongUseError(ValueError):
-    """Options that do not go together."""
-
-
+FAILED = 1
 RECIPES = {
     "r1_zero": "R1-Zero: pure reinforcement learning on a base model, rule-based rewards",
     "r1_zero_control": "its negative control: the same on shuffled answers",
     "r1": "the whole of R1: R1-Zero, Dev1, Dev2, Dev3, R1 and distilled students, as in the paper's Figure 2",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunCommand:
-    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
-
-    recipe: tyro.conf.Positional[Literal["r1", "r1_zero", "r1_zero_control"]]
-    """What to run; see `aha list`."""
-    scale: Literal["tiny", "gpu", "paper"] = "tiny"
-    """Where the numbers come from that are not given here."""
-    run: Path | None = None
-    """Run folder; runs/RECIPE-SEED where none is given."""
-    seed: int = 0
-    """Run seed: every random draw derives from it."""
-    base: Path | None = None
-    """Model folder to start from; the built-in base where none is given."""
-    fresh: bool = False
-    """Throw away an earlier run in the folder."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZeroCommand(RunCommand):
-    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
-
-    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class R1Command(RunCommand):
-    """Run the whole of R1; the same command again resumes it."""
-
-    config: Annotated[R1Config, tyro.conf.arg(name="")]
-    students: tuple[Path, ...] = ()
-    """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
-    assistant: str | None = None
-    """Address of an OpenAI-compatible endpoint that rewrites, judges and compares; by rule where none is given."""
-    assistant_model: str = "default"
-    """Name of the model at that endpoint."""
-    assistant_per_minute: float | None = None
-    """Most requests per minute to that endpoint."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainCommand:
-    """Train the built-in base model from scratch."""
-
-    config: Annotated[BaseConfig, tyro.conf.arg(name="")]
-    out: Path | None = None
-    """Model folder to write, with its provenance."""
-    run: Path | None = None
-    """Run folder; runs/base-SEED where none is given."""
-    seed: int = 0
-    """Run seed."""
-    fresh: bool = False
-    """Throw away an earlier run in the folder."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalCommand:
-    """Evaluate a model on the built-in world."""
-
-    model: tyro.conf.Positional[Path]
-    """Model folder."""
-    split: Literal["test", "hard", "validation"] = "test"
-    """Which held-out problems; `hard` lies beyond the training range."""
-    problems: int = 200
-    """How many."""
-    samples: int = 16
-    """Responses for each (k)."""
-    temperature: float = 0.6
-    """0 takes the most likely token."""
-    top_p: float = 0.95
-    """Nucleus."""
-    max_new_tokens: int = 192
-    """Length cap of a response."""
-    seed: int = 0
-    """Seed of the draws."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleCommand:
-    """Sample one response."""
-
-    model: tyro.conf.Positional[Path]
-    """Model folder; `base` is the built-in one."""
-    prompt: str | None = None
-    """Text given to the model as it is."""
-    question: str | None = None
-    """A question, given to the model inside its template: R1's chat template, or R1-Zero's."""
-    temperature: float = 0.6
-    """0 takes the most likely token."""
-    top_p: float = 1.0
-    """Nucleus."""
-    max_new_tokens: int = 192
-    """Length cap of the response."""
-    seed: int = 0
-    """Seed of the draws."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportCommand:
-    """Write a run's page and print its figures."""
-
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListCommand:
-    """List recipes and scales."""
-
-    json: bool = False
-    """Print one JSON object."""
-
-
-Command = ZeroCommand | R1Command | PretrainCommand | EvalCommand | SampleCommand | ReportCommand | ListCommand
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -180,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _main(given: list[str]) -> int:
     """Parse, carry out, and turn what went wrong into one line and an exit status."""
     try:
-        command = _parse(given)
+        command = parse(given)
         result, text = _carry_out(command)
         print(as_json(result) if command.json else text, flush=True)
+        is_refused = isinstance(command, DoctorCommand) and not result["is_fit"]
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -201,7 +78,7 @@ def _main(given: list[str]) -> int:
         return WRONG_USE
     except (ValueError, RuntimeError) as error:
         return _fail(str(error))
-    return 0
+    return FAILED if is_refused else 0
 
 
 def _fail(text: str) -> int:
@@ -210,72 +87,15 @@ def _fail(text: str) -> int:
     return FAILED
 
 
-def _parse(given: list[str]) -> Command:
-    """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
-    is_r1 = "r1" in given[:2]
-    scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
-    scale = scales.get(_peek(given, "--scale"), scales["tiny"])
-    run: type[Any] = R1Command if is_r1 else ZeroCommand
-    defaults: dict[type[Any], Any] = {
-        run: run(recipe=tyro.MISSING, config=scale),
-        PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
-    }
-    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[2:]}
-    kinds = tuple(
-        Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
-        for kind, name in {run: "run", **names}.items()
-    )
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            union: Any = Union[kinds]  # noqa: UP007  # made from a tuple
-            command: Command = tyro.cli(union, args=given, prog="aha", description=DESCRIPTION)
-            return command
-    except ValidationError as error:
-        _fail(_illegal_value(error))
-        raise SystemExit(WRONG_USE) from None
-    except SystemExit as ended:
-        text = _without_box(complaint.getvalue())
-        sys.stderr.write(text)
-        raise SystemExit(WRONG_USE if ended.code else 0) from None
-
-
-def _illegal_value(error: ValidationError) -> str:
-    """What a configuration finds wrong first, in one line."""
-    first = error.errors()[0]
-    what = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return what
-    option = ".".join(map(str, first["loc"])).replace("_", "-")
-    return f"--{option}: {what[:1].lower()}{what[1:]} (given: {first['input']})"
-
-
-def _without_box(text: str) -> str:
-    """A complaint about an illegal value of a configuration in one line; any other complaint as it is."""
-    flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
-    illegal = _ILLEGAL.search(flat)
-    if not illegal:
-        return text
-    where, field, what, value = illegal.groups()
-    option = ".".join(part for part in (where, field) if part).replace("_", "-")
-    return f"aha: --{option}: {what[:1].lower()}{what[1:]} (given: {value})\n"
-
-
-def _peek(given: Sequence[str], option: str) -> str:
-    """Value of an option before the real parse."""
-    for place, word in enumerate(given):
-        if word == option and place + 1 < len(given):
-            return given[place + 1]
-        if word.startswith(f"{option}="):
-            return word.split("=", 1)[1]
-    return ""
-
-
 def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
     """A command's result for programs, and for people."""
     match command:
         case ZeroCommand() | R1Command():
             return _run(command)
+        case DoctorCommand():
+            return _doctor(command)
+        case AuditCommand():
+            return _audit(command)
         case PretrainCommand():
             return _pretrain(command)
         case EvalCommand():
@@ -301,10 +121,13 @@ def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
         config=command.config,
         folder=folder,
         seed=command.seed,
-        start=command.base,
+        device=command.device,
+        start=command.model,
+        own=command.own if isinstance(command, ZeroCommand) else OwnData(),
         students=command.students if isinstance(command, R1Command) else (),
         assistant=_assistant(command) if isinstance(command, R1Command) else None,
         fresh=command.fresh,
+        force=command.force,
         is_quiet=command.json,
     )
     carry_out(order)
@@ -342,14 +165,40 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
     return {"model": str(model.resolve())}, f"model: {model}"
 
 
-def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.evaluation import evaluate_model
+def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
+    from aha.recipes.doctor import as_object, examine, in_words
+    from aha.recipes.running import device_of
 
-    how = _decoding(command, num_problems=command.problems, num_samples=command.samples)
-    report = evaluate_model(_model(command.model), command.split, how, seed=command.seed)
+    device = device_of(command.device, command.scale)
+    diagnosis = examine(
+        command.model, command.own, command.config, seed=command.seed, num_groups=command.groups, device=device
+    )
+    return dict(as_object(diagnosis)), in_words(diagnosis)
+
+
+def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
+    from aha.recipes.audits import audit_file
+
+    return audit_file(command.file, is_code=command.code, weak_sandbox=command.weak_sandbox, num_shown=command.show)
+
+
+def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
+    from aha.recipes.evaluation import SuiteOrder, evaluate_model, evaluate_suite
+
+    given = {"num_problems": command.problems, "num_samples": command.samples}
+    counts = {"num_problems": 200, "num_samples": 16} | {name: n for name, n in given.items() if n is not None}
+    how, seed = _decoding(command, **counts), command.seed
+    if command.suite is None:
+        said = ""
+        report = evaluate_model(command.model, command.split, how, seed=seed, template=command.template)
+    else:
+        names = ("data", "fields", "bad_rows", "weak_sandbox")
+        order = {name: value for name, value in asdict(command).items() if name in names}
+        suite = SuiteOrder(name=command.suite, limit=command.problems, num_samples=command.samples, **order)
+        report, said = evaluate_suite(command.model, suite, how, seed=seed, template=command.template)
     overall = [row for row in report.rows if row.suite == "all"]
-    text = "\n".join(f"{row.metric:12} {row.value:8.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in overall)
-    return asdict(report), text
+    lines = [f"{row.metric:12} {row.value:8.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in overall]
+    return asdict(report), "\n".join([said, *lines] if said else lines)
 
 
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
@@ -359,7 +208,7 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
     how = _decoding(command)
     sampled = sample_once(
-        _model(command.model),
+        command.model,
         prompt=command.prompt,
         question=command.question,
         decoding={"temperature": how.temperature, "top_p": how.top_p, "max_new_tokens": how.max_new_tokens},
@@ -377,12 +226,7 @@ def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> Evaluation
     try:
         return EvaluationConfig.model_validate(given | counts)
     except ValidationError as error:
-        raise WrongUseError(_illegal_value(error).replace("--num-", "--")) from None
-
-
-def _model(path: Path) -> Path | None:
-    """A model folder; None for the built-in base."""
-    return None if str(path) == "base" and not path.exists() else path
+        raise WrongUseError(illegal_value(error).replace("--num-", "--")) from None
 
 
 def _report(folder: Path) -> tuple[dict[str, Any], str]:

@@ -1,10 +1,14 @@
 """Recipes: the paper's figures as functions whose arrows are variables, and the scales at which they run."""
 
 __all__ = [
+    "assignment",
     "assistant",
+    "audits",
     "base_model",
+    "doctor",
     "evaluation",
     "examination",
+    "own_data",
     "r1",
     "r1_scales",
     "r1_zero",

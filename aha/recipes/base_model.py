@@ -7,6 +7,7 @@ from typing import Any
 import aha
 from aha.recipes.scales import BaseConfig
 from aha.runs.folder import RunFolder
+from aha.runs.hub import model_folder
 from aha.stages.pretrain import corpus_digest, pretrain
 from aha.stages.run import Run
 from aha.training.checkpoint import publish_model, verify, weights_digest
@@ -17,19 +18,29 @@ __all__ = ["BUILT_IN", "base", "open_base", "publish"]
 BUILT_IN = Path(aha.__file__).parent / "policy" / "base"
 """Folder of the shipped base model."""
 
+HUB = "hub:"
+"""How the name of a model at the hub begins."""
+
 
 def base(run: Run, scale: BaseConfig) -> Checkpoint:
     """Pretrain the base model."""
     return pretrain(run, "base", config=scale.pretrain)
 
 
-def open_base(folder: Path | None = None) -> Checkpoint:
-    """A model folder as the start of a recipe; the built-in base where none is named.
+def open_base(model: Path | str | None = None) -> Checkpoint:
+    """A model as the start of a recipe.
+
+    Args:
+        model: its folder, or `hub:OWNER/NAME`; None, or `base` where there is no such folder, for the built-in base.
 
     Raises:
         ValueError: there is no such folder, or it is damaged.
     """
-    path = folder or BUILT_IN
+    name = "" if model is None else str(model)
+    if not name or (name == "base" and not Path(name).exists()):
+        path = BUILT_IN
+    else:
+        path = model_folder(name.removeprefix(HUB)) if name.startswith(HUB) else Path(name)
     verify(path)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
 

@@ -1,14 +1,22 @@
 """Looking at one model: its figures on the built-in world, and single responses."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from aha.policy.pretrained import read_config
+from aha.problems.suites import open_suite
 from aha.problems.world import held_out_problems
 from aha.prompts.parsing import parse_response
-from aha.prompts.templates import r1, template_of
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.questions import worded
+from aha.prompts.templates import CHAT_TEMPLATES, Template, r1, r1_zero, template_of
+from aha.recipes.assignment import judges, named_template, rules_of
 from aha.recipes.base_model import open_base
+from aha.recipes.own_data import TemplateName
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, rules
 from aha.rollouts.engine import Decoding, Request
@@ -18,30 +26,113 @@ from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting, evaluate
 from aha.stages.run import Run
 from aha.training.checkpoint import read_model
-from aha.types import Problem, Report
+from aha.types import Checkpoint, Problem, Report
 
-__all__ = ["evaluate_model", "sample_once"]
+__all__ = ["SuiteOrder", "evaluate_model", "evaluate_suite", "sample_once"]
 
 
-def evaluate_model(model: Path | None, split: str, config: EvaluationConfig, *, seed: int) -> Report:
-    """Evaluate a model folder on held-out problems of the built-in world.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteOrder:
+    """A suite to evaluate on, as it is named on the command line.
+
+    Attributes:
+        name: as `aha.problems.suites.open_suite` reads it.
+        data: folder of the named suites.
+        fields: which fields of a file hold what.
+        bad_rows: what a row that cannot be used does.
+        weak_sandbox: run code also where it cannot be isolated well.
+        limit: problems that are taken; all where None.
+        num_samples: responses for each; the suite's where None.
+    """
+
+    name: str
+    data: Path | None = None
+    fields: str = ""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    weak_sandbox: bool = False
+    limit: int | None = None
+    num_samples: int | None = None
+
+
+def evaluate_model(
+    model: Path | str | None, split: str, config: EvaluationConfig, *, seed: int, template: TemplateName = "auto"
+) -> Report:
+    """Evaluate a model on held-out problems of the built-in world.
 
     Args:
-        model: the folder; None for the built-in base.
+        model: its folder or its name at the hub; None for the built-in base.
         split: which problems.
         config: how many, and how they are sampled.
         seed: of the draws.
+        template: the prompt; `auto` takes the one that the model was trained with.
     """
+    policy, problems = open_base(model), held_out_problems(split, config.num_problems)
+    prompt = _prompt(policy, template)
+    setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES)
+    return _evaluate(policy, split, problems, config, setting, seed)
+
+
+def evaluate_suite(
+    model: Path | str | None,
+    suite: SuiteOrder,
+    config: EvaluationConfig,
+    *,
+    seed: int,
+    template: TemplateName = "auto",
+) -> tuple[Report, str]:
+    """Evaluate a model on a suite.
+
+    Args:
+        model: its folder or its name at the hub; None for the built-in base.
+        suite: the suite.
+        config: how responses are sampled; the suite says how many.
+        seed: of the draws.
+        template: the prompt; `auto` takes R1-Zero's or R1's for a model trained with it, else the model's own.
+
+    Returns:
+        The figures, and what was read, in words.
+
+    Raises:
+        ValueError: model or suite cannot be read.
+        RuntimeError: the suite is code, and nothing here isolates it.
+    """
+    policy = open_base(model)
+    opened = open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
+    prompt = _prompt(policy, template)
+    problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
+    counts = {"num_problems": len(problems), "num_samples": suite.num_samples or opened.suite.num_samples}
+    how = config.model_copy(update=counts)
+    with ExitStack() as stack:
+        functions = judges({one.domain for one in problems}, stack, allow_weak=suite.weak_sandbox)
+        setting = Setting(template=prompt, reward=rules_of(functions, prompt))
+        report = _evaluate(policy, opened.suite.name, problems, how, setting, seed)
+    return report, "; ".join(filter(None, (opened.problems.says, opened.note)))
+
+
+def _prompt(policy: Checkpoint, name: TemplateName) -> Template:
+    """A template by name; `auto` is R1-Zero's, R1's, or the checkpoint's own."""
+    if name != "auto":
+        return named_template(name, policy)
+    known = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).chat_template
+    return template_of(known) if known in CHAT_TEMPLATES.values() else named_template("chat", policy)
+
+
+def _evaluate(
+    policy: Checkpoint,
+    name: str,
+    problems: Sequence[Problem],
+    config: EvaluationConfig,
+    setting: Setting,
+    seed: int,
+) -> Report:
+    """Evaluate outside of any run."""
     with tempfile.TemporaryDirectory(prefix="aha-") as folder:
         run = Run(folder=RunFolder(Path(folder)), seed=seed)
-        problems, policy = held_out_problems(split, config.num_problems), open_base(model)
-        template = template_of(read_model(policy.path)[1].chat_template)
-        setting = Setting(template=template, reward=rules(form=format_reward) if template is r1 else RULES)
-        return evaluate(run, split, policy=policy, problems=problems, config=config, setting=setting)
+        return evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
 
 
 def sample_once(
-    model: Path | None, *, prompt: str | None, question: str | None, decoding: Mapping[str, float], seed: int
+    model: Path | str | None, *, prompt: str | None, question: str | None, decoding: Mapping[str, float], seed: int
 ) -> dict[str, Any]:
     """One response of a model.
 
@@ -56,8 +147,9 @@ def sample_once(
         `prompt_tokens`, `tokens` (the end token included), `text`, its `thinking` and `summary`, `finish`, and
         `unknown`, the words that the vocabulary lacks.
     """
-    policy, tokenizer = read_model(open_base(model).path)
-    text = prompt if prompt is not None else template_of(tokenizer.chat_template)(question or "")
+    start = open_base(model)
+    policy, tokenizer = read_model(start.path)
+    text = prompt if prompt is not None else _prompt(start, "auto")(question or "")
     how = Decoding(
         max_new_tokens=int(decoding["max_new_tokens"]), temperature=decoding["temperature"], top_p=decoding["top_p"]
     )

@@ -3,43 +3,31 @@
 Source: DeepSeek-R1, arXiv:2501.12948v2, section 2.
 """
 
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.recipes.assignment import Assignment
 from aha.recipes.scales import R1ZeroConfig
-from aha.rewards.table import RULES
-from aha.stages.evaluate import evaluate
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.evaluate import Setting, evaluate
+from aha.stages.rl import Task, rl
 from aha.stages.run import Run
 from aha.types import Checkpoint
 
-__all__ = ["r1_zero", "r1_zero_control", "train_zero"]
+__all__ = ["r1_zero", "train_zero"]
 
 
-def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, *, is_control: bool = False) -> Checkpoint:
+def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> Checkpoint:
     """Train R1-Zero from a base model and evaluate both on held-out problems.
 
     Args:
         run: the run.
         base: the base model.
         scale: the numbers.
-        is_control: shuffle the answers, so that there is nothing to learn but the format.
+        assignment: problems, rewards and prompts; with shuffled answers this is the negative control.
 
     Returns:
         R1-Zero.
     """
-    test = held_out_problems("test", scale.evaluation.num_problems)
-    hard = held_out_problems("hard", scale.validation.num_problems)
-    watched = held_out_problems("validation", scale.validation.num_problems)
-    task = Task(
-        problems=TrainingProblems(seed=run.seed, is_shuffled=is_control),
-        reward=RULES,
-        validation=Validation(problems=watched, config=scale.validation),
-    )
-
-    evaluate(run, "start", policy=base, problems=test, config=scale.evaluation)
-    evaluate(run, "start-hard", policy=base, problems=hard, config=scale.evaluation)
-    zero = train_zero(run, base, scale, task)
-    evaluate(run, "end", policy=zero, problems=test, config=scale.evaluation)
-    evaluate(run, "end-hard", policy=zero, problems=hard, config=scale.evaluation)
+    _examine(run, "start", base, scale, assignment)
+    zero = train_zero(run, base, scale, assignment.task(scale))
+    _examine(run, "end", zero, scale, assignment)
     return zero
 
 
@@ -49,6 +37,9 @@ def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task) -> C
     return rl(run, "longer", policy=zero, task=task, config=scale.longer)
 
 
-def r1_zero_control(run: Run, base: Checkpoint, scale: R1ZeroConfig) -> Checkpoint:
-    """The negative control of R1-Zero: the same run on shuffled answers must not learn to solve problems."""
-    return r1_zero(run, base, scale, is_control=True)
+def _examine(run: Run, when: str, model: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> None:
+    """Evaluate on every suite."""
+    setting = Setting(template=assignment.template, reward=assignment.reward)
+    for suite, problems in assignment.suites.items():
+        name = f"{when}-{suite}" if suite else when
+        evaluate(run, name, policy=model, problems=problems, config=scale.evaluation, setting=setting)

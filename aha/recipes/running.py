@@ -10,31 +10,35 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import torch
 
+from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base
+from aha.recipes.doctor import as_object, examine, refuse
+from aha.recipes.own_data import Device, OwnData
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config
-from aha.recipes.r1_zero import r1_zero, r1_zero_control
+from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.recipes.students import FAMILIES
 from aha.runs.console import Display
 from aha.runs.folder import RunFolder
 from aha.runs.page import write_page
 from aha.runs.provenance import now, provenance
+from aha.stages.doctor import Diagnosis
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import read_state
 from aha.training.learner import NonFiniteLossError
 from aha.training.world import World
 from aha.types import Checkpoint
 
-__all__ = ["Order", "carry_out"]
+__all__ = ["Order", "carry_out", "device_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +51,13 @@ class Order:
         config: the scale with the overrides.
         folder: the run folder.
         seed: run seed.
-        start: model folder to start from; None for the built-in base.
+        device: where it computes: `cpu`, `cuda`, or `auto` for CUDA where there is one and the scale is not `tiny`.
+        start: model folder to start from, or its name at the hub; None for the built-in base.
+        own: problems and rewards of the user's own.
         students: model folders to distil into; the built-in students are pretrained where there are none.
         assistant: another model that rewrites, judges and compares; the rules of the built-in world where None.
         fresh: throw an earlier run in the folder away.
+        force: start whatever the doctor finds.
         is_quiet: show no progress.
     """
 
@@ -59,11 +66,26 @@ class Order:
     config: R1ZeroConfig | R1Config | BaseConfig
     folder: Path
     seed: int
-    start: Path | None = None
+    device: Device = "cpu"
+    start: str | None = None
+    own: OwnData = field(default_factory=OwnData)
     students: tuple[Path, ...] = ()
     assistant: OtherModel | None = None
     fresh: bool = False
+    force: bool = False
     is_quiet: bool = False
+
+
+def device_of(name: Device, scale: str) -> str:
+    """Where a run computes.
+
+    Raises:
+        ValueError: CUDA is asked for, and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise ValueError("--device cuda: torch finds no CUDA device here; install a CUDA build of torch, or take cpu")
+    return "cuda" if name == "cuda" or (name == "auto" and has_cuda and scale != "tiny") else "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +124,9 @@ def carry_out(order: Order) -> Checkpoint:
         Interrupted: the user stopped the run, which has saved.
         RuntimeError: the loss is not finite, or another process of the run ended.
     """
-    models = _given(order)
+    models, device = _given(order), device_of(order.device, order.scale)
     folder = RunFolder(order.folder)
+    diagnosis = _examined(order, folder)
     described = {
         "recipe": order.recipe,
         "scale": order.scale,
@@ -111,6 +134,8 @@ def carry_out(order: Order) -> Checkpoint:
         "config": {
             **order.config.model_dump(),
             "start": models[0].key if models else None,
+            **({"device": device} if device != "cpu" else {}),
+            **({"own": asdict(order.own)} if order.own != OwnData() else {}),
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
             **({"assistant": order.assistant.model} if order.assistant else {}),
         },
@@ -119,6 +144,10 @@ def carry_out(order: Order) -> Checkpoint:
     }
     folder.claim(described, fresh=order.fresh)
     display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
+    if diagnosis is not None:
+        folder.write("doctor.json", as_object(diagnosis))
+        for finding in diagnosis.findings:
+            display.say(f"doctor: {finding.code}: {finding.what}")
 
     def report(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         display.report(stage, done, total, figures)
@@ -139,13 +168,25 @@ def carry_out(order: Order) -> Checkpoint:
     return result
 
 
+def _examined(order: Order, folder: RunFolder) -> Diagnosis | None:
+    """What the doctor says of a run that has not begun; None of one that goes on."""
+    if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
+        return None
+    zero = order.config.zero if isinstance(order.config, R1Config) else order.config
+    device = device_of(order.device, order.scale)
+    diagnosis = examine(order.start, order.own, zero, seed=order.seed, device=device)
+    if not order.force:
+        refuse(diagnosis)
+    return diagnosis
+
+
 def _given(order: Order) -> list[Checkpoint]:
     """The models that an order starts from: the base, then the students; none for the base's own pretraining."""
     if isinstance(order.config, BaseConfig):
         return []
     if order.students and (not isinstance(order.config, R1Config) or len(order.students) != len(FAMILIES)):
         raise ValueError(f"--students takes {len(FAMILIES)} model folders ({', '.join(FAMILIES)}) and belongs to r1")
-    return [open_base(order.start), *map(open_base, order.students)]
+    return [open_base(order.start), *(open_base(str(folder)) for folder in order.students)]
 
 
 def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
@@ -160,8 +201,9 @@ def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
             finally:
                 assistant.close()
         case R1ZeroConfig():
-            recipes = {"r1_zero": r1_zero, "r1_zero_control": r1_zero_control}
-            return recipes[order.recipe](run, models[0], order.config)
+            is_control = order.recipe == "r1_zero_control"
+            with assigned(order.own, models[0], order.config, seed=run.seed, is_shuffled=is_control) as assignment:
+                return r1_zero(run, models[0], order.config, assignment)
 
 
 def _steps(folder: Path) -> int:
@@ -215,7 +257,7 @@ def _said(peer: _Peer) -> str:
 def _join(rank: int, order: Order, rendezvous: str) -> World:
     """Make this process one of the run's."""
     torch.set_num_threads(1)
-    return World(rank, order.config.processes, rendezvous)
+    return World(rank, order.config.processes, rendezvous, device_of(order.device, order.scale))
 
 
 @contextmanager

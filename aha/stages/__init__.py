@@ -3,6 +3,7 @@
 __all__ = [
     "assistance",
     "config",
+    "doctor",
     "evaluate",
     "groups",
     "harvest",

@@ -12,11 +12,12 @@ from typing import Any
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
 from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
+from aha.problems.sets import digest
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, r1_zero
 from aha.rewards.accuracy import accuracy, normalised_answer
-from aha.rewards.table import RULES, RewardTable
+from aha.rewards.table import RULES, RewardTable, identities
 from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
 from aha.stages.config import EvaluationConfig
@@ -89,13 +90,14 @@ def evaluate(
         policy=policy.key,
         config=config.model_dump(),
         seed=run.seed,
-        problems=[problem.id for problem in problems],
+        problems=digest(problems),
         template=setting.template(""),
+        rewards=identities(setting.reward),
     )
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
-    model, tokenizer = read_model(policy.path)
+    model, tokenizer = read_model(policy.path, device=run.world.device)
     sampling = sampling_of(config, (run.seed, stage))
     groups = sample_groups(
         LocalEngine(model, tokenizer),
@@ -162,16 +164,20 @@ def _rows(suite: str, groups: Sequence[Group], measure: Measure) -> list[Row]:
 
 
 def solving(group: Group) -> dict[str, float]:
-    """The figures of one problem with an answer: `EVALUATION_METRICS`."""
+    """The figures of one problem with an answer: `EVALUATION_METRICS`; programs do not vote."""
     problem, rollouts = group.problem, group.rollouts
-    verdicts = [accuracy(problem, rollout).score for rollout in rollouts]
+    verdicts = [
+        reward.parts["accuracy"] if "accuracy" in reward.parts else accuracy(problem, rollout).score
+        for rollout, reward in zip(rollouts, group.rewards, strict=True)
+    ]
     votes = [normalised_answer(problem, rollout) for rollout in rollouts]
     winner = majority(votes)
     num_correct = sum(verdict == 1.0 for verdict in verdicts)
+    agreement = {} if problem.tests else {"cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0}
     return {
         "pass@1": fmean(verdicts),
         "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
-        "cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0,
+        **agreement,
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
         "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
         "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),

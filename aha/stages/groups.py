@@ -12,7 +12,7 @@ from aha.prompts.templates import Template
 from aha.rewards.table import RewardTable, score_all
 from aha.rollouts.engine import Decoding, Engine, Request
 from aha.training.world import World
-from aha.types import Group, Problem, Reward, Rollout
+from aha.types import VERDICT_KINDS, Group, Problem, Reward, Rollout
 
 __all__ = ["Sampling", "Truth", "nothing_known", "record", "rollout_metrics", "sample_groups"]
 
@@ -98,6 +98,7 @@ def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor, truth: Truth
         "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
         "tokens": float(num_tokens),
         **_learned_and_true(pairs, rewards, truth),
+        **_failures(rewards),
     }
 
 
@@ -105,6 +106,12 @@ def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
     """Mean of one part over the responses that have it; None where none has."""
     found = [reward.parts[name] for reward in rewards if name in reward.parts]
     return fmean(found) if found else None
+
+
+def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Shares of verdicts that are neither right nor wrong; nothing where no verifier says how it ended."""
+    kinds = [kind for reward in rewards for kind in reward.kinds.values()]
+    return {kind: fmean(one == kind for one in kinds) for kind in VERDICT_KINDS[2:]} if kinds else {}
 
 
 def _learned_and_true(

@@ -18,22 +18,26 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.lora import merged
 from aha.policy.transformer import Transformer
+from aha.problems.sets import digest
 from aha.prompts.templates import Template, r1_zero
 from aha.prompts.tokenizer import Tokenizer
-from aha.rewards.table import RewardTable, identity
+from aha.rewards.table import RewardTable, identities
 from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
-from aha.runs.seeds import generator
+from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.training.batch import deal, select, stack
-from aha.training.checkpoint import read_model, restore_optimizers
+from aha.training.checkpoint import restore_optimizers
 from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, Objective, log_probabilities, reference_logp
+from aha.training.memory import Workload, decoded_rows
 from aha.training.optimizer import adamw, learning_rate_factor
+from aha.training.trainable import adapters_beside, announced, read_reference, read_trainable
 from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
 
 __all__ = ["GRPO", "METRICS", "OPTIONAL_METRICS", "Advantage", "Method", "ProblemSource", "Task", "Validation", "rl"]
@@ -69,8 +73,19 @@ OPTIONAL_METRICS = (
     "true_general",
     "true_helpfulness",
     "true_harmlessness",
+    "unparsable",
+    "timeout",
+    "crash",
 )
-"""Logged where a reward of that name, or its true counterpart, is known for some of the prompts."""
+"""Logged where a reward of that name, its true counterpart, or the verdict of a verifier is known for some of the
+prompts."""
+
+
+MICRO_BATCH = 4096
+"""Tokens of a micro-batch; a longer response is one by itself."""
+
+PROMPT_TOKENS = 512
+"""Tokens that a prompt is taken to have where memory is estimated."""
 
 
 class ProblemSource(Protocol):
@@ -119,11 +134,10 @@ class Task:
     @property
     def key(self) -> dict[str, object]:
         """What decides the task: part of the stage's key."""
-        rewards = {domain: {identity(f): w for f, w in row.items()} for domain, row in self.reward.items()}
-        watched = [[problem.id for problem in self.validation.problems], self.validation.config.model_dump()]
+        watched = [digest(self.validation.problems), self.validation.config.model_dump()]
         return {
             "problems": self.problems.key,
-            "rewards": rewards,
+            "rewards": identities(self.reward),
             "validation": watched,
             "template": self.template(""),
         }
@@ -198,7 +212,7 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
     )
     if done := run.finished(name, key):
         return done
-    state = _begin(run, config, policy, run.resume(name, key))
+    state = _begin(run, name, config, policy, run.resume(name, key))
     if state.first_iteration == 0:
         _watch(run, name, -1, task, state)
     for iteration in range(state.first_iteration, config.iterations):
@@ -208,10 +222,12 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
             _watch(run, name, iteration, task, state)
         is_last, should_stop = iteration + 1 == config.iterations, run.should_stop()
         if should_stop or (not is_last and (iteration + 1) % config.checkpoint_every == 0):
-            run.save(name, key, state.saved(iteration + 1))
+            with merged(state.learner.policy):
+                run.save(name, key, state.saved(iteration + 1))
         if should_stop:
             raise Interrupted(f"stopped after iteration {iteration + 1} of {config.iterations} of stage {name!r}")
-    return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
+    with adapters_beside(run.folder.path / "stages" / name, policy.path, state.learner.policy, run.folder.is_writer):
+        return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
 
 
 def _deciding(config: RLConfig) -> dict[str, object]:
@@ -225,14 +241,15 @@ def _iterate(
     """One iteration: sample, score, update, write down."""
     started = time.perf_counter()
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
-    groups = sample_groups(
-        state.engine,
-        task.problems(iteration, config.problems_per_iteration),
-        Sampling(num_samples=config.group_size, decoding=decoding, seed=(run.seed, name, iteration)),
-        reward=task.reward,
-        template=task.template,
-        world=run.world,
-    )
+    with merged(state.learner.policy):
+        groups = sample_groups(
+            state.engine,
+            task.problems(iteration, config.problems_per_iteration),
+            Sampling(num_samples=config.group_size, decoding=decoding, seed=(run.seed, name, iteration)),
+            reward=task.reward,
+            template=task.template,
+            world=run.world,
+        )
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
     batch = _batch(groups, advantages_PG)
     metrics = rollout_metrics(groups, advantages_PG, task.truth)
@@ -267,10 +284,22 @@ def _filled_in(objective: Objective, config: RLConfig) -> Objective:
     return loss
 
 
-def _begin(run: Run, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
+def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
     """Policy, reference, learner and engine, as at the start or as they were saved."""
-    policy, tokenizer = read_model(resumed.folder if resumed else start.path)
-    reference, _ = read_model(start.path)
+    device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
+    policy, tokenizer = read_trainable(
+        start.path,
+        resumed.folder if resumed else None,
+        config.optimizer,
+        device=device,
+        seed=derive_seed(run.seed, name, "adapters"),
+        max_tokens=max(MICRO_BATCH, longest),
+    )
+    reference = read_reference(start.path, policy, config.optimizer, device=device)
+    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size())
+    sampled = min(num_rows, max(config.group_size, config.group_size * config.problems_per_iteration // run.world.size))
+    load = Workload(micro_batch_tokens=MICRO_BATCH, sequence_tokens=longest, num_rows=sampled, has_reference=True)
+    run.say(f"{name}: {announced(policy.config, config.optimizer, load, device)}")
     total_steps = config.iterations * config.num_minibatches
     learner = Learner(
         policy,
@@ -278,14 +307,15 @@ def _begin(run: Run, config: RLConfig, start: Checkpoint, resumed: Resumed | Non
         factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
         grad_clip=config.optimizer.grad_clip,
         forward=partial(log_probabilities, temperature=config.temperature),
+        max_tokens=MICRO_BATCH,
         world=run.world,
     )
     if resumed:
         learner.num_steps = resumed.step
         restore_optimizers(learner.optimizers, resumed.tensors)
-        weights = {name: resumed.tensors[f"reference.{name}"] for name, _ in reference.named_parameters()}
-        reference.load_state_dict(weights, strict=False)
-    engine = LocalEngine(policy, tokenizer)
+        kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
+        reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
+    engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
     engine.load(policy, learner.num_steps)
     return _State(
         learner=learner,
@@ -339,14 +369,15 @@ def _update(
 def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> None:
     """Evaluate on the validation split, and log it."""
     validation = task.validation
-    groups = sample_groups(
-        state.engine,
-        validation.problems,
-        sampling_of(validation.config, (run.seed, name, iteration, "validation")),
-        reward=task.reward,
-        template=task.template,
-        world=run.world,
-    )
+    with merged(state.learner.policy):
+        groups = sample_groups(
+            state.engine,
+            validation.problems,
+            sampling_of(validation.config, (run.seed, name, iteration, "validation")),
+            reward=task.reward,
+            template=task.template,
+            world=run.world,
+        )
     here = Checkpoint(path=run.folder.path, stage=name, step=state.learner.num_steps, key="")
     report = figures(groups, policy=here, config=validation.config, seed=run.seed, measure=solving)
     where = {"name": "validation", "stage": name, "iteration": iteration, "step": here.step}

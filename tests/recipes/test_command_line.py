@@ -23,7 +23,7 @@ from aha.training.checkpoint import MANIFEST, verify
 Call = Callable[..., Ended]
 MountDisk = Callable[[str], Path]
 
-COMMANDS = ("run", "pretrain", "eval", "sample", "report", "list")
+COMMANDS = ("run", "doctor", "audit", "pretrain", "eval", "sample", "report", "list")
 SCRIBBLE = ["--pretrain.drill-tokens=64", "--pretrain.problem-tokens=64", "--pretrain.batch-tokens=64"]
 
 
@@ -128,6 +128,44 @@ def test_eval_as_json(call: Call) -> None:
     assert all(row["n"] == 2 for row in overall.values())
 
 
+def test_eval_of_a_suite_of_ones_own_as_json(call: Call, tmp_path: Path) -> None:
+    rows = [{"question": f"compute {n} + 2", "answer": str(n + 2)} for n in range(4, 8)]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = ("--suite", path, "--problems", 3, "--samples", 2, "--max-new-tokens", 24, "--json")
+    evaluated = one_object(call("eval", "base", *given))
+    assert {row["n"] for row in evaluated["rows"] if row["suite"] == "all"} == {3}
+    assert {row["suite"] for row in evaluated["rows"]} == {"all", "math", "math/0"}
+    assert_fails(call("eval", "base", "--suite", tmp_path / "none.jsonl"), "is neither a suite", "nor a file")
+
+
+def test_the_doctor_as_json(call: Call) -> None:
+    told = one_object(call("doctor", "--groups", 2, "--zero.group-size", 16, "--json"))
+    assert told["is_fit"] is True
+    assert told["findings"] == []
+    assert told["figures"]["responses"] == 32
+
+
+def test_the_doctor_ends_with_a_status_of_its_own(call: Call) -> None:
+    ended = call("doctor", "--groups", 2, "--zero.max-new-tokens", 2)
+    assert (ended.status, ended.err) == (1, "")
+    assert "fatal: cap-too-short: " in ended.out
+
+
+def test_a_run_that_cannot_learn_is_refused_before_it_begins(call: Call, tmp_path: Path) -> None:
+    ended = call("run", "r1_zero", "--run", tmp_path / "run", "--zero.max-new-tokens", 2)
+    assert_fails(ended, "this run cannot learn", "cap-too-short", "--force starts it all the same")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_audit_as_json(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"gold": "1/2", "answer": "0.5", "correct": true}\n', encoding="utf-8")
+    told = one_object(call("audit", path, "--json"))
+    assert (told["num_rows"], told["false_negatives"], told["false_positives"]) == (1, 0, 0)
+    assert_fails(call("audit", tmp_path / "none.jsonl"), "none.jsonl", "there is no such file")
+
+
 def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
     words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
     first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
@@ -204,7 +242,7 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        ("", ["subcommand", "run, pretrain, eval, sample, report, list"]),
+        ("", ["subcommand", "run, doctor, audit, pretrain, eval, sample, report, list"]),
         ("train", ["Unrecognized options: train"]),
         ("run", ["{r1,r1_zero,r1_zero_control}"]),
         ("run r2_zero", ["'r2_zero'", "recipe"]),
@@ -226,7 +264,10 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("run r1_zero --processes 0", ["--processes: input should be greater than or equal to 1 (given: 0)"]),
         ("pretrain --pretrain.hidden-size 100", ["--pretrain.hidden-size", "multiple of 16 (given: 100)"]),
         ("pretrain --scale tiny", ["--scale"]),
-        ("eval", ["PATH"]),
+        ("eval", ["MODEL"]),
+        ("audit", ["PATH"]),
+        ("run r1_zero --config no.toml", ["no.toml cannot be read", "--config takes a TOML file"]),
+        ("run r1_zero --bad-rows maybe", ["'maybe'", "--bad-rows", "'stop', 'skip'"]),
         ("eval base --split train", ["'train'", "--split"]),
         ("eval base --samples 0", ["--samples: input should be greater than or equal to 1 (given: 0)"]),
         ("eval base --problems -3", ["--problems: input should be greater than or equal to 1 (given: -3)"]),

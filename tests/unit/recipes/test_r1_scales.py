@@ -28,7 +28,7 @@ from aha.stages.preference import HELPFULNESS, Given, reward_model
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_scorer, read_state, weights_digest, write_checkpoint
-from aha.training.config import OptimizerConfig
+from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Demonstration, Preference
 
 NewRun = Callable[[], Run]
@@ -122,7 +122,17 @@ OPEN = {
 }
 """Numbers, and whole parts, that the papers leave open, and how the documentation on the way to them says so."""
 
-HABITS = ("evaluate_every", "checkpoint_every", "shard_size", "processes")
+HABITS = (
+    "evaluate_every",
+    "checkpoint_every",
+    "shard_size",
+    "processes",
+    "state",
+    "precision",
+    "rank",
+    "alpha",
+    "targets",
+)
 """Fields that decide how a run goes about its work, and no result that the papers report."""
 
 GAPS = {
@@ -352,8 +362,14 @@ OPTIMIZER_CHANGES = {
     "beta1": 0.5,
     "beta2": 0.5,
     "weight_decay": 1.0,
+    "state": "8-bit",
+    "precision": "bfloat16",
+    "lora": {"rank": 2},
 }
 """Another value for each field. Changes must change a result; habits must change files and no result."""
+
+OF_POLICIES = {"optimizer.precision", "optimizer.lora"}
+"""Settings that a reward model, which has a head to learn from nothing, refuses."""
 
 REJECTION_FIELDS = ("num_problems", "num_samples", "num_kept", "temperature", "max_new_tokens", "shard_size")
 REJECTIONS = {
@@ -385,7 +401,7 @@ def test_no_field_is_left_out() -> None:
     assert {path for path in leaves(SMALLEST) if path.endswith(".shard_size")} == {
         f"{x}.shard_size" for x in REJECTIONS
     }
-    elsewhere = {RLConfig, PretrainConfig, EvaluationConfig, OptimizerConfig, R1ZeroConfig}
+    elsewhere = {RLConfig, PretrainConfig, EvaluationConfig, OptimizerConfig, LoRAConfig, R1ZeroConfig}
     assert configurations(R1Config) == {R1Config, RewardsConfig, StudentsConfig, SupervisedConfig, RejectionConfig} | (
         elsewhere
     )
@@ -476,8 +492,12 @@ def test_every_setting_of_learning_from_data_counts(learner: str, speller: Check
     once = learn(new_run(), speller, small)
     assert learn(new_run(), speller, small) == once
     changes = {**SUPERVISED_CHANGES, **{f"optimizer.{name}": value for name, value in OPTIMIZER_CHANGES.items()}}
-    for name, value in changes.items():
-        assert learn(new_run(), speller, with_value(small, name, value)) != once, name
+    refused = OF_POLICIES if learner == "a reward model" else set()
+    for name in changes.keys() - refused:
+        assert learn(new_run(), speller, with_value(small, name, changes[name])) != once, name
+    for name in refused:
+        with pytest.raises(ValueError, match="fine-tuning"):
+            learn(new_run(), speller, with_value(small, name, changes[name]))
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

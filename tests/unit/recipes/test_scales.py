@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from tiny import tiny_config, tiny_policy, world_tokenizer
 
 from aha.problems.world import TrainingProblems, held_out_problems
+from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
 from aha.recipes.evaluation import evaluate_model
+from aha.recipes.own_data import OwnData
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
 from aha.rewards.accuracy import COMPARERS
@@ -25,7 +27,7 @@ from aha.stages.pretrain import pretrain
 from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Run
 from aha.training.checkpoint import weights_digest, write_checkpoint
-from aha.training.config import OptimizerConfig
+from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
 NewRun = Callable[[], Run]
@@ -57,7 +59,13 @@ OPTIMIZER_CHANGES = {
     "beta1": 0.5,
     "beta2": 0.5,
     "weight_decay": 1.0,
+    "state": "8-bit",
+    "precision": "bfloat16",
+    "lora": {"rank": 2},
 }
+LORA_CHANGES = {"rank": 3, "alpha": 2.0, "targets": ("q_proj",)}
+NOT_PRETRAINING = {"state", "precision", "lora"}
+"""Settings of the optimizer that pretraining, which has two of them, refuses."""
 RL_CHANGES = {
     "iterations": 3,
     "problems_per_iteration": 4,
@@ -137,6 +145,7 @@ def watch_checkpoints(run: Run) -> set[str]:
 
 def test_no_field_is_left_out() -> None:
     assert {*OPTIMIZER_CHANGES} == {*OptimizerConfig.model_fields}
+    assert {*LORA_CHANGES} == {*LoRAConfig.model_fields}
     assert {*RL_CHANGES, *RL_HABITS, "optimizer"} == {*RLConfig.model_fields}
     assert {*PRETRAIN_CHANGES, *PRETRAIN_HABITS, "optimizer"} == {*PretrainConfig.model_fields}
     assert {*EVALUATION_CHANGES, "num_problems"} == {*EvaluationConfig.model_fields}
@@ -168,6 +177,18 @@ def test_every_setting_of_the_optimizer_trains_another_policy(
 ) -> None:
     optimizer = changed(FAST, name, OPTIMIZER_CHANGES[name])
     assert train(new_run(), base, changed(SHORT, "optimizer", optimizer)) != trained
+
+
+@pytest.mark.parametrize("name", LORA_CHANGES)
+def test_every_setting_of_adapters_trains_another_policy(name: str, base: Checkpoint, new_run: NewRun) -> None:
+    digests = []
+    for lora in (LoRAConfig(rank=2), changed(LoRAConfig(rank=2), name, LORA_CHANGES[name])):
+        digests.append(train(new_run(), base, changed(SHORT, "optimizer", changed(FAST, "lora", lora))))
+    assert digests[0] != digests[1]
+
+
+def test_where_the_moments_lie_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
+    assert train(new_run(), base, changed(SHORT, "optimizer", changed(FAST, "state", "host"))) == trained
 
 
 def test_how_often_rl_is_watched_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
@@ -204,7 +225,14 @@ def test_every_setting_of_pretraining_makes_another_model(name: str, pretrained:
     assert read_corpus(new_run(), changed(BRIEF, name, PRETRAIN_CHANGES[name])) != pretrained
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_CHANGES)
+@pytest.mark.parametrize("name", sorted(NOT_PRETRAINING))
+def test_pretraining_refuses_what_it_cannot_do(name: str, new_run: NewRun) -> None:
+    optimizer = changed(FAST, name, OPTIMIZER_CHANGES[name])
+    with pytest.raises(ValueError, match="for reinforcement learning and fine-tuning"):
+        read_corpus(new_run(), changed(BRIEF, "optimizer", optimizer))
+
+
+@pytest.mark.parametrize("name", sorted({*OPTIMIZER_CHANGES} - NOT_PRETRAINING))
 def test_every_setting_of_its_optimizer_makes_another_model(name: str, pretrained: str, new_run: NewRun) -> None:
     optimizer = changed(FAST, name, OPTIMIZER_CHANGES[name])
     assert read_corpus(new_run(), changed(BRIEF, "optimizer", optimizer)) != pretrained
@@ -259,7 +287,9 @@ def test_every_part_of_r1_zero_has_its_own_settings(name: str, base: Checkpoint,
     field, value = ("iterations", 2) if name in ("zero", "longer") else ("num_samples", 3)
     part = changed(dict(ZERO)[name], field, value)
     run = new_run()
-    r1_zero(run, base, changed(ZERO, name, part))
+    config = changed(ZERO, name, part)
+    with assigned(OwnData(), base, config, seed=run.seed) as assignment:
+        r1_zero(run, base, config, assignment)
     iterations = [row["stage"] for row in logged(run, "metrics")]
     samples = {row["name"]: row["report"]["decoding"]["num_samples"] for row in logged(run, "evaluations")}
     assert [iterations.count(stage) for stage in ("zero", "longer")] == [1 + (name == "zero"), 1 + (name == "longer")]

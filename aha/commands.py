@@ -1,0 +1,331 @@
+"""The commands and their options, as typed configurations: help derives from them, and so does a TOML file."""
+
+import io
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args
+
+import tyro
+from pydantic import ValidationError
+
+from aha.recipes.own_data import Device, OwnData, TemplateName
+from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+
+__all__ = [
+    "WRONG_USE",
+    "AuditCommand",
+    "Command",
+    "DoctorCommand",
+    "EvalCommand",
+    "ListCommand",
+    "PretrainCommand",
+    "R1Command",
+    "ReportCommand",
+    "RunCommand",
+    "SampleCommand",
+    "StartCommand",
+    "WrongUseError",
+    "ZeroCommand",
+    "illegal_value",
+    "parse",
+]
+
+DESCRIPTION = "The DeepSeek-R1 training system as one program."
+WRONG_USE = 2
+_ILLEGAL = re.compile(
+    r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
+)
+
+
+class WrongUseError(ValueError):
+    """Options that do not go together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartCommand:
+    """What decides how a run starts."""
+
+    scale: Literal["tiny", "gpu", "paper"] = "tiny"
+    """Where the numbers come from that are not given here."""
+    options: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """TOML file of the same options; what is given on the command line holds over it."""
+    seed: int = 0
+    """Run seed: every random draw derives from it."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA where there is one and the scale is not tiny. Bits belong to the device."""
+    model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
+    """Model to start from: a folder, or hub:OWNER/NAME; the built-in base where none is given."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(StartCommand):
+    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
+
+    recipe: tyro.conf.Positional[Literal["r1", "r1_zero", "r1_zero_control"]]
+    """What to run; see `aha list`."""
+    run: Path | None = None
+    """Run folder; runs/RECIPE-SEED where none is given."""
+    fresh: bool = False
+    """Throw away an earlier run in the folder."""
+    force: bool = False
+    """Start even where the doctor finds that nothing can be learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroCommand(RunCommand):
+    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
+
+    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
+    own: Annotated[OwnData, tyro.conf.arg(name="")] = field(default_factory=OwnData)
+
+
+@dataclass(frozen=True, kw_only=True)
+class R1Command(RunCommand):
+    """Run the whole of R1; the same command again resumes it."""
+
+    config: Annotated[R1Config, tyro.conf.arg(name="")]
+    students: tuple[Path, ...] = ()
+    """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
+    assistant: str | None = None
+    """Address of an OpenAI-compatible endpoint that rewrites, judges and compares; by rule where none is given."""
+    assistant_model: str = "default"
+    """Name of the model at that endpoint."""
+    assistant_per_minute: float | None = None
+    """Most requests per minute to that endpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainCommand:
+    """Train the built-in base model from scratch."""
+
+    config: Annotated[BaseConfig, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Model folder to write, with its provenance."""
+    run: Path | None = None
+    """Run folder; runs/base-SEED where none is given."""
+    seed: int = 0
+    """Run seed."""
+    fresh: bool = False
+    """Throw away an earlier run in the folder."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorCommand(StartCommand):
+    """Examine a run before compute is spent; ends with status 1 where nothing could be learned."""
+
+    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
+    own: Annotated[OwnData, tyro.conf.arg(name="")] = field(default_factory=OwnData)
+    groups: int = 8
+    """Problems that are sampled, a group for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditCommand:
+    """Check the verifier against labelled answers, or the sandbox against labelled code."""
+
+    file: tyro.conf.Positional[Path]
+    """JSONL: rows with gold, answer, correct; with --code, rows with code, tests, passes."""
+    code: bool = False
+    """The rows are code."""
+    weak_sandbox: bool = False
+    """Run the code with less isolation where bubblewrap is missing."""
+    show: int = 20
+    """Disagreements that are listed."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCommand:
+    """Evaluate a model on the built-in world, or on a suite of your own files."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
+    suite: str | None = None
+    """A suite (gsm8k, math500, aime24, humaneval, gpqa), NAME=FILE, or a file of problems; see docs/problems.md. The
+    built-in world where none is given."""
+    data: Path | None = None
+    """Folder with the files of named suites; AHA_DATA where none is given."""
+    fields: str = ""
+    """Which fields of the file hold what, as in question=problem,answer=solution."""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    """What a row that cannot be used does."""
+    weak_sandbox: bool = False
+    """Run code of the model with less isolation where bubblewrap is missing."""
+    template: TemplateName = "auto"
+    """Prompt around a question; auto takes the one that the model was trained with."""
+    split: Literal["test", "hard", "validation"] = "test"
+    """Which held-out problems of the built-in world; `hard` lies beyond the training range."""
+    problems: int | None = None
+    """How many; 200 of the built-in world and all of a suite where none is given."""
+    samples: int | None = None
+    """Responses for each (k); 16 of the built-in world and the papers' number of a suite where none is given."""
+    temperature: float = 0.6
+    """0 takes the most likely token."""
+    top_p: float = 0.95
+    """Nucleus."""
+    max_new_tokens: int = 192
+    """Length cap of a response."""
+    seed: int = 0
+    """Seed of the draws."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleCommand:
+    """Sample one response."""
+
+    model: tyro.conf.Positional[Path]
+    """Model folder; `base` is the built-in one."""
+    prompt: str | None = None
+    """Text given to the model as it is."""
+    question: str | None = None
+    """A question, given to the model inside its template: R1's chat template, or R1-Zero's."""
+    temperature: float = 0.6
+    """0 takes the most likely token."""
+    top_p: float = 1.0
+    """Nucleus."""
+    max_new_tokens: int = 192
+    """Length cap of the response."""
+    seed: int = 0
+    """Seed of the draws."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """Write a run's page and print its figures."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListCommand:
+    """List recipes and scales."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+
+Command = (
+    ZeroCommand
+    | R1Command
+    | DoctorCommand
+    | AuditCommand
+    | PretrainCommand
+    | EvalCommand
+    | SampleCommand
+    | ReportCommand
+    | ListCommand
+)
+
+
+def parse(given: list[str]) -> Command:
+    """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
+    given = _with_file(given)
+    is_r1 = "r1" in given[:2]
+    scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
+    scale = scales.get(_peek(given, "--scale"), scales["tiny"])
+    run: type[Any] = R1Command if is_r1 else ZeroCommand
+    defaults: dict[type[Any], Any] = {
+        run: run(recipe=tyro.MISSING, config=scale),
+        DoctorCommand: DoctorCommand(config=scale if isinstance(scale, R1ZeroConfig) else R1_ZERO_SCALES["tiny"]),
+        PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
+    }
+    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[2:]}
+    kinds = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
+        for kind, name in {run: "run", **names}.items()
+    )
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            union: Any = Union[kinds]  # noqa: UP007  # made from a tuple
+            command: Command = tyro.cli(union, args=given, prog="aha", description=DESCRIPTION)
+            return command
+    except ValidationError as error:
+        print(f"aha: {illegal_value(error)}", file=sys.stderr)
+        raise SystemExit(WRONG_USE) from None
+    except SystemExit as ended:
+        text = _without_box(complaint.getvalue())
+        sys.stderr.write(text)
+        raise SystemExit(WRONG_USE if ended.code else 0) from None
+
+
+def illegal_value(error: ValidationError) -> str:
+    """What a configuration finds wrong first, in one line."""
+    first = error.errors()[0]
+    what = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return what
+    option = ".".join(map(str, first["loc"])).replace("_", "-")
+    return f"--{option}: {what[:1].lower()}{what[1:]} (given: {first['input']})"
+
+
+def _without_box(text: str) -> str:
+    """A complaint about an illegal value of a configuration in one line; any other complaint as it is."""
+    flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
+    illegal = _ILLEGAL.search(flat)
+    if not illegal:
+        return text
+    where, field, what, value = illegal.groups()
+    option = ".".join(part for part in (where, field) if part).replace("_", "-")
+    return f"aha: --{option}: {what[:1].lower()}{what[1:]} (given: {value})\n"
+
+
+def _peek(given: Sequence[str], option: str) -> str:
+    """Value of an option before the real parse."""
+    for place, word in enumerate(given):
+        if word == option and place + 1 < len(given):
+            return given[place + 1]
+        if word.startswith(f"{option}="):
+            return word.split("=", 1)[1]
+    return ""
+
+
+def _with_file(given: list[str]) -> list[str]:
+    """The arguments with those of the TOML file that they name put before them, so that they hold over it."""
+    name = _peek(given, "--config")
+    if not name:
+        return given
+    try:
+        content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUseError(f"{name} cannot be read ({error}): --config takes a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise WrongUseError(f"{name} is not valid TOML: {error}") from None
+    if given[0] == "doctor":  # a file of `run` serves the doctor, which writes nothing
+        content = {option: value for option, value in content.items() if option not in ("run", "fresh", "force")}
+    place = next((n for n, word in enumerate(given) if word.startswith("-")), len(given))
+    return [*given[:place], *_as_arguments(content), *given[place:]]
+
+
+def _as_arguments(content: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """The options of a TOML table as a command line has them; tables are the parts before a dot."""
+    for name, value in content.items():
+        option = prefix + name.replace("_", "-")
+        match value:
+            case dict():
+                yield from _as_arguments(value, f"{option}.")
+            case bool():
+                start, _, last = option.rpartition(".") if "." in option else ("", "", option.removeprefix("--"))
+                yield option if value else (f"{start}.no-{last}" if start else f"--no-{last}")
+            case list():
+                yield from (option, *map(str, value))
+            case _:
+                yield f"{option}={value}"

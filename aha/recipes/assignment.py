@@ -1,0 +1,226 @@
+"""What a model is set to learn: problems, rewards and prompts, from the built-in world or from the user's files."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from aha.evaluation.contamination import decontaminate
+from aha.policy.pretrained import read_config
+from aha.problems.sets import ProblemSet
+from aha.problems.sources import open_problems
+from aha.problems.splits import file_problems, hold_out, without
+from aha.problems.world import TrainingProblems, held_out_problems
+from aha.prompts.chat import chat
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.questions import worded
+from aha.prompts.templates import Template, bare, r1, r1_zero
+from aha.recipes.own_data import OwnData, TemplateName
+from aha.recipes.scales import R1ZeroConfig
+from aha.rewards.accuracy import accuracy
+from aha.rewards.code import CodeReward
+from aha.rewards.format import format_reward as zero_format
+from aha.rewards.own import load_reward
+from aha.rewards.sandbox import Sandbox
+from aha.rewards.summary import format_reward
+from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
+from aha.rewards.verifier import MathVerifier
+from aha.stages.rl import ProblemSource, Task, Validation
+from aha.types import Checkpoint, Problem
+
+__all__ = ["Assignment", "assigned", "check_references", "judges", "named_template", "rules_of"]
+
+MATHEMATICS, CODE = ("math",), ("code", "stdio")
+"""Domains that the verifier of mathematics and the sandbox judge; the others are compared as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What R1-Zero is trained and evaluated on.
+
+    Attributes:
+        problems: the training problems of each iteration.
+        suites: held-out problems by name; the suite without a name is the test itself.
+        watched: held-out problems on which training is watched.
+        reward: reward functions and weights by domain.
+        template: the prompt around a question.
+        notes: what was read and left out, for people.
+        pool: all training problems, where they can be counted.
+    """
+
+    problems: ProblemSource
+    suites: Mapping[str, Sequence[Problem]]
+    watched: Sequence[Problem]
+    reward: RewardTable = field(default_factory=lambda: RULES)
+    template: Template = r1_zero
+    notes: tuple[str, ...] = ()
+    pool: Sequence[Problem] = ()
+
+    def task(self, scale: R1ZeroConfig) -> Task:
+        """The task of its training."""
+        validation = Validation(problems=self.watched, config=scale.validation)
+        return Task(problems=self.problems, reward=self.reward, validation=validation, template=self.template)
+
+
+@contextmanager
+def assigned(
+    own: OwnData,
+    start: Checkpoint,
+    scale: R1ZeroConfig,
+    *,
+    seed: int,
+    is_shuffled: bool = False,
+    is_checked: bool = False,
+) -> Iterator[Assignment]:
+    """What a run is set to learn, as long as its verifiers are needed.
+
+    Args:
+        own: problems and rewards of the user's own.
+        start: the model; its checkpoint holds the chat template.
+        scale: how many problems are held out.
+        seed: run seed.
+        is_shuffled: shuffle the answers of the built-in world, so that there is nothing to learn but the format.
+        is_checked: make sure that every reference answer can be compared with.
+
+    Raises:
+        ValueError: problems, rewards or template cannot be read, or do not go together; says what to change.
+        RuntimeError: the problems are code, and nothing here isolates it.
+    """
+    if is_shuffled and own.problems:
+        raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
+    with ExitStack() as stack:
+        template = named_template(own.template, start)
+        if own.problems:
+            assignment = _from_files(own, scale, seed, stack, template)
+        else:
+            assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
+        if is_checked:
+            check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
+        functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
+        mine: RewardTable = {domain: functions for domain in assignment.reward}
+        yield replace(assignment, reward=merged(assignment.reward, mine))
+
+
+def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
+    """The built-in world."""
+    return Assignment(
+        problems=TrainingProblems(seed=seed, is_shuffled=is_shuffled),
+        suites={
+            "": held_out_problems("test", scale.evaluation.num_problems),
+            "hard": held_out_problems("hard", scale.validation.num_problems),
+        },
+        watched=held_out_problems("validation", scale.validation.num_problems),
+    )
+
+
+def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, template: Template) -> Assignment:
+    """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
+    train, test = _read(own, own.problems, seed), _read(own, own.test, seed)
+    if not test:
+        train, test = _divided(train, scale.evaluation.num_problems, seed, "test")
+    train, watched = _divided(train, scale.validation.num_problems, seed, "validation")
+    held_out = [*chain(*test), *chain(*watched)]
+    notes = [one.says for one in (*train, *test)]
+    kept = []
+    for one in train:
+        apart, same = without(one, held_out)
+        clean = decontaminate(apart.problems, held_out)
+        kept.append(replace(apart, problems=clean.kept))
+        num_dropped = len(same) + len(clean.dropped)
+        if num_dropped:
+            notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
+    if not any(len(one) for one in kept):
+        raise ValueError("no training problem is left beside the held-out ones: give more, or other --test files")
+    ask = list if template is r1_zero else worded
+    asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
+    suites = {"": ask(list(chain(*test))[: scale.evaluation.num_problems])}
+    problems = file_problems(asked, seed=seed)
+    domains = {problem.domain for problem in chain(held_out, *asked)}
+    return Assignment(
+        problems=problems,
+        suites=suites,
+        watched=ask(list(chain(*watched))[: scale.validation.num_problems]),
+        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), template),
+        template=template,
+        notes=tuple(notes),
+        pool=tuple(chain(*asked)),
+    )
+
+
+def _read(own: OwnData, addresses: Iterable[str], seed: int) -> list[ProblemSet]:
+    """Problem sets at addresses."""
+    name = own.format.removeprefix("auto")
+    return [
+        open_problems(address, format=name, mapping=own.fields, on_bad=own.bad_rows, seed=seed) for address in addresses
+    ]
+
+
+def _divided(sets: Sequence[ProblemSet], num: int, seed: int, split: str) -> tuple[list[ProblemSet], list[ProblemSet]]:
+    """What is trained on, and what is held out: of each set in proportion to its size, a fifth of it at most."""
+    total, parts = sum(map(len, sets)), []
+    for one in sets:
+        share = min(-(-num * len(one) // total), len(one) // 5)
+        if share:
+            parts.append(hold_out(one, share, seed=seed, split=split))
+        else:
+            parts.append((one, replace(one, problems=())))
+    return [train for train, _ in parts], [held for _, held in parts]
+
+
+def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False) -> dict[str, RewardFunction]:
+    """The accuracy reward of each domain; processes that it needs live as long as the stack.
+
+    Args:
+        domains: of the problems.
+        stack: closes what was opened.
+        allow_weak: run code also where it cannot be isolated well.
+
+    Raises:
+        RuntimeError: there is code to run, and nothing here isolates it.
+    """
+    found: dict[str, RewardFunction] = dict.fromkeys(sorted(domains), accuracy)
+    if found.keys() & set(MATHEMATICS):
+        found |= dict.fromkeys(found.keys() & set(MATHEMATICS), stack.enter_context(MathVerifier()))
+    if found.keys() & set(CODE):
+        sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak))
+        found |= dict.fromkeys(found.keys() & set(CODE), CodeReward(sandbox))
+    return found
+
+
+def check_references(reward: RewardTable, problems: Iterable[Problem]) -> None:
+    """Make sure that the verifier of mathematics can read every reference answer.
+
+    Raises:
+        ValueError: it cannot read one of them; says which, and of which problem.
+    """
+    verifiers = {one for row in reward.values() for one in row if isinstance(one, MathVerifier)}
+    known = {problem.answer: problem for problem in problems if problem.domain in MATHEMATICS}
+    for verifier in verifiers:
+        try:
+            verifier.check_gold(known)
+        except ValueError as error:
+            named = next((problem.id for answer, problem in known.items() if repr(answer[:200]) in str(error)), "")
+            raise ValueError(f"problem {named}: {error}") from error
+
+
+def rules_of(functions: Mapping[str, RewardFunction], template: Template) -> RewardTable:
+    """Accuracy with the format that a template asks for: none where it does not speak of thinking."""
+    form = (
+        zero_format if template is r1_zero else format_reward if "<think>" in template("") or template is r1 else None
+    )
+    return {domain: {one: 1.0, **({form: 1.0} if form else {})} for domain, one in functions.items()}
+
+
+def named_template(name: TemplateName, model: Checkpoint) -> Template:
+    """A template by its name.
+
+    Args:
+        name: `chat` is the checkpoint's own, `auto` is R1-Zero's.
+        model: the checkpoint.
+
+    Raises:
+        ValueError: the checkpoint has no tokenizer, or its chat template cannot be understood.
+    """
+    if name == "chat":
+        return chat(read_tokenizer(model.path, room=read_config(model.path).vocab_size))
+    return {"auto": r1_zero, "r1_zero": r1_zero, "r1": r1, "bare": bare}[name]

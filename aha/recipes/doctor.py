@@ -1,0 +1,88 @@
+"""The doctor for a whole run: model, problems, rewards and numbers as they were ordered."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aha.recipes.assignment import assigned
+from aha.recipes.base_model import open_base
+from aha.recipes.own_data import OwnData
+from aha.recipes.scales import R1ZeroConfig
+from aha.rollouts.engine import Decoding
+from aha.stages.doctor import Diagnosis, Patient, diagnose
+from aha.training.checkpoint import read_model
+
+__all__ = ["as_object", "examine", "in_words", "refuse"]
+
+SMALL_MODEL = 50_000_000
+"""Parameters up to which a model is small enough to be sampled as often as one likes."""
+
+
+def examine(
+    model: str | None,
+    own: OwnData,
+    config: R1ZeroConfig,
+    *,
+    seed: int,
+    num_groups: int | None = None,
+    device: str = "cpu",
+) -> Diagnosis:
+    """Examine the first stage of R1-Zero before its first step.
+
+    Args:
+        model: folder or name of the model; None for the built-in base.
+        own: problems and rewards of the user's own.
+        config: the numbers.
+        seed: run seed.
+        num_groups: problems that are sampled; 8, or 2 for a large model, where none is given.
+        device: where it computes.
+
+    Raises:
+        ValueError: model, problems or rewards cannot be read.
+    """
+    start, stage = open_base(model), config.zero
+    policy, tokenizer = read_model(start.path, device=device)
+    is_small = sum(weight.numel() for weight in policy.parameters()) <= SMALL_MODEL
+    num_groups = num_groups or (8 if is_small else 2)
+    with assigned(own, start, config, seed=seed, is_checked=True) as assignment:
+        return diagnose(
+            Patient(
+                policy=policy,
+                tokenizer=tokenizer,
+                problems=assignment.problems(0, num_groups),
+                template=assignment.template,
+                reward=assignment.reward,
+                decoding=Decoding(max_new_tokens=stage.max_new_tokens, temperature=stage.temperature),
+                group_size=stage.group_size if is_small else min(4, stage.group_size),
+                seed=seed,
+            )
+        )
+
+
+def in_words(diagnosis: Diagnosis) -> str:
+    """What the doctor says, for people."""
+    lines = [f"{name:18} {value:10.4g}" for name, value in diagnosis.figures.items()]
+    for name, (low, mean, high) in diagnosis.parts.items():
+        lines.append(f"{f'reward {name}':18} {mean:10.4g}   ({low:g} to {high:g})")
+    verdicts = [f"{count} {kind}" for kind, count in diagnosis.verdicts.items() if count]
+    lines += [f"verdicts           {', '.join(verdicts)}"] if verdicts else []
+    for finding in diagnosis.findings:
+        weight = "fatal" if finding.is_fatal else "warning"
+        lines.append(f"{weight}: {finding.code}: {finding.what}\n    {finding.remedy}")
+    return "\n".join([*lines, "nothing found that stands in the way" if not diagnosis.findings else ""]).rstrip()
+
+
+def as_object(diagnosis: Diagnosis) -> Mapping[str, Any]:
+    """What the doctor says, for programs."""
+    return {"is_fit": diagnosis.is_fit, **asdict(diagnosis)}
+
+
+def refuse(diagnosis: Diagnosis) -> None:
+    """Refuse a run that cannot learn.
+
+    Raises:
+        ValueError: something fatal was found; says what, and what to change.
+    """
+    fatal = [f"{finding.code}: {finding.what}; {finding.remedy}" for finding in diagnosis.findings if finding.is_fatal]
+    if fatal:
+        raise ValueError(f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same")

@@ -1,0 +1,34 @@
+"""Problems and rewards of the user's own, as they are named on the command line."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Device", "OwnData", "TemplateName"]
+
+TemplateName = Literal["auto", "r1_zero", "r1", "chat", "bare"]
+"""Prompts around a question, by name."""
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where to compute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnData:
+    """Problems and rewards of your own; the built-in world where no problems are given."""
+
+    problems: tuple[str, ...] = ()
+    """Training problems: JSONL or Parquet files, or hub:OWNER/NAME:FILE; see docs/problems.md."""
+    test: tuple[str, ...] = ()
+    """Held-out problems, of the same form; a share of the training problems is held out where none are given."""
+    format: str = "auto"
+    """What the files hold: auto tells gsm8k, math, aime, humaneval, choice and others by their fields."""
+    fields: str = ""
+    """Which fields hold what, as in question=problem,answer=solution."""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    """What a row that cannot be used does."""
+    template: TemplateName = "auto"
+    """Prompt around a question: chat is the checkpoint's own; auto takes r1_zero."""
+    reward: tuple[str, ...] = ()
+    """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
+    weak_sandbox: bool = False
+    """Run code of the model with less isolation where bubblewrap is missing."""

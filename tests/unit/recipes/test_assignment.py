@@ -1,0 +1,136 @@
+"""What a run is set to learn: from files of the user's, nothing that is evaluated on is trained on."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from aha.prompts.templates import bare, r1, r1_zero
+from aha.recipes.assignment import assigned, judges, named_template, rules_of
+from aha.recipes.base_model import open_base
+from aha.recipes.own_data import OwnData
+from aha.recipes.scales import R1_ZERO_SCALES
+from aha.rewards.table import RULES, part_name
+from aha.types import Problem
+
+SCALE = R1_ZERO_SCALES["tiny"]
+NAMES = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon"]
+
+
+def write(path: Path, count: int, *, offset: int = 0) -> str:
+    """Word problems with nothing in common but their form."""
+    rows = [
+        {"question": f"{NAMES[n % 10]} has {n} and gets {n * n % 97 + n}: how many?", "answer": f"so #### {n + 1:,}"}
+        for n in range(offset, offset + count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def questions(problems: object) -> set[str]:
+    assert isinstance(problems, list | tuple)
+    return {problem.question for problem in problems if isinstance(problem, Problem)}
+
+
+def test_without_files_it_is_the_built_in_world() -> None:
+    with assigned(OwnData(), open_base(), SCALE, seed=1) as assignment:
+        assert assignment.reward == RULES
+        assert assignment.template is r1_zero
+        assert list(assignment.suites) == ["", "hard"]
+        assert assignment.problems(0, 3)[0].domain in RULES
+
+
+def test_a_share_of_a_file_is_held_out_and_never_trained_on(tmp_path: Path) -> None:
+    own = OwnData(problems=(write(tmp_path / "own.jsonl", 100),))
+    with assigned(own, open_base(), SCALE, seed=0) as assignment:
+        test, watched = questions(assignment.suites[""]), questions(assignment.watched)
+        trained = questions([problem for step in range(40) for problem in assignment.problems(step, 12)])
+        assert len(test) == 20
+        assert len(watched) == 16
+        assert len(trained) == 64
+        assert not trained & test
+        assert not trained & watched
+        assert not test & watched
+        assert {problem.answer for problem in assignment.problems(0, 99)} <= {str(n) for n in range(1, 101)}
+        assert {part_name(one) for one in assignment.reward["math"]} == {"accuracy", "format"}
+        assert "100 problems" in assignment.notes[0]
+
+
+def test_training_problems_that_the_test_asks_too_are_left_out(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", 60)
+    test = write(tmp_path / "test.jsonl", 30, offset=50)
+    with assigned(OwnData(problems=(train,), test=(test,)), open_base(), SCALE, seed=0) as assignment:
+        trained = questions([problem for step in range(20) for problem in assignment.problems(step, 12)])
+        assert not trained & questions(assignment.suites[""])
+        assert any("left out" in note for note in assignment.notes)
+
+
+def test_the_draws_follow_the_seed_and_the_contents(tmp_path: Path) -> None:
+    def key(seed: int, path: str) -> str:
+        with assigned(OwnData(problems=(path,)), open_base(), SCALE, seed=seed) as assignment:
+            return assignment.problems.key
+
+    one, other = write(tmp_path / "own.jsonl", 50), write(tmp_path / "other.jsonl", 51)
+    assert key(0, one) == key(0, one)
+    assert len({key(0, one), key(1, one), key(0, other)}) == 3
+
+
+def test_a_reward_of_the_users_own_joins_every_domain(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def short(problem, rollout):\n    return -len(rollout.tokens)\n")
+    own = OwnData(reward=(f"{tmp_path / 'mine.py'}:short=0.1",))
+    with assigned(own, open_base(), SCALE, seed=0) as assignment:
+        assert {part_name(one): weight for one, weight in assignment.reward["pair"].items()} == {
+            "accuracy": 1.0,
+            "format": 1.0,
+            "short": 0.1,
+        }
+
+
+def test_too_few_problems_are_refused(tmp_path: Path) -> None:
+    own = OwnData(problems=(write(tmp_path / "own.jsonl", 5),), test=(write(tmp_path / "test.jsonl", 5),))
+    with pytest.raises(ValueError, match="no training problem is left"), assigned(own, open_base(), SCALE, seed=0):
+        pass
+
+
+def test_the_control_is_of_the_built_in_world(tmp_path: Path) -> None:
+    own = OwnData(problems=(write(tmp_path / "own.jsonl", 50),))
+    with (
+        pytest.raises(ValueError, match="leave --problems out"),
+        assigned(own, open_base(), SCALE, seed=0, is_shuffled=True),
+    ):
+        pass
+
+
+def test_every_domain_has_a_judge_and_equals_share_it() -> None:
+    with ExitStack() as stack:
+        found = judges(["math", "text", "choice", "pair"], stack)
+        assert set(found) == {"math", "text", "choice", "pair"}
+        assert found["text"] is found["pair"]
+        assert {part_name(one) for one in found.values()} == {"accuracy"}
+
+
+def test_the_format_is_that_of_the_template() -> None:
+    start = open_base()
+    with ExitStack() as stack:
+        functions = judges(["text"], stack)
+        forms = {
+            name: rules_of(functions, template) for name, template in (("zero", r1_zero), ("r1", r1), ("bare", bare))
+        }
+    assert [len(table["text"]) for table in forms.values()] == [2, 2, 1]
+    assert [str(one.__name__) for one in forms["zero"]["text"]] == ["accuracy", "format_reward"]
+    assert named_template("auto", start) is r1_zero
+    assert named_template("chat", start)("compute 2 + 2") == r1_zero("compute 2 + 2")
+
+
+def test_a_reference_that_cannot_be_compared_with_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    rows = [{"question": f"what is {n}?", "answer": str(n)} for n in range(30)]
+    rows[7]["answer"] = r"\frac{1}{"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    own = OwnData(problems=(str(path),))
+    with (
+        pytest.raises(ValueError, match=r"problem own/\w+: the reference answer .*cannot be read"),
+        assigned(own, open_base(), SCALE, seed=0, is_checked=True),
+    ):
+        pass

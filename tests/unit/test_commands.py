@@ -1,0 +1,91 @@
+"""Options from a TOML file: the same names as on the command line, which holds over the file."""
+
+from pathlib import Path
+
+import pytest
+
+from aha.commands import DoctorCommand, R1Command, WrongUseError, ZeroCommand, parse
+
+FILE = """
+seed = 3
+model = "elsewhere"
+problems = ["a.jsonl", "b.jsonl"]
+bad_rows = "skip"
+fresh = true
+
+[zero]
+iterations = 7
+
+[zero.optimizer]
+learning_rate = 1e-5
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> str:
+    path = tmp_path / "run.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_gives_options_of_every_kind(options: str) -> None:
+    command = parse(["run", "r1_zero", "--config", options])
+    assert isinstance(command, ZeroCommand)
+    assert (command.seed, command.model, command.fresh, command.json) == (3, "elsewhere", True, False)
+    assert (command.own.problems, command.own.bad_rows) == (("a.jsonl", "b.jsonl"), "skip")
+    assert (command.config.zero.iterations, command.config.zero.optimizer.learning_rate) == (7, 1e-5)
+    assert command.config.longer.iterations == 30
+
+
+def test_the_command_line_holds_over_the_file(options: str) -> None:
+    given = ["--config", options, "--seed", "4", "--zero.iterations=9", "--no-fresh", "--problems", "c.jsonl"]
+    command = parse(["run", "r1_zero", *given])
+    assert isinstance(command, ZeroCommand)
+    assert (command.seed, command.fresh, command.own.problems) == (4, False, ("c.jsonl",))
+    assert command.config.zero.iterations == 9
+
+
+def test_a_file_may_name_the_scale(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('scale = "paper"\n', encoding="utf-8")
+    command = parse(["run", "r1_zero", f"--config={path}"])
+    assert isinstance(command, ZeroCommand)
+    assert command.config.zero.max_new_tokens == 32768
+
+
+def test_the_doctor_takes_a_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('groups = 2\nrun = "runs/own"\nfresh = true\n[zero]\ngroup-size = 4\n', encoding="utf-8")
+    command = parse(["doctor", "--config", str(path)])
+    assert isinstance(command, DoctorCommand)
+    assert (command.groups, command.config.zero.group_size) == (2, 4)
+
+
+@pytest.mark.parametrize("recipe", ["r1_zero", "r1"])
+def test_base_is_another_word_for_model(recipe: str) -> None:
+    command = parse(["run", recipe, "--base", "folder"])
+    assert isinstance(command, ZeroCommand | R1Command)
+    assert command.model == "folder"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("seed = ", "is not valid TOML"), (None, "cannot be read")],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: str | None, complaint: str) -> None:
+    path = tmp_path / "run.toml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(WrongUseError, match=complaint) as error:
+        parse(["run", "r1_zero", "--config", str(path)])
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["zero.iteratoins = 3", "sede = 3", "[zero]\nclip = 0.2"])
+def test_an_unknown_option_of_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "r1_zero", "--config", str(path)])
+    assert ended.value.code == 2
+    assert line.split()[0].strip("[]").split(".")[0] in capsys.readouterr().err
