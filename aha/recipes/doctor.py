@@ -1,16 +1,21 @@
 """The doctor for a whole run: model, problems, rewards and numbers as they were ordered."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+
+from aha.policy.config import PolicyConfig
 from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1ZeroConfig
 from aha.rollouts.engine import Decoding
-from aha.stages.doctor import Diagnosis, Patient, diagnose
+from aha.stages.doctor import Diagnosis, Finding, Patient, diagnose
+from aha.stages.rl import workload
 from aha.training.checkpoint import read_model
+from aha.training.memory import GIB, available_bytes, estimate
 
 __all__ = ["as_object", "examine", "in_words", "refuse"]
 
@@ -45,7 +50,7 @@ def examine(
     is_small = sum(weight.numel() for weight in policy.parameters()) <= SMALL_MODEL
     num_groups = num_groups or (8 if is_small else 2)
     with assigned(own, start, config, seed=seed, is_checked=True) as assignment:
-        return diagnose(
+        found = diagnose(
             Patient(
                 policy=policy,
                 tokenizer=tokenizer,
@@ -57,6 +62,28 @@ def examine(
                 seed=seed,
             )
         )
+    return _with_costs(found, policy.config, config, torch.device(device))
+
+
+def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
+    """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
+    stages, limit = (config.zero, config.longer), available_bytes(device)
+    loads = [(one, workload(shape, one, num_processes=config.processes)) for one in stages]
+    peak = config.processes * max(estimate(shape, one.optimizer, load).peak for one, load in loads)
+    figures = {**found.figures, "memory_gib": peak / GIB}
+    if "length" in figures:
+        num_responses = sum(one.iterations * one.problems_per_iteration * one.group_size for one in stages)
+        figures["sampling_hours"] = num_responses * figures["length"] / figures["tokens_per_second"] / 3600
+    if peak <= limit:
+        return replace(found, figures=figures)
+    misfit = Finding(
+        code="does-not-fit",
+        is_fatal=True,
+        what=f"training takes about {peak / GIB:.1f} GiB, and there are {limit / GIB:.1f}",
+        remedy="set optimizer.state 8-bit, optimizer.precision bfloat16 or optimizer.lora.rank 16 of zero and longer, "
+        "fewer processes, or a lower length cap",
+    )
+    return replace(found, figures=figures, findings=(misfit, *found.findings))
 
 
 def in_words(diagnosis: Diagnosis) -> str:

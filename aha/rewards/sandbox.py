@@ -121,7 +121,9 @@ class Sandbox:
             f"{', '.join(self.isolation.missing)}"
         )
         if not is_allowed:
-            raise RuntimeError(f"{text}. Install bubblewrap and allow user namespaces, or allow weak isolation")
+            raise RuntimeError(
+                f"{text}. Install bubblewrap and allow user namespaces, or allow weak isolation (--weak-sandbox)"
+            )
         warnings.warn(f"WEAK SANDBOX: {text}", RuntimeWarning, stacklevel=3)
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.config import PolicyConfig
 from aha.policy.lora import merged
 from aha.policy.transformer import Transformer
 from aha.problems.sets import digest
@@ -40,7 +41,18 @@ from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.trainable import adapters_beside, announced, read_reference, read_trainable
 from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
 
-__all__ = ["GRPO", "METRICS", "OPTIONAL_METRICS", "Advantage", "Method", "ProblemSource", "Task", "Validation", "rl"]
+__all__ = [
+    "GRPO",
+    "METRICS",
+    "OPTIONAL_METRICS",
+    "Advantage",
+    "Method",
+    "ProblemSource",
+    "Task",
+    "Validation",
+    "rl",
+    "workload",
+]
 
 METRICS = (
     "reward",
@@ -284,6 +296,20 @@ def _filled_in(objective: Objective, config: RLConfig) -> Objective:
     return loss
 
 
+def workload(shape: PolicyConfig, config: RLConfig, *, num_processes: int = 1) -> Workload:
+    """How much a process of this stage computes at once.
+
+    Args:
+        shape: of the policy.
+        config: the hyper-parameters.
+        num_processes: processes that share the work.
+    """
+    longest, size = config.max_new_tokens + PROMPT_TOKENS, 2 if config.optimizer.precision == "bfloat16" else 4
+    share = config.group_size * config.problems_per_iteration // num_processes
+    num_rows = min(decoded_rows(shape, longest, size=size), max(config.group_size, share))
+    return Workload(micro_batch_tokens=MICRO_BATCH, sequence_tokens=longest, num_rows=num_rows, has_reference=True)
+
+
 def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
     """Policy, reference, learner and engine, as at the start or as they were saved."""
     device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
@@ -296,10 +322,9 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         max_tokens=max(MICRO_BATCH, longest),
     )
     reference = read_reference(start.path, policy, config.optimizer, device=device)
-    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size())
-    sampled = min(num_rows, max(config.group_size, config.group_size * config.problems_per_iteration // run.world.size))
-    load = Workload(micro_batch_tokens=MICRO_BATCH, sequence_tokens=longest, num_rows=sampled, has_reference=True)
-    run.say(f"{name}: {announced(policy.config, config.optimizer, load, device)}")
+    load = workload(policy.config, config, num_processes=run.world.size)
+    if told := announced(policy.config, config.optimizer, load, device):
+        run.say(f"{name}: {told}")
     total_steps = config.iterations * config.num_minibatches
     learner = Learner(
         policy,
@@ -315,6 +340,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         restore_optimizers(learner.optimizers, resumed.tensors)
         kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
         reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
+    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size())
     engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
     engine.load(policy, learner.num_steps)
     return _State(

@@ -131,7 +131,8 @@ def _model(
         max_tokens=config.max_tokens,
     )
     load = Workload(micro_batch_tokens=config.max_tokens, sequence_tokens=config.max_tokens)
-    run.say(f"{name}: {announced(model.config, config.optimizer, load, run.world.device)}")
+    if told := announced(model.config, config.optimizer, load, run.world.device):
+        run.say(f"{name}: {told}")
     return model, tokenizer
 
 

@@ -18,6 +18,7 @@ those that are trained: all, or the adapters'.
 Sampling and updating take turns, so the peak is the larger of the two.
 """
 
+import os
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ from aha.policy.scoring import CHUNK_LOGITS, MIN_CHUNK
 from aha.policy.transformer import Transformer
 from aha.training.config import OptimizerConfig
 
-__all__ = ["Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
+__all__ = ["GIB", "Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
 
 GIB = 1 << 30
 
@@ -220,9 +221,7 @@ def available_bytes(device: torch.device) -> int:
     """Memory of a device, or of this machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return int(fields["MemTotal"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def describe(found: Estimate, limit_bytes: int = 0) -> str:

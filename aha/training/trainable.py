@@ -14,6 +14,7 @@ from aha.prompts.tokenizer import Tokenizer
 from aha.training.checkpoint import read_model
 from aha.training.config import OptimizerConfig, Precision
 from aha.training.memory import (
+    GIB,
     RECOMPUTE_ABOVE,
     Workload,
     activation_bytes,
@@ -26,6 +27,9 @@ __all__ = ["DTYPES", "adapters_beside", "announced", "read_reference", "read_tra
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Types of the weights that compute."""
+
+ANNOUNCED_ABOVE = 4 * GIB
+"""What a stage needs is told where it is more than this, bytes."""
 
 
 def read_trainable(
@@ -81,8 +85,9 @@ def read_reference(start: Path, policy: Transformer, config: OptimizerConfig, *,
 
 
 def announced(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
-    """What a stage that is about to begin needs, in words, against what its device has."""
-    return describe(estimate(config, optimizer, load), available_bytes(device))
+    """What a stage that is about to begin needs, in words, against what its device has; empty where it is little."""
+    found = estimate(config, optimizer, load)
+    return describe(found, available_bytes(device)) if found.peak > ANNOUNCED_ABOVE else ""
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from aha.policy.external import Generation, read_external, write_external
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
 
+pytestmark = pytest.mark.full
+
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
     "gemma2": {

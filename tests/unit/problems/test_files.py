@@ -29,11 +29,11 @@ def fields(path: Path) -> list[Mapping[str, Any]]:
 
 def test_every_way_to_write_rows_reads_the_same(tmp_path: Path) -> None:
     text = lines(tmp_path / "a.jsonl", ROWS).read_bytes()
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(text, mtime=0))
     (tmp_path / "bom.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n\r\n"))
     (tmp_path / "a.json").write_text(json.dumps(ROWS, indent=2), encoding="utf-8")
     (tmp_path / "lines.json").write_bytes(text)
-    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(ROWS).encode()))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(ROWS).encode(), mtime=0))
     parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "a.parquet")
     expected = [{"question": "one?", "correct_answer": 1}, {"question": "两?", "correct_answer": 2}]
     paths = data_files(tmp_path)
@@ -68,7 +68,7 @@ def test_a_line_without_end_is_skipped_without_holding_it(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999)[:-20], "cannot be read to its end"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-20], "cannot be read to its end"),
         ("a.jsonl.gz", b"no gzip", "cannot be read to its end"),
         ("a.parquet", b"PAR1 no parquet", "is no Parquet file, or is damaged"),
         ("a.json", b'[{"a": 1},\n{"a": ', ":2: no JSON that can be read"),

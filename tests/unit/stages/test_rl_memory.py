@@ -20,6 +20,8 @@ from aha.training.checkpoint import read_model, weights_digest, write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
+pytestmark = pytest.mark.full
+
 LOOK = EvaluationConfig(num_problems=2, num_samples=2, temperature=1.0, top_p=1.0, max_new_tokens=6)
 LORA = LoRAConfig(rank=4, alpha=8.0)
 KINDS = {
