@@ -108,9 +108,9 @@ class R1Config(Config):
             yield f"{name}.group-size", loop.group_size
 
 
-def _rl(iterations: int, learning_rate: float, **changes: object) -> RLConfig:
+def _rl(iterations: int, learning_rate: float, *, final_share: float = 0.2, **changes: object) -> RLConfig:
     """Reinforcement learning at `tiny`: that of R1-Zero's second part, but for what is said."""
-    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=4, final_share=0.2)
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=4, final_share=final_share)
     settings = {"iterations": iterations, "optimizer": optimizer, "clip_eps": 10.0, **changes}
     return R1_ZERO_SCALES["tiny"].longer.model_copy(update=settings)
 
@@ -166,7 +166,7 @@ R1_SCALES: dict[str, R1Config] = {
             qwen2=_sft(2e-3),
             llama=_sft(2e-3),
             direct=_rl(32, 3e-4, clip_eps=0.2),
-            further=_rl(96, 2e-4, clip_eps=0.2, temperature=0.8),
+            further=_rl(96, 3e-4, final_share=0.05, clip_eps=0.2, problems_per_iteration=24),
         ),
     ),
     "gpu": R1Config(

@@ -55,6 +55,12 @@ CURVES = (
         metrics=(("zero_spread", "groups"),),
         unit="share",
     ),
+    _Curve(
+        title="Unreadable answers",
+        note="and verdicts that took too long or failed",
+        metrics=(("unparsable", "unparsable"), ("timeout", "timeout"), ("crash", "crash")),
+        unit="share",
+    ),
     _Curve(title="Gradient norm", note="before clipping", metrics=(("grad_norm", "norm"),)),
     _Curve(title="Learning rate", note="of the optimizer", metrics=(("learning_rate", "rate"),), is_noisy=False),
     _Curve(title="Loss", note="of the objective", metrics=(("loss", "loss"),), low=None),

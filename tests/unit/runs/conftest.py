@@ -127,6 +127,9 @@ def iteration_metrics(rng: random.Random, stage: str, iteration: int, done: floa
         "learning_rate": 6e-4 * min(1.0, 12 * done) * (1 - 0.8 * done),
         "logp_gap": abs(rng.gauss(2e-6, 5e-7)),
         "zero_spread": min(1.0, 0.1 + 0.5 * done + abs(rng.gauss(0, 0.05))),
+        "unparsable": 0.3 * (1 - done),
+        "timeout": 0.01,
+        "crash": 0.0,
         "tokens": int(192 * length(done)),
         "seconds": 3.0 + 3 * done,
     }
