@@ -17,7 +17,20 @@ from aha.stages.rl import workload
 from aha.training.checkpoint import read_model
 from aha.training.memory import GIB, available_bytes, estimate
 
-__all__ = ["as_object", "examine", "in_words", "refuse"]
+__all__ = ["DOCTOR_METRICS", "as_object", "examine", "in_words", "refuse"]
+
+DOCTOR_METRICS = (
+    "responses",
+    "length",
+    "truncated",
+    "zero_spread",
+    "reward",
+    "logp_gap",
+    "tokens_per_second",
+    "memory_gib",
+    "sampling_hours",
+)
+"""What an examination measures; `docs/metrics.md` defines each."""
 
 SMALL_MODEL = 50_000_000
 """Parameters up to which a model is small enough to be sampled as often as one likes."""

@@ -14,6 +14,7 @@ from command import SMALL, Ended, FinishedRun, executable, fingerprint, run
 
 from aha.cli import main
 from aha.recipes.base_model import BUILT_IN, open_base
+from aha.recipes.doctor import DOCTOR_METRICS
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
@@ -144,6 +145,7 @@ def test_the_doctor_as_json(call: Call) -> None:
     assert told["is_fit"] is True
     assert told["findings"] == []
     assert told["figures"]["responses"] == 32
+    assert tuple(told["figures"]) == DOCTOR_METRICS
 
 
 def test_the_doctor_ends_with_a_status_of_its_own(call: Call) -> None:
