@@ -203,6 +203,8 @@ def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
         case R1ZeroConfig():
             is_control = order.recipe == "r1_zero_control"
             with assigned(order.own, models[0], order.config, seed=run.seed, is_shuffled=is_control) as assignment:
+                for note in assignment.notes:
+                    run.say(note)
                 return r1_zero(run, models[0], order.config, assignment)
 
 
