@@ -13,7 +13,7 @@ from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1ZeroConfig
 from aha.rollouts.engine import Decoding
 from aha.stages.doctor import Diagnosis, Finding, Patient, diagnose
-from aha.stages.rl import workload
+from aha.stages.workload import workload
 from aha.training.checkpoint import read_model
 from aha.training.memory import GIB, available_bytes, estimate
 

@@ -15,4 +15,5 @@ __all__ = [
     "run",
     "sft",
     "updates",
+    "workload",
 ]

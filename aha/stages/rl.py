@@ -18,7 +18,6 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
-from aha.policy.config import PolicyConfig
 from aha.policy.lora import merged
 from aha.policy.transformer import Transformer
 from aha.problems.sets import digest
@@ -32,11 +31,12 @@ from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.stages.workload import MICRO_BATCH, PROMPT_TOKENS, workload
 from aha.training.batch import deal, select, stack
 from aha.training.checkpoint import restore_optimizers
 from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, Objective, log_probabilities, reference_logp
-from aha.training.memory import Workload, decoded_rows
+from aha.training.memory import decoded_rows
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.trainable import adapters_beside, announced, read_reference, read_trainable
 from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
@@ -91,13 +91,6 @@ OPTIONAL_METRICS = (
 )
 """Logged where a reward of that name, its true counterpart, or the verdict of a verifier is known for some of the
 prompts."""
-
-
-MICRO_BATCH = 4096
-"""Tokens of a micro-batch; a longer response is one by itself."""
-
-PROMPT_TOKENS = 512
-"""Tokens that a prompt is taken to have where memory is estimated."""
 
 
 class ProblemSource(Protocol):
@@ -294,20 +287,6 @@ def _filled_in(objective: Objective, config: RLConfig) -> Objective:
         return Loss(total=result.total, count=result.count, metrics={**result.metrics, "logp_gap": gap})
 
     return loss
-
-
-def workload(shape: PolicyConfig, config: RLConfig, *, num_processes: int = 1) -> Workload:
-    """How much a process of this stage computes at once.
-
-    Args:
-        shape: of the policy.
-        config: the hyper-parameters.
-        num_processes: processes that share the work.
-    """
-    longest, size = config.max_new_tokens + PROMPT_TOKENS, 2 if config.optimizer.precision == "bfloat16" else 4
-    share = config.group_size * config.problems_per_iteration // num_processes
-    num_rows = min(decoded_rows(shape, longest, size=size), max(config.group_size, share))
-    return Workload(micro_batch_tokens=MICRO_BATCH, sequence_tokens=longest, num_rows=num_rows, has_reference=True)
 
 
 def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:

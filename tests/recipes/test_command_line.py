@@ -366,7 +366,9 @@ def test_a_model_folder_that_is_not_there(
 @pytest.mark.full
 def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path) -> None:
     failed = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--json")
-    assert_fails(failed, "with 32768 new ones it must have 1 to 1024 (max_position_embeddings)")
+    assert_fails(failed, "no-room: ", "32768 new ones; the model has 1024 places", "lower max-new-tokens to ")
+    forced = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--force", "--json")
+    assert_fails(forced, "with 32768 new ones it must have 1 to 1024 (max_position_embeddings)")
 
 
 # Run folders that cannot be used

@@ -210,7 +210,7 @@ def test_a_base_that_cannot_be_prompted_as_r1_is_gets_a_clear_error(tmp_path: Pa
     tokenizer = build_tokenizer([word for word in vocabulary() if word not in chat], [R1_ZERO])
     policy = tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size))
     write_checkpoint(base, policy, tokenizer, state={})
-    refused = run("run", "r1", "--base", str(base), "--run", str(tmp_path / "run"), *SMALL_R1, "--json")
+    refused = run("run", "r1", "--base", str(base), "--run", str(tmp_path / "run"), *SMALL_R1, "--force", "--json")
     assert_refused(refused, "the tokenizer has no token for", *chat)
 
 

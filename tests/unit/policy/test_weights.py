@@ -16,7 +16,7 @@ from aha.policy.transformer import Transformer
 from aha.policy.weights import load_weights, write_weights
 
 MEASURE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from aha.policy.pretrained import read_policy
 
@@ -26,7 +26,8 @@ def now():
 
 before = now()
 policy = read_policy(Path(sys.argv[1]), dtype="auto")
-peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+[line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+peak = 1024 * int(line.split()[1])
 weights = sum(weight.nbytes for weight in policy.parameters())
 print(json.dumps({"over": peak - before, "weights": weights}))
 """
