@@ -15,6 +15,8 @@ from aha.training.batch import deal, micro_batches, select
 from aha.training.learner import Learner, NonFiniteLossError
 from aha.types import Batch, Loss
 
+pytestmark = pytest.mark.full
+
 SMALL, LARGE = 14, 8192
 """Tokens of a micro-batch: two sequences that share a prompt, and all."""
 

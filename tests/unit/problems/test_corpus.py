@@ -20,6 +20,8 @@ from aha.prompts.parsing import parse_response
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.types import Problem
 
+pytestmark = pytest.mark.full
+
 COUNT = 3000
 PREAMBLE = R1_ZERO.split("{question}")[0]
 
