@@ -6,7 +6,6 @@ __all__ = [
     "external",
     "layout",
     "lora",
-    "objects",
     "pretrained",
     "reward_model",
     "rope",

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from aha.policy.config import PolicyConfig, RopeConfig
-from aha.policy.objects import read_object, write_object
 from aha.policy.transformer import Transformer
 from aha.policy.weights import MAX_SHARD_BYTES, Dtype, load_weights, write_weights
+from aha.runs.objects import read_object, write_object
 
 __all__ = ["read_config", "read_policy", "write_files", "write_policy"]
 

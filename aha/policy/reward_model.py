@@ -16,10 +16,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import Layout, pack
-from aha.policy.objects import read_object
 from aha.policy.pretrained import read_config, write_files
 from aha.policy.transformer import Transformer
 from aha.policy.weights import load_weights
+from aha.runs.objects import read_object
 
 __all__ = [
     "Reads",

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from aha.policy.objects import read_object, write_object
+from aha.runs.objects import read_object, write_object
 
 __all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "write_weights"]
 

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from aha.prompts.templates import CHAT_TEMPLATES
 from aha.prompts.tokenizer import Tokenizer
+from aha.runs.objects import read_object
 
 __all__ = ["read_tokenizer", "write_tokenizer"]
 
@@ -66,15 +67,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
 
 def _object(path: Path) -> dict[str, Any]:
     """A JSON object from a file; an empty one where there is no file."""
-    if not path.exists():
-        return {}
-    try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"{path} holds no JSON object: the checkpoint is damaged")
-    return given
+    return read_object(path) if path.exists() else {}
 
 
 def _content(token: object) -> str | None:

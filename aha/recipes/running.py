@@ -126,7 +126,7 @@ def carry_out(order: Order) -> Checkpoint:
     """
     models, device = _given(order), device_of(order.device, order.scale)
     folder = RunFolder(order.folder)
-    diagnosis = _examined(order, folder)
+    diagnosis = _examined(order, folder, device)
     described = {
         "recipe": order.recipe,
         "scale": order.scale,
@@ -168,12 +168,11 @@ def carry_out(order: Order) -> Checkpoint:
     return result
 
 
-def _examined(order: Order, folder: RunFolder) -> Diagnosis | None:
+def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
     """What the doctor says of a run that has not begun; None of one that goes on."""
     if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
         return None
     zero = order.config.zero if isinstance(order.config, R1Config) else order.config
-    device = device_of(order.device, order.scale)
     diagnosis = examine(order.start, order.own, zero, seed=order.seed, device=device)
     if not order.force:
         refuse(diagnosis)

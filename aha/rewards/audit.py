@@ -82,7 +82,7 @@ def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit
     checked = [_row(number, row) for number, row in enumerate(rows, 1)]
     if not checked:
         raise ValueError("there are no rows to audit; each needs the fields gold, answer and correct")
-    _check_golds(checked, verifier)
+    verifier.check_named_gold((f"row {number}, field gold", gold) for number, (gold, _, _) in enumerate(checked, 1))
     counts, seconds = Counter(verifier.counts), dict(verifier.seconds)
     verdicts = verifier.compare_all([(gold, answer) for gold, answer, _ in checked])
     disagreements = tuple(
@@ -108,20 +108,6 @@ def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit
         per_second=_rate(len(checked), fast_seconds + slow_seconds),
         disagreements=disagreements,
     )
-
-
-def _check_golds(rows: Iterable[tuple[str, str, bool]], verifier: MathVerifier) -> None:
-    """Refuse references that cannot be read, by their row."""
-    rows = list(rows)
-    try:
-        verifier.check_gold(gold for gold, _, _ in rows)
-    except ValueError:
-        for number, (gold, _, _) in enumerate(rows, 1):
-            try:
-                verifier.check_gold([gold])
-            except ValueError as error:
-                raise ValueError(f"row {number}, field gold: {error}") from None
-        raise
 
 
 def _row(number: int, row: Mapping[str, object]) -> tuple[str, str, bool]:

@@ -211,6 +211,26 @@ class MathVerifier:
         slow = [Question(text, text) for text in texts.values() if text and read_value(without_name(text)[0]) is None]
         self._outcomes([_question(question.gold, question.answer) for question in slow])
 
+    def check_named_gold(self, golds: Iterable[tuple[str, str]]) -> None:
+        """Refuse reference answers that cannot be read, and say whose they are.
+
+        Args:
+            golds: for each reference answer whose it is, in words, and the answer.
+
+        Raises:
+            ValueError: one of them cannot be read: whose, which, and why.
+        """
+        pairs = list(golds)
+        try:
+            self.check_gold(answer for _, answer in pairs)
+        except ValueError:
+            for whose, answer in pairs:
+                try:
+                    self.check_gold([answer])
+                except ValueError as error:
+                    raise ValueError(f"{whose}: {error}") from None
+            raise
+
     def _outcomes(self, questions: Sequence[Question]) -> dict[Question, Outcome]:
         """How comparisons end, each asked once; the latest are remembered."""
         found = {question: self._remembered[question] for question in questions if question in self._remembered}

@@ -13,6 +13,7 @@ __all__ = [
     "folder",
     "hub",
     "ledger",
+    "objects",
     "page",
     "pipeline",
     "progress",
