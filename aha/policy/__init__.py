@@ -2,10 +2,12 @@
 
 __all__ = [
     "checkpointing",
+    "compiled",
     "config",
     "external",
     "layout",
     "lora",
+    "packed",
     "pretrained",
     "reward_model",
     "rope",

@@ -1,11 +1,8 @@
-"""The key-value cache of the local engine: preallocated, one row for each unfinished response.
+"""The key-value cache of the plain decoder: preallocated, one slot for each row that is being written.
 
-The prompts' common beginning (a template, a system prompt) is kept once for all rows. What follows it is laid so that
-every row writes the same column at the same step: shorter prompts begin further right, and the columns to their left
-are hidden.
+The prompts' common beginning (a template, a system prompt) is kept once for all rows. Rows may have different lengths:
+each writes behind its own last column, and sees nothing behind it.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,88 +13,73 @@ __all__ = ["Cache"]
 
 
 class Cache:
-    """Keys and values of all layers for the rows that are still being written.
+    """Keys and values of all layers for the open rows, which lie in the first slots."""
 
-    Attributes:
-        column: the column that the next step writes.
-    """
-
-    def __init__(self, config: PolicyConfig, *, num_rows: int, num_common: int, num_columns: int, like: Tensor) -> None:
+    def __init__(
+        self, config: PolicyConfig, *, num_slots: int, num_common: int, num_columns: int, like: Tensor
+    ) -> None:
         """Allocate.
 
         Args:
             config: shape of the policy.
-            num_rows: rows (B).
+            num_slots: most rows at once.
             num_common: tokens of the common beginning.
             num_columns: columns of a row: the longest rest of a prompt plus the longest response.
             like: a tensor whose type and device the cache takes.
         """
         layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
-        self._common = like.new_zeros(2, layers, heads, num_common, size)
-        self._own = like.new_empty(2, layers, num_rows, heads, num_columns, size)
-        self._bias: Tensor | None = None
-        self.column = 0
+        self.common_LGCK = like.new_zeros(2, layers, heads, num_common, size)
+        self._own = like.new_zeros(2, layers, num_slots, heads, num_columns, size)
+        self._slots = torch.arange(num_slots, device=like.device)
+        self._lengths: list[int] = []
+        self._places_B = self._slots[:0]
+        self._bias_BS: Tensor | None = None
 
-    def fill(self, keys_LNGK: Tensor, values_LNGK: Tensor, rests: Sequence[tuple[int, int]], repeats: int) -> None:
-        """Take over the prompts' keys and values.
-
-        Args:
-            keys_LNGK: keys of the prefill's stream, of which the common beginning comes first.
-            values_LNGK: the values.
-            rests: for each prompt, where the rest of it starts and stops in the stream.
-            repeats: rows for each prompt (G).
-        """
-        num_common = self._common.shape[3]
-        self.column = max(stop - start for start, stop in rests)
-        bias_BS = keys_LNGK.new_zeros(len(rests) * repeats, self.column)
+    def add(self, keys_LNGK: Tensor, values_LNGK: Tensor) -> None:
+        """Add a row whose prompt, after the common beginning, has these keys and values."""
+        row, length = len(self._lengths), keys_LNGK.shape[1]
         for kind, stream in enumerate((keys_LNGK, values_LNGK)):
-            self._common[kind] = stream[:, :num_common].transpose(1, 2)
-            for prompt, (start, stop) in enumerate(rests):
-                place = slice(prompt * repeats, (prompt + 1) * repeats)
-                first = self.column - (stop - start)
-                self._own[kind, :, place, :, :first] = 0.0
-                self._own[kind, :, place, :, first : self.column] = stream[:, start:stop].transpose(1, 2)[:, None]
-                bias_BS[place, :first] = float("-inf")
-        self._bias = bias_BS if bias_BS.any() else None
+            self._own[kind, :, row, :, :length] = stream.transpose(1, 2)
+        self._lengths.append(length)
 
-    def keep(self, is_open_B: Tensor) -> Tensor:
-        """Forget the rows that are not open; the last open ones take the places that become free among the first.
+    def keep(self, rows_B: Tensor) -> None:
+        """Forget all rows but these; they are counted in this order from now on."""
+        rows, used = rows_B.tolist(), max(self._lengths, default=0)
+        moved = [(place, row) for place, row in enumerate(rows) if place != row]
+        if moved:
+            to, where = (torch.tensor(column, device=self._slots.device) for column in zip(*moved, strict=True))
+            self._own[:, :, to, :, :used] = self._own[:, :, where, :, :used]
+        self._lengths = [self._lengths[row] for row in rows]
 
-        Args:
-            is_open_B: which rows stay.
-
-        Returns:
-            For each row that is left, which row it was, [number of open rows].
-        """
-        count, used = int(is_open_B.sum()), self.column
-        free_M = (~is_open_B[:count]).nonzero()[:, 0]
-        moved_M = is_open_B[count:].nonzero()[:, 0] + count
-        self._own[:, :, free_M, :, :used] = self._own[:, :, moved_M, :, :used]
-        rows_B = torch.arange(count, device=is_open_B.device)
-        rows_B[free_M] = moved_M
-        self._own = self._own[:, :, :count]
-        self._bias = self._bias[rows_B] if self._bias is not None else None
-        return rows_B
+    def open_column(self) -> None:
+        """Begin a step: each row gets one column more."""
+        device = self._slots.device
+        lengths_B = torch.tensor(self._lengths, device=device)
+        self._places_B, stop = lengths_B, max(self._lengths) + 1
+        self._bias_BS = None
+        if min(self._lengths) + 1 < stop:
+            is_hidden_BS = torch.arange(stop, device=device) > lengths_B[:, None]
+            self._bias_BS = self._own.new_zeros(is_hidden_BS.shape).masked_fill_(is_hidden_BS, float("-inf"))
+        self._lengths = [length + 1 for length in self._lengths]
 
     def attend(self, layer: int, q_BHK: Tensor, k_BGK: Tensor, v_BGK: Tensor) -> Tensor:
-        """One step of every row: write this column, then attend to the common beginning and to the row, [B, H, K]."""
+        """One step of every row: write the new column, attend to the common beginning and to the row, [B, H, K]."""
         num_rows, num_heads, size = q_BHK.shape
-        num_shared = k_BGK.shape[1]
-        stop = self.column + 1
-        keys, values = self._own[0, layer, :num_rows], self._own[1, layer, :num_rows]
-        keys[:, :, self.column], values[:, :, self.column] = k_BGK, v_BGK
+        num_shared, num_common, stop = k_BGK.shape[1], self.common_LGCK.shape[3], max(self._lengths)
+        keys, values = self._own[0, layer], self._own[1, layer]
+        rows_B = self._slots[:num_rows]
+        keys[rows_B, :, self._places_B], values[rows_B, :, self._places_B] = k_BGK, v_BGK
         q_BGRK = (q_BHK * size**-0.5).view(num_rows, num_shared, num_heads // num_shared, size)
-        scores = torch.matmul(q_BGRK, keys[:, :, :stop].transpose(-1, -2))
-        if self._bias is not None:
-            scores[..., : self._bias.shape[1]] += self._bias[:, None, None]
-        num_common = self._common.shape[3]
+        scores = torch.matmul(q_BGRK, keys[:num_rows, :, :stop].transpose(-1, -2))
+        if self._bias_BS is not None:
+            scores += self._bias_BS[:, None, None]
         if not num_common:
-            return torch.matmul(scores.softmax(-1), values[:, :, :stop]).view(num_rows, num_heads, size)
+            return torch.matmul(scores.softmax(-1), values[:num_rows, :, :stop]).view(num_rows, num_heads, size)
         q_GBK = q_BGRK.transpose(0, 1).reshape(num_shared, -1, size)
-        common = torch.bmm(q_GBK, self._common[0, layer].transpose(-1, -2))
+        common = torch.bmm(q_GBK, self.common_LGCK[0, layer].transpose(-1, -2))
         common = common.view(num_shared, num_rows, -1, num_common).transpose(0, 1)
         weights = torch.cat((common, scores), dim=-1).softmax(-1)
-        out = torch.matmul(weights[..., num_common:], values[:, :, :stop])
+        out = torch.matmul(weights[..., num_common:], values[:num_rows, :, :stop])
         first = weights[..., :num_common].transpose(0, 1).reshape(num_shared, -1, num_common)
-        first = torch.bmm(first, self._common[1, layer]).view(num_shared, num_rows, -1, size).transpose(0, 1)
+        first = torch.bmm(first, self.common_LGCK[1, layer]).view(num_shared, num_rows, -1, size).transpose(0, 1)
         return (out + first).view(num_rows, num_heads, size)

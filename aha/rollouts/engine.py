@@ -1,13 +1,13 @@
 """What a sampler is: the boundary between the stages and whatever decodes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from aha.policy.transformer import Transformer
 from aha.types import Problem, Rollout
 
-__all__ = ["Decoding", "Engine", "Request"]
+__all__ = ["Decoding", "Engine", "OnGroup", "Request"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,17 @@ class Request:
     first_index: int = 0
 
 
+OnGroup = Callable[[int, tuple[Rollout, ...]], None]
+"""(number of the request, its rollouts in order): told that all responses of a request have ended."""
+
+
 class Engine(Protocol):
     """Samples responses and takes new weights."""
 
-    def sample(self, requests: Sequence[Request], num_samples: int, decoding: Decoding) -> list[tuple[Rollout, ...]]:
-        """The rollouts of each request, `num_samples` each, in order."""
+    def sample(
+        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
+    ) -> list[tuple[Rollout, ...]]:
+        """The rollouts of each request, `num_samples` each, in order; `on_group` is told of each group as it ends."""
         ...
 
     def load(self, policy: Transformer, version: int) -> None:

@@ -1,0 +1,186 @@
+"""The policy's forward pass for decoding, in C: weights in panels, keys and values in segments of memory.
+
+What `aha.policy.transformer` computes with torch, `decode.c` computes here for rows of one token each, a whole pass in
+one call. It is for policies in float32 on the CPU; `fits` says whether one is.
+"""
+
+import ctypes
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from aha.policy.compiled import library
+from aha.policy.rope import frequencies
+from aha.policy.transformer import Transformer
+
+__all__ = ["ROW_FIELDS", "PackedPolicy", "fits"]
+
+MAX_BYTES = 1 << 30
+"""Weights above this are not copied into panels: at that size torch is as fast."""
+
+ROW_FIELDS = 11
+"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
+
+_PER_LAYER = 10
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("layers", "width", "inner", "heads", "shared", "size")),
+        ("eps", ctypes.c_double),
+    )
+
+
+def _load() -> ctypes.CDLL | None:
+    """The kernels, with the types of their arguments."""
+    kernels = library("decode")
+    if kernels is not None:
+        pointer, count = ctypes.c_void_p, ctypes.c_int64
+        kernels.panel_width.restype = count
+        kernels.scratch_floats.argtypes, kernels.scratch_floats.restype = (pointer, count, count), count
+        kernels.forward.argtypes, kernels.forward.restype = (*(pointer,) * 6, count, count, pointer, pointer), None
+        kernels.matmul.argtypes = (pointer, count, pointer, pointer, pointer, *(count,) * 4)
+        kernels.matmul.restype = None
+    return kernels
+
+
+def fits(policy: Transformer) -> bool:
+    """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no adapters, a compiler."""
+    config, weights = policy.config, dict(policy.named_parameters())
+    if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights.values()):
+        return False
+    if any(name.endswith("lora_A") for name in weights) or sum(w.numel() for w in weights.values()) * 4 > MAX_BYTES:
+        return False
+    kernels = _load()
+    if kernels is None:
+        return False
+    panel = kernels.panel_width()
+    vectors = (config.head_dim, config.intermediate_size)
+    return config.hidden_size % panel == 0 and all(count % (panel // 2) == 0 for count in vectors)
+
+
+class PackedPolicy:
+    """A policy's weights as the kernels read them; a copy, of the moment when it is made.
+
+    Attributes:
+        config: its shape.
+        lanes: floats of a vector; the room of a segment is a multiple of it.
+    """
+
+    def __init__(self, policy: Transformer, num_positions: int) -> None:
+        """Copy a policy.
+
+        Args:
+            policy: one that `fits`.
+            num_positions: positions that will be asked for.
+
+        Raises:
+            ValueError: the kernels cannot compute this policy.
+        """
+        kernels = _load()
+        if kernels is None or not fits(policy):
+            raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
+        self._kernels, self.config = kernels, policy.config
+        self._panel = int(kernels.panel_width())
+        self.lanes = self._panel // 2
+        config = policy.config
+        self._shape = _Shape(
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.intermediate_size,
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+            config.rms_norm_eps,
+        )
+        weights = {name: weight.detach() for name, weight in policy.named_parameters(remove_duplicate=False)}
+        self._kept = [part for layer in range(config.num_hidden_layers) for part in self._layer(weights, layer)]
+        self._layers = (ctypes.c_void_p * len(self._kept))(*(0 if t is None else t.data_ptr() for t in self._kept))
+        self._embedding, self._norm = weights["model.embed_tokens.weight"], weights["model.norm.weight"]
+        self._head = self._panels(weights["lm_head.weight"])
+        angles_NK = torch.arange(num_positions).float()[:, None] * frequencies(config, torch.device("cpu"))
+        self._angles_NK = torch.cat((angles_NK.cos(), angles_NK.sin()), dim=-1).contiguous()
+
+    def _layer(self, weights: dict[str, Tensor], layer: int) -> list[Tensor | None]:
+        """What `Layer` in decode.c points to, in its order."""
+        own = f"model.layers.{layer}."
+
+        def named(part: str) -> Tensor | None:
+            return weights.get(f"{own}{part}")
+
+        def joined(*parts: str) -> Tensor:
+            return torch.cat([weights[f"{own}{part}.weight"] for part in parts])
+
+        attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        biases = [bias for part in attention if (bias := named(f"{part}.bias")) is not None]
+        o_bias = named("self_attn.o_proj.bias")
+        found = [
+            named("input_layernorm.weight"),
+            self._panels(joined(*attention)),
+            self._filled(torch.cat(biases)) if biases else None,
+            named("self_attn.q_norm.weight"),
+            named("self_attn.k_norm.weight"),
+            self._panels(joined("self_attn.o_proj")),
+            None if o_bias is None else self._filled(o_bias),
+            named("post_attention_layernorm.weight"),
+            self._panels(joined("mlp.gate_proj", "mlp.up_proj")),
+            self._panels(joined("mlp.down_proj")),
+        ]
+        assert len(found) == _PER_LAYER
+        return found
+
+    def _filled(self, x: Tensor) -> Tensor:
+        """Whole panels: zeros behind the last row."""
+        missing = -len(x) % self._panel
+        return F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)).contiguous()
+
+    def _panels(self, weight_OI: Tensor) -> Tensor:
+        """A matrix as [out / panel, in, panel]."""
+        return torch.unflatten(self._filled(weight_OI), 0, (-1, self._panel)).transpose(1, 2).contiguous()
+
+    def room(self, num_tokens: int) -> int:
+        """Room that so many tokens need in a segment."""
+        return -(-num_tokens // self.lanes) * self.lanes
+
+    def segment_floats(self, num_tokens: int) -> int:
+        """Size of the memory of a segment with room for so many tokens."""
+        config = self.config
+        figures = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+        return figures * self.room(num_tokens)
+
+    def forward(self, rows_BF: Tensor, longest: int) -> Tensor:
+        """Hidden states after the last norm; writes each row's key and value where its last segment ends.
+
+        Args:
+            rows_BF: the rows, int64, [B, `ROW_FIELDS`], contiguous; all that they point to is kept by the caller.
+            longest: most tokens that a row attends to, its own included.
+
+        Returns:
+            [B, D], float32.
+        """
+        num_rows = len(rows_BF)
+        hidden_BD = torch.empty(num_rows, self.config.hidden_size)
+        scratch = torch.empty(self._kernels.scratch_floats(ctypes.byref(self._shape), num_rows, longest))
+        self._kernels.forward(
+            ctypes.byref(self._shape),
+            self._layers,
+            self._embedding.data_ptr(),
+            self._norm.data_ptr(),
+            self._angles_NK.data_ptr(),
+            rows_BF.data_ptr(),
+            num_rows,
+            longest,
+            scratch.data_ptr(),
+            hidden_BD.data_ptr(),
+        )
+        return hidden_BD
+
+    def logits(self, hidden_BD: Tensor) -> Tensor:
+        """Logits of the next token, [B, V], float32."""
+        num_rows, width = hidden_BD.shape
+        across = len(self._head) * self._panel
+        logits_BV = torch.empty(num_rows, across)
+        pointers = (self._head.data_ptr(), None, logits_BV.data_ptr())
+        self._kernels.matmul(hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
+        return logits_BV[:, : self.config.vocab_size]

@@ -1,0 +1,126 @@
+"""Decoding with the C kernels: float32 on the CPU, a row's bits the same whatever rows are beside it.
+
+A row's keys and values lie in three segments: the beginning that all prompts share, the rest of its own prompt, which
+all rows of the prompt share, and what it has written itself. Where torch has several threads, each takes some rows.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from aha.policy.packed import ROW_FIELDS, PackedPolicy
+from aha.policy.transformer import Transformer
+from aha.rollouts.decoder import Work, common_length
+
+__all__ = ["CompiledDecoder"]
+
+PREFILL_ROWS = 256
+"""Prompt tokens computed at once, which bounds the scratch memory."""
+
+_MEMORY, _LENGTH, _ROOM, _TOKEN, _POSITION = 0, 3, 6, 9, 10
+"""Where a row of decode.c has its fields; the first three are of its three segments."""
+
+_SHARED, _PROMPT, _OWN = range(3)
+
+
+class CompiledDecoder:
+    """A `Decoder` over `PackedPolicy`."""
+
+    def __init__(self, policy: Transformer, work: Work) -> None:
+        """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""
+        longest = max(len(prompt) for prompt in work.prompts)
+        self._packed, self._work = PackedPolicy(policy, longest + work.max_new_tokens), work
+        self._num_threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
+        self._own_SM = torch.empty(work.num_slots, self._packed.segment_floats(work.max_new_tokens))
+        self._free = list(range(work.num_slots))[::-1]
+        self._num_common = common_length(work.prompts)
+        self._common = self._segment(self._num_common)
+        if self._num_common:
+            self._prefill([self._rows_of(work.prompts[0][: self._num_common], self._common, first=0)])
+        self._prompts: dict[int, tuple[Tensor, Tensor]] = {}
+        self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
+        self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
+        self._members: list[tuple[int, int]] = []
+        self._longest = 0
+
+    def admit(self, prompts: Sequence[int]) -> Tensor:
+        """Add a row for each of these prompts; their logits, [len(prompts), V]."""
+        missing = sorted(set(prompts) - set(self._prompts))
+        memories = [self._segment(len(self._work.prompts[number]) - self._num_common) for number in missing]
+        parts = [
+            self._rows_of(self._work.prompts[number][self._num_common :], memory, first=self._num_common)
+            for number, memory in zip(missing, memories, strict=True)
+        ]
+        if missing:
+            logits_PV = self._packed.logits(self._prefill(parts))
+            self._prompts |= dict(zip(missing, zip(memories, logits_PV, strict=True), strict=True))
+        new_BF = torch.stack([self._row(number) for number in prompts])
+        self._rows_BF = torch.cat((self._rows_BF, new_BF))
+        self._longest = int(self._rows_BF[:, _POSITION].max())
+        return torch.stack([self._prompts[number][1] for number in prompts])
+
+    def keep(self, rows_B: Tensor) -> None:
+        """Go on with these rows only; the memory of the others is free again."""
+        rows = rows_B.tolist()
+        for number, slot in (self._members[row] for row in sorted(set(range(len(self._members))) - set(rows))):
+            self._free.append(slot)
+            self._num_left[number] -= 1
+            if not self._num_left[number]:
+                del self._prompts[number]
+        self._members = [self._members[row] for row in rows]
+        self._rows_BF = self._rows_BF[rows_B]
+
+    def step(self, tokens_B: Tensor) -> Tensor:
+        """Take each row's next token; the logits of the one after it, [B, V]."""
+        rows_BF = self._rows_BF
+        rows_BF[:, _TOKEN] = tokens_B
+        rows_BF[:, _LENGTH + _OWN] += 1
+        self._longest += 1
+        share = -(-len(rows_BF) // self._num_threads)
+        if self._pool is None or share < 2:
+            logits_BV = self._computed(rows_BF)
+        else:
+            logits_BV = torch.cat(list(self._pool.map(self._computed, torch.split(rows_BF, share))))
+        rows_BF[:, _POSITION] += 1
+        return logits_BV
+
+    def _computed(self, rows_BF: Tensor) -> Tensor:
+        """Logits of some rows."""
+        return self._packed.logits(self._packed.forward(rows_BF, self._longest))
+
+    def _segment(self, num_tokens: int) -> Tensor:
+        """Memory for so many tokens."""
+        return torch.empty(self._packed.segment_floats(num_tokens))
+
+    def _row(self, number: int) -> Tensor:
+        """A new row of a prompt, in a free slot."""
+        slot, work = self._free.pop(), self._work
+        self._members.append((number, slot))
+        num_rest = len(work.prompts[number]) - self._num_common
+        memories = (self._common, self._prompts[number][0], self._own_SM[slot])
+        rooms = (self._packed.room(count) for count in (self._num_common, num_rest, work.max_new_tokens))
+        addresses = (memory.data_ptr() for memory in memories)
+        position = self._num_common + num_rest
+        return torch.tensor([*addresses, self._num_common, num_rest, 0, *rooms, 0, position])
+
+    def _rows_of(self, tokens_N: Tensor, memory: Tensor, *, first: int) -> Tensor:
+        """A row for each token of a prompt's part that begins at position `first` behind the common beginning."""
+        count = len(tokens_N)
+        rows_NF = torch.zeros(count, ROW_FIELDS, dtype=torch.int64)
+        if first:
+            rows_NF[:, _MEMORY + _SHARED] = self._common.data_ptr()
+            rows_NF[:, _LENGTH + _SHARED], rows_NF[:, _ROOM + _SHARED] = first, self._packed.room(first)
+        rows_NF[:, _MEMORY + _OWN], rows_NF[:, _ROOM + _OWN] = memory.data_ptr(), self._packed.room(count)
+        rows_NF[:, _LENGTH + _OWN] = torch.arange(1, count + 1)
+        rows_NF[:, _TOKEN], rows_NF[:, _POSITION] = tokens_N, torch.arange(first, first + count)
+        return rows_NF
+
+    def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
+        """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""
+        rows_NF = torch.cat(list(parts))
+        longest = int(rows_NF[:, _POSITION].max()) + 1
+        hidden_ND = torch.cat([self._packed.forward(rows, longest) for rows in torch.split(rows_NF, PREFILL_ROWS)])
+        return hidden_ND[torch.tensor([len(part) for part in parts]).cumsum(0) - 1]
