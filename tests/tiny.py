@@ -1,4 +1,4 @@
-"""Policies small enough to be compared exactly, and tokenizers for them."""
+"""Policies small enough to be compared exactly, tokenizers for them, and prompts to answer."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,6 +11,8 @@ from aha.policy.transformer import Transformer
 from aha.problems.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
+from aha.rollouts.engine import Request
+from aha.types import Problem
 
 SHAPES = {
     "qwen2-grouped": {"model_type": "qwen2", "num_key_value_heads": 2},
@@ -23,6 +25,17 @@ SHAPES = {
 """Every family, with grouped-query and with multi-head attention."""
 
 LETTERS = tuple("abcdefgh")
+
+
+PROMPTS = {
+    "common beginning": ["a b c d e", "a b c d e f g h", "a b c d", "a b c d h h h h h h h"],
+    "no common beginning": ["a b", "b c d e f g", "c", "d d d d d d d d d d"],
+    "equal prompts": ["a b c d", "a b c d", "a b c d"],
+    "one is the beginning of another": ["a b", "a b c d e f"],
+    "single tokens": ["a", "a", "b"],
+    "alone": ["c d e f"],
+}
+"""What prompts may have in common."""
 
 
 @cache
@@ -69,3 +82,16 @@ def random_tokens(lengths: Sequence[int], *, vocab_size: int = 11, seed: int = 0
     """Sequences of random tokens."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(0, vocab_size, (length,), generator=generator) for length in lengths]
+
+
+def requests_for(prompts: Sequence[str], *, first_index: int = 0) -> list[Request]:
+    """Problems in letters, each with a seed of its own."""
+    return [
+        Request(
+            problem=Problem(id=f"p{place}", question=prompt, answer="", domain="text"),
+            prompt=prompt,
+            seed=("engine", place),
+            first_index=first_index,
+        )
+        for place, prompt in enumerate(prompts)
+    ]

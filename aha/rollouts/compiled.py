@@ -28,6 +28,8 @@ _SHARED, _PROMPT, _OWN = range(3)
 class CompiledDecoder:
     """A `Decoder` over `PackedPolicy`."""
 
+    has_own_threads = True
+
     def __init__(self, policy: Transformer, work: Work) -> None:
         """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""
         longest = max(len(prompt) for prompt in work.prompts)

@@ -33,7 +33,13 @@ class Work:
 
 
 class Decoder(Protocol):
-    """Keys and values of the open rows, which are counted from 0 without gaps."""
+    """Keys and values of the open rows, which are counted from 0 without gaps.
+
+    Attributes:
+        has_own_threads: whether it shares rows out among threads itself; torch's own would stand in their way.
+    """
+
+    has_own_threads: bool
 
     def admit(self, prompts: Sequence[int]) -> Tensor:
         """Add a row for each of these prompts (by number) behind the others.

@@ -6,6 +6,7 @@ prompt is computed once for all its responses; every row draws from its own seed
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,6 +33,17 @@ REFILL_SHARE = 8
 def fastest_decoder(policy: Transformer, work: Work) -> Decoder:
     """The compiled decoder where it can compute the policy, the plain one elsewhere: a `DecoderFactory`."""
     return CompiledDecoder(policy, work) if fits(policy) else PlainDecoder(policy, work)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class LocalEngine:
@@ -124,8 +136,15 @@ class LocalEngine:
         self, work: Work, draws: Callable[[int], np.ndarray], decoding: Decoding
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Number, tokens and log-probabilities of each response, as they end."""
-        device = self._policy.head_VD.device
         decoder = self._decoder(self._policy, work)
+        with _torch_threads(1 if decoder.has_own_threads else torch.get_num_threads()):
+            yield from self._steps(decoder, work, draws, decoding)
+
+    def _steps(
+        self, decoder: Decoder, work: Work, draws: Callable[[int], np.ndarray], decoding: Decoding
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Fill slots, draw a token for each row, let those that end leave, compute the next logits; until all ended."""
+        device = self._policy.head_VD.device
         slots = Slots(work.num_slots, work.max_new_tokens, device)
         waiting = deque(range(len(work.prompts) * work.num_samples))
         stops = torch.tensor(self._tokenizer.stop_ids, device=device)

@@ -34,6 +34,8 @@ class _Prompt:
 class PlainDecoder:
     """A `Decoder` over the policy's own forward pass."""
 
+    has_own_threads = False
+
     def __init__(self, policy: Transformer, work: Work) -> None:
         """Compute the prompts' common beginning, and allocate the cache."""
         self._policy, self._work = policy, work

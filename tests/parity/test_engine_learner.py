@@ -7,42 +7,30 @@ import torch
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
-from tiny import LETTERS, SHAPES, letters_tokenizer, tiny_config, tiny_policy, world_tokenizer
+from tiny import (
+    LETTERS,
+    PROMPTS,
+    SHAPES,
+    letters_tokenizer,
+    requests_for,
+    tiny_config,
+    tiny_policy,
+    world_tokenizer,
+)
 from torch import Tensor
 
 from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
-from aha.rollouts.engine import Decoding, Request
+from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
 from aha.rollouts.sampling import sample_tokens
 from aha.runs.seeds import uniforms
 from aha.training.batch import layout_of, stack
-from aha.types import Problem, Rollout
+from aha.types import Rollout
 
 TOLERANCE = 1e-5
-
-PROMPTS = {
-    "common beginning": ["a b c d e", "a b c d e f g h", "a b c d", "a b c d h h h h h h h"],
-    "no common beginning": ["a b", "b c d e f g", "c", "d d d d d d d d d d"],
-    "equal prompts": ["a b c d", "a b c d", "a b c d"],
-    "one is the beginning of another": ["a b", "a b c d e f"],
-    "single tokens": ["a", "a", "b"],
-    "alone": ["c d e f"],
-}
-
-
-def requests_for(prompts: Sequence[str], *, first_index: int = 0) -> list[Request]:
-    return [
-        Request(
-            problem=Problem(id=f"p{place}", question=prompt, answer="", domain="text"),
-            prompt=prompt,
-            seed=("engine", place),
-            first_index=first_index,
-        )
-        for place, prompt in enumerate(prompts)
-    ]
 
 
 def learner_logp(policy: Transformer, rollouts: Sequence[Rollout], temperature: float) -> list[Tensor]:
