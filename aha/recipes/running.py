@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from aha.policy.compiled import library
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base
@@ -135,6 +136,7 @@ def carry_out(order: Order) -> Checkpoint:
             **order.config.model_dump(),
             "start": models[0].key if models else None,
             **({"device": device} if device != "cpu" else {}),
+            **({"kernels": "none"} if library("decode") is None else {}),
             **({"own": asdict(order.own)} if order.own != OwnData() else {}),
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
             **({"assistant": order.assistant.model} if order.assistant else {}),
