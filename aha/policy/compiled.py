@@ -21,6 +21,7 @@ SWITCH = "AHA_KERNELS"
 """Environment variable: `on` (the default) or `off`."""
 
 _FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-march=native")
+_HEADER = "vectors.h"
 _SECONDS = 120
 
 
@@ -44,7 +45,8 @@ def library(name: str) -> ctypes.CDLL | None:
     if switch == "off" or compiler is None:
         return None
     source = Path(__file__).with_name(f"{name}.c")
-    known = "\n".join((source.read_text(encoding="utf-8"), compiler, *_FLAGS, platform.platform(), _processor()))
+    texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]
+    known = "\n".join((*texts, compiler, *_FLAGS, platform.platform(), _processor()))
     place = _cache_folder() / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:24]}.so"
     if not place.exists() and not _build(compiler, source, place):
         return None

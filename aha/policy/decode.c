@@ -3,22 +3,9 @@
 // Whatever is added up for a row is added up in an order that depends on that row alone: a matrix product in the order
 // of its inner dimension, whatever the tile; attention in the order of the row's own sequence, however it is divided
 // into segments. So a row's bits do not depend on its neighbours, and rows may be shared out among threads.
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "vectors.h"
 
-#ifdef __AVX512F__
-#define W 16 // floats of a vector
-#else
-#define W 8
-#endif
 #define PANEL (2 * W) // columns of a weight matrix that lie together: [columns / PANEL][inner][PANEL]
-#define INLINE static inline __attribute__((always_inline))
-typedef float vec __attribute__((vector_size(4 * W), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * W), aligned(4), may_alias));
-#define AT(p) (*(vec *)(p))
-#define EACH(i, n) for (int64_t i = 0; i < (n); i++)
-#define EACH_VECTOR(i, n) for (int64_t i = 0; i < (n); i += W)
 
 typedef struct { int64_t layers, width, inner, heads, shared, size; double eps; } Shape;
 typedef struct { const float *norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *mlp_norm, *gate_up, *down; } Layer;
@@ -29,21 +16,6 @@ typedef struct { // a row attends to three segments in turn; the last one takes 
 
 int64_t panel_width(void) { return PANEL; }
 static int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
-static vec fill(float x) { return x - (vec){0}; }
-static vec choose(ivec is_first, vec a, vec b) { return (vec)(((ivec)a & is_first) | ((ivec)b & ~is_first)); }
-
-static float sum(vec v) {
-    for (int step = W / 2; step; step /= 2) EACH(i, step) v[i] += v[i + step];
-    return v[0];
-}
-
-INLINE vec exponential(vec x) { // relative error 2e-7 in [-87, 88], and clamped to it
-    x = choose(x < -87.0f, fill(-87.0f), choose(x > 88.0f, fill(88.0f), x));
-    vec shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f; // n is round(x / log 2)
-    vec r = x - n * 0.693145752f - n * 1.42860677e-6f, p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
-    p = ((((p * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r + 1.0f) * r + 1.0f;
-    return p * (vec)(((ivec)shifted - 0x4B400000 + 127) << 23);
-}
 
 INLINE void tile(const float *x, int64_t ldx, const float *w, const float *bias, float *y, int64_t ldy, int64_t k, int add, const int M) {
     vec s[6][2];
