@@ -236,7 +236,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         path = folder / name
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        kept = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        kept = [{key: value for key, value in row.items() if not key.startswith("seconds")} for row in rows]
         contents[name] = json.dumps(kept).replace(str(folder), "RUN").encode()
     for path in sorted((folder / "rollouts").glob("*")):
         contents[f"rollouts/{path.name}"] = gzip.decompress(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Line charts and dumbbells as inline SVG: computed here, coloured by the page's style sheet, read out by its script.
+"""Line charts, stacks and dumbbells as inline SVG: computed here, coloured by the style sheet, read out by a script.
 
 Coordinates are worked out once, in Python, so a chart is the same in every browser, needs no library and no network,
 and prints. Colours are classes (`tone-1` to `tone-5`) that the style sheet fills in, so one drawing serves light and
@@ -53,7 +53,8 @@ class Series:
         lows: lower ends of the 95 % intervals, as many, or none.
         highs: upper ends.
         tone: colour, 1 to 5.
-        style: `line`; `trend`, a faint line under its own running mean; `marks`, diamonds with whiskers.
+        style: `line`; `trend`, a faint line under its own running mean; `marks`, diamonds with whiskers; `layer`, of a
+            stack, the area from `lows` to `highs`.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Series:
     lows: Sequence[float] = ()
     highs: Sequence[float] = ()
     tone: int = 1
-    style: Literal["line", "trend", "marks"] = "line"
+    style: Literal["line", "trend", "marks", "layer"] = "line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +320,8 @@ def _draw(line: Series, plane: _Plane, axes: Axes) -> Markup:
     points = [(plane.x(x), plane.y(y)) for x, y in zip(line.xs, line.ys, strict=True)]
     if line.style == "marks":
         return _marks(line, plane, points)
+    if line.style == "layer":
+        return Markup('<g class="tone-{} layer">{}</g>').format(line.tone, _band(line, plane))
     parts = [_band(line, plane)] if line.lows else []
     if line.style == "trend":
         parts.append(_stroke(points, "raw"))
@@ -384,7 +387,8 @@ def _stops(series: Sequence[Series], plane: _Plane, axes: Axes) -> list[object]:
 def _readings(line: Series, unit: Unit) -> Iterator[tuple[float, str]]:
     """Each finite value of a series as text, with its interval where there is one."""
     for index, (x, y) in enumerate(zip(line.xs, line.ys, strict=True)):
-        ends = [format_figure(side[index], unit) for side in (line.lows, line.highs) if side]
+        sides = (line.lows, line.highs) if line.style != "layer" else ()
+        ends = [format_figure(side[index], unit) for side in sides if side]
         interval = f" ({f' {DASH} '.join(ends)})" if ends else ""
         if math.isfinite(y):
             yield x, format_figure(y, unit) + interval

@@ -72,6 +72,10 @@ CURVES = (
 )
 
 
+TIMED = {name: f"seconds_{name}" for name in ("sampling", "scoring", "reference", "learning")}
+"""Parts of an iteration's wall time, from the bottom of the stack to its top, and their metrics."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One domain, or one level of it, before and after training.
@@ -120,8 +124,8 @@ def large_figures(record: Record) -> list[Markup]:
 
 
 def small_figures(record: Record) -> list[Markup]:
-    """The training curves as small multiples on one axis of steps."""
-    return [_small(record, curve) for curve in CURVES]
+    """The training curves as small multiples on one axis of steps, and the stack of where the time went."""
+    return [*(_small(record, curve) for curve in CURVES), _timed(record)]
 
 
 def comparisons(record: Record) -> list[Comparison]:
@@ -251,7 +255,11 @@ def _small(record: Record, curve: _Curve) -> Markup:
         _trained(record, metric, name=name, tone=tone, is_noisy=curve.is_noisy)
         for tone, (metric, name) in enumerate(curve.metrics, start=1)
     ]
-    axes = Axes(
+    return line_chart(series, _small_axes(record, curve))
+
+
+def _small_axes(record: Record, curve: _Curve) -> Axes:
+    return Axes(
         title=curve.title,
         note=curve.note,
         unit=curve.unit,
@@ -261,4 +269,20 @@ def _small(record: Record, curve: _Curve) -> Markup:
         borders=_borders(record),
         names_borders=False,
     )
-    return line_chart(series, axes)
+
+
+def _timed(record: Record) -> Markup:
+    """Seconds of each iteration by part, stacked; the top of the stack is the whole iteration."""
+    curve = _Curve(title="Where the time went", note="seconds per iteration", metrics=())
+    timed = [at for at in record.updates if at.metrics.keys() >= {*TIMED.values(), "seconds"}]
+    steps = [0.0, *(float(at.running_step) for at in timed)]  # the first iteration began there
+    heights = {name: [at.metrics[metric] for at in timed] for name, metric in TIMED.items()}
+    known = [sum(parts) for parts in zip(*heights.values(), strict=True)]
+    heights["other"] = [max(0.0, at.metrics["seconds"] - seconds) for at, seconds in zip(timed, known, strict=True)]
+    layers, floor = [], [0.0] * len(timed)
+    for tone, (name, values) in enumerate(heights.items(), start=1):
+        top = [low + value for low, value in zip(floor, values, strict=True)]
+        (xs, ys), (_, lows), (_, highs) = (thin(steps, [*of[:1], *of]) for of in (values, floor, top))
+        layers.append(Series(name=name, xs=xs, ys=ys, lows=lows, highs=highs, tone=tone, style="layer"))
+        floor = top
+    return line_chart(layers if timed else [], _small_axes(record, curve))

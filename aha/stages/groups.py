@@ -11,6 +11,7 @@ from aha.prompts.language import mixes_languages, reflective_acts
 from aha.prompts.templates import Template
 from aha.rewards.table import RewardTable, score_all
 from aha.rollouts.engine import Decoding, Engine, Request
+from aha.stages.timeline import Timeline
 from aha.training.world import World
 from aha.types import VERDICT_KINDS, Group, Problem, Reward, Rollout
 
@@ -43,8 +44,18 @@ def sample_groups(
     reward: RewardTable,
     template: Template,
     world: World,
+    timeline: Timeline | None = None,
 ) -> list[Group]:
     """Sample and score a group for each problem; each process takes an equal part of every group.
+
+    Args:
+        engine: samples.
+        problems: a group for each.
+        sampling: how.
+        reward: the reward functions and their weights.
+        template: the prompt around a question.
+        world: the processes that share the work.
+        timeline: gets the seconds of both parts.
 
     Raises:
         ValueError: the group cannot be divided among the processes.
@@ -56,9 +67,12 @@ def sample_groups(
         Request(problem=p, prompt=template(p.question), seed=(*sampling.seed, p.id), first_index=world.rank * part)
         for p in problems
     ]
-    sampled = engine.sample(requests, part, sampling.decoding)
+    timeline = timeline or Timeline(world.device)
+    with timeline.part("sampling"):
+        sampled = engine.sample(requests, part, sampling.decoding)
     pairs = [(problem, rollout) for problem, rollouts in zip(problems, sampled, strict=True) for rollout in rollouts]
-    rewards = score_all(reward, pairs)
+    with timeline.part("scoring"):
+        rewards = score_all(reward, pairs)
     scored = [list(zip(rollouts, rewards[n * part :], strict=False)) for n, rollouts in enumerate(sampled)]
     parts: list[list[list[tuple[Rollout, Reward]]]] = world.collect([scored])
     groups = []

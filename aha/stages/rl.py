@@ -6,11 +6,9 @@ whole rollout, splits it at random into mini-batches, and makes one update with 
 Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import fmean
 from typing import Protocol
 
 import torch
@@ -30,16 +28,16 @@ from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
+from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, update
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.stages.timeline import PARTS, Timeline
 from aha.stages.workload import MICRO_BATCH, PROMPT_TOKENS, workload
-from aha.training.batch import deal, select, stack
 from aha.training.checkpoint import restore_optimizers
-from aha.training.cost import forward_flops, num_stream_tokens
-from aha.training.learner import Learner, Objective, log_probabilities, reference_logp
+from aha.training.learner import Learner, Objective, log_probabilities
 from aha.training.memory import decoded_rows
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.trainable import adapters_beside, announced, read_reference, read_trainable
-from aha.types import Batch, Checkpoint, Group, Loss, Mean, Problem
+from aha.types import Checkpoint, Problem
 
 __all__ = [
     "GRPO",
@@ -74,6 +72,7 @@ METRICS = (
     "tokens",
     "trained_tokens",
     "flops",
+    *(f"seconds_{part}" for part in PARTS),
     "seconds",
 )
 """What is logged for every iteration; `docs/metrics.md` defines each."""
@@ -244,7 +243,7 @@ def _iterate(
     run: Run, name: str, iteration: int, config: RLConfig, task: Task, method: Method, state: _State
 ) -> dict[str, float]:
     """One iteration: sample, score, update, write down."""
-    started = time.perf_counter()
+    timeline = Timeline(run.world.device)
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
     with merged(state.learner.policy):
         groups = sample_groups(
@@ -254,39 +253,27 @@ def _iterate(
             reward=task.reward,
             template=task.template,
             world=run.world,
+            timeline=timeline,
         )
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
-    batch = _batch(groups, advantages_PG)
+    batch, learner = batch_of(groups, advantages_PG), state.learner
+    rng = generator(run.seed, name, iteration, "mini-batches")
     metrics = rollout_metrics(groups, advantages_PG, task.truth)
-    metrics |= _update(run, name, iteration, config, state, batch, _filled_in(method.objective, config))
-    metrics |= _cost(state.learner.policy, groups, batch)
-    metrics["seconds"] = time.perf_counter() - started
-    row = {"stage": name, "iteration": iteration, "step": state.learner.num_steps, **metrics}
+    metrics |= update(
+        learner,
+        state.reference,
+        mini_batches(batch, config.num_minibatches, rng, run.world),
+        filled_in(method.objective, config),
+        config,
+        name=f"stage {name!r}, iteration {iteration}",
+        timeline=timeline,
+    )
+    state.engine.load(learner.policy, learner.num_steps)
+    metrics |= cost(learner.policy, groups, batch) | timeline.metrics()
+    row = {"stage": name, "iteration": iteration, "step": learner.num_steps, **metrics}
     run.folder.append("metrics", row)
     run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
     return metrics
-
-
-def _cost(policy: Transformer, groups: Sequence[Group], batch: Batch) -> dict[str, float]:
-    """What an iteration costs: sampling, and for each update the reference's forward pass and the policy's both."""
-    num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
-    num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
-    num_trained = num_stream_tokens(batch)
-    flops = forward_flops(policy, num_sampled + num_prompt) + 4 * forward_flops(policy, num_trained)
-    return {"trained_tokens": float(num_trained), "flops": flops}
-
-
-def _filled_in(objective: Objective, config: RLConfig) -> Objective:
-    """The objective with its hyper-parameters, and the gap between learner and engine among its metrics."""
-
-    def loss(logp_BT: Tensor, **signals: Tensor) -> Loss:
-        result = objective(logp_BT, clip_eps=config.clip_eps, kl_coef=config.kl_coef, **signals)
-        mask_BT = signals["mask_BT"]
-        gap_BT = (logp_BT.detach() - signals["old_logp_BT"]).abs()
-        gap = Mean(total=gap_BT[mask_BT].sum(), count=mask_BT.sum())
-        return Loss(total=result.total, count=result.count, metrics={**result.metrics, "logp_gap": gap})
-
-    return loss
 
 
 def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
@@ -329,46 +316,6 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         tokenizer=tokenizer,
         first_iteration=resumed.iteration if resumed else 0,
     )
-
-
-def _batch(groups: Sequence[Group], advantages_PG: Tensor) -> Batch:
-    """All rollouts of an iteration as one batch, with advantages and the log-probabilities frozen at sampling."""
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    return stack(
-        [rollout.prompt_tokens for rollout in rollouts],
-        [rollout.tokens for rollout in rollouts],
-        {
-            "old_logp_BT": [rollout.logp for rollout in rollouts],
-            "adv_BT": [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, advantages_PG.flatten(), strict=True)],
-        },
-    )
-
-
-def _update(
-    run: Run, name: str, iteration: int, config: RLConfig, state: _State, batch: Batch, loss: Objective
-) -> dict[str, float]:
-    """One update with each random mini-batch; the mean of their metrics."""
-    learner, figures_by_step = state.learner, []
-    order = list(range(len(batch.lengths_B)))
-    generator(run.seed, name, iteration, "mini-batches").shuffle(order)
-    size = -(-len(order) // config.num_minibatches)
-    for start in range(0, len(order), size):
-        whole = select(batch, sorted(order[start : start + size]))
-        mine = select(whole, deal(whole, run.world.size)[run.world.rank])
-        ref_logp_BT = reference_logp(state.reference, mine, temperature=config.temperature)
-        part = Batch(
-            tokens_BT=mine.tokens_BT,
-            mask_BT=mine.mask_BT,
-            lengths_B=mine.lengths_B,
-            signals={**mine.signals, "ref_logp_BT": ref_logp_BT},
-        )
-        label = f"stage {name!r}, iteration {iteration}, mini-batch {start // size}"
-        figures_by_step.append(learner.step(part, loss, name=label))
-        if learner.num_steps % config.reference_every == 0:
-            state.reference.load_state_dict(learner.policy.state_dict())
-    state.engine.load(learner.policy, learner.num_steps)
-    means = {key: fmean(step[key] for step in figures_by_step) for key in figures_by_step[0]}
-    return means | {"logp_gap": figures_by_step[0]["logp_gap"]}
 
 
 def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> None:

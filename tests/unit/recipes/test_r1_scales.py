@@ -556,7 +556,8 @@ def keys(folder: Path) -> dict[str, str]:
 def course(folder: Path, stage: str) -> str:
     """What a stage has logged, without the seconds, what it has sampled, and how many rows it holds."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    logged = [{**row, "seconds": 0} for row in lines if row["stage"] == stage]
+    rows = [row for row in lines if row["stage"] == stage]
+    logged = [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
     sampled = [gzip.decompress(path.read_bytes()) for path in sorted((folder / "rollouts").glob(f"{stage}-0*"))]
     data = folder / "stages" / stage / "data.json"
     return str((logged, sampled, json.loads(data.read_text())["num_rows"] if data.exists() else 0))

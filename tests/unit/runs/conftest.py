@@ -131,6 +131,10 @@ def iteration_metrics(rng: random.Random, stage: str, iteration: int, done: floa
         "timeout": 0.01,
         "crash": 0.0,
         "tokens": int(192 * length(done)),
+        "seconds_sampling": 2.0 + 2 * done,
+        "seconds_scoring": 0.1,
+        "seconds_reference": 0.2 + 0.2 * done,
+        "seconds_learning": 0.6 + 0.8 * done,
         "seconds": 3.0 + 3 * done,
     }
 

@@ -1,7 +1,10 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from aha.runs.figures import comparisons, large_figures, small_figures, vote_metric
 from aha.runs.record import find_row, read_record
@@ -54,6 +57,46 @@ def test_a_metric_that_was_not_logged_is_said_to_be_missing(make_run: MakeRun) -
     figures = dict(zip(titles(small_figures(read_record(run))), small_figures(read_record(run)), strict=True))
     assert "not recorded yet" in figures["KL to the reference"]
     assert "not recorded yet" not in figures["Entropy"]
+
+
+def test_the_time_is_stacked_up_to_the_whole_iteration(make_run: MakeRun) -> None:
+    record = read_record(make_run())
+    drawing = small_figures(record)[-1]
+    assert titles([drawing]) == ["Where the time went"]
+    assert re.findall(r"<li[^>]*>([^<]+)</li>", drawing) == ["sampling", "scoring", "reference", "learning", "other"]
+    bands = [outline(path) for path in re.findall(r'class="band" d="([^"]+)Z"', drawing)]
+    assert len(bands) == 5
+    half, axis = len(bands[0]) // 2, bands[0][-1][1]
+    for below, above in pairwise(bands):
+        assert below[:half] == above[: half - 1 : -1]
+    heights = [axis - y for _, y in bands[-1][1:half]]
+    seconds = [update.metrics["seconds"] for update in record.updates]
+    assert len(heights) == len(seconds)
+    assert [height / heights[-1] for height in heights] == pytest.approx([s / seconds[-1] for s in seconds], abs=2e-3)
+    stops = json.loads(drawing.split('<script type="application/json">')[1].split("</script>")[0])
+    assert stops[-1][2][1] == [2, "scoring", "0.1"]
+
+
+def outline(path: str) -> list[tuple[float, float]]:
+    """The corners of a path."""
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML]([\d.-]+) ([\d.-]+)", path)]
+
+
+def test_a_single_iteration_has_a_width(make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text().splitlines(keepends=True)[0])
+    band = outline(re.findall(r'class="band" d="([^"]+)Z"', small_figures(read_record(run))[-1])[0])
+    assert band[0][0] < band[1][0]
+
+
+def test_a_run_of_before_the_parts_were_timed_is_still_drawn(make_run: MakeRun) -> None:
+    run = make_run()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    kept = [{name: value for name, value in line.items() if not name.startswith("seconds_")} for line in lines]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    figures = dict(zip(titles(small_figures(read_record(run))), small_figures(read_record(run)), strict=True))
+    assert "not recorded yet" in figures["Where the time went"]
+    assert "not recorded yet" not in figures["Seconds per iteration"]
 
 
 def test_a_run_of_one_stage_has_no_borders(make_run: MakeRun) -> None:

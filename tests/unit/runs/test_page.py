@@ -64,7 +64,7 @@ def test_the_page_holds_every_part(make_run: MakeRun) -> None:
     assert "14 March 2026, 09:26 UTC" in text
     assert "5 min 12 s" in text
     assert "3f9c2d1a7be0" in text
-    assert text.count('<figure class="chart">') == 6 + 13
+    assert text.count('<figure class="chart">') == 6 + 14
     assert text.count('<svg class="dumbbell"') == 2 * 19
     assert "zero.reward.accuracy" in text
     assert "cpu_threads" in text
@@ -178,7 +178,7 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
     assert "No model has been evaluated yet." in text
     assert "No evaluation by domain is recorded yet." in text
     assert "14 March 2026, 09:26 UTC" in text
-    assert text.count("not recorded yet") == 4 + 13
+    assert text.count("not recorded yet") == 4 + 14
 
 
 def test_half_a_comparison_is_shown_as_one(make_run: MakeRun) -> None:

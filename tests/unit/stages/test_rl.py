@@ -1,0 +1,70 @@
+"""One stage of reinforcement learning on a tiny policy: what it logs, and what each setting changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import tiny_config, tiny_policy, world_tokenizer
+
+from aha.problems.world import TrainingProblems, held_out_problems
+from aha.recipes.base_model import open_base
+from aha.rewards.accuracy import COMPARERS
+from aha.rewards.table import RewardFunction
+from aha.runs.folder import RunFolder
+from aha.stages.config import EvaluationConfig, RLConfig
+from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl
+from aha.stages.run import Run
+from aha.stages.timeline import PARTS
+from aha.training.checkpoint import write_checkpoint
+from aha.types import Checkpoint, Problem, Rollout, Verdict
+
+LOOK = EvaluationConfig(num_problems=1, num_samples=2, temperature=1.0, top_p=1.0, max_new_tokens=4)
+
+
+def evenness(problem: Problem, rollout: Rollout) -> Verdict:
+    """A reward that differs within nearly every group, whatever the policy says."""
+    del problem
+    return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random policy that speaks the words of the built-in world."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tokenizer = world_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return open_base(folder)
+
+
+def train(folder: Path, base: Checkpoint, reward: RewardFunction = evenness, **settings: float) -> Checkpoint:
+    """A stage of two iterations."""
+    given = {"iterations": 2, "problems_per_iteration": 3, "group_size": 4, "num_minibatches": 2, "max_new_tokens": 6}
+    watched = Validation(problems=held_out_problems("validation", 1), config=LOOK)
+    task = Task(
+        problems=TrainingProblems(seed=0),
+        reward={domain: {reward: 1.0} for domain in COMPARERS},
+        validation=watched,
+    )
+    run = Run(folder=RunFolder(folder), seed=0)
+    return rl(run, "zero", policy=base, task=task, config=RLConfig.model_validate(given | settings))
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """The lines of metrics."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_metric_is_logged(base: Checkpoint, tmp_path: Path) -> None:
+    train(tmp_path, base)
+    rows = logged(tmp_path)
+    assert len(rows) == 2
+    for row in rows:
+        assert row.keys() - set(OPTIONAL_METRICS) == {"stage", "iteration", "step", *METRICS}
+
+
+def test_the_parts_of_an_iteration_are_within_its_time(base: Checkpoint, tmp_path: Path) -> None:
+    train(tmp_path, base)
+    for row in logged(tmp_path):
+        parts = [row[f"seconds_{part}"] for part in PARTS]
+        assert min(parts) > 0
+        assert 0.5 * row["seconds"] < sum(parts) <= row["seconds"]
