@@ -21,6 +21,7 @@ __all__ = [
     "own",
     "plain",
     "sandbox",
+    "scorer",
     "seccomp",
     "summary",
     "table",

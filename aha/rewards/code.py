@@ -110,6 +110,11 @@ class CodeReward:
         """What decides its verdicts besides its name."""
         return f"code,partial={self.gives_partial_credit},{self.sandbox.limits}"
 
+    @property
+    def overlaps_sampling(self) -> bool:
+        """Asked while sampling goes on: it waits for programs, and runs each by itself."""
+        return True
+
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The verdict on one rollout; see `judge_all`."""
         return self.judge_all([(problem, rollout)])[0]

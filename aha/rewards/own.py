@@ -4,7 +4,9 @@
         return float(problem.answer in rollout.text)
 
 A function gets one problem and one rollout of it (see `aha.types`) and returns a finite number, larger for a better
-response, or an `aha.types.Verdict` to say why. It is the user's code and runs as such, in this process.
+response, or an `aha.types.Verdict` to say why. It is the user's code and runs as such, in this process. One that waits
+(for a program, for an answer over the network) may say `reward.overlaps_sampling = True`: it is then asked in another
+thread, one rollout after the other, while sampling goes on.
 """
 
 import hashlib
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from aha.rewards.table import overlaps
 from aha.types import Problem, Rollout, Verdict
 
 __all__ = ["OwnReward", "load_reward"]
@@ -40,6 +43,11 @@ class OwnReward:
     def __name__(self) -> str:
         """The function's name, which names the part of the reward."""
         return str(self.function.__name__)
+
+    @property
+    def overlaps_sampling(self) -> bool:
+        """Whether the function says that it may be asked while sampling goes on."""
+        return overlaps(self.function)
 
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The function's verdict.

@@ -13,11 +13,15 @@ __all__ = [
     "RULES",
     "BatchedReward",
     "Keyed",
+    "OverlappingReward",
+    "Pair",
     "RewardFunction",
     "RewardTable",
     "identities",
     "identity",
+    "judge",
     "merged",
+    "overlaps",
     "part_name",
     "rules",
     "score",
@@ -25,6 +29,7 @@ __all__ = [
 ]
 
 Pair = tuple[Problem, Rollout]
+"""A problem, and a response to it."""
 
 
 class RewardFunction(Protocol):
@@ -53,6 +58,19 @@ class Keyed(Protocol):
     @property
     def key(self) -> str:
         """What decides its verdicts besides its name."""
+
+
+@runtime_checkable
+class OverlappingReward(Protocol):
+    """A reward function that may be asked in another thread while sampling goes on, one group or several at a time.
+
+    It says so where it waits for other processes, and where its verdict on a rollout does not depend on which others it
+    is given together with.
+    """
+
+    @property
+    def overlaps_sampling(self) -> bool:
+        """Whether it is asked while sampling goes on."""
 
 
 RewardTable = Mapping[str, Mapping[RewardFunction, float]]
@@ -112,6 +130,11 @@ def identities(table: RewardTable) -> dict[str, dict[str, float]]:
     return {domain: {identity(function): weight for function, weight in row.items()} for domain, row in table.items()}
 
 
+def overlaps(function: object) -> bool:
+    """Whether a reward function is asked while sampling goes on; only one that says so is."""
+    return isinstance(function, OverlappingReward) and function.overlaps_sampling
+
+
 def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
     """Reward of one rollout (r_i in the papers), by the row of its problem's domain.
 
@@ -130,12 +153,15 @@ def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
     return score_all(table, [(problem, rollout)])[0]
 
 
-def score_all(table: RewardTable, pairs: Sequence[Pair]) -> list[Reward]:
+def score_all(
+    table: RewardTable, pairs: Sequence[Pair], known: Sequence[Mapping[RewardFunction, Verdict]] = ()
+) -> list[Reward]:
     """Rewards of many rollouts, the same as one by one; a function that judges in batches is called once.
 
     Args:
         table: the reward functions and their weights.
         pairs: problems, each with what is judged; a problem may come again.
+        known: verdicts that some functions have given already, for each pair; nothing where none has.
 
     Returns:
         A reward for each pair, in order.
@@ -144,12 +170,16 @@ def score_all(table: RewardTable, pairs: Sequence[Pair]) -> list[Reward]:
         ValueError: as `score` does.
     """
     rows = [_row(table, problem.domain) for problem, _ in pairs]
+    given: list[dict[RewardFunction, Verdict]] = [dict(one) for one in known] or [{} for _ in pairs]
     verdicts: list[dict[str, Verdict]] = [{} for _ in pairs]
     for function in dict.fromkeys(function for row in rows for function in row):
         places = [place for place, row in enumerate(rows) if function in row]
-        for place, verdict in zip(places, _judge(function, [pairs[place] for place in places]), strict=True):
-            _refuse_infinity(function, rows[place][function], pairs[place][0], verdict)
-            verdicts[place][part_name(function)] = verdict
+        asked = [place for place in places if function not in given[place]]
+        for place, verdict in zip(asked, judge(function, [pairs[place] for place in asked]), strict=True):
+            given[place][function] = verdict
+        for place in places:
+            _refuse_infinity(function, rows[place][function], pairs[place][0], given[place][function])
+            verdicts[place][part_name(function)] = given[place][function]
     return [_reward(row, found) for row, found in zip(rows, verdicts, strict=True)]
 
 
@@ -164,8 +194,15 @@ def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
     return row
 
 
-def _judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict]:
-    """The verdicts of one function."""
+def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict]:
+    """The verdicts of one function, in order.
+
+    Args:
+        function: is called once where it judges in batches, and not at all where there is nothing to judge.
+        pairs: problems, each with what is judged.
+    """
+    if not pairs:
+        return []
     if isinstance(function, BatchedReward):
         return function.judge_all(pairs)
     return [function(problem, rollout) for problem, rollout in pairs]

@@ -139,6 +139,11 @@ class MathVerifier:
         """What decides its verdicts, for the key of a stage."""
         return f"math:{self.deadline_seconds}:{self.max_bytes}"
 
+    @property
+    def overlaps_sampling(self) -> bool:
+        """Asked while sampling goes on: what is not sure at once is decided by other processes, each answer alone."""
+        return True
+
     def __enter__(self) -> Self:
         return self
 

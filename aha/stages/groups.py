@@ -9,7 +9,8 @@ from torch import Tensor
 
 from aha.prompts.language import mixes_languages, reflective_acts
 from aha.prompts.templates import Template
-from aha.rewards.table import RewardTable, score_all
+from aha.rewards.scorer import Scorer
+from aha.rewards.table import RewardTable
 from aha.rollouts.engine import Decoding, Engine, Request
 from aha.stages.timeline import Timeline
 from aha.training.world import World
@@ -48,6 +49,8 @@ def sample_groups(
 ) -> list[Group]:
     """Sample and score a group for each problem; each process takes an equal part of every group.
 
+    Rewards that take their time are computed while sampling goes on; see `aha.rewards.scorer`.
+
     Args:
         engine: samples.
         problems: a group for each.
@@ -68,12 +71,18 @@ def sample_groups(
         for p in problems
     ]
     timeline = timeline or Timeline(world.device)
-    with timeline.part("sampling"):
-        sampled = engine.sample(requests, part, sampling.decoding)
-    pairs = [(problem, rollout) for problem, rollouts in zip(problems, sampled, strict=True) for rollout in rollouts]
-    with timeline.part("scoring"):
-        rewards = score_all(reward, pairs)
-    scored = [list(zip(rollouts, rewards[n * part :], strict=False)) for n, rollouts in enumerate(sampled)]
+    with Scorer(reward) as scorer:
+        with timeline.part("sampling"):
+            sampled = engine.sample(
+                requests,
+                part,
+                sampling.decoding,
+                on_group=lambda place, rollouts: scorer.take(place, [(problems[place], one) for one in rollouts]),
+            )
+        with timeline.part("scoring"):
+            pairs = [[(problem, one) for one in own] for problem, own in zip(problems, sampled, strict=True)]
+            rewards = scorer.rewards(pairs)
+    scored = [list(zip(own, given, strict=True)) for own, given in zip(sampled, rewards, strict=True)]
     parts: list[list[list[tuple[Rollout, Reward]]]] = world.collect([scored])
     groups = []
     for place, problem in enumerate(problems):

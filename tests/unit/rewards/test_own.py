@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aha.rewards.own import load_reward
-from aha.rewards.table import identity, score
+from aha.rewards.table import identity, overlaps, score
 from aha.types import Problem, Rollout
 
 PROBLEM = Problem(id="p", question="2 + 2", answer="4", domain="mine")
@@ -56,6 +56,12 @@ def test_a_verdict_is_taken_as_it_is(file: Path) -> None:
     explained, weight = load_reward(f"{file}:explained")
     given = score({"mine": {explained: weight}}, PROBLEM, rollout(""))
     assert (given.total, given.reasons) == (0.25, {"explained": "a quarter"})
+
+
+def test_a_function_overlaps_with_sampling_where_it_says_so(file: Path) -> None:
+    file.write_text(file.read_text() + "\nexplained.overlaps_sampling = True\ncontains.overlaps_sampling = False\n")
+    found = {name: load_reward(f"{file}:{name}")[0] for name in ("explained", "contains", "lost")}
+    assert [name for name, reward in found.items() if overlaps(reward)] == ["explained"]
 
 
 def test_an_installed_module_can_be_named() -> None:

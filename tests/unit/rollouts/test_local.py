@@ -1,5 +1,6 @@
 """A response ends at whichever stop token is sampled, and keeps it."""
 
+import pytest
 import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 from tokenizers import Tokenizer as RawTokenizer
@@ -18,6 +19,31 @@ def sampled(tokenizer: Tokenizer, vocab_size: int = 11) -> tuple[Rollout, ...]:
     engine = LocalEngine(tiny_policy(tiny_config(vocab_size=vocab_size)), tokenizer)
     (group,) = engine.sample([Request(problem=problem, prompt="a b", seed=("s",))], 32, MANY)
     return group
+
+
+@pytest.mark.parametrize("max_rows", [4, 512])
+def test_every_group_is_told_of_once_as_it_is_returned(max_rows: int) -> None:
+    problems = [Problem(id=f"p{n}", question="a", answer="", domain="text") for n in range(5)]
+    requests = [Request(problem=one, prompt="a b", seed=("s", one.id)) for one in problems]
+    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer(), max_rows=max_rows)
+    told: dict[int, tuple[Rollout, ...]] = {}
+    groups = engine.sample(requests, 4, MANY, on_group=lambda place, group: told.update({place: group}))
+    assert sorted(told) == list(range(5))
+    assert all(told[place] is group for place, group in enumerate(groups))
+
+
+def test_what_is_raised_when_a_group_is_told_of_ends_the_sampling() -> None:
+    problem = Problem(id="p", question="a b", answer="", domain="text")
+    requests = [Request(problem=problem, prompt="a b", seed=("s",))] * 3
+    engine, told = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer(), max_rows=4), list[int]()
+
+    def stop(place: int, group: tuple[Rollout, ...]) -> None:
+        told.append(place)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.sample(requests, 4, MANY, on_group=stop)
+    assert told == [0]
 
 
 def with_stops(*words: str) -> Tokenizer:

@@ -1,0 +1,84 @@
+"""Groups are sampled and scored together, and an engine that is told nothing of it does as well."""
+
+import threading
+from collections.abc import Sequence
+
+from tiny import letters_tokenizer, tiny_config, tiny_policy
+
+from aha.prompts.templates import bare
+from aha.rewards.table import RewardFunction
+from aha.rollouts.engine import Decoding, OnGroup, Request
+from aha.rollouts.local import LocalEngine
+from aha.stages.groups import Sampling, sample_groups
+from aha.stages.timeline import Timeline
+from aha.training.world import World
+from aha.types import Group, Problem, Rollout, Verdict
+
+PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
+HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
+
+
+class Silent(LocalEngine):
+    """An engine that tells of no group."""
+
+    def sample(
+        self,
+        requests: Sequence[Request],
+        num_samples: int,
+        decoding: Decoding,
+        *,
+        on_group: OnGroup | None = None,
+    ) -> list[tuple[Rollout, ...]]:
+        del on_group
+        return super().sample(requests, num_samples, decoding)
+
+
+class Slow:
+    """A reward that is the same in any thread, and remembers in which it was asked."""
+
+    overlaps_sampling = True
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    @property
+    def __name__(self) -> str:
+        return "slow"
+
+    def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
+        self.threads.add(threading.get_ident())
+        return Verdict(score=float(rollout.tokens.sum()) + len(problem.question), reason=rollout.text)
+
+
+def length(problem: Problem, rollout: Rollout) -> Verdict:
+    del problem
+    return Verdict(score=float(len(rollout.tokens)), reason="tokens")
+
+
+def groups_of(engine: LocalEngine, *functions: RewardFunction, timeline: Timeline | None = None) -> list[Group]:
+    reward = {"text": dict.fromkeys(functions, 1.0)}
+    return sample_groups(engine, PROBLEMS, HOW, reward=reward, template=bare, world=World(), timeline=timeline)
+
+
+def test_rewards_belong_to_their_rollouts_whichever_way_they_are_scored() -> None:
+    policy, slow, found = tiny_policy(tiny_config()), Slow(), []
+    engines = [kind(policy, letters_tokenizer(), max_rows=rows) for kind in (LocalEngine, Silent) for rows in (4, 64)]
+    for engine in engines:
+        groups = groups_of(engine, slow, length)
+        assert [group.problem for group in groups] == PROBLEMS
+        for group in groups:
+            assert [reward.parts["slow"] for reward in group.rewards] == [
+                float(one.tokens.sum()) + len(group.problem.question) for one in group.rollouts
+            ]
+        found.append([reward for group in groups for reward in group.rewards])
+    assert all(rewards == found[0] for rewards in found)
+    assert len(slow.threads) > 1
+
+
+def test_both_parts_are_timed() -> None:
+    timeline = Timeline()
+    groups_of(LocalEngine(tiny_policy(tiny_config()), letters_tokenizer()), length, timeline=timeline)
+    found = timeline.metrics()
+    assert found["seconds_sampling"] > 0
+    assert found["seconds_scoring"] > 0
+    assert found["seconds_sampling"] + found["seconds_scoring"] <= found["seconds"]
