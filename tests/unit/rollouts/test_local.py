@@ -43,7 +43,7 @@ def test_what_is_raised_when_a_group_is_told_of_ends_the_sampling() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         engine.sample(requests, 4, MANY, on_group=stop)
-    assert told == [0]
+    assert len(told) == 1
 
 
 def with_stops(*words: str) -> Tokenizer:

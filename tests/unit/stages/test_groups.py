@@ -22,12 +22,7 @@ class Silent(LocalEngine):
     """An engine that tells of no group."""
 
     def sample(
-        self,
-        requests: Sequence[Request],
-        num_samples: int,
-        decoding: Decoding,
-        *,
-        on_group: OnGroup | None = None,
+        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
     ) -> list[tuple[Rollout, ...]]:
         del on_group
         return super().sample(requests, num_samples, decoding)
