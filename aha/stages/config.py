@@ -26,7 +26,7 @@ class RLConfig(Config):
     clip_eps: float = Field(default=0.2, gt=0)
     """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
     kl_coef: float = Field(default=0.001, ge=0)
-    """Weight of the KL to the reference (beta). Source: R1 v2 2.1."""
+    """Weight of the KL to the reference (beta); with 0 there is none. Source: R1 v2 2.1."""
     reference_every: int = Field(default=400, ge=1)
     """Updates after which the reference becomes the policy. Source: R1 v2 2.1."""
     evaluate_every: int = Field(default=10, ge=1)

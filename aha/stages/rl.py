@@ -28,10 +28,11 @@ from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
-from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, update
+from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, needs_no_pass, update
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.stages.timeline import PARTS, Timeline
 from aha.stages.workload import MICRO_BATCH, PROMPT_TOKENS, workload
+from aha.training.batch import select
 from aha.training.checkpoint import restore_optimizers
 from aha.training.learner import Learner, Objective, log_probabilities
 from aha.training.memory import decoded_rows
@@ -75,7 +76,7 @@ METRICS = (
     *(f"seconds_{part}" for part in PARTS),
     "seconds",
 )
-"""What is logged for every iteration; `docs/metrics.md` defines each."""
+"""What is logged for every iteration; `docs/metrics.md` defines each, and says which are missing without a KL term."""
 
 OPTIONAL_METRICS = (
     "language",
@@ -152,7 +153,7 @@ class Method:
     """How rewards become gradients.
 
     Attributes:
-        objective: the loss; takes `clip_eps` and `kl_coef`.
+        objective: the loss; takes `clip_eps` and `kl_coef`. Without KL, advantages of zero give it no gradient.
         advantage: from rewards to advantages, over the whole rollout.
     """
 
@@ -170,7 +171,7 @@ class _State:
 
     learner: Learner[Transformer]
     engine: LocalEngine
-    reference: Transformer
+    reference: Transformer | None
     tokenizer: Tokenizer
     first_iteration: int
 
@@ -257,19 +258,21 @@ def _iterate(
         )
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
     batch, learner = batch_of(groups, advantages_PG), state.learner
+    is_left_out_B = needs_no_pass(advantages_PG, config)
     rng = generator(run.seed, name, iteration, "mini-batches")
     metrics = rollout_metrics(groups, advantages_PG, task.truth)
     metrics |= update(
         learner,
         state.reference,
-        mini_batches(batch, config.num_minibatches, rng, run.world),
+        mini_batches(batch, config.num_minibatches, rng, run.world, is_left_out_B),
         filled_in(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",
         timeline=timeline,
     )
     state.engine.load(learner.policy, learner.num_steps)
-    metrics |= cost(learner.policy, groups, batch) | timeline.metrics()
+    learned = select(batch, (~is_left_out_B).nonzero()[:, 0])
+    metrics |= cost(learner.policy, groups, learned, has_reference=state.reference is not None) | timeline.metrics()
     row = {"stage": name, "iteration": iteration, "step": learner.num_steps, **metrics}
     run.folder.append("metrics", row)
     run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
@@ -287,7 +290,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         seed=derive_seed(run.seed, name, "adapters"),
         max_tokens=max(MICRO_BATCH, longest),
     )
-    reference = read_reference(start.path, policy, config.optimizer, device=device)
+    reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
     load = workload(policy.config, config, num_processes=run.world.size)
     if told := announced(policy.config, config.optimizer, load, device):
         run.say(f"{name}: {told}")
@@ -304,6 +307,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
     if resumed:
         learner.num_steps = resumed.step
         restore_optimizers(learner.optimizers, resumed.tensors)
+    if resumed and reference is not None:
         kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
         reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
     num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size())

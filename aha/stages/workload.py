@@ -24,4 +24,9 @@ def workload(shape: PolicyConfig, config: RLConfig, *, num_processes: int = 1) -
     longest, size = config.max_new_tokens + PROMPT_TOKENS, 2 if config.optimizer.precision == "bfloat16" else 4
     share = config.group_size * config.problems_per_iteration // num_processes
     num_rows = min(decoded_rows(shape, longest, size=size), max(config.group_size, share))
-    return Workload(micro_batch_tokens=MICRO_BATCH, sequence_tokens=longest, num_rows=num_rows, has_reference=True)
+    return Workload(
+        micro_batch_tokens=MICRO_BATCH,
+        sequence_tokens=longest,
+        num_rows=num_rows,
+        has_reference=config.kl_coef > 0,
+    )

@@ -36,6 +36,8 @@ def cost_of_training(model: nn.Module, num_tokens: int) -> dict[str, float]:
 
 def num_stream_tokens(batch: Batch) -> int:
     """Tokens that are computed for a batch: all responses, and each different prompt once."""
+    if not len(batch.lengths_B):
+        return 0
     starts = batch.mask_BT.int().argmax(-1).tolist()
     rows = zip(batch.tokens_BT.tolist(), starts, batch.lengths_B.tolist(), strict=True)
     prompts, num_responding = set(), 0

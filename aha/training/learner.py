@@ -77,7 +77,7 @@ class Learner(Generic[Model]):
         self._factor, self._grad_clip, self._forward = factor, grad_clip, forward
         self._max_tokens, self._world = max_tokens, world or World()
 
-    def step(self, batch: Batch, objective: Objective, *, name: str) -> dict[str, float]:
+    def step(self, batch: Batch, objective: Objective, *, name: str, extra_count: float = 0.0) -> dict[str, float]:
         """One update from this process's part of a batch.
 
         The gradient is that of sum of totals / sum of counts, over micro-batches and processes alike.
@@ -86,6 +86,7 @@ class Learner(Generic[Model]):
             batch: this process's sequences; may be empty if another process has some.
             objective: the loss; the batch's signals are passed to it by name.
             name: what the batch is called in an error.
+            extra_count: what counts besides, of sequences without loss and gradient that were left out by this process.
 
         Returns:
             The objective's metrics, `loss`, `grad_norm` and `learning_rate`.
@@ -93,15 +94,18 @@ class Learner(Generic[Model]):
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
         """
-        return self.step_on(micro_batches(batch, self._max_tokens), objective, name=name)
+        return self.step_on(micro_batches(batch, self._max_tokens), objective, name=name, extra_count=extra_count)
 
-    def step_on(self, parts: Sequence[Batch], objective: Objective, *, name: str) -> dict[str, float]:
+    def step_on(
+        self, parts: Sequence[Batch], objective: Objective, *, name: str, extra_count: float = 0.0
+    ) -> dict[str, float]:
         """One update from this process's part of a batch, cut into micro-batches by the caller.
 
         Args:
             parts: the micro-batches, on any device; may be empty if another process has some.
             objective: the loss.
             name: what the batch is called in an error.
+            extra_count: as in `step`.
 
         Returns:
             As `step` does.
@@ -112,7 +116,7 @@ class Learner(Generic[Model]):
         weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
         for weight in weights:
             _begin_gradient(weight)
-        sums: dict[str, Tensor] = {}
+        sums = {"loss": torch.tensor([0.0, extra_count], dtype=torch.float64)}
         for given in parts:
             part = on_device(given, weights[0].device)
             loss = objective(self._forward(self.policy, part), mask_BT=part.mask_BT, **part.signals)

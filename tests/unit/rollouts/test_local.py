@@ -29,7 +29,7 @@ def test_every_group_is_told_of_once_as_it_is_returned(max_rows: int) -> None:
     told: dict[int, tuple[Rollout, ...]] = {}
     groups = engine.sample(requests, 4, MANY, on_group=lambda place, group: told.update({place: group}))
     assert sorted(told) == list(range(5))
-    assert all(told[place] is group for place, group in enumerate(groups))
+    assert all(mine is its for n, group in enumerate(groups) for mine, its in zip(told[n], group, strict=True))
 
 
 def test_what_is_raised_when_a_group_is_told_of_ends_the_sampling() -> None:

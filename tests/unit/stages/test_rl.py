@@ -12,10 +12,11 @@ from aha.rewards.accuracy import COMPARERS
 from aha.rewards.table import RewardFunction
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl
-from aha.stages.run import Run
+from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl, workload
+from aha.stages.run import Interrupted, Run
 from aha.stages.timeline import PARTS
-from aha.training.checkpoint import write_checkpoint
+from aha.training.checkpoint import weights_digest, write_checkpoint
+from aha.training.memory import estimate
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
 LOOK = EvaluationConfig(num_problems=1, num_samples=2, temperature=1.0, top_p=1.0, max_new_tokens=4)
@@ -36,8 +37,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return open_base(folder)
 
 
-def train(folder: Path, base: Checkpoint, reward: RewardFunction = evenness, **settings: float) -> Checkpoint:
-    """A stage of two iterations."""
+def train(
+    folder: Path, base: Checkpoint, reward: RewardFunction = evenness, *, stop_after: int = 0, **settings: float
+) -> Checkpoint:
+    """A stage of two iterations, or one that is interrupted."""
     given = {"iterations": 2, "problems_per_iteration": 3, "group_size": 4, "num_minibatches": 2, "max_new_tokens": 6}
     watched = Validation(problems=held_out_problems("validation", 1), config=LOOK)
     task = Task(
@@ -45,7 +48,13 @@ def train(folder: Path, base: Checkpoint, reward: RewardFunction = evenness, **s
         reward={domain: {reward: 1.0} for domain in COMPARERS},
         validation=watched,
     )
-    run = Run(folder=RunFolder(folder), seed=0)
+    run, made = Run(folder=RunFolder(folder), seed=0), list[int]()
+
+    def report(*_: object) -> None:
+        made.append(1)
+        run._asked_to_stop = len(made) == stop_after
+
+    run.report = report
     return rl(run, "zero", policy=base, task=task, config=RLConfig.model_validate(given | settings))
 
 
@@ -68,3 +77,44 @@ def test_the_parts_of_an_iteration_are_within_its_time(base: Checkpoint, tmp_pat
         parts = [row[f"seconds_{part}"] for part in PARTS]
         assert min(parts) > 0
         assert 0.5 * row["seconds"] < sum(parts) <= row["seconds"]
+
+
+def sameness(problem: Problem, rollout: Rollout) -> Verdict:
+    """A reward that never differs."""
+    del problem, rollout
+    return Verdict(score=1.0, reason="")
+
+
+@pytest.mark.parametrize("reward", [evenness, sameness])
+def test_without_kl_there_is_no_reference(
+    reward: RewardFunction, base: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a reference was read")
+
+    monkeypatch.setattr("aha.stages.rl.read_reference", refuse)
+    monkeypatch.setattr("aha.stages.minibatches.reference_logp", refuse)
+    train(tmp_path, base, reward, kl_coef=0.0)
+    expected = {"stage", "iteration", "step", *METRICS} - {"kl"}
+    missing = {"ratio", "clip_fraction", "logp_gap"} if reward is sameness else set()
+    for row in logged(tmp_path):
+        assert row.keys() - set(OPTIONAL_METRICS) == expected - missing
+        assert row["seconds_reference"] == 0
+        assert row["zero_spread"] == (1.0 if reward is sameness else 0.0)
+        assert (row["trained_tokens"] == 0) == (reward is sameness)
+
+
+def test_without_kl_a_stage_that_was_interrupted_goes_on(base: Checkpoint, tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", base, kl_coef=0.0, iterations=3, checkpoint_every=1)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "parts", base, stop_after=2, kl_coef=0.0, iterations=3, checkpoint_every=1)
+    parts = train(tmp_path / "parts", base, kl_coef=0.0, iterations=3, checkpoint_every=1)
+    assert weights_digest(whole.path) == weights_digest(parts.path) != weights_digest(base.path)
+
+
+@pytest.mark.parametrize(("kl_coef", "has_reference"), [(0.0, False), (0.001, True)])
+def test_memory_is_estimated_with_a_reference_only_where_there_is_one(kl_coef: float, has_reference: bool) -> None:
+    shape, config = tiny_config(), RLConfig(kl_coef=kl_coef)
+    load = workload(shape, config)
+    assert load.has_reference is has_reference
+    assert (estimate(shape, config.optimizer, load).reference > 0) is has_reference
