@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from aha.commands import (
     WRONG_USE,
     AuditCommand,
+    BenchCommand,
     Command,
     DoctorCommand,
     EvalCommand,
@@ -96,6 +97,8 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
             return _doctor(command)
         case AuditCommand():
             return _audit(command)
+        case BenchCommand():
+            return _bench(command)
         case PretrainCommand():
             return _pretrain(command)
         case EvalCommand():
@@ -180,6 +183,19 @@ def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.audits import audit_file
 
     return audit_file(command.file, is_code=command.code, weak_sandbox=command.weak_sandbox, num_shown=command.show)
+
+
+def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
+    from aha.recipes.benchmark import as_object, in_words, measure
+    from aha.recipes.running import device_of
+
+    if command.threads < 1 or not 0 < command.seconds < float("inf"):
+        raise WrongUseError(
+            f"--threads must be at least 1 and --seconds above 0 (given: {command.threads} and {command.seconds})"
+        )
+    device = device_of(command.device, "gpu")
+    found = measure(command.model, seconds=command.seconds, threads=command.threads, device=device)
+    return as_object(found), in_words(found)
 
 
 def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:

@@ -20,6 +20,7 @@ from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroCo
 __all__ = [
     "WRONG_USE",
     "AuditCommand",
+    "BenchCommand",
     "Command",
     "DoctorCommand",
     "EvalCommand",
@@ -146,6 +147,22 @@ class AuditCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchCommand:
+    """Measure a model on this machine: generation, reference and update beside the fastest matrix product."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "base"
+    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
+    threads: int = 1
+    """Threads of torch; each process of a run has one."""
+    seconds: float = 10.0
+    """Rounds begin until this much time has passed; one in any case."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA where there is one."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalCommand:
     """Evaluate a model on the built-in world, or on a suite of your own files."""
 
@@ -227,6 +244,7 @@ Command = (
     | R1Command
     | DoctorCommand
     | AuditCommand
+    | BenchCommand
     | PretrainCommand
     | EvalCommand
     | SampleCommand

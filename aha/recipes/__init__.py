@@ -5,6 +5,7 @@ __all__ = [
     "assistant",
     "audits",
     "base_model",
+    "benchmark",
     "doctor",
     "evaluation",
     "examination",

@@ -24,7 +24,7 @@ from aha.training.checkpoint import MANIFEST, verify
 Call = Callable[..., Ended]
 MountDisk = Callable[[str], Path]
 
-COMMANDS = ("run", "doctor", "audit", "pretrain", "eval", "sample", "report", "list")
+COMMANDS = ("run", "doctor", "audit", "bench", "pretrain", "eval", "sample", "report", "list")
 SCRIBBLE = ["--pretrain.drill-tokens=64", "--pretrain.problem-tokens=64", "--pretrain.batch-tokens=64"]
 
 
@@ -168,6 +168,21 @@ def test_an_audit_as_json(call: Call, tmp_path: Path) -> None:
     assert_fails(call("audit", tmp_path / "none.jsonl"), "none.jsonl", "there is no such file")
 
 
+@pytest.mark.full
+def test_a_benchmark_as_json_and_in_words(call: Call) -> None:
+    told = one_object(call("bench", "--seconds", 0.1, "--json"))
+    assert (told["prompts"], told["threads"], told["rounds"]) == ("built-in world", 1, 1)
+    assert told["decoder"] in ("compiled", "plain")
+    assert list(told["parts"]) == ["generation", "reference", "update"]
+    for part in told["parts"].values():
+        assert set(part) == {"seconds", "tokens", "tokens_per_second", "gflops", "share_of_ceiling"}
+        assert 0 < part["share_of_ceiling"] < 1
+    ended = call("bench", "base", "--seconds", 0.1)
+    assert (ended.status, ended.err) == (0, "")
+    for text in ("488,128 parameters on cpu, 1 thread", "fastest matrix product", "generation", "memory: "):
+        assert text in ended.out
+
+
 def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
     words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
     first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
@@ -244,7 +259,7 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        ("", ["subcommand", "run, doctor, audit, pretrain, eval, sample, report, list"]),
+        ("", ["subcommand", "run, doctor, audit, bench, pretrain, eval, sample, report, list"]),
         ("train", ["Unrecognized options: train"]),
         ("run", ["{r1,r1_zero,r1_zero_control}"]),
         ("run r2_zero", ["'r2_zero'", "recipe"]),
@@ -267,6 +282,9 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("pretrain --pretrain.hidden-size 100", ["--pretrain.hidden-size", "multiple of 16 (given: 100)"]),
         ("pretrain --scale tiny", ["--scale"]),
         ("eval", ["MODEL"]),
+        ("bench base --threads 0", ["--threads must be at least 1"]),
+        ("bench base --seconds 0", ["--seconds above 0 (given: 1 and 0.0)"]),
+        ("bench --rounds 3", ["--rounds"]),
         ("audit", ["PATH"]),
         ("run r1_zero --config no.toml", ["no.toml cannot be read", "--config takes a TOML file"]),
         ("run r1_zero --bad-rows maybe", ["'maybe'", "--bad-rows", "'stop', 'skip'"]),
