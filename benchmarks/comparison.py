@@ -220,7 +220,8 @@ def describe(found: Mapping[str, Any]) -> str:
         times, memory = found["ratio"], found["memory_ratio"]
         told.append(f"peer {found['peer'][figure]:.2f}")
         told.append(f"{times['median']:.2f} times ours ({times['low']:.2f} to {times['high']:.2f})")
-        told.append(f"its peak memory {memory['median']:.2f} times ours")
+        if figure != "peak_mib":
+            told.append(f"its peak memory {memory['median']:.2f} times ours")
     if found["floor_share"]:
         shares = ", ".join(f"{part} {share:.0%}" for part, share in found["floor_share"].items())
         told.append(f"floor over measured: {shares}")

@@ -85,12 +85,12 @@ def main() -> None:
     parser.add_argument("name", help="model whose tokenizer reads the prompts")
     parser.add_argument("--short", action="store_true", help="fewer points")
     for axis in FULL:
-        parser.add_argument(f"--{axis}", type=int, nargs="+", help="points of this axis, two at least")
+        parser.add_argument(f"--{axis}", type=int, nargs="+", help="points, two at least; axes not named are left out")
     parser.add_argument("--json", type=Path, help="file for the results")
     given = vars(parser.parse_args())
     report, tables = Report(given["json"]), []
-    for axis, standard in (SHORT if given["short"] else FULL).items():
-        values = given[axis] or standard
+    named = {axis: given[axis] for axis in FULL if given[axis]}
+    for axis, values in (named or (SHORT if given["short"] else FULL)).items():
         found = [measure(given["models"], given["name"], axis, value) for value in values]
         lines, powers = table(axis, values, found)
         for one in found:

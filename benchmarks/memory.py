@@ -6,12 +6,13 @@
 Each process makes two steps of the learning half, since the optimizer has no moments during the first. The peer runs
 with all responses in one pass, its default, and with passes of 16.
 
-For the vocabulary, the models are random, of Qwen2's family (width 256, 2 layers), without a reference. What a step
-needs is its peak above the libraries and above weights, gradients and both moments; it must not grow by more than one
-chunk of logits.
+For the vocabulary, the models are random, of Qwen2's family (width 256, 2 layers), without a reference, and responses
+have 32 tokens. What a step needs is its peak above the libraries and above weights, gradients and both moments; it
+must not grow by more than one chunk of logits.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ def chunk_mib(vocabulary: int) -> float:
     return max(MIN_CHUNK, CHUNK_LOGITS // vocabulary) * vocabulary * 4 / MIB
 
 
-def needed_mib(models: Path, name: str, lengths: str, vocabulary: int, num_runs: int) -> float:
-    """What a step of a random model needs above all that is held anyway."""
+def needed_mib(models: Path, name: str, vocabulary: int, num_runs: int) -> float:
+    """What a step of a random model needs above all that is held anyway; the tokenizer is the named model's."""
     shape = ("--width", str(WIDTH), "--layers", str(LAYERS), "--vocabulary", str(vocabulary))
-    side = our_side("--parts", "learn", "--no-reference", *shape)
-    found = medians(in_turn([side], Work(models, name, lengths, threads=1, steps=2), num_runs)[0])
+    side = our_side("--parts", "learn", "--no-reference", "--cap", "32", *shape)
+    found = medians(in_turn([side], Work(models, name, "fixed", threads=1, steps=2), num_runs)[0])
     policy = shape_only(random_config(WIDTH, LAYERS, vocabulary))
     held = sum(weight.numel() for weight in policy.parameters()) * BYTES_HELD / MIB
     return found["peak_mib"] - found["libraries_mib"] - held
@@ -47,8 +48,7 @@ def needed_mib(models: Path, name: str, lengths: str, vocabulary: int, num_runs:
 def vocabulary_case(given: argparse.Namespace) -> dict[str, Any]:
     """How much more a step needs for a large vocabulary, beside what it may."""
     small, large = given.vocabularies
-    work = works(given)[-1]
-    needs = [needed_mib(given.models, work.name, work.lengths, count, given.pairs) for count in (small, large)]
+    needs = [needed_mib(given.models, given.names[0], count, given.pairs) for count in (small, large)]
     figures = {
         f"needed_mib_{small}": needs[0],
         f"needed_mib_{large}": needs[1],
@@ -56,7 +56,7 @@ def vocabulary_case(given: argparse.Namespace) -> dict[str, Any]:
         "chunk_mib": chunk_mib(large),
     }
     return {
-        "name": f"vocabulary {small} to {large}, {work.lengths}",
+        "name": f"vocabulary {small} to {large}",
         "compared": "growth_mib",
         "ours": {name: round(value, 1) for name, value in figures.items()},
         "peer": None,
@@ -81,7 +81,7 @@ def main() -> None:
         for found in cases(title, sides, in_turn(sides, work, given.pairs), "peak_mib"):
             report.add(found)
     report.add(vocabulary_case(given))
-    print({name: value for name, value in report.cases[-1]["ours"].items()})
+    print(json.dumps(report.cases[-1]))
 
 
 if __name__ == "__main__":

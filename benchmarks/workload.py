@@ -117,27 +117,35 @@ def check_lengths(found: Sequence[int], wanted: Sequence[int]) -> None:
 
 def descendants(pid: int | str = "self") -> list[int]:
     """The living child processes, and theirs."""
-    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    children = [int(child) for line in lists for child in line.split()]
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        children += map(int, read_kernel(path).split())
     return children + [deeper for child in children for deeper in descendants(child)]
+
+
+def read_kernel(path: Path) -> str:
+    """A file about a process; nothing where it has ended meanwhile."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def cpu_seconds() -> float:
     """User and system time of this process, its threads and its child processes."""
-    ended, living = resource.getrusage(resource.RUSAGE_CHILDREN), 0.0
+    ended, ticks = resource.getrusage(resource.RUSAGE_CHILDREN), 0
     for pid in descendants():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        living += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return time.process_time() + ended.ru_utime + ended.ru_stime + living
+        ticks += sum(map(int, read_kernel(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()[11:15]))
+    return time.process_time() + ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(figure: str) -> float:
-    """`VmHWM`, the peak, or `VmRSS`, the present resident memory, of this process and its child processes."""
-    total = 0.0
+    """`VmHWM`, the peak, or `VmRSS`, the present resident memory, of this process and its child processes, added up."""
+    total_kib = 0
     for pid in ("self", *descendants()):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        total += next(int(line.split()[1]) for line in lines if line.startswith(figure)) / 1024
-    return total
+        lines = read_kernel(Path(f"/proc/{pid}/status")).splitlines()
+        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith(figure))
+    return total_kib / 1024
 
 
 class Clock:
