@@ -1,0 +1,42 @@
+"""An engine whose responses end where they are told to: the one place that knows how the engine draws."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from workload import END_ID, Unit
+
+from aha.policy.transformer import Transformer
+from aha.prompts.tokenizer import Tokenizer
+from aha.rollouts.engine import Decoding
+from aha.rollouts.local import LocalEngine
+from aha.training.world import World
+
+
+class PacedEngine(LocalEngine):
+    """The local engine, with responses of given lengths.
+
+    Only the choice of the token differs: before its length a row samples any token but the end token, and at its
+    length it gets the end token. All that follows from an end, such as leaving the batch, is the engine's own. The
+    log-probabilities are those of the policy as it is, end token included.
+    """
+
+    def __init__(self, policy: Transformer, tokenizer: Tokenizer, ends_B: Tensor) -> None:
+        """Take the length at which each row ends, [B]; a length above the cap never ends."""
+        super().__init__(policy, tokenizer)
+        self._ends_B = ends_B
+
+    def _draw(self, logits_BV: Tensor, rows: Any, alive_B: Tensor, step: int, decoding: Decoding) -> Tensor:
+        logp_BV = logits_BV.log_softmax(-1)
+        logits_BV[:, END_ID] = -torch.inf
+        tokens_B = super()._draw(logits_BV, rows, alive_B, step, decoding)
+        tokens_B = tokens_B.masked_fill(self._ends_B[alive_B] == step + 1, END_ID)
+        rows.tokens_BT[alive_B, step] = tokens_B
+        rows.logp_BT[alive_B, step] = logp_BV.gather(-1, tokens_B[:, None])[:, 0]
+        return tokens_B
+
+
+def ends_of(unit: Unit, world: World) -> Tensor:
+    """Where the rows of this process end, [B]: its part of every group, in the order of the prompts."""
+    ends_PG = torch.from_numpy(unit.lengths_B + (unit.kind == "fixed")).view(-1, unit.group_size)
+    return ends_PG.chunk(world.size, dim=1)[world.rank].flatten()

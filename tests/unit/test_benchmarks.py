@@ -1,0 +1,239 @@
+"""The benchmarks: what they count, what they compare, and that every script measures our own side."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ceiling import floor_shares, part_flops, product_shapes
+from comparison import Side, Work, case, in_turn, medians, parser, ratio, works
+from growth import exponent, point, table
+from memory import chunk_mib
+from tiny import tiny_config
+from workload import END_ID, Clock, Unit, check_lengths, descendants
+
+ROOT = Path(__file__).parent.parent.parent
+BURN = "import time\nwhile time.process_time() < 0.15: pass"
+
+
+# The unit of work
+
+
+def test_varying_lengths_have_their_mean_and_fixed_ones_the_cap() -> None:
+    lengths_B = Unit("varying").lengths_B
+    assert 60 <= lengths_B.mean() < 60.5
+    assert (lengths_B.min(), lengths_B.max(), len(lengths_B)) == (1, 128, 128)
+    assert set(Unit("fixed").lengths_B.tolist()) == {128}
+
+
+@pytest.mark.parametrize("cap", [16, 1024])
+def test_the_mean_of_varying_lengths_follows_the_cap(cap: int) -> None:
+    lengths_B = Unit("varying", num_prompts=64, cap=cap).lengths_B
+    assert lengths_B.mean() == pytest.approx(cap * 60 / 128, rel=0.05)
+    assert lengths_B.max() == cap
+
+
+def test_given_responses_end_at_their_length_and_nowhere_else() -> None:
+    unit = Unit("varying")
+    rows = unit.responses()
+    check_lengths([len(row) for row in rows], unit.lengths_B.tolist())
+    assert all(row[-1] == END_ID and END_ID not in row[:-1] for row in rows)
+    assert all(END_ID not in row for row in Unit("fixed").responses())
+    with pytest.raises(RuntimeError, match="lengths"):
+        check_lengths([1, 2], [1, 3])
+
+
+def test_a_prompt_is_needed_once_and_a_response_always() -> None:
+    assert Unit("fixed").num_needed_tokens == 16 * 24 + 128 * 128
+    assert Unit("fixed", num_prompts=2, group_size=3, cap=5).num_needed_tokens == 2 * 24 + 6 * 5
+
+
+def test_the_clock_counts_child_processes_living_and_ended() -> None:
+    clock = Clock()
+    subprocess.run([sys.executable, "-c", BURN], check=True)
+    clock.lap("ended")
+    with subprocess.Popen([sys.executable, "-c", f"{BURN}\nprint(flush=True)\ninput()"], stdin=-1, stdout=-1) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert child.pid in descendants()
+        clock.lap("living")
+        child.communicate(b"\n")
+    assert clock.laps["ended_cpu_seconds"] >= 0.14
+    assert clock.laps["living_cpu_seconds"] >= 0.13
+    assert clock.laps["ended_wall_seconds"] > 0
+
+
+# The ceiling
+
+
+def test_operations_of_a_token_are_those_counted_by_hand() -> None:
+    """Width 32, inner width 48, 4 heads of 8 with 2 for keys and values, 11 tokens, 2 layers.
+
+    A layer has q 32 x 32 + 32, k and v 2 (16 x 32 + 16), o 32 x 32, feed-forward 3 x 32 x 48 and norms 2 x 32: 7,808.
+    Two of them, the last norm of 32 and the head of 11 x 32 are 16,000 parameters, 32,000 operations forward.
+    """
+    flops = part_flops(tiny_config("qwen2-grouped"), num_tokens=10)
+    assert flops == {"generate": 320_000, "reference": 320_000, "train": 960_000}
+
+
+def test_products_of_a_token_are_the_matrices_of_its_layers_and_the_head() -> None:
+    shapes = product_shapes(tiny_config("qwen2-grouped"))
+    assert shapes == {(32, 32): 4, (16, 32): 4, (48, 32): 4, (32, 48): 2, (11, 32): 1}
+
+
+def test_a_floor_is_shared_by_threads_on_the_wall_and_not_in_cpu_seconds() -> None:
+    flops = {"generate": 10.0, "reference": 10.0, "train": 30.0}
+    measured = {f"{part}_{kind}": 2.0 for part in ("generate", "train") for kind in ("cpu_seconds", "wall_seconds")}
+    alone = floor_shares(flops, measured, rate=10.0, threads=2, kind="cpu_seconds")
+    shared = floor_shares(flops, measured, rate=10.0, threads=2, kind="wall_seconds")
+    assert alone == {"generate": 0.5, "train": 1.5, "all": 1.0}
+    assert shared == {"generate": 0.25, "train": 0.75, "all": 0.5}
+
+
+# Comparing
+
+
+OURS = [{"what": "aha", "steps": 3, "cpu_seconds": value, "peak_mib": 10.0} for value in (2.0, 4.0, 3.0)]
+PEERS = [{"what": "peer", "steps": 3, "cpu_seconds": value, "peak_mib": 30.0} for value in (6.0, 4.0, 9.0)]
+
+
+def test_a_ratio_is_that_of_the_medians_with_the_range_of_single_pairs() -> None:
+    assert ratio(OURS, PEERS, "cpu_seconds") == {"median": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_a_case_has_medians_of_both_sides_and_their_ratios() -> None:
+    found = case("step", OURS, PEERS, "cpu_seconds")
+    assert found["ours"] == medians(OURS) == {"cpu_seconds": 3.0, "peak_mib": 10.0}
+    assert found["peer"] == {"cpu_seconds": 6.0, "peak_mib": 30.0}
+    assert found["memory_ratio"] == {"median": 3.0, "low": 3.0, "high": 3.0}
+    alone = case("step", OURS, None, "cpu_seconds")
+    assert (alone["peer"], alone["ratio"]) == (None, None)
+
+
+def test_sides_run_in_turn_on_the_same_work(tmp_path: Path) -> None:
+    script, seen = tmp_path / "side.py", tmp_path / "seen"
+    script.write_text(
+        "import sys\n"
+        f"open({str(seen)!r}, 'a').write(' '.join(sys.argv[2:]) + chr(10))\n"
+        "print('noise')\n"
+        "print('{\"cpu_seconds\": 1.5}')\n"
+    )
+    sides = [Side(name, sys.executable, str(script), ("--option", name)) for name in "AB"]
+    rounds: list[int] = []
+    runs = in_turn(sides, Work(tmp_path, "a", "fixed", 2, 4), 2, lambda: rounds.append(len(rounds)))
+    work = "a fixed --threads 2 --steps 4 --option"
+    assert seen.read_text().splitlines() == [f"{work} {name}" for name in "ABAB"]
+    assert runs == [[{"cpu_seconds": 1.5}] * 2] * 2
+    assert rounds == [0, 1]
+
+
+def test_both_lengths_are_two_cases_of_each_model() -> None:
+    given = parser("Words.").parse_args(["MODELS", "a", "c", "both"])
+    named = [(work.name, work.lengths) for work in works(given)]
+    assert named == [("a", "fixed"), ("a", "varying"), ("c", "fixed"), ("c", "varying")]
+
+
+def test_an_exponent_is_that_of_the_power_law() -> None:
+    values = [64, 256, 1024]
+    assert exponent(values, [3 * value**1.5 for value in values]) == pytest.approx(1.5)
+    costs = [{"ours": {"generate_us": 7.0, "learn_us": 2.0 * value, "memory_mib": value**0.5}} for value in values]
+    text, powers = table("length", values, costs)
+    assert powers == pytest.approx({"generate_us": 0.0, "learn_us": 1.0, "memory_mib": 0.5}, abs=1e-9)
+    assert text.splitlines()[-1] == "| exponent | -0.00 | 1.00 | 0.50 |".replace(
+        "-0.00", f"{powers['generate_us']:.2f}"
+    )
+
+
+def test_one_thing_grows_along_an_axis() -> None:
+    assert point("responses", 4096)[0].num_rows == 4096
+    assert point("length", 4096)[0].cap == 4096
+    assert [point("width", width)[1] for width in (64, 512)] == [64, 512]
+
+
+def test_a_chunk_of_logits_is_bounded_by_its_entries_or_its_tokens() -> None:
+    assert chunk_mib(512) == 16
+    assert chunk_mib(151_936) == pytest.approx(256 * 151_936 * 4 / 2**20)
+
+
+# The scripts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as models.py writes it, with one model of width 32."""
+    from models import cut_prompts, qwen2, sentences, train_tokenizer
+
+    out = tmp_path_factory.mktemp("models")
+    texts = list(sentences(5000))
+    tokenizer = train_tokenizer(texts)
+    torch.manual_seed(0)
+    qwen2(32, 2, 2, 48).save_pretrained(out / "tiny")
+    tokenizer.save_pretrained(out / "tiny")
+    (out / "prompts.json").write_text(json.dumps(cut_prompts(texts, tokenizer)))
+    return out
+
+
+def results(folder: Path, script: str, *options: str) -> list[dict[str, object]]:
+    """Run a script on our own side only; its cases."""
+    out = folder / f"{script}.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), str(folder), "tiny", *options]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--json", str(out)], env=variables, cwd=folder, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert set(found["machine"]) == {"cpu", "cores", "torch", "revision"}
+    for one in found["cases"]:
+        assert {"name", "ours", "peer", "ratio", "floor_share"} <= set(one)
+        assert (one["peer"], one["ratio"]) == (None, None)
+    cases: list[dict[str, object]] = found["cases"]
+    return cases
+
+
+ONCE = ("--pairs", "1", "--steps", "2")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("script", "options", "parts"),
+    [
+        ("grpo_step", ("varying",), {"generate", "reference", "train"}),
+        ("grpo_step", ("varying", "--no-reference", "--threads", "2"), {"generate", "train"}),
+        ("generate", ("varying",), {"generate"}),
+        ("learn", ("fixed", "--max-tokens", "2048"), {"reference", "train"}),
+    ],
+)
+def test_a_script_measures_our_side(folder: Path, script: str, options: tuple[str, ...], parts: set[str]) -> None:
+    (one,) = results(folder, script, *options, *ONCE)
+    ours, shares = one["ours"], one["floor_share"]
+    assert isinstance(ours, dict)
+    assert isinstance(shares, dict)
+    assert set(shares) == parts | {"all"}
+    assert all(0 < share < 1 for share in shares.values())
+    assert {f"{part}_{time}" for part in parts for time in ("cpu_seconds", "wall_seconds")} <= set(ours)
+    assert ours["peak_mib"] > ours["libraries_mib"] > 0
+
+
+@pytest.mark.full
+def test_memory_measures_our_side_and_two_vocabularies(folder: Path) -> None:
+    step, vocabulary = results(folder, "memory", "varying", "--vocabularies", "512", "2048")
+    assert isinstance(step["ours"], dict)
+    assert step["ours"]["peak_mib"] > 0
+    ours = vocabulary["ours"]
+    assert isinstance(ours, dict)
+    assert set(ours) == {"needed_mib_512", "needed_mib_2048", "growth_mib", "chunk_mib"}
+    assert ours["growth_mib"] == pytest.approx(ours["needed_mib_2048"] - ours["needed_mib_512"], abs=0.11)
+    assert vocabulary["is_within_a_chunk"] == (ours["growth_mib"] <= ours["chunk_mib"])
+
+
+@pytest.mark.full
+def test_growth_has_a_case_for_every_point_and_an_exponent_for_every_column(folder: Path) -> None:
+    cases = results(folder, "growth", "--width", "32", "64")
+    assert [one["name"] for one in cases] == ["width 32", "width 64"]
+    for one in cases:
+        assert isinstance(one["exponents"], dict)
+        assert set(one["exponents"]) == {"generate_us", "learn_us", "memory_mib"}
