@@ -1,7 +1,5 @@
 """An engine whose responses end where they are told to: the one place that knows how the engine draws."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from workload import END_ID, Unit
@@ -10,6 +8,7 @@ from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
+from aha.rollouts.slots import Slots
 from aha.training.world import World
 
 
@@ -26,14 +25,12 @@ class PacedEngine(LocalEngine):
         super().__init__(policy, tokenizer)
         self._ends_B = ends_B
 
-    def _draw(self, logits_BV: Tensor, rows: Any, alive_B: Tensor, step: int, decoding: Decoding) -> Tensor:
+    def _draw(self, logits_BV: Tensor, slots: Slots, decoding: Decoding) -> tuple[Tensor, Tensor]:
         logp_BV = logits_BV.log_softmax(-1)
         logits_BV[:, END_ID] = -torch.inf
-        tokens_B = super()._draw(logits_BV, rows, alive_B, step, decoding)
-        tokens_B = tokens_B.masked_fill(self._ends_B[alive_B] == step + 1, END_ID)
-        rows.tokens_BT[alive_B, step] = tokens_B
-        rows.logp_BT[alive_B, step] = logp_BV.gather(-1, tokens_B[:, None])[:, 0]
-        return tokens_B
+        tokens_B, _ = super()._draw(logits_BV, slots, decoding)
+        tokens_B = tokens_B.masked_fill(self._ends_B[slots.order_B] == slots.length_B + 1, END_ID)
+        return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
 def ends_of(unit: Unit, world: World) -> Tensor:
