@@ -7,12 +7,13 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 import ctypes
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aha.policy.checkpointing import RecomputedLayer
 from aha.policy.compiled import library
 from aha.policy.rope import frequencies
-from aha.policy.transformer import Transformer
+from aha.policy.transformer import Attention, Block, Decoder, FeedForward, Transformer
 
 __all__ = ["ROW_FIELDS", "PackedPolicy", "fits"]
 
@@ -23,6 +24,12 @@ ROW_FIELDS = 11
 """Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
 
 _PER_LAYER = 10
+
+_PARTS = (
+    *(Transformer, Decoder, Block, Attention, FeedForward, RecomputedLayer),
+    *(nn.ModuleList, nn.Embedding, nn.Linear, nn.RMSNorm, nn.Identity),
+)
+"""What the kernels know how to compute: adapters, say, are none of it."""
 
 
 class _Shape(ctypes.Structure):
@@ -46,14 +53,13 @@ def _load() -> ctypes.CDLL | None:
 
 
 def fits(policy: Transformer) -> bool:
-    """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no adapters, a compiler."""
-    config, weights = policy.config, dict(policy.named_parameters())
-    if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights.values()):
+    """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no parts of others."""
+    config, weights, kernels = policy.config, list(policy.parameters()), _load()
+    if kernels is None or any(type(module) not in _PARTS for module in policy.modules()):
         return False
-    if any(name.endswith("lora_A") for name in weights) or sum(w.numel() for w in weights.values()) * 4 > MAX_BYTES:
+    if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
-    kernels = _load()
-    if kernels is None:
+    if sum(weight.nbytes for weight in weights) > MAX_BYTES:
         return False
     panel = kernels.panel_width()
     vectors = (config.head_dim, config.intermediate_size)
