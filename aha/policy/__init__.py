@@ -2,8 +2,10 @@
 
 __all__ = [
     "checkpointing",
+    "compiled",
     "config",
     "external",
+    "fused",
     "layout",
     "lora",
     "pretrained",

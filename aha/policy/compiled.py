@@ -1,0 +1,88 @@
+"""C kernels of the policy, built by the system's compiler when they are first needed.
+
+The source lies beside this module; what is built is kept in the user's cache folder under a name that holds a digest of
+source, compiler options and processor, so that nothing stale is ever loaded. Where there is no compiler, or
+`AHA_KERNELS=off` is set, there is no kernel, and whoever asked computes with torch instead.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+__all__ = ["SWITCH", "library"]
+
+SWITCH = "AHA_KERNELS"
+"""Environment variable: `on` (the default) or `off`."""
+
+_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-march=native")
+_SECONDS = 120
+
+
+@cache
+def library(name: str) -> ctypes.CDLL | None:
+    """The functions of a source file of this folder.
+
+    Args:
+        name: of the file, without `.c`.
+
+    Returns:
+        The loaded library; None where there is no compiler that can build it, or kernels are switched off.
+
+    Raises:
+        ValueError: the switch is set to something else than `on` or `off`.
+    """
+    switch = os.environ.get(SWITCH, "on")
+    if switch not in ("on", "off"):
+        raise ValueError(f"{SWITCH} is {switch!r}; it must be 'on' or 'off'")
+    compiler = shutil.which(os.environ.get("CC") or "cc")
+    if switch == "off" or compiler is None:
+        return None
+    source = Path(__file__).with_name(f"{name}.c")
+    known = "\n".join((source.read_text(encoding="utf-8"), compiler, *_FLAGS, platform.platform(), _processor()))
+    place = _cache_folder() / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:24]}.so"
+    if not place.exists() and not _build(compiler, source, place):
+        return None
+    return ctypes.CDLL(str(place))
+
+
+def _processor() -> str:
+    """What the kernels are built for; a home folder may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+
+
+def _cache_folder() -> Path:
+    """A folder that only this user can write, since what lies there is executed."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aha"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.stat()
+        if state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass  # a home that is read-only or absent: the kernels are built for this process alone
+    return Path(tempfile.mkdtemp(prefix="aha-"))
+
+
+def _build(compiler: str, source: Path, place: Path) -> bool:
+    """Build into the place, whole or not at all; whether that went well."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        built = Path(folder) / place.name
+        command = [compiler, *_FLAGS, str(source), "-o", str(built), "-lm"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        if done.returncode:
+            return False
+        built.replace(place)
+    return True
