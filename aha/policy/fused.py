@@ -55,7 +55,8 @@ def _kernels() -> dict[str, Callable[..., int]] | None:
     kernels: dict[str, Callable[..., int]] = {}
     for name, letters in _SIGNATURES.items():
         kernel = found[name]
-        kernel.argtypes, kernel.restype = [types[letter] for letter in letters], ctypes.c_int64
+        kernel.argtypes = [types[letter] for letter in letters]
+        kernel.restype = ctypes.c_int64 if name == "attention_scratch" else None
         kernels[name] = kernel
     return kernels
 
@@ -186,7 +187,7 @@ def has_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> bool:
     return _are_fit(q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
 
 
-def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor) -> Tensor:
+def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
     """Causal attention of segments of a stream, each of which may follow on a prefix that lies elsewhere in it.
 
     softmax(q k^T / sqrt(K)) v
@@ -197,40 +198,41 @@ def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor) 
         v_NGK: values.
         segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the
             CPU. Every token of the stream is in one segment.
+        most_keys: the largest number of tokens of a segment and its prefix.
 
     Returns:
         [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are kept.
 
     Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
     """
-    result: Tensor = _Attention.apply(q_NHK, k_NGK, v_NGK, segments_S4)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attention.apply(q_NHK, k_NGK, v_NGK, segments_S4, most_keys)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor) -> Tensor:
+    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
         q, k, v = (x.contiguous() for x in (q_NHK, k_NGK, v_NGK))
         out, lse = torch.empty_like(q), q.new_empty(q.shape[:2])
-        shape, scratch = _scratch(q, k, segments_S4)
+        shape, scratch = _scratch(q, k, most_keys)
         _call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
         ctx.save_for_backward(q, k, v, segments_S4, out, lse)
+        ctx.most_keys = most_keys
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, segments, *kept = ctx.saved_tensors
-        shape, scratch = _scratch(q, k, segments)
+        shape, scratch = _scratch(q, k, ctx.most_keys)
         results = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         given = (*kept, grads[0].contiguous())
         _call("attention_backward", len(segments), segments, ctypes.byref(shape), q, k, v, *given, *results, scratch)
-        return (*results, None)
+        return (*results, None, None)
 
 
-def _scratch(q_NHK: Tensor, k_NGK: Tensor, segments_S4: Tensor) -> tuple[_Shape, Tensor]:
+def _scratch(q_NHK: Tensor, k_NGK: Tensor, most_keys: int) -> tuple[_Shape, Tensor]:
     """The heads, and memory for the kernel to work in."""
     (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
-    num_keys = int((segments_S4[:, 1] + segments_S4[:, 3]).max()) if len(segments_S4) else 0
-    scratch = q_NHK.new_empty(_call("attention_scratch", num_keys, size))
+    scratch = q_NHK.new_empty(_call("attention_scratch", most_keys, size))
     return _Shape(num_heads, num_shared, size, size**-0.5), scratch

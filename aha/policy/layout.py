@@ -93,6 +93,11 @@ class Layout:
         return torch.tensor(fields, dtype=torch.int64).view(-1, 4)
 
     @cached_property
+    def most_keys(self) -> int:
+        """Tokens that the last token of the longest sequence attends to."""
+        return max((s.length + s.prefix_length for s in self.segments), default=0)
+
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The segments in blocks, for torch."""
         device = self.tokens_N.device
@@ -103,7 +108,7 @@ class Layout:
     def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
         """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
         if has_attention(q_NHK, k_NGK, v_NGK):
-            return attention(q_NHK, k_NGK, v_NGK, self.segments_S4)
+            return attention(q_NHK, k_NGK, v_NGK, self.segments_S4, self.most_keys)
         return self.attend_in_blocks(q_NHK, k_NGK, v_NGK)
 
     def attend_in_blocks(self, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
