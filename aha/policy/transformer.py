@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from aha.policy.config import PolicyConfig
 from aha.policy.fused import normalise, rotate, swiglu
@@ -18,6 +19,9 @@ __all__ = ["Attend", "Transformer", "initialise", "rotate"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [N, H, K], k [N, G, K], v [N, G, K]) -> [N, H, K], with G key-value heads; softmax scale 1/sqrt(K)."""
+
+SPARSE_ABOVE = 8
+"""Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
 
 
 class RMSNorm(nn.Module):
@@ -109,6 +113,13 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
+    def embedded(self, tokens_N: Tensor) -> Tensor:
+        """[N] -> [N, D]. Where a gradient is added to one that is there, a large vocabulary's is sparse."""
+        weight_VD = self.embed_tokens.weight
+        is_awaited = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
+        is_sparse = is_awaited and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
+        return F.embedding(tokens_N, weight_VD, sparse=is_sparse)
+
 
 class Transformer(nn.Module):
     """The policy.
@@ -147,7 +158,7 @@ class Transformer(nn.Module):
             [N, D]; the logits of the next token are `hidden @ head_VD.T`.
         """
         angles_NK = positions_N.float()[:, None] * frequencies(self.config, tokens_N.device)
-        hidden_ND: Tensor = self.model.embed_tokens(tokens_N)
+        hidden_ND = self.model.embedded(tokens_N)
         cos_NK, sin_NK = (f(angles_NK)[:, None, :].to(hidden_ND.dtype) for f in (torch.cos, torch.sin))
         for block in self.model.layers:
             hidden_ND = block(hidden_ND, cos_NK, sin_NK, attend)
