@@ -5,6 +5,7 @@ __all__ = [
     "compiled",
     "config",
     "external",
+    "fused",
     "layout",
     "lora",
     "packed",

@@ -1,18 +1,21 @@
 """How sequences lie end to end in a stream of tokens, and what attends to what.
 
-Linear layers see the flat stream and never a padded token; only attention works on padded rows, grouped by length. A
-prompt that several sequences share is computed once and attended to by all of them. The plain layout, `padded`, is
-what the others are tested against.
+Linear layers see the flat stream and never a padded token. Where there is a kernel for it, attention does not either;
+in torch it works on padded rows, grouped by length. A prompt that several sequences share is computed once and attended
+to by all of them. The plain layout, `padded`, is what the others are tested against.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Layout", "pack", "padded", "rows"]
+from aha.policy.fused import attention, has_attention
+
+__all__ = ["Layout", "Segment", "pack", "padded", "rows"]
 
 MAX_STRETCH = 1.25
 """A row joins a block while it is at most this much longer than the block's shortest row."""
@@ -42,7 +45,30 @@ class Block:
     kept_M: Tensor | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A run of the stream: a shared prefix, or what a sequence has of its own after it.
+
+    Attributes:
+        start: index in the stream of its first token.
+        length: its tokens.
+        prefix_start: index of the first token of its prefix.
+        prefix_length: tokens of its prefix; 0 where it has none.
+    """
+
+    start: int
+    length: int
+    prefix_start: int = 0
+    prefix_length: int = 0
+
+    @property
+    def indices(self) -> list[int]:
+        """Places in the stream of everything the last token attends to."""
+        own = range(self.start, self.start + self.length)
+        return [*range(self.prefix_start, self.prefix_start + self.prefix_length), *own]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """A stream of tokens with its attention.
 
@@ -50,18 +76,43 @@ class Layout:
         tokens_N: the stream.
         positions_N: place of each token in its own sequence.
         where_BT: index in the stream of token t of sequence b; 0 where there is none.
-        blocks: the attention.
+        segments: the attention: each segment is causal, and sees its prefix. They follow on each other in the stream.
         biases: each block's bias as the heads need it: made once, or every layer would keep its own for the gradient.
     """
 
     tokens_N: Tensor
     positions_N: Tensor
     where_BT: Tensor
-    blocks: tuple[Block, ...]
+    segments: tuple[Segment, ...]
     biases: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def segments_S4(self) -> Tensor:
+        """The segments as `aha.policy.fused.attention` takes them."""
+        fields = [(s.start, s.length, s.prefix_start, s.prefix_length) for s in self.segments]
+        return torch.tensor(fields, dtype=torch.int64).view(-1, 4)
+
+    @cached_property
+    def most_keys(self) -> int:
+        """Tokens that the last token of the longest sequence attends to."""
+        return max((s.length + s.prefix_length for s in self.segments), default=0)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The segments in blocks, for torch."""
+        device = self.tokens_N.device
+        if all(s.length == self.segments[0].length and not s.prefix_length for s in self.segments):
+            return (_even_block(self.segments, device),)
+        return tuple(_block(chunk, device) for chunk in _chunks(self.segments))
 
     def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
         """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
+        if has_attention(q_NHK, k_NGK, v_NGK):
+            return attention(q_NHK, k_NGK, v_NGK, self.segments_S4, self.most_keys)
+        return self.attend_in_blocks(q_NHK, k_NGK, v_NGK)
+
+    def attend_in_blocks(self, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+        """The same through torch."""
         repeat = q_NHK.shape[1] // k_NGK.shape[1]
         outs = [
             _attend_block(block, self._bias(number, repeat, q_NHK.dtype), q_NHK, k_NGK, v_NGK)
@@ -103,45 +154,22 @@ def _rows_first(x_MGK: Tensor, num_rows: int) -> Tensor:
     return torch.unflatten(x_MGK, 0, (num_rows, -1)).transpose(1, 2)
 
 
-def _causal_bias(num_queries: int, device: torch.device) -> Tensor:
-    return torch.full((num_queries, num_queries), float("-inf"), device=device).triu(1)[None, None]
-
-
 def rows(tokens_RT: Tensor) -> Layout:
     """Rows that are all of one length, such as the rows of pretraining: a view, without any index."""
     num_rows, length = tokens_RT.shape
     where = torch.arange(num_rows * length, device=tokens_RT.device).view(num_rows, length)
-    block = Block(
-        start=0,
-        stop=num_rows * length,
-        queries_RQ=where,
-        keys_RS=None,
-        bias_RQS=_causal_bias(length, tokens_RT.device),
-        kept_M=None,
+    return Layout(
+        tokens_N=tokens_RT.flatten(),
+        positions_N=(where % length).flatten(),
+        where_BT=where,
+        segments=tuple(Segment(start=row * length, length=length) for row in range(num_rows)),
     )
-    return Layout(tokens_N=tokens_RT.flatten(), positions_N=(where % length).flatten(), where_BT=where, blocks=(block,))
 
 
 def padded(tokens_BT: Tensor, lengths_B: Tensor) -> Layout:
     """The plain layout: sequences padded to the longest; padding is computed and never attended to."""
     del lengths_B
     return rows(tokens_BT)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Segment:
-    """A run of the stream: a shared prefix, or what a sequence has of its own after it."""
-
-    start: int
-    tokens: tuple[int, ...]
-    prefix_start: int = 0
-    prefix_length: int = 0
-
-    @property
-    def indices(self) -> list[int]:
-        """Places in the stream of everything the last token attends to."""
-        own = range(self.start, self.start + len(self.tokens))
-        return [*range(self.prefix_start, self.prefix_start + self.prefix_length), *own]
 
 
 def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | None = None) -> Layout:
@@ -164,47 +192,66 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
     if any(prefix >= length for prefix, length in zip(shared, lengths, strict=True)):
         raise ValueError(f"a shared prefix must be shorter than its sequence; prefixes {shared}, sequences {lengths}")
     sequences = [tuple(tokens[:length]) for tokens, length in zip(tokens_BT.tolist(), lengths, strict=True)]
-    prefixes: dict[tuple[int, ...], _Segment] = {}
-    end = 0
+    prefixes: dict[tuple[int, ...], Segment] = {}
+    stream: list[int] = []
     for prefix in sorted(
         {tokens[:n] for tokens, n in zip(sequences, shared, strict=True) if n}, key=lambda p: (len(p), p)
     ):
-        prefixes[prefix] = _Segment(start=end, tokens=prefix)
-        end += len(prefix)
-    owns: dict[int, _Segment] = {}
+        prefixes[prefix] = Segment(start=len(stream), length=len(prefix))
+        stream += prefix
+    owns: dict[int, Segment] = {}
     for row in sorted(range(len(sequences)), key=lambda row: (lengths[row] - shared[row], row)):
         prefix, own = sequences[row][: shared[row]], sequences[row][shared[row] :]
         prefix_start = prefixes[prefix].start if prefix else 0
-        owns[row] = _Segment(start=end, tokens=own, prefix_start=prefix_start, prefix_length=len(prefix))
-        end += len(own)
-    segments = [*prefixes.values(), *owns.values()]
+        place = {"start": len(stream), "length": len(own), "prefix_start": prefix_start, "prefix_length": len(prefix)}
+        owns[row] = Segment(**place)
+        stream += own
+    segments = (*prefixes.values(), *owns.values())
     device, where_BT = tokens_BT.device, torch.zeros(tokens_BT.shape, dtype=torch.int64)
     for row, segment in owns.items():
         where_BT[row, : lengths[row]] = torch.tensor(segment.indices)
-    positions = [segment.prefix_length + place for segment in segments for place in range(len(segment.tokens))]
+    positions = [segment.prefix_length + place for segment in segments for place in range(segment.length)]
     return Layout(
-        tokens_N=torch.tensor([token for segment in segments for token in segment.tokens], device=device),
-        positions_N=torch.tensor(positions, device=device),
+        tokens_N=torch.tensor(stream, dtype=torch.int64, device=device),
+        positions_N=torch.tensor(positions, dtype=torch.int64, device=device),
         where_BT=where_BT.to(device),
-        blocks=tuple(_block(chunk, device) for part in (prefixes, owns) for chunk in _chunks(list(part.values()))),
+        segments=segments,
     )
 
 
-def _chunks(segments: list[_Segment]) -> list[list[_Segment]]:
-    """Runs of segments (sorted by length) that are similar enough to be one block."""
-    chunks: list[list[_Segment]] = []
+def _chunks(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """Runs of segments that are similar enough to be one block: prefixes, then others, each sorted by length."""
+    chunks: list[list[Segment]] = []
     for segment in segments:
         current = chunks[-1] if chunks else []
-        if current and len(current) < MAX_ROWS and len(segment.tokens) <= MAX_STRETCH * len(current[0].tokens) + 2:
+        if current and len(current) < MAX_ROWS and _are_similar(current[0], segment):
             current.append(segment)
         else:
             chunks.append([segment])
     return chunks
 
 
-def _block(segments: list[_Segment], device: torch.device) -> Block:
+def _are_similar(first: Segment, other: Segment) -> bool:
+    both_follow = bool(first.prefix_length) == bool(other.prefix_length)
+    return both_follow and first.length <= other.length <= MAX_STRETCH * first.length + 2
+
+
+def _even_block(segments: Sequence[Segment], device: torch.device) -> Block:
+    """One block of segments of one length, without prefixes: a view of the stream."""
+    num_rows, length = len(segments), segments[0].length if segments else 0
+    return Block(
+        start=0,
+        stop=num_rows * length,
+        queries_RQ=torch.arange(num_rows * length, device=device).view(num_rows, length),
+        keys_RS=None,
+        bias_RQS=torch.full((length, length), float("-inf"), device=device).triu(1)[None, None],
+        kept_M=None,
+    )
+
+
+def _block(segments: Sequence[Segment], device: torch.device) -> Block:
     """One block of segments that lie next to each other in the stream."""
-    num_queries = max(len(segment.tokens) for segment in segments)
+    num_queries = max(segment.length for segment in segments)
     num_keys = max(segment.prefix_length for segment in segments) + num_queries
     queries = torch.zeros(len(segments), num_queries, dtype=torch.int64)
     keys = torch.zeros(len(segments), num_keys, dtype=torch.int64)
@@ -212,7 +259,7 @@ def _block(segments: list[_Segment], device: torch.device) -> Block:
     is_hidden[:, :, 0] = False
     kept = torch.zeros(len(segments), num_queries, dtype=torch.bool)
     for row, segment in enumerate(segments):
-        length, prefix = len(segment.tokens), segment.prefix_length
+        length, prefix = segment.length, segment.prefix_length
         indices = torch.tensor(segment.indices)
         queries[row, :length], keys[row, : prefix + length] = indices[prefix:], indices
         is_hidden[row, :length, : prefix + length] = torch.ones(length, prefix + length, dtype=torch.bool).triu(
@@ -222,7 +269,7 @@ def _block(segments: list[_Segment], device: torch.device) -> Block:
     bias = torch.zeros(is_hidden.shape).masked_fill_(is_hidden, float("-inf"))[:, None]
     return Block(
         start=segments[0].start,
-        stop=segments[-1].start + len(segments[-1].tokens),
+        stop=segments[-1].start + segments[-1].length,
         queries_RQ=queries.to(device),
         keys_RS=keys.to(device),
         bias_RQS=bias.to(device),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.policy.config import PolicyConfig
+from aha.policy.fused import normalise, rotate, swiglu
 from aha.policy.rope import frequencies
 
 __all__ = ["Attend", "Transformer", "initialise", "rotate"]
@@ -19,19 +20,21 @@ __all__ = ["Attend", "Transformer", "initialise", "rotate"]
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [N, H, K], k [N, G, K], v [N, G, K]) -> [N, H, K], with G key-value heads; softmax scale 1/sqrt(K)."""
 
+SPARSE_ABOVE = 8
+"""Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
 
-def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
-    """Rotary position embedding, the halves paired as in Llama and Qwen checkpoints.
 
-    Args:
-        x_NHK: queries or keys.
-        cos_NK: cosines, [N, 1, K/2].
-        sin_NK: sines, [N, 1, K/2].
+class RMSNorm(nn.Module):
+    """RMSNorm with its weight."""
 
-    Source: RoFormer, arXiv:2104.09864, Eq. 34.
-    """
-    first, second = x_NHK.chunk(2, dim=-1)
-    return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
+    def __init__(self, width: int, eps: float) -> None:
+        """Make the weight, 1."""
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """[..., D] -> [..., D]."""
+        return normalise(x_XD, self.weight, self.eps)
 
 
 class Attention(nn.Module):
@@ -48,8 +51,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, shared, bias=has_bias)
         self.o_proj = nn.Linear(inner, width, bias=config.attention_bias)
         if config.model_type == "qwen3":
-            self.q_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
-            self.k_norm: nn.Module = nn.RMSNorm(config.head_dim, eps=config.rms_norm_eps)
+            self.q_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
+            self.k_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
         else:
             self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
 
@@ -76,7 +79,7 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D]."""
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(hidden_ND)) * self.up_proj(hidden_ND))
+        out: Tensor = self.down_proj(swiglu(self.gate_proj(hidden_ND), self.up_proj(hidden_ND)))
         return out
 
 
@@ -86,9 +89,9 @@ class Block(nn.Module):
     def __init__(self, config: PolicyConfig, layer: int) -> None:
         """Make one layer."""
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
@@ -108,7 +111,14 @@ class Decoder(nn.Module):
         initial_VD = torch.empty(config.vocab_size, config.hidden_size).uniform_(-1.0, 1.0)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=initial_VD)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def embedded(self, tokens_N: Tensor) -> Tensor:
+        """[N] -> [N, D]. Where a gradient is added to one that is there, a large vocabulary's is sparse."""
+        weight_VD = self.embed_tokens.weight
+        is_awaited = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
+        is_sparse = is_awaited and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
+        return F.embedding(tokens_N, weight_VD, sparse=is_sparse)
 
 
 class Transformer(nn.Module):
@@ -148,7 +158,7 @@ class Transformer(nn.Module):
             [N, D]; the logits of the next token are `hidden @ head_VD.T`.
         """
         angles_NK = positions_N.float()[:, None] * frequencies(self.config, tokens_N.device)
-        hidden_ND: Tensor = self.model.embed_tokens(tokens_N)
+        hidden_ND = self.model.embedded(tokens_N)
         cos_NK, sin_NK = (f(angles_NK)[:, None, :].to(hidden_ND.dtype) for f in (torch.cos, torch.sin))
         for block in self.model.layers:
             hidden_ND = block(hidden_ND, cos_NK, sin_NK, attend)

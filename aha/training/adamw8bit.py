@@ -260,6 +260,7 @@ class MasterAdamW(Optimizer):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
+            fused=grad.device.type == "cpu",
         )
         weight.copy_(state["master"])
 

@@ -30,12 +30,15 @@ model."""
 def log_probabilities(policy: Transformer, batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of a batch's counted tokens, [B, T], nats, 0 where the mask is False: a `Forward`.
 
+    `backward` adds the output head's gradient to its `.grad`, where it has one, without a second tensor of its size.
+
     Args:
         policy: the policy.
         batch: the sequences.
         temperature: of the distribution that sampled.
     """
-    return score(policy, layout_of(batch), batch.tokens_BT, batch.mask_BT, temperature=temperature)
+    layout = layout_of(batch)
+    return score(policy, layout, batch.tokens_BT, batch.mask_BT, temperature=temperature, adds_up=True)
 
 
 class NonFiniteLossError(RuntimeError):

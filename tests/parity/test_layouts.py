@@ -167,7 +167,7 @@ def hidden_head_targets(num_tokens: int, dtype: torch.dtype) -> tuple[Tensor, Te
 def test_chunks_are_the_whole(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, chunk: int, temperature: float
 ) -> None:
-    monkeypatch.setattr(scoring, "CHUNK_LOGITS", 7 * chunk)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", 7 * chunk)
     hidden_MD, head_VD, targets_M = hidden_head_targets(11, dtype)
     results = []
     for function in (chosen_logp, plain_logp):
@@ -181,7 +181,7 @@ def test_chunks_are_the_whole(
 
 @pytest.mark.parametrize("chunk", [2, 100])
 def test_gradient_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(scoring, "CHUNK_LOGITS", 7 * chunk)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", 7 * chunk)
     hidden_MD, head_VD, targets_M = hidden_head_targets(5, torch.float64)
     assert torch.autograd.gradcheck(
         lambda hidden, head: chosen_logp(hidden, head, targets_M, 0.7), (hidden_MD, head_VD)

@@ -1,0 +1,238 @@
+"""What a layer computes besides its matrix products, each in one pass over memory: forward and backward in C.
+
+Float32 tensors on the CPU go through `kernels.c`; any others, and all of them where it cannot be built, through torch.
+The two agree up to the order of sums.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from aha.policy.compiled import library
+
+__all__ = ["attention", "has_attention", "normalise", "rotate", "swiglu"]
+
+VECTOR = 8
+"""Figures that a kernel takes at a time: the sizes it is given are multiples."""
+
+_SIGNATURES = {
+    "norm": "iifpppp",
+    "norm_backward": "iipppppp",
+    "swiglu": "ippp",
+    "swiglu_backward": "ippppp",
+    "rotary": "iiifpppp",
+    "attention_scratch": "ii",
+    "attention": "ipppppppp",
+    "attention_backward": "ipppppppppppp",
+}
+"""Arguments of each kernel: integers, floats, pointers."""
+
+
+class _Shape(ctypes.Structure):
+    """Heads of an attention."""
+
+    _fields_ = (
+        ("heads", ctypes.c_int64),
+        ("shared", ctypes.c_int64),
+        ("size", ctypes.c_int64),
+        ("scale", ctypes.c_float),
+    )
+
+
+@cache
+def _kernels() -> dict[str, Callable[..., int]] | None:
+    """The kernels by name; None where there are none."""
+    found = library("kernels")
+    if found is None:
+        return None
+    types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
+    kernels: dict[str, Callable[..., int]] = {}
+    for name, letters in _SIGNATURES.items():
+        kernel = found[name]
+        kernel.argtypes = [types[letter] for letter in letters]
+        kernel.restype = ctypes.c_int64 if name == "attention_scratch" else None
+        kernels[name] = kernel
+    return kernels
+
+
+def _are_fit(size: int, *tensors: Tensor) -> bool:
+    """Whether there are kernels for these tensors, the last dimension of which is cut into parts of a size."""
+    is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+    return is_plain and size % VECTOR == 0 and _kernels() is not None
+
+
+def _call(name: str, *arguments: Any) -> int:
+    """Call a kernel with numbers and contiguous tensors."""
+    kernels = _kernels()
+    assert kernels is not None
+    return kernels[name](*(given.data_ptr() if isinstance(given, Tensor) else given for given in arguments))
+
+
+def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last dimension.
+
+    weight_d x_d / sqrt(mean_d x_d^2 + eps)
+
+    Args:
+        x_XD: any shape before the last dimension.
+        weight_D: the factors.
+        eps: added to the mean square.
+
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467, Eq. 4.
+    """
+    if not _are_fit(x_XD.shape[-1], x_XD, weight_D):
+        return F.rms_norm(x_XD, weight_D.shape, weight_D, eps)
+    result: Tensor = _Norm.apply(x_XD, weight_D, eps)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        x, weight = x_XD.contiguous(), weight_D.contiguous()
+        width, scale = x.shape[-1], x.new_empty(x.shape[:-1])
+        out = torch.empty_like(x)
+        _call("norm", scale.numel(), width, eps, x, weight, out, scale)
+        ctx.save_for_backward(x, weight, scale)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        grad_x, grad_weight = torch.empty_like(x), torch.zeros_like(weight)
+        slope = grads[0].contiguous()
+        _call("norm_backward", scale.numel(), len(weight), x, weight, scale, slope, grad_x, grad_weight)
+        return grad_x, grad_weight, None
+
+
+def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
+    """The product silu(gate) * up.
+
+    Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
+    """
+    if not _are_fit(gate_NI.shape[-1], gate_NI, up_NI):
+        return F.silu(gate_NI) * up_NI
+    result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SwiGLU(torch.autograd.Function):
+    """Keeps its inputs only."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_NI: Tensor, up_NI: Tensor) -> Tensor:
+        gate, up = gate_NI.contiguous(), up_NI.contiguous()
+        out = torch.empty_like(gate)
+        _call("swiglu", out.numel(), gate, up, out)
+        ctx.save_for_backward(gate, up)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+        _call("swiglu_backward", gate.numel(), gate, up, grads[0].contiguous(), grad_gate, grad_up)
+        return grad_gate, grad_up
+
+
+def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+    """Rotary position embedding, the halves paired as in Llama and Qwen checkpoints.
+
+    Args:
+        x_NHK: queries or keys.
+        cos_NK: cosines, [N, 1, K/2].
+        sin_NK: sines, [N, 1, K/2].
+
+    Source: RoFormer, arXiv:2104.09864, Eq. 34.
+    """
+    if _are_fit(cos_NK.shape[-1], x_NHK, cos_NK, sin_NK) and cos_NK.shape == (len(x_NHK), 1, x_NHK.shape[-1] // 2):
+        result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
+        return result
+    first, second = x_NHK.chunk(2, dim=-1)
+    return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
+
+
+class _Rotary(torch.autograd.Function):
+    """Keeps nothing of its input; its gradient is turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(cos_NK, sin_NK)
+        return _turned(x_NHK, cos_NK, sin_NK, 1.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos_NK, sin_NK = ctx.saved_tensors
+        return _turned(grads[0], cos_NK, sin_NK, -1.0), None, None
+
+
+def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
+    x, cos, sin = x_NHK.contiguous(), cos_NK.contiguous(), sin_NK.contiguous()
+    out = torch.empty_like(x)
+    _call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
+    return out
+
+
+def has_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> bool:
+    """Whether `attention` can take these."""
+    return _are_fit(q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
+
+
+def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
+    """Causal attention of segments of a stream, each of which may follow on a prefix that lies elsewhere in it.
+
+    softmax(q k^T / sqrt(K)) v
+
+    Args:
+        q_NHK: queries, float32 on the CPU, K a multiple of 8.
+        k_NGK: keys.
+        v_NGK: values.
+        segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the
+            CPU. Every token of the stream is in one segment.
+        most_keys: the largest number of tokens of a segment and its prefix.
+
+    Returns:
+        [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are kept.
+
+    Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
+    """
+    result: Tensor = _Attention.apply(q_NHK, k_NGK, v_NGK, segments_S4, most_keys)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
+        q, k, v = (x.contiguous() for x in (q_NHK, k_NGK, v_NGK))
+        out, lse = torch.empty_like(q), q.new_empty(q.shape[:2])
+        shape, scratch = _scratch(q, k, most_keys)
+        _call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
+        ctx.save_for_backward(q, k, v, segments_S4, out, lse)
+        ctx.most_keys = most_keys
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, segments, *kept = ctx.saved_tensors
+        shape, scratch = _scratch(q, k, ctx.most_keys)
+        results = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        given = (*kept, grads[0].contiguous())
+        _call("attention_backward", len(segments), segments, ctypes.byref(shape), q, k, v, *given, *results, scratch)
+        return (*results, None, None)
+
+
+def _scratch(q_NHK: Tensor, k_NGK: Tensor, most_keys: int) -> tuple[_Shape, Tensor]:
+    """The heads, and memory for the kernel to work in."""
+    (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
+    scratch = q_NHK.new_empty(_call("attention_scratch", most_keys, size))
+    return _Shape(num_heads, num_shared, size, size**-0.5), scratch
