@@ -14,7 +14,6 @@ typedef struct { // a row attends to three segments in turn; the last one takes 
     int64_t length[3], room[3], token, position;
 } Row;
 
-int64_t panel_width(void) { return PANEL; }
 static int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
 INLINE void tile(const float *x, int64_t ldx, const float *w, const float *bias, float *y, int64_t ldy, int64_t k, int add, const int M) {

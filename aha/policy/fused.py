@@ -18,10 +18,8 @@ from aha.policy.compiled import library
 
 __all__ = ["attention", "has_attention", "normalise", "rotate", "swiglu"]
 
-VECTOR = 8
-"""Figures that a kernel takes at a time: the sizes it is given are multiples."""
-
 _SIGNATURES = {
+    "lanes": "",
     "norm": "iifpppp",
     "norm_backward": "iipppppp",
     "swiglu": "ippp",
@@ -56,15 +54,23 @@ def _kernels() -> dict[str, Callable[..., int]] | None:
     for name, letters in _SIGNATURES.items():
         kernel = found[name]
         kernel.argtypes = [types[letter] for letter in letters]
-        kernel.restype = ctypes.c_int64 if name == "attention_scratch" else None
+        kernel.restype = ctypes.c_int64 if name in ("lanes", "attention_scratch") else None
         kernels[name] = kernel
     return kernels
+
+
+@cache
+def _lanes() -> int:
+    """Figures that a kernel takes at a time: the sizes it is given are multiples. 0 where there are no kernels."""
+    kernels = _kernels()
+    return kernels["lanes"]() if kernels is not None else 0
 
 
 def _are_fit(size: int, *tensors: Tensor) -> bool:
     """Whether there are kernels for these tensors, the last dimension of which is cut into parts of a size."""
     is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    return is_plain and size % VECTOR == 0 and _kernels() is not None
+    lanes = _lanes() if is_plain else 0
+    return lanes > 0 and size % lanes == 0
 
 
 def _call(name: str, *arguments: Any) -> int:
@@ -193,7 +199,7 @@ def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, 
     softmax(q k^T / sqrt(K)) v
 
     Args:
-        q_NHK: queries, float32 on the CPU, K a multiple of 8.
+        q_NHK: queries, float32 on the CPU, K in whole vectors.
         k_NGK: keys.
         v_NGK: values.
         segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the

@@ -1,28 +1,8 @@
 // Kernels of training on the CPU; `aha/policy/fused.py` calls them. Float32, one thread, sums in a fixed order: equal
 // inputs give equal bits.
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "vectors.h"
 
-#define W 8        // floats of a vector
 #define QUERIES 24 // queries of a tile of the attention
-#define INLINE static inline __attribute__((always_inline))
-typedef float vec __attribute__((vector_size(4 * W), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * W), aligned(4), may_alias));
-#define AT(p) (*(vec *)(p))
-
-static vec fill(float x) { return x - (vec){0}; }
-static vec choose(ivec is_first, vec a, vec b) { return (vec)(((ivec)a & is_first) | ((ivec)b & ~is_first)); }
-static float sum(vec v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
-
-INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float32 ends
-    const vec low = fill(-87.0f), high = fill(88.0f), bounded = choose(x < low, low, choose(x > high, high, x));
-    const ivec power = __builtin_convertvector(bounded * 1.44269504f + 127.5f, ivec); // rounded, since it is positive
-    const vec n = __builtin_convertvector(power - 127, vec), r = bounded - n * 0.693145752f - n * 1.42860677e-6f;
-    vec p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
-    p = ((((p * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r + 1.0f) * r + 1.0f;
-    return choose(x < low, fill(0.0f), p * (vec)(power << 23));
-}
 
 // y = weight x / rms(x), for each row; keeps 1 / rms.
 void norm(int64_t rows, int64_t width, float eps, float *x, float *weight, float *y, float *scale) {

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from aha.policy.checkpointing import RecomputedLayer
 from aha.policy.compiled import library
 from aha.policy.rope import frequencies
-from aha.policy.transformer import Attention, Block, Decoder, FeedForward, Transformer
+from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
 __all__ = ["ROW_FIELDS", "PackedPolicy", "fits"]
 
@@ -27,7 +27,7 @@ _PER_LAYER = 10
 
 _PARTS = (
     *(Transformer, Decoder, Block, Attention, FeedForward, RecomputedLayer),
-    *(nn.ModuleList, nn.Embedding, nn.Linear, nn.RMSNorm, nn.Identity),
+    *(nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, nn.Identity),
 )
 """What the kernels know how to compute: adapters, say, are none of it."""
 
@@ -44,7 +44,7 @@ def _load() -> ctypes.CDLL | None:
     kernels = library("decode")
     if kernels is not None:
         pointer, count = ctypes.c_void_p, ctypes.c_int64
-        kernels.panel_width.restype = count
+        kernels.lanes.restype = count
         kernels.scratch_floats.argtypes, kernels.scratch_floats.restype = (pointer, count, count), count
         kernels.forward.argtypes, kernels.forward.restype = (*(pointer,) * 6, count, count, pointer, pointer), None
         kernels.matmul.argtypes = (pointer, count, pointer, pointer, pointer, *(count,) * 4)
@@ -61,9 +61,9 @@ def fits(policy: Transformer) -> bool:
         return False
     if sum(weight.nbytes for weight in weights) > MAX_BYTES:
         return False
-    panel = kernels.panel_width()
+    lanes = int(kernels.lanes())
     vectors = (config.head_dim, config.intermediate_size)
-    return config.hidden_size % panel == 0 and all(count % (panel // 2) == 0 for count in vectors)
+    return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
 
 
 class PackedPolicy:
@@ -88,8 +88,8 @@ class PackedPolicy:
         if kernels is None or not fits(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
         self._kernels, self.config = kernels, policy.config
-        self._panel = int(kernels.panel_width())
-        self.lanes = self._panel // 2
+        self.lanes = int(kernels.lanes())
+        self._panel = 2 * self.lanes
         config = policy.config
         self._shape = _Shape(
             config.num_hidden_layers,

@@ -23,10 +23,13 @@ INLINE float sum(vec v) {
     return v[0];
 }
 
-INLINE vec exponential(vec x) { // relative error 2e-7 in [-87, 88], and clamped to it
-    x = choose(x < -87.0f, fill(-87.0f), choose(x > 88.0f, fill(88.0f), x));
-    vec shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f; // n is round(x / log 2)
-    vec r = x - n * 0.693145752f - n * 1.42860677e-6f, p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
+INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float32 ends
+    const vec low = fill(-87.0f), high = fill(88.0f), bounded = choose(x < low, low, choose(x > high, high, x));
+    const ivec power = __builtin_convertvector(bounded * 1.44269504f + 127.5f, ivec); // rounded, since it is positive
+    const vec n = __builtin_convertvector(power - 127, vec), r = bounded - n * 0.693145752f - n * 1.42860677e-6f;
+    vec p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
     p = ((((p * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r + 1.0f) * r + 1.0f;
-    return p * (vec)(((ivec)shifted - 0x4B400000 + 127) << 23);
+    return choose(x < low, fill(0.0f), p * (vec)(power << 23));
 }
+
+int64_t lanes(void) { return W; }
