@@ -15,7 +15,7 @@ from aha.policy.compiled import library
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["ROW_FIELDS", "PackedPolicy", "fits"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""

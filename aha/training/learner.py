@@ -62,7 +62,7 @@ class Learner(Generic[Model]):
         factor: Callable[[int], float],
         grad_clip: float,
         forward: Forward = log_probabilities,
-        max_tokens: int = 4096,
+        max_tokens: int = 1024,
         world: World | None = None,
     ) -> None:
         """Take a policy.

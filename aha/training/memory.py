@@ -10,7 +10,7 @@ those that are trained: all, or the adapters'.
 | gradients | 4 P' |
 | optimizer | 8 P' for float32 moments, 12 P' with float32 copies (bfloat16 weights, adapters, host) |
 | | 2 P' for 8-bit moments, 4 P' beside bfloat16 weights |
-| merged | w times the adapted projections, while sampling |
+| copies | while sampling: w times the adapted projections, which are merged; all weights once more for the C kernels |
 | cache | 2 w times layers, key-value heads and their size, for each row and token, and 24 V a row to draw its token |
 | activations | see `activation_bytes` |
 | logits | three chunks of float32 logits, and the head's gradient twice |
@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from aha.policy.config import PolicyConfig
+from aha.policy.packed import MAX_BYTES
 from aha.policy.scoring import CHUNK_LOGITS, MIN_CHUNK
 from aha.policy.transformer import Transformer
 from aha.training.config import OptimizerConfig
@@ -79,7 +80,7 @@ class Estimate:
         activations: while updating.
         logits: while updating.
         cache: keys, values and logits while sampling.
-        merged: merged projections while sampling.
+        copies: while sampling: merged projections, and weights as the C kernels read them.
         host_optimizer: the part of the optimizer that lies in the host's memory instead.
         recomputes: whether layers are recomputed in the backward pass.
         seconds: time to compute all tokens; 0 where it is not known.
@@ -92,7 +93,7 @@ class Estimate:
     activations: int
     logits: int
     cache: int
-    merged: int
+    copies: int
     host_optimizer: int
     recomputes: bool
     seconds: float
@@ -106,7 +107,7 @@ class Estimate:
     def peak(self) -> int:
         """The most that is held at once, where the model is."""
         updating = self.gradients + self.activations + self.logits
-        return self.held + max(updating, self.cache + self.merged)
+        return self.held + max(updating, self.cache + self.copies)
 
     def fits(self, limit_bytes: int) -> bool:
         """Whether the peak is within a limit."""
@@ -193,11 +194,16 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload) -
         activations=activations,
         logits=3 * chunk + head,
         cache=load.num_rows * row,
-        merged=size * sum(shape.numel() for shape in adapted),
+        copies=size * sum(shape.numel() for shape in adapted) + _packed_bytes(size * count, optimizer),
         host_optimizer=state if optimizer.state == "host" else 0,
         recomputes=recomputes,
         seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
     )
+
+
+def _packed_bytes(weights: int, optimizer: OptimizerConfig) -> int:
+    """The copy that the C kernels decode with: of float32 weights up to a size; on other devices there is none."""
+    return weights if optimizer.precision == "float32" and weights <= MAX_BYTES else 0
 
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
@@ -233,7 +239,7 @@ def describe(found: Estimate, limit_bytes: int = 0) -> str:
     """
     held = {"weights": found.weights, "reference": found.reference, "optimizer": found.optimizer}
     updating = {"gradients": found.gradients, "activations": found.activations, "logits": found.logits}
-    sampling = {"cache": found.cache, "merged weights": found.merged}
+    sampling = {"cache": found.cache, "copied weights": found.copies}
     limit = f" of {limit_bytes / GIB:.1f}" if limit_bytes else ""
     lines = [f"memory: about {found.peak / GIB:.1f}{limit} GiB"]
     for title, parts in (("held", held), ("while updating", updating), ("while sampling", sampling)):

@@ -44,7 +44,7 @@ def test_all_weights_in_float32() -> None:
         8 * COUNT,
     )
     assert found.recomputes
-    assert found.merged == 0
+    assert found.copies == 0
     assert found.cache == 64 * (2 * 4 * 28 * 2 * 128 * 1024 + 24 * 151936)
 
 
@@ -77,7 +77,7 @@ def test_adapters_are_counted_and_share_the_reference() -> None:
     assert found.weights == 4 * (COUNT + num_adapters)
     assert found.reference == found.gradients == 4 * num_adapters
     assert found.optimizer == 12 * num_adapters
-    assert found.merged == 4 * 28 * (1536 * 1536 + 8960 * 1536)
+    assert found.copies == 4 * 28 * (1536 * 1536 + 8960 * 1536)
 
 
 def test_a_card_of_24_gib_holds_what_the_manual_says() -> None:
