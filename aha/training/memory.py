@@ -131,7 +131,8 @@ def activation_bytes(config: PolicyConfig, num_tokens: int, *, size: int = 4, re
 
     A layer keeps 4 D + 4 H K + 4 G K + 4 I figures a token, with D the width, H heads and G key-value heads of size K,
     and I the width of the feed-forward layer: the inputs of two norms and of seven projections, queries, keys and
-    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. Where
+    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. The
+    kernels of `aha.policy.fused` keep less: 4 D + 2 H K + 2 G K + 3 I. Where
     layers are recomputed, every layer keeps its input (D), and one keeps all.
 
     Args:
