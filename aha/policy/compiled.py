@@ -47,10 +47,13 @@ def library(name: str) -> ctypes.CDLL | None:
     source = Path(__file__).with_name(f"{name}.c")
     texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]
     known = "\n".join((*texts, compiler, *_FLAGS, platform.platform(), _processor()))
-    place = _cache_folder() / f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:24]}.so"
-    if not place.exists() and not _build(compiler, source, place):
-        return None
-    return ctypes.CDLL(str(place))
+    file, folder = f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:24]}.so", _cache_folder()
+    if folder is not None:
+        place = folder / file
+        return ctypes.CDLL(str(place)) if place.exists() or _build(compiler, source, place) else None
+    with tempfile.TemporaryDirectory(prefix="aha-") as own:
+        place = Path(own) / file
+        return ctypes.CDLL(str(place)) if _build(compiler, source, place) else None
 
 
 def _processor() -> str:
@@ -62,17 +65,16 @@ def _processor() -> str:
     return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
 
 
-def _cache_folder() -> Path:
-    """A folder that only this user can write, since what lies there is executed."""
+def _cache_folder() -> Path | None:
+    """A folder that only this user can write, since what lies there is executed; None where there is none."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aha"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
-        if state.st_uid == os.getuid() and not state.st_mode & 0o022 and os.access(folder, os.W_OK):
-            return folder
     except OSError:
-        pass  # a home that is read-only or absent: the kernels are built for this process alone
-    return Path(tempfile.mkdtemp(prefix="aha-"))
+        return None
+    is_own = state.st_uid == os.getuid() and not state.st_mode & 0o022
+    return folder if is_own and os.access(folder, os.W_OK) else None
 
 
 def _build(compiler: str, source: Path, place: Path) -> bool:
