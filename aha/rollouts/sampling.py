@@ -40,6 +40,14 @@ def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
 
 
 def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
+    """A draw from the nucleus: the most likely token where it alone reaches `top_p`, so that few rows are sorted."""
+    top_B, tokens_B = logp_BV.max(-1)
+    wide_M = (top_B.exp() < top_p).nonzero()[:, 0]
+    tokens_B[wide_M] = _nucleus_of_several(logp_BV[wide_M], uniforms_B[wide_M], top_p)
+    return tokens_B
+
+
+def _nucleus_of_several(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
     """Inversion over the tokens in falling order of probability, cut where their sum reaches `top_p`."""
     ordered_BV, order_BV = logp_BV.sort(dim=-1, descending=True, stable=True)
     probabilities_BV = ordered_BV.exp()

@@ -138,23 +138,24 @@ def figures(
     groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int, measure: Measure
 ) -> Report:
     """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
-    suites: dict[str, list[Group]] = {"all": list(groups)}
-    for group in sorted(groups, key=lambda group: (group.problem.domain, group.problem.level)):
-        suites.setdefault(group.problem.domain, []).append(group)
-        suites.setdefault(f"{group.problem.domain}/{group.problem.level}", []).append(group)
-    rows = [row for suite, members in suites.items() for row in _rows(suite, members, measure)]
+    measured = [(group, measure(group)) for group in groups]
+    suites = {"all": measured}
+    for pair in sorted(measured, key=lambda pair: (pair[0].problem.domain, pair[0].problem.level)):
+        problem = pair[0].problem
+        suites.setdefault(problem.domain, []).append(pair)
+        suites.setdefault(f"{problem.domain}/{problem.level}", []).append(pair)
+    rows = [row for suite, members in suites.items() for row in _rows(suite, members)]
     decoding = config.model_dump()
     return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=decoding, seed=seed)
 
 
-def _rows(suite: str, groups: Sequence[Group], measure: Measure) -> list[Row]:
+def _rows(suite: str, members: Sequence[tuple[Group, Mapping[str, float]]]) -> list[Row]:
     """The rows of one suite."""
-    num_samples = len(groups[0].rollouts)
+    num_samples = len(members[0][0].rollouts)
     columns: dict[str, list[float]] = {}
-    for group in groups:
-        measured = {name.replace("@k", f"@{num_samples}"): value for name, value in measure(group).items()}
+    for _, measured in members:
         for name, value in measured.items():
-            columns.setdefault(name, []).append(value)
+            columns.setdefault(name.replace("@k", f"@{num_samples}"), []).append(value)
     rows = []
     for name, values in columns.items():
         bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)

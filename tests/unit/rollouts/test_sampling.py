@@ -9,7 +9,7 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from aha.rollouts.sampling import sample_tokens
+from aha.rollouts.sampling import _nucleus_of_several, sample_tokens
 
 ALMOST_ONE = 1 - 2**-53
 """The largest draw that a generator of doubles in [0, 1) makes."""
@@ -140,3 +140,13 @@ def test_half_precision_logits_are_read_as_float32() -> None:
     expected = sample_tokens(logits_BV.float(), uniforms_B, temperature=0.7)
     assert torch.equal(tokens_B, expected[0])
     assert torch.equal(logp_B, expected[1])
+
+
+def test_rows_that_need_no_sorting_draw_as_if_they_were_sorted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_BV = torch.randn(200, 7, generator=generator) * torch.linspace(0, 8, 200)[:, None]
+    logits_BV[::5, 3] = logits_BV[::5].amax(-1)  # equal maxima
+    logp_BV, uniforms_B = logits_BV.log_softmax(-1), torch.rand(200, generator=generator, dtype=torch.float64)
+    for top_p in (0.3, 0.5, 0.95, 0.999):
+        tokens_B, _ = sample_tokens(logits_BV, uniforms_B, temperature=1.0, top_p=top_p)
+        assert torch.equal(tokens_B, _nucleus_of_several(logp_BV, uniforms_B, top_p))
