@@ -9,6 +9,7 @@ __all__ = [
     "layout",
     "lora",
     "packed",
+    "packed_scoring",
     "pretrained",
     "reward_model",
     "rope",

@@ -5,6 +5,7 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 """
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +155,24 @@ class PackedPolicy:
         config = self.config
         figures = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
         return figures * self.room(num_tokens)
+
+    def rows_of(self, tokens_N: Tensor, memory: Tensor, before: Sequence[tuple[Tensor, int]]) -> Tensor:
+        """A row for each token of a sequence, to be computed in this order; int64, [N, `ROW_FIELDS`].
+
+        Args:
+            tokens_N: the sequence.
+            memory: takes its keys and values.
+            before: memory and length of what it follows on, at most two segments; empty ones are left out.
+        """
+        count, position = len(tokens_N), sum(length for _, length in before)
+        rows_NF = torch.zeros(count, ROW_FIELDS, dtype=torch.int64)
+        for place, (earlier, length) in enumerate(pair for pair in before if pair[1]):
+            rows_NF[:, place] = earlier.data_ptr()
+            rows_NF[:, 3 + place], rows_NF[:, 6 + place] = length, self.room(length)
+        rows_NF[:, 2], rows_NF[:, 8] = memory.data_ptr(), memory.numel() // self.segment_floats(1) * self.lanes
+        rows_NF[:, 5] = torch.arange(1, count + 1)
+        rows_NF[:, 9], rows_NF[:, 10] = tokens_N, torch.arange(position, position + count)
+        return rows_NF
 
     def forward(self, rows_BF: Tensor, longest: int) -> Tensor:
         """Hidden states after the last norm; writes each row's key and value where its last segment ends.

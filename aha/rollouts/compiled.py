@@ -19,10 +19,8 @@ __all__ = ["CompiledDecoder"]
 PREFILL_ROWS = 256
 """Prompt tokens computed at once, which bounds the scratch memory."""
 
-_MEMORY, _LENGTH, _ROOM, _TOKEN, _POSITION = 0, 3, 6, 9, 10
-"""Where a row of decode.c has its fields; the first three are of its three segments."""
-
-_SHARED, _PROMPT, _OWN = range(3)
+_OWN_LENGTH, _TOKEN, _POSITION = 5, 9, 10
+"""Fields of a row that change from step to step."""
 
 
 class CompiledDecoder:
@@ -41,7 +39,7 @@ class CompiledDecoder:
         self._num_common = common_length(work.prompts)
         self._common = self._segment(self._num_common)
         if self._num_common:
-            self._prefill([self._rows_of(work.prompts[0][: self._num_common], self._common, first=0)])
+            self._prefill([self._packed.rows_of(work.prompts[0][: self._num_common], self._common, ())])
         self._prompts: dict[int, tuple[Tensor, Tensor]] = {}
         self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
         self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
@@ -52,8 +50,9 @@ class CompiledDecoder:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
         missing = sorted(set(prompts) - set(self._prompts))
         memories = [self._segment(len(self._work.prompts[number]) - self._num_common) for number in missing]
+        before = ((self._common, self._num_common),)
         parts = [
-            self._rows_of(self._work.prompts[number][self._num_common :], memory, first=self._num_common)
+            self._packed.rows_of(self._work.prompts[number][self._num_common :], memory, before)
             for number, memory in zip(missing, memories, strict=True)
         ]
         if missing:
@@ -79,7 +78,7 @@ class CompiledDecoder:
         """Take each row's next token; the logits of the one after it, [B, V]."""
         rows_BF = self._rows_BF
         rows_BF[:, _TOKEN] = tokens_B
-        rows_BF[:, _LENGTH + _OWN] += 1
+        rows_BF[:, _OWN_LENGTH] += 1
         self._longest += 1
         share = -(-len(rows_BF) // self._num_threads)
         if self._pool is None or share < 2:
@@ -107,18 +106,6 @@ class CompiledDecoder:
         addresses = (memory.data_ptr() for memory in memories)
         position = self._num_common + num_rest
         return torch.tensor([*addresses, self._num_common, num_rest, 0, *rooms, 0, position])
-
-    def _rows_of(self, tokens_N: Tensor, memory: Tensor, *, first: int) -> Tensor:
-        """A row for each token of a prompt's part that begins at position `first` behind the common beginning."""
-        count = len(tokens_N)
-        rows_NF = torch.zeros(count, ROW_FIELDS, dtype=torch.int64)
-        if first:
-            rows_NF[:, _MEMORY + _SHARED] = self._common.data_ptr()
-            rows_NF[:, _LENGTH + _SHARED], rows_NF[:, _ROOM + _SHARED] = first, self._packed.room(first)
-        rows_NF[:, _MEMORY + _OWN], rows_NF[:, _ROOM + _OWN] = memory.data_ptr(), self._packed.room(count)
-        rows_NF[:, _LENGTH + _OWN] = torch.arange(1, count + 1)
-        rows_NF[:, _TOKEN], rows_NF[:, _POSITION] = tokens_N, torch.arange(first, first + count)
-        return rows_NF
 
     def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
         """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""

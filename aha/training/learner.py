@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aha.policy.packed_scoring import packed_score, scores_packed
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.training.batch import layout_of, micro_batches, on_device
@@ -190,6 +191,8 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
     Returns:
         [B, T], float32, nats, on the CPU; 0 where the mask is False.
     """
+    if scores_packed(policy) and len(batch.lengths_B):
+        return packed_score(policy, batch.tokens_BT, batch.mask_BT, batch.lengths_B, temperature=temperature)
     result_BT, device = torch.zeros(batch.mask_BT.shape), policy.head_VD.device
     rows = Batch(
         tokens_BT=batch.tokens_BT,
