@@ -53,8 +53,12 @@ def compare(model: Path) -> None:
     describe("learner and float64", learned, exact)
     engine.load(policy.float(), 0)
     alone = [rollout for request in requests for rollout in engine.sample([request], 16, decoding)[0]]
-    num_same = sum(torch.equal(one.tokens, other.tokens) for one, other in zip(alone, rollouts, strict=True))
-    print(f"  the same tokens alone and in the batch: {num_same} of {len(rollouts)} responses")
+    pairs = list(zip(alone, rollouts, strict=True))
+    num_same = sum(torch.equal(one.tokens, other.tokens) for one, other in pairs)
+    num_equal = sum(torch.equal(one.logp, other.logp) for one, other in pairs)
+    print(
+        f"  alone and in the batch, of {len(rollouts)} responses: {num_same} have the same tokens, {num_equal} all bits"
+    )
 
 
 if __name__ == "__main__":

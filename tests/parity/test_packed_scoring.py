@@ -85,3 +85,12 @@ def test_torch_scores_what_the_kernels_cannot_or_where_it_has_more_threads() -> 
     torch.set_num_threads(2)
     assert not scores_packed(policy)
     assert float((reference_logp(policy, given, temperature=1.0) - packed_BT).abs().max()) < 1e-5
+
+
+def test_responses_of_one_token_need_nothing_but_their_prompt() -> None:
+    policy = tiny_policy(tiny_config("llama-grouped", **WIDE))
+    given = stack(random_tokens([4, 4, 9]), random_tokens([1, 1, 1], seed=1))
+    found_BT = packed_score(policy, given.tokens_BT, given.mask_BT, given.lengths_B, temperature=1.0)
+    with torch.no_grad():
+        expected_BT = score(policy, padded(given.tokens_BT, given.lengths_B), given.tokens_BT, given.mask_BT)
+    assert float((found_BT - expected_BT).abs().max()) < 1e-5
