@@ -20,7 +20,7 @@ from aha_side import random_config
 from ceiling import shape_only
 from comparison import Report, Side, Work, cases, in_turn, medians, our_side, parser, works
 
-from aha.policy.scoring import CHUNK_LOGITS, MIN_CHUNK
+from aha.policy.scoring import CHUNK_LOGITS, MAX_LOGITS, MIN_CHUNK
 
 MIB = 1 << 20
 WIDTH, LAYERS = 256, 2
@@ -32,7 +32,7 @@ PEER_ROWS = {"TRL": 128, "TRL, passes of 16": 16}
 
 def chunk_mib(vocabulary: int) -> float:
     """The logits that exist at once."""
-    return max(MIN_CHUNK, CHUNK_LOGITS // vocabulary) * vocabulary * 4 / MIB
+    return min(MAX_LOGITS // vocabulary, max(MIN_CHUNK, CHUNK_LOGITS // vocabulary)) * vocabulary * 4 / MIB
 
 
 def needed_mib(models: Path, name: str, vocabulary: int, num_runs: int) -> float:
