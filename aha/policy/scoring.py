@@ -89,9 +89,8 @@ class _ChosenLogp(torch.autograd.Function):
         logp, normaliser, logits = [], [], None
         for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
             logits = _logits(hidden, head_VD, temperature)
-            chosen_M = logits.gather(-1, targets[:, None])[:, 0]
-            normaliser.append(_normaliser(logits, may_overwrite=len(hidden_MD) > chunk))
-            logp.append(chosen_M - normaliser[-1])
+            normaliser.append(logits.logsumexp(-1))
+            logp.append(logits.gather(-1, targets[:, None])[:, 0] - normaliser[-1])
         ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(normaliser))
         ctx.temperature, ctx.chunk, ctx.adds_up = temperature, chunk, adds_up
         ctx.logits = logits if len(logp) == 1 and any(ctx.needs_input_grad) else None
@@ -133,14 +132,6 @@ def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
         sum_VD.addmm_(left_VM, right_MD)
     else:
         sum_VD += left_VM @ right_MD
-
-
-def _normaliser(logits_MV: Tensor, *, may_overwrite: bool) -> Tensor:
-    """Take log sum exp over the vocabulary, [M]; in the place of the logits where nobody needs them any more."""
-    if not may_overwrite:
-        return logits_MV.logsumexp(-1)
-    top_M1 = logits_MV.amax(-1, keepdim=True)
-    return logits_MV.sub_(top_M1).exp_().sum(-1).log_().add_(top_M1[:, 0])
 
 
 def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
