@@ -138,24 +138,27 @@ def figures(
     groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int, measure: Measure
 ) -> Report:
     """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
-    measured = [(group, measure(group)) for group in groups]
-    suites = {"all": measured}
-    for pair in sorted(measured, key=lambda pair: (pair[0].problem.domain, pair[0].problem.level)):
-        problem = pair[0].problem
-        suites.setdefault(problem.domain, []).append(pair)
-        suites.setdefault(f"{problem.domain}/{problem.level}", []).append(pair)
+    measured = [(group.problem, _numbered(measure(group), len(group.rollouts))) for group in groups]
+    suites = {"all": [found for _, found in measured]}
+    for problem, found in sorted(measured, key=lambda pair: (pair[0].domain, pair[0].level)):
+        suites.setdefault(problem.domain, []).append(found)
+        suites.setdefault(f"{problem.domain}/{problem.level}", []).append(found)
     rows = [row for suite, members in suites.items() for row in _rows(suite, members)]
     decoding = config.model_dump()
     return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=decoding, seed=seed)
 
 
-def _rows(suite: str, members: Sequence[tuple[Group, Mapping[str, float]]]) -> list[Row]:
-    """The rows of one suite."""
-    num_samples = len(members[0][0].rollouts)
+def _numbered(measured: Mapping[str, float], num_samples: int) -> dict[str, float]:
+    """Figures of a problem with the number of samples in their names; with one sample, pass@k is pass@1."""
+    return {name.replace("@k", f"@{num_samples}"): value for name, value in measured.items()}
+
+
+def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
+    """The rows of one suite, from the figures of its problems."""
     columns: dict[str, list[float]] = {}
-    for _, measured in members:
+    for measured in members:
         for name, value in measured.items():
-            columns.setdefault(name.replace("@k", f"@{num_samples}"), []).append(value)
+            columns.setdefault(name, []).append(value)
     rows = []
     for name, values in columns.items():
         bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)
