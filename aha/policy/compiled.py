@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import tempfile
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["SWITCH", "library"]
+__all__ = ["SWITCH", "has_gpu_kernels", "is_on", "library"]
 
 SWITCH = "AHA_KERNELS"
 """Environment variable: `on` (the default) or `off`."""
@@ -23,6 +24,24 @@ SWITCH = "AHA_KERNELS"
 _FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-march=native")
 _HEADER = "vectors.h"
 _SECONDS = 120
+
+
+def is_on() -> bool:
+    """Whether kernels may be used.
+
+    Raises:
+        ValueError: the switch is set to something else than `on` or `off`.
+    """
+    switch = os.environ.get(SWITCH, "on")
+    if switch not in ("on", "off"):
+        raise ValueError(f"{SWITCH} is {switch!r}; it must be 'on' or 'off'")
+    return switch == "on"
+
+
+@cache
+def has_gpu_kernels() -> bool:
+    """Whether the kernels for GPUs can be built: `aha.policy.gpu` and those after it can be imported."""
+    return is_on() and find_spec("triton") is not None
 
 
 @cache
@@ -38,11 +57,8 @@ def library(name: str) -> ctypes.CDLL | None:
     Raises:
         ValueError: the switch is set to something else than `on` or `off`.
     """
-    switch = os.environ.get(SWITCH, "on")
-    if switch not in ("on", "off"):
-        raise ValueError(f"{SWITCH} is {switch!r}; it must be 'on' or 'off'")
     compiler = shutil.which(os.environ.get("CC") or "cc")
-    if switch == "off" or compiler is None:
+    if not is_on() or compiler is None:
         return None
     source = Path(__file__).with_name(f"{name}.c")
     texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]

@@ -1,7 +1,7 @@
-"""What a layer computes besides its matrix products, each in one pass over memory: forward and backward in C.
+"""What a layer computes besides its matrix products, each in one pass over memory, forward and backward.
 
-Float32 tensors on the CPU go through `kernels.c`; any others, and all of them where it cannot be built, through torch.
-The two agree up to the order of sums.
+Float32 tensors on the CPU go through `kernels.c`, tensors on a GPU through `aha.policy.gpu_training`; any others, and
+all of them where there is no compiler, through torch. They agree up to the order of sums and rounding.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from aha.policy.compiled import library
+from aha.policy.compiled import has_gpu_kernels, library
 
 __all__ = ["attention", "has_attention", "normalise", "rotate", "swiglu"]
 
@@ -73,6 +73,11 @@ def _are_fit(size: int, *tensors: Tensor) -> bool:
     return lanes > 0 and size % lanes == 0
 
 
+def _are_on_gpu(*tensors: Tensor) -> bool:
+    """Whether `aha.policy.gpu_training` can take these tensors."""
+    return all(tensor.is_cuda for tensor in tensors) and has_gpu_kernels()
+
+
 def _call(name: str, *arguments: Any) -> int:
     """Call a kernel with numbers and contiguous tensors."""
     kernels = _kernels()
@@ -123,7 +128,7 @@ def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
 
     Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
     """
-    if not _are_fit(gate_NI.shape[-1], gate_NI, up_NI):
+    if not _are_fit(gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
         return F.silu(gate_NI) * up_NI
     result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
     return result
@@ -135,15 +140,23 @@ class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate_NI: Tensor, up_NI: Tensor) -> Tensor:
         gate, up = gate_NI.contiguous(), up_NI.contiguous()
+        ctx.save_for_backward(gate, up)
+        if gate.is_cuda:
+            from aha.policy import gpu_training
+
+            return gpu_training.swiglu(gate, up)
         out = torch.empty_like(gate)
         _call("swiglu", out.numel(), gate, up, out)
-        ctx.save_for_backward(gate, up)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
+        if gate.is_cuda:
+            from aha.policy import gpu_training
+
+            return gpu_training.swiglu_backward(gate, up, grads[0].contiguous())
         grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
         _call("swiglu_backward", gate.numel(), gate, up, grads[0].contiguous(), grad_gate, grad_up)
         return grad_gate, grad_up
@@ -159,7 +172,9 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
 
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
-    if _are_fit(cos_NK.shape[-1], x_NHK, cos_NK, sin_NK) and cos_NK.shape == (len(x_NHK), 1, x_NHK.shape[-1] // 2):
+    num_rows, half = len(x_NHK), x_NHK.shape[-1] // 2
+    has_kernel = _are_fit(half, x_NHK, cos_NK, sin_NK) or (_are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0)
+    if has_kernel and cos_NK.shape == (num_rows, 1, half):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result
     first, second = x_NHK.chunk(2, dim=-1)
@@ -183,6 +198,10 @@ class _Rotary(torch.autograd.Function):
 
 def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
     x, cos, sin = x_NHK.contiguous(), cos_NK.contiguous(), sin_NK.contiguous()
+    if x.is_cuda:
+        from aha.policy import gpu_training
+
+        return gpu_training.turned(x, cos, sin, sign)
     out = torch.empty_like(x)
     _call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
     return out

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aha.policy.flash import FlashPlan, flash_attention, has_flash, plan
 from aha.policy.fused import attention, has_attention
 
 __all__ = ["Layout", "Segment", "pack", "padded", "rows"]
@@ -98,6 +99,18 @@ class Layout:
         return max((s.length + s.prefix_length for s in self.segments), default=0)
 
     @cached_property
+    def flash_plan(self) -> FlashPlan:
+        """Where the keys are, as `aha.policy.flash` takes them."""
+        return plan(self.segments_S4, self.tokens_N.device)
+
+    def to(self, device: torch.device) -> "Layout":
+        """The same layout on a device."""
+        if self.tokens_N.device == device:
+            return self
+        tokens_N, positions_N, where_BT = (x.to(device) for x in (self.tokens_N, self.positions_N, self.where_BT))
+        return Layout(tokens_N=tokens_N, positions_N=positions_N, where_BT=where_BT, segments=self.segments)
+
+    @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The segments in blocks, for torch."""
         device = self.tokens_N.device
@@ -109,6 +122,8 @@ class Layout:
         """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
         if has_attention(q_NHK, k_NGK, v_NGK):
             return attention(q_NHK, k_NGK, v_NGK, self.segments_S4, self.most_keys)
+        if has_flash(q_NHK, k_NGK, v_NGK):
+            return flash_attention(q_NHK, k_NGK, v_NGK, self.flash_plan)
         return self.attend_in_blocks(q_NHK, k_NGK, v_NGK)
 
     def attend_in_blocks(self, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:

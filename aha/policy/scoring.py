@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from aha.policy.compiled import has_gpu_kernels
 from aha.policy.layout import Layout
 from aha.policy.transformer import Transformer
 
-__all__ = ["chosen_logp", "score"]
+__all__ = ["chosen_logp", "logits_of", "score"]
 
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once while scoring: [B, T, V] never does."""
@@ -19,6 +20,9 @@ MIN_CHUNK = 256
 
 MAX_LOGITS = 1 << 24
 """Logits of a chunk on the CPU, at most: 64 MiB."""
+
+GPU_LOGITS = 1 << 27
+"""Logits of a chunk on a GPU: 512 MiB."""
 
 
 def score(
@@ -48,11 +52,15 @@ def score(
     """
     if mask_BT[:, 0].any():
         raise ValueError("the first token of a sequence has no log-probability: nothing predicts it")
-    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
-    predicting_M = layout.where_BT[:, :-1][mask_BT[:, 1:]]
-    hidden_MD, targets_M = hidden_ND.index_select(0, predicting_M), tokens_BT[mask_BT]
-    logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M, temperature, adds_up=adds_up)
-    return logp_M.new_zeros(mask_BT.shape).masked_scatter(mask_BT, logp_M)
+    device = policy.head_VD.device
+    places_M, (rows_M, columns_M) = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.nonzero(as_tuple=True)
+    targets_M = tokens_BT[rows_M, columns_M]
+    there = layout.to(device)
+    hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
+    hidden_MD = hidden_ND.index_select(0, places_M.to(device))
+    logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
+    place_M = (rows_M * mask_BT.shape[1] + columns_M).to(device)
+    return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M, logp_M).view(mask_BT.shape)
 
 
 def chosen_logp(
@@ -88,9 +96,9 @@ class _ChosenLogp(torch.autograd.Function):
         chunk = _chunk(head_VD)
         logp, normaliser, logits = [], [], None
         for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
-            logits = _logits(hidden, head_VD, temperature)
-            normaliser.append(logits.logsumexp(-1))
-            logp.append(logits.gather(-1, targets[:, None])[:, 0] - normaliser[-1])
+            logits, logp_M, normaliser_M = _scored(hidden, head_VD, targets, temperature)
+            logp.append(logp_M)
+            normaliser.append(normaliser_M)
         ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(normaliser))
         ctx.temperature, ctx.chunk, ctx.adds_up = temperature, chunk, adds_up
         ctx.logits = logits if len(logp) == 1 and any(ctx.needs_input_grad) else None
@@ -110,9 +118,7 @@ class _ChosenLogp(torch.autograd.Function):
             part = slice(start, start + ctx.chunk)
             logits = ctx.logits if ctx.logits is not None else _logits(hidden_MD[part], head_VD, ctx.temperature)
             ctx.logits = None  # a second backward computes them again
-            slope_M = grads[0][part, None] / ctx.temperature
-            slope = logits.sub_(normaliser_M[part, None]).exp_().mul_(-slope_M)
-            slope = slope.scatter_add_(-1, targets_M[part, None], slope_M).to(head_VD.dtype)
+            slope = _slope(logits, targets_M[part], normaliser_M[part], grads[0][part], ctx.temperature, head_VD.dtype)
             grad_hidden[part] = slope @ head_VD
             if grad_head is not None and ctx.needs_input_grad[1]:
                 _add_product(grad_head, slope.T, hidden_MD[part])
@@ -122,19 +128,63 @@ class _ChosenLogp(torch.autograd.Function):
 
 def _chunk(head_VD: Tensor) -> int:
     """Tokens of a chunk."""
+    if head_VD.is_cuda:
+        return max(MIN_CHUNK, GPU_LOGITS // len(head_VD))
     chunk = max(MIN_CHUNK, CHUNK_LOGITS // len(head_VD))
-    return max(1, min(chunk, MAX_LOGITS // len(head_VD))) if head_VD.device.type == "cpu" else chunk
+    return max(1, min(chunk, MAX_LOGITS // len(head_VD)))
 
 
 def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
     """Add a product to a sum, without a tensor of its size where the types are one."""
     if sum_VD.dtype == left_VM.dtype:
         sum_VD.addmm_(left_VM, right_MD)
+    elif left_VM.is_cuda:
+        torch.ops.aten.addmm.dtype_out(sum_VD, left_VM, right_MD, sum_VD.dtype, out=sum_VD)
     else:
         sum_VD += left_VM @ right_MD
 
 
+def logits_of(hidden_MD: Tensor, head_VD: Tensor) -> Tensor:
+    """Logits, [M, V], float32 (float64 for float64): not rounded to half precision on the way where a GPU can do so."""
+    if hidden_MD.is_cuda and hidden_MD.dtype in (torch.bfloat16, torch.float16):
+        return torch.mm(hidden_MD, head_VD.T, out_dtype=torch.float32)
+    logits_MV = hidden_MD @ head_VD.T
+    return logits_MV if logits_MV.dtype == torch.float64 else logits_MV.float()
+
+
+def _has_kernel(logits: Tensor) -> bool:
+    """Whether there are kernels for the likelihood of tokens; they divide by the temperature themselves."""
+    return logits.is_cuda and logits.dtype == torch.float32 and has_gpu_kernels()
+
+
 def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
-    logits = hidden_MD @ head_VD.T
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return logits.div_(temperature) if temperature != 1 else logits
+    """Logits, divided by the temperature but where a kernel will do so."""
+    logits = logits_of(hidden_MD, head_VD)
+    return logits if temperature == 1 or _has_kernel(logits) else logits.div_(temperature)
+
+
+def _scored(
+    hidden_MD: Tensor, head_VD: Tensor, targets_M: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, log-probabilities of the targets, and logarithms of the softmax's denominators."""
+    logits = _logits(hidden_MD, head_VD, temperature)
+    if _has_kernel(logits):
+        from aha.policy.gpu_training import likelihood
+
+        return logits, *likelihood(logits, targets_M, temperature)
+    normaliser_M = logits.logsumexp(-1)
+    return logits, logits.gather(-1, targets_M[:, None])[:, 0] - normaliser_M, normaliser_M
+
+
+def _slope(
+    logits: Tensor, targets_M: Tensor, normaliser_M: Tensor, grad_M: Tensor, temperature: float, dtype: torch.dtype
+) -> Tensor:
+    """Gradient of the logits, [M, V], in a type; the logits are lost."""
+    if _has_kernel(logits):
+        from aha.policy.gpu_training import likelihood_slope
+
+        out = torch.empty_like(logits, dtype=dtype)
+        return likelihood_slope(logits, targets_M, normaliser_M, grad_M.contiguous(), temperature, out)
+    slope_M = grad_M[:, None] / temperature
+    slope = logits.sub_(normaliser_M[:, None]).exp_().mul_(-slope_M)
+    return slope.scatter_add_(-1, targets_M[:, None], slope_M).to(dtype)

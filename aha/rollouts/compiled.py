@@ -27,6 +27,7 @@ class CompiledDecoder:
     """A `Decoder` over `PackedPolicy`."""
 
     has_own_threads = True
+    look_every = 1
 
     def __init__(self, policy: Transformer, work: Work) -> None:
         """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""

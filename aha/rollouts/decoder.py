@@ -37,9 +37,11 @@ class Decoder(Protocol):
 
     Attributes:
         has_own_threads: whether it shares rows out among threads itself; torch's own would stand in their way.
+        look_every: steps after which the engine looks which rows have ended; those that have go on unread until then.
     """
 
     has_own_threads: bool
+    look_every: int
 
     def admit(self, prompts: Sequence[int]) -> Tensor:
         """Add a row for each of these prompts (by number) behind the others.

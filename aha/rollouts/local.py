@@ -7,6 +7,7 @@ prompt is computed once for all its responses; every row draws from its own seed
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from aha.prompts.tokenizer import Tokenizer
 from aha.rollouts.compiled import CompiledDecoder
 from aha.rollouts.decoder import Decoder, DecoderFactory, Work
 from aha.rollouts.engine import Decoding, OnGroup, Request
+from aha.rollouts.graphed import GraphedDecoder, can_be_graphed
 from aha.rollouts.plain import PlainDecoder
 from aha.rollouts.sampling import sample_tokens
 from aha.rollouts.slots import Slots
@@ -31,7 +33,9 @@ REFILL_SHARE = 8
 
 
 def fastest_decoder(policy: Transformer, work: Work) -> Decoder:
-    """The compiled decoder where it can compute the policy, the plain one elsewhere: a `DecoderFactory`."""
+    """What computes the policy fastest, a `DecoderFactory`: C on the CPU, graphs on a GPU, torch for what is left."""
+    if can_be_graphed(policy):
+        return GraphedDecoder(policy, work)
     return CompiledDecoder(policy, work) if fits(policy) else PlainDecoder(policy, work)
 
 
@@ -148,18 +152,18 @@ class LocalEngine:
         slots = Slots(work.num_slots, work.max_new_tokens, device)
         waiting = deque(range(len(work.prompts) * work.num_samples))
         stops = torch.tensor(self._tokenizer.stop_ids, device=device)
-        logits_BV = self._policy.head_VD.new_zeros(0, self._policy.config.vocab_size)
+        logits_BV = torch.zeros(0, self._policy.config.vocab_size, device=device)
+        steps = count(1)
         while waiting or len(slots):
             if waiting and slots.num_free * REFILL_SHARE >= work.num_slots:
                 new = [waiting.popleft() for _ in range(min(slots.num_free, len(waiting)))]
                 slots.fill(new, [draws(order) for order in new])
                 logits_BV = torch.cat((logits_BV, decoder.admit([order // work.num_samples for order in new])))
             tokens_B, logp_B = self._draw(logits_BV, slots, decoding)
-            slots.write(tokens_B, logp_B)
-            is_over_B = torch.isin(tokens_B, stops) | slots.is_full_B
-            if is_over_B.any():
-                yield from (slots.read(row) for row in is_over_B.nonzero()[:, 0].tolist())
-                kept_B = slots.drop(is_over_B)
+            slots.write(tokens_B, logp_B, torch.isin(tokens_B, stops))
+            if next(steps) % decoder.look_every == 0 and slots.is_over_B.any():
+                yield from slots.read()
+                kept_B = slots.drop()
                 decoder.keep(kept_B)
                 tokens_B = tokens_B[kept_B]
             logits_BV = decoder.step(tokens_B) if len(slots) else logits_BV[:0]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aha.policy.scoring import logits_of
 from aha.policy.transformer import Transformer
 from aha.rollouts.cache import Cache
 from aha.rollouts.decoder import Work, common_length
@@ -35,6 +36,7 @@ class PlainDecoder:
     """A `Decoder` over the policy's own forward pass."""
 
     has_own_threads = False
+    look_every = 1
 
     def __init__(self, policy: Transformer, work: Work) -> None:
         """Compute the prompts' common beginning, and allocate the cache."""
@@ -80,8 +82,7 @@ class PlainDecoder:
         self._cache.open_column()
         hidden_BD = self._policy(tokens_B, self._positions_B, self._cache.attend)
         self._positions_B = self._positions_B + 1
-        logits_BV: Tensor = hidden_BD @ self._policy.head_VD.T
-        return logits_BV
+        return logits_of(hidden_BD, self._policy.head_VD)
 
     def _compute(self, numbers: Sequence[int]) -> None:
         """Prefill these prompts, all in one pass."""
@@ -90,7 +91,7 @@ class PlainDecoder:
         rests = [self._work.prompts[number][self._num_common :] for number in numbers]
         hidden_ND, keys_LNGK, values_LNGK = self._prefill(rests, first=self._num_common)
         stops = torch.tensor([len(rest) for rest in rests]).cumsum(0).tolist()
-        logits_PV = hidden_ND[[stop - 1 for stop in stops]] @ self._policy.head_VD.T
+        logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._policy.head_VD)
         for number, rest, stop, logits_V in zip(numbers, rests, stops, logits_PV, strict=True):
             span = slice(stop - len(rest), stop)
             self._prompts[number] = _Prompt(

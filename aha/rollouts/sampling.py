@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from aha.policy.compiled import has_gpu_kernels
+
 __all__ = ["sample_tokens"]
 
 
@@ -21,6 +23,10 @@ def sample_tokens(
         Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
         the untempered one where the temperature is 0), whatever the nucleus.
     """
+    if temperature and top_p == 1 and logits_BV.is_cuda and has_gpu_kernels():
+        from aha.policy.gpu_decoding import draw
+
+        return draw(logits_BV.contiguous(), uniforms_B, temperature)
     logp_BV = torch.log_softmax(logits_BV.float() / (temperature or 1.0), dim=-1)
     if temperature == 0:
         tokens_B = logp_BV.argmax(-1)
@@ -34,9 +40,10 @@ def sample_tokens(
 def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """The first token at which the cumulative probability exceeds the draw."""
     cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
-    threshold_B = uniforms_B * cumulative_BV[:, -1]
-    tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
-    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)
+    total_B = cumulative_BV[:, -1]
+    # Below the total even where the product rounds to it, or a token without any probability could be drawn.
+    threshold_B = torch.minimum(uniforms_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
+    return torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
 
 
 def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:

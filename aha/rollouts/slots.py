@@ -15,6 +15,7 @@ class Slots:
     Attributes:
         order_B: number of each row's response in the order in which responses were asked for.
         length_B: tokens that each row has so far.
+        is_over_B: whether each row has ended; it may be written on, which nobody reads.
     """
 
     def __init__(self, num_slots: int, max_new_tokens: int, device: torch.device) -> None:
@@ -26,11 +27,13 @@ class Slots:
             device: where tokens are drawn.
         """
         self.order_B = torch.zeros(0, dtype=torch.int64, device=device)
-        self.length_B, self._slot_B = self.order_B, self.order_B
+        self.length_B, self._slot_B, self.is_over_B = self.order_B, self.order_B, self.order_B.bool()
         self._free = list(range(num_slots))[::-1]
-        self._tokens_ST = torch.zeros(num_slots, max_new_tokens, dtype=torch.int64, device=device)
-        self._logp_ST = torch.zeros(num_slots, max_new_tokens, device=device)
-        self._uniforms_ST = torch.zeros(num_slots, max_new_tokens, dtype=torch.float64, device=device)
+        self._most = max_new_tokens
+        shape = (num_slots, max_new_tokens + 1)  # one column for what is written behind a full row
+        self._tokens_ST = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._logp_ST = torch.zeros(shape, device=device)
+        self._uniforms_ST = torch.zeros(shape, dtype=torch.float64, device=device)
 
     def __len__(self) -> int:
         return len(self.order_B)
@@ -45,41 +48,43 @@ class Slots:
         """Each row's draw for its next token, in [0, 1), float64."""
         return self._uniforms_ST[self._slot_B, self.length_B]
 
-    @property
-    def is_full_B(self) -> Tensor:
-        """Whether each row has as many tokens as it may have."""
-        return self.length_B == self._tokens_ST.shape[1]
-
     def fill(self, orders: Sequence[int], uniforms: Sequence[np.ndarray]) -> None:
         """Add rows behind the others: the number of each response, and the draws of all its tokens."""
         slots = self.order_B.new_tensor([self._free.pop() for _ in orders])
-        self._uniforms_ST[slots] = torch.from_numpy(np.stack(uniforms)).to(slots.device)
+        self._uniforms_ST[slots, : self._most] = torch.from_numpy(np.stack(uniforms)).to(slots.device)
         self._slot_B = torch.cat((self._slot_B, slots))
         self.order_B = torch.cat((self.order_B, slots.new_tensor(orders)))
         self.length_B = torch.cat((self.length_B, torch.zeros_like(slots)))
+        self.is_over_B = torch.cat((self.is_over_B, torch.zeros_like(slots, dtype=torch.bool)))
 
-    def write(self, tokens_B: Tensor, logp_B: Tensor) -> None:
-        """Each row's next token with its log-probability."""
+    def write(self, tokens_B: Tensor, logp_B: Tensor, is_last_B: Tensor) -> None:
+        """Each row's next token, its log-probability, and whether it is the row's last."""
         self._tokens_ST[self._slot_B, self.length_B] = tokens_B
         self._logp_ST[self._slot_B, self.length_B] = logp_B
-        self.length_B = self.length_B + 1
+        self.length_B = self.length_B + ~self.is_over_B
+        self.is_over_B = self.is_over_B | is_last_B | (self.length_B == self._most)
 
-    def read(self, row: int) -> tuple[int, Tensor, Tensor]:
-        """A row's number, tokens and log-probabilities, on the CPU."""
-        slot, length = int(self._slot_B[row]), int(self.length_B[row])
-        tokens_T, logp_T = self._tokens_ST[slot, :length], self._logp_ST[slot, :length]
-        return int(self.order_B[row]), tokens_T.clone().cpu(), logp_T.clone().cpu()
+    def read(self) -> list[tuple[int, Tensor, Tensor]]:
+        """Number, tokens and log-probabilities of each row that has ended, on the CPU."""
+        slot_R, length_R, order_R = (x[self.is_over_B] for x in (self._slot_B, self.length_B, self.order_B))
+        rows = zip(order_R.tolist(), length_R.tolist(), strict=True)
+        tokens_RT, logp_RT = self._tokens_ST[slot_R].cpu(), self._logp_ST[slot_R].cpu()
+        return [
+            (order, tokens_T[:length].clone(), logp_T[:length].clone())
+            for (order, length), tokens_T, logp_T in zip(rows, tokens_RT, logp_RT, strict=True)
+        ]
 
-    def drop(self, is_over_B: Tensor) -> Tensor:
-        """Free the slots of some rows; the last of the others take the places that become free among the first.
+    def drop(self) -> Tensor:
+        """Free the slots of rows that have ended; the last of the others take the places that become free before them.
 
         Returns:
             For each row that is left, which row it was.
         """
+        is_over_B = self.is_over_B
         self._free += self._slot_B[is_over_B].tolist()
         count = len(is_over_B) - int(is_over_B.sum())
         kept_B = torch.arange(count, device=is_over_B.device)
         kept_B[is_over_B[:count]] = (~is_over_B[count:]).nonzero()[:, 0] + count
         self.order_B, self.length_B = self.order_B[kept_B], self.length_B[kept_B]
-        self._slot_B = self._slot_B[kept_B]
+        self._slot_B, self.is_over_B = self._slot_B[kept_B], self.is_over_B[kept_B]
         return kept_B

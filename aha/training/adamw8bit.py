@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw as torch_adamw
 
-__all__ = ["AdamW8bit", "MasterAdamW", "dequantise", "join", "quantise", "split"]
+__all__ = ["FUSED_ON", "AdamW8bit", "MasterAdamW", "dequantise", "join", "quantise", "split"]
 
 BLOCK = 256
 """Entries that share a scale."""
@@ -26,6 +26,9 @@ WHOLE = 4096
 
 INDEX_BITS = 18
 """Leading bits of a float32 number that decide its code: sign, exponent and 9 of the mantissa."""
+
+FUSED_ON = ("cpu", "cuda")
+"""Devices on which torch has an AdamW that passes over memory once."""
 
 CHUNK = 1 << 22
 """Entries whose moments are float32 at once during an update, a multiple of `BLOCK`."""
@@ -227,7 +230,7 @@ class MasterAdamW(Optimizer):
             master = weight.detach().to(device=self._device or weight.device, dtype=dtype, copy=True)
             zero = torch.zeros_like(master)
             self.state[weight] = {
-                "step": torch.zeros(()),
+                "step": torch.zeros((), device=master.device),
                 "master": master,
                 "exp_avg": zero,
                 "exp_avg_sq": zero.clone(),
@@ -260,7 +263,7 @@ class MasterAdamW(Optimizer):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
-            fused=grad.device.type == "cpu",
+            fused=grad.device.type in FUSED_ON,
         )
         weight.copy_(state["master"])
 
@@ -278,7 +281,9 @@ def _load(optimizer: Optimizer, given: Mapping[str, Any], device: torch.device |
     for index, state in given["state"].items():
         place = device or weights[index].device
         optimizer.state[weights[index]] = {
-            name: value.clone() if name == "step" else value.to(place, copy=True) for name, value in state.items()
+            # A count that is read here stays here; one that the fused update reads lies with the moments.
+            name: value.clone() if value.dtype == torch.int64 else value.to(place, copy=True)
+            for name, value in state.items()
         }
     for group, saved in zip(optimizer.param_groups, given["param_groups"], strict=True):
         group.update({name: value for name, value in saved.items() if name != "params"})

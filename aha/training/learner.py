@@ -106,7 +106,7 @@ class Learner(Generic[Model]):
         """One update from this process's part of a batch, cut into micro-batches by the caller.
 
         Args:
-            parts: the micro-batches, on any device; may be empty if another process has some.
+            parts: the micro-batches, on the CPU; may be empty if another process has some.
             objective: the loss.
             name: what the batch is called in an error.
             extra_count: as in `step`.
@@ -120,13 +120,13 @@ class Learner(Generic[Model]):
         weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
         for weight in weights:
             _begin_gradient(weight)
-        sums = {"loss": torch.tensor([0.0, extra_count], dtype=torch.float64)}
+        sums: dict[str, Tensor] = {}
         for given in parts:
-            part = on_device(given, weights[0].device)
-            loss = objective(self._forward(self.policy, part), mask_BT=part.mask_BT, **part.signals)
+            output, part = self._forward(self.policy, given), on_device(given, weights[0].device)
+            loss = objective(output, mask_BT=part.mask_BT, **part.signals)
             loss.total.backward()  # type: ignore[no-untyped-call]
             _accumulate(sums, loss)
-        sums = self._add_up(sums)
+        sums = self._add_up({name: pair.cpu() for name, pair in sums.items()}, extra_count)
         grads = [weight.grad for weight in weights if weight.grad is not None]
         self._world.add_up(grads)
         total, count = sums.pop("loss").tolist()
@@ -152,8 +152,9 @@ class Learner(Generic[Model]):
         rate = self.optimizers[0].param_groups[0]["lr"]
         return metrics | {"loss": total / count, "grad_norm": float(norm), "learning_rate": rate}
 
-    def _add_up(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _add_up(self, sums: dict[str, Tensor], extra_count: float) -> dict[str, Tensor]:
         """Sum (total, count) pairs over the processes; one that had no sequences learns the names from the others."""
+        sums["loss"] = sums.get("loss", 0.0) + torch.tensor([0.0, extra_count], dtype=torch.float64)
         names = sorted({name for part in self._world.collect([list(sums)]) for name in part} | {"loss"})
         pairs = [sums.get(name, torch.zeros(2, dtype=torch.float64)) for name in names]
         self._world.add_up(pairs)
@@ -169,12 +170,15 @@ def _begin_gradient(weight: Tensor) -> None:
 
 
 def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
-    """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count."""
+    """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count, where the loss is.
+
+    Nothing is read here: a GPU goes on while the next micro-batch is laid out.
+    """
     figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()} | {
         "loss": (loss.total, loss.count)
     }
     for name, (total, count) in figures.items():
-        pair = torch.tensor([float(total.detach()), float(count)], dtype=torch.float64)
+        pair = torch.stack((total.detach().double(), count.double()))
         sums[name] = sums[name] + pair if name in sums else pair
 
 
@@ -193,7 +197,7 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
     """
     if scores_packed(policy) and len(batch.lengths_B):
         return packed_score(policy, batch.tokens_BT, batch.mask_BT, batch.lengths_B, temperature=temperature)
-    result_BT, device = torch.zeros(batch.mask_BT.shape), policy.head_VD.device
+    scored: list[tuple[Tensor, Tensor]] = []
     rows = Batch(
         tokens_BT=batch.tokens_BT,
         mask_BT=batch.mask_BT,
@@ -201,6 +205,8 @@ def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max
         signals={"row": torch.arange(len(batch.lengths_B))},
     )
     for part in micro_batches(rows, max_tokens):
-        logp_BT = log_probabilities(policy, on_device(part, device), temperature=temperature)
-        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT.cpu()
+        scored.append((part.signals["row"], log_probabilities(policy, part, temperature=temperature)))
+    result_BT = torch.zeros(batch.mask_BT.shape)
+    for row_B, logp_BT in scored:
+        result_BT[row_B, : logp_BT.shape[1]] = logp_BT.cpu()
     return result_BT

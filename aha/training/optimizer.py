@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from aha.training.adamw8bit import AdamW8bit, MasterAdamW
+from aha.training.adamw8bit import FUSED_ON, AdamW8bit, MasterAdamW
 from aha.training.config import OptimizerConfig
 
 __all__ = ["adamw", "learning_rate_factor", "muon_and_adamw", "set_learning_rate"]
@@ -63,8 +63,8 @@ def adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
         return [MasterAdamW(groups, rate, betas=betas, device="cpu")]
     if config.precision == "bfloat16" or config.lora.rank:
         return [MasterAdamW(groups, rate, betas=betas)]
-    # In one pass, on the CPU: the plain form needs twice the largest weight's memory for a moment.
-    is_fused = all(weight.device.type == "cpu" for weight in weights)
+    # In one pass: the plain form needs twice the largest weight's memory for a moment.
+    is_fused = all(weight.device.type in FUSED_ON for weight in weights)
     return [AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=is_fused)]
 
 

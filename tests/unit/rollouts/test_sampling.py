@@ -150,3 +150,9 @@ def test_rows_that_need_no_sorting_draw_as_if_they_were_sorted() -> None:
     for top_p in (0.3, 0.5, 0.95, 0.999):
         tokens_B, _ = sample_tokens(logits_BV, uniforms_B, temperature=1.0, top_p=top_p)
         assert torch.equal(tokens_B, _nucleus_of_several(logp_BV, uniforms_B, top_p))
+
+
+def test_the_largest_draw_takes_the_last_token_that_is_possible() -> None:
+    logits = torch.tensor([[0.0, 1.0, -torch.inf]])
+    tokens, _ = sample_tokens(logits, torch.tensor([1 - 2.0**-53], dtype=torch.float64), temperature=1.0)
+    assert tokens.tolist() == [1]
