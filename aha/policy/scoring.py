@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from aha.policy.layout import Layout
 from aha.policy.transformer import Transformer
 
-__all__ = ["chosen_logp", "score"]
+__all__ = ["chosen_logp", "chunk_tokens", "score"]
 
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once while scoring: [B, T, V] never does."""
@@ -17,8 +17,11 @@ CHUNK_LOGITS = 1 << 22
 MIN_CHUNK = 256
 """Tokens of a chunk, at least: the head's gradient is read and written once for each."""
 
-MAX_LOGITS = 1 << 24
-"""Logits of a chunk on the CPU, at most: 64 MiB."""
+MAX_LOGITS = 7 << 21
+"""Logits of a chunk on the CPU, at most: 56 MiB, so that with what the products need a step keeps within 64."""
+
+WORDS = 512
+"""Words of the vocabulary that are multiplied at once on the CPU: their part of the head stays in its cache."""
 
 
 def score(
@@ -79,39 +82,45 @@ def chosen_logp(
 
 
 class _ChosenLogp(torch.autograd.Function):
-    """Keeps only [M] figures between forward and backward, and at most one chunk of logits."""
+    """Keeps only [M] figures between forward and backward, and at most one chunk of logits, in one place."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden_MD: Tensor, head_VD: Tensor, targets_M: Tensor, temperature: float, adds_up: bool
     ) -> Tensor:
-        chunk = _chunk(head_VD)
-        logp, normaliser, logits = [], [], None
-        for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
-            logits = _logits(hidden, head_VD, temperature)
-            normaliser.append(logits.logsumexp(-1))
-            logp.append(logits.gather(-1, targets[:, None])[:, 0] - normaliser[-1])
-        ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(normaliser))
+        num, chunk = len(hidden_MD), chunk_tokens(len(head_VD), is_on_cpu=head_VD.device.type == "cpu")
+        room = _room(hidden_MD, head_VD, chunk)
+        logp_M, most_M, total_M = (room.new_empty(num) for _ in range(3))
+        for start in range(0, num, chunk):
+            part = slice(start, start + chunk)
+            logits = _logits(hidden_MD[part], head_VD, temperature, room)
+            logp_M[part] = logits.gather(-1, targets_M[part, None])[:, 0]
+            most_M[part] = logits.amax(-1)
+            total_M[part] = _unnormalised(logits, most_M[part]).sum(-1)
+        ctx.save_for_backward(hidden_MD, head_VD, targets_M, most_M, total_M)
         ctx.temperature, ctx.chunk, ctx.adds_up = temperature, chunk, adds_up
-        ctx.logits = logits if len(logp) == 1 and any(ctx.needs_input_grad) else None
-        return torch.cat(logp)
+        ctx.kept = room if num <= chunk and any(ctx.needs_input_grad) else None
+        return logp_M - most_M - total_M.log()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        hidden_MD, head_VD, targets_M, normaliser_M = ctx.saved_tensors
+        hidden_MD, head_VD, targets_M, most_M, total_M = ctx.saved_tensors
         grad_hidden, sums = torch.empty_like(hidden_MD), ctx.adds_up and head_VD.grad is not None
         # The sum over chunks is float32 or better: in bfloat16 later chunks would vanish in it.
         precise = torch.promote_types(head_VD.dtype, torch.float32)
         grad_head: Tensor | None = head_VD.grad if sums else None
         if ctx.needs_input_grad[1] and not sums:
             grad_head = torch.zeros_like(head_VD, dtype=precise)
-        for start in range(0, hidden_MD.shape[0], ctx.chunk):
+        kept, ctx.kept = ctx.kept, None  # a second backward computes them again
+        room = _room(hidden_MD, head_VD, ctx.chunk) if kept is None else kept
+        for start in range(0, len(hidden_MD), ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            logits = ctx.logits if ctx.logits is not None else _logits(hidden_MD[part], head_VD, ctx.temperature)
-            ctx.logits = None  # a second backward computes them again
+            slope = kept
+            if slope is None:
+                slope = _unnormalised(_logits(hidden_MD[part], head_VD, ctx.temperature, room), most_M[part])
             slope_M = grads[0][part, None] / ctx.temperature
-            slope = logits.sub_(normaliser_M[part, None]).exp_().mul_(-slope_M)
+            slope = slope.mul_(-slope_M / total_M[part, None])
             slope = slope.scatter_add_(-1, targets_M[part, None], slope_M).to(head_VD.dtype)
             grad_hidden[part] = slope @ head_VD
             if grad_head is not None and ctx.needs_input_grad[1]:
@@ -120,10 +129,15 @@ class _ChosenLogp(torch.autograd.Function):
         return grad_hidden, returned, None, None, None
 
 
-def _chunk(head_VD: Tensor) -> int:
-    """Tokens of a chunk."""
-    chunk = max(MIN_CHUNK, CHUNK_LOGITS // len(head_VD))
-    return max(1, min(chunk, MAX_LOGITS // len(head_VD))) if head_VD.device.type == "cpu" else chunk
+def chunk_tokens(num_words: int, *, is_on_cpu: bool) -> int:
+    """Tokens of a chunk.
+
+    Args:
+        num_words: of the vocabulary.
+        is_on_cpu: where the logits are.
+    """
+    chunk = max(MIN_CHUNK, CHUNK_LOGITS // num_words)
+    return max(1, min(chunk, MAX_LOGITS // num_words)) if is_on_cpu else chunk
 
 
 def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
@@ -134,7 +148,24 @@ def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
         sum_VD += left_VM @ right_MD
 
 
-def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
-    logits = hidden_MD @ head_VD.T
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+def _room(hidden_MD: Tensor, head_VD: Tensor, chunk: int) -> Tensor:
+    """Room for the logits of a chunk, float32 or better: one for all chunks, since new memory costs time."""
+    precise = torch.promote_types(head_VD.dtype, torch.float32)
+    return hidden_MD.new_empty(min(chunk, len(hidden_MD)), len(head_VD), dtype=precise)
+
+
+def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float, room_MV: Tensor) -> Tensor:
+    """Logits in the room."""
+    logits = room_MV[: len(hidden_MD)]
+    words = WORDS if head_VD.device.type == "cpu" else len(head_VD)
+    for part, found in zip(torch.split(head_VD, words), torch.split(logits, words, dim=1), strict=True):
+        if found.dtype == part.dtype:
+            torch.mm(hidden_MD, part.T, out=found)
+        else:
+            found.copy_(hidden_MD @ part.T)
     return logits.div_(temperature) if temperature != 1 else logits
+
+
+def _unnormalised(logits_MV: Tensor, most_M: Tensor) -> Tensor:
+    """exp(logits - most), in place."""
+    return logits_MV.sub_(most_M[:, None]).exp_()
