@@ -1,8 +1,23 @@
 """Settings of the whole suite: property tests draw the same examples every time and are not judged by the clock."""
 
+import pytest
 import torch
 from hypothesis import settings
+from tiny import tiny_config, tiny_policy, world_tokenizer
+
+from aha.recipes.base_model import open_base
+from aha.training.checkpoint import write_checkpoint
+from aha.types import Checkpoint
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random policy that speaks the words of the built-in world."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tokenizer = world_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return open_base(folder)
