@@ -172,7 +172,7 @@ def main() -> None:
         num_rows=given.problems * given.group_size,
         has_reference=True,
     )
-    found = estimate(shape(given.size), settings(given).optimizer, load)
+    found = estimate(shape(given.size), settings(given).optimizer, load, torch.device(given.device))
     print(describe(found))
     print(
         json.dumps(

@@ -121,7 +121,6 @@ def test_it_says_what_it_needs_where_that_is_much(
     )
     rl(run, "zero", policy=base, task=task, config=config)
     assert said[0].startswith("zero: memory: about 0.5 of ") is is_much
-    assert ("activations 0.01" in said[0]) is is_much
     assert "reference" not in said[0]
 
 
