@@ -59,9 +59,17 @@ def test_it_learns_what_it_is_given(base: Checkpoint, new_run: NewRun) -> None:
     assert losses(run)[-1] < 0.4 * losses(run)[0]
 
 
-def test_the_same_inputs_make_the_same_model_and_every_input_counts(base: Checkpoint, new_run: NewRun) -> None:
-    rows = sums()
-    digest = weights_digest(tuned(new_run(), base, rows).path)
+@pytest.fixture(scope="module")
+def whole(base: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    """A finished run on the sums, and the digest of its model."""
+    run = Run(folder=RunFolder(tmp_path_factory.mktemp("whole")), seed=0)
+    return run, weights_digest(tuned(run, base, sums()).path)
+
+
+def test_the_same_inputs_make_the_same_model_and_every_input_counts(
+    base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]
+) -> None:
+    rows, (_, digest) = sums(), whole
     assert weights_digest(tuned(new_run(), base, rows).path) == digest
     other = [replace(rows[0], response=f"{rows[0].response} yes"), *rows[1:]]
     assert weights_digest(tuned(new_run(), base, other).path) != digest
@@ -72,23 +80,21 @@ def test_the_same_inputs_make_the_same_model_and_every_input_counts(base: Checkp
 @pytest.mark.parametrize(
     "change", [{"epochs": 3}, {"batch_size": 3}, {"max_tokens": 80}, {"optimizer": OptimizerConfig()}]
 )
-def test_every_setting_trains_another_model(base: Checkpoint, new_run: NewRun, change: dict[str, object]) -> None:
-    one = weights_digest(tuned(new_run(), base, sums()).path)
-    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != one
+def test_every_setting_trains_another_model(
+    base: Checkpoint, new_run: NewRun, whole: tuple[Run, str], change: dict[str, object]
+) -> None:
+    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != whole[1]
 
 
-def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun) -> None:
-    one = weights_digest(tuned(new_run(), base, sums()).path)
+def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]) -> None:
     often = CONFIG.model_copy(update={"checkpoint_every": 1})
-    assert weights_digest(tuned(new_run(), base, sums(), often).path) == one
+    assert weights_digest(tuned(new_run(), base, sums(), often).path) == whole[1]
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_interrupted_and_resumed_is_uninterrupted(
-    base: Checkpoint, tmp_path: Path, new_run: NewRun, stop_after: int
+    base: Checkpoint, tmp_path: Path, whole: tuple[Run, str], stop_after: int
 ) -> None:
-    whole = new_run()
-    digest = weights_digest(tuned(whole, base, sums()).path)
     first = Run(folder=RunFolder(tmp_path), seed=0)
     made: list[int] = []
 
@@ -100,8 +106,8 @@ def test_interrupted_and_resumed_is_uninterrupted(
     with pytest.raises(Interrupted, match=f"after update {stop_after} of"):
         tuned(first, base, sums())
     again = Run(folder=RunFolder(tmp_path), seed=0)
-    assert weights_digest(tuned(again, base, sums()).path) == digest
-    assert losses(again) == losses(whole)
+    assert weights_digest(tuned(again, base, sums()).path) == whole[1]
+    assert losses(again) == losses(whole[0])
 
 
 def test_a_finished_stage_is_not_repeated(base: Checkpoint, tmp_path: Path) -> None:
@@ -135,10 +141,10 @@ def test_what_does_not_fit_is_left_out_and_said(base: Checkpoint, new_run: NewRu
         tuned(new_run(), base, sums(), CONFIG.model_copy(update={"max_tokens": 16}))
 
 
-def test_what_is_logged(base: Checkpoint, new_run: NewRun) -> None:
-    run = new_run()
-    tuned(run, base, sums())
-    lines = [json.loads(line) for line in (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_what_is_logged(whole: tuple[Run, str]) -> None:
+    lines = [
+        json.loads(line) for line in (whole[0].folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = [row for row in lines if row["stage"] == "dev1"]
     assert all({*row} == {"stage", "iteration", "step", *SFT_METRICS} for row in rows)
     num_tokens = sum(row["trained_tokens"] for row in rows)
@@ -162,7 +168,7 @@ def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> Non
     assert both.parents == (base.key, *(part.key for part in parts))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.full)])
 def test_adapters_learn_resume_and_leave_a_model(
     base: Checkpoint, tmp_path: Path, new_run: NewRun, precision: str
 ) -> None:
