@@ -32,6 +32,7 @@ from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Run
+from aha.stages.workload import MICRO_BATCH
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import Workload, describe, estimate
@@ -167,12 +168,12 @@ def main() -> None:
             sys.exit(f"the step ended with status {done.returncode}")
         result = json.loads(done.stdout.splitlines()[-1])
     load = Workload(
-        micro_batch_tokens=min(4096, int(result["trained_tokens"])),
+        micro_batch_tokens=min(MICRO_BATCH, int(result["trained_tokens"])),
         sequence_tokens=given.cap + PROMPT_TOKENS,
         num_rows=given.problems * given.group_size,
         has_reference=True,
     )
-    found = estimate(shape(given.size), settings(given).optimizer, load)
+    found = estimate(shape(given.size), settings(given).optimizer, load, torch.device(given.device))
     print(describe(found))
     print(
         json.dumps(

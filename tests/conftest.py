@@ -5,11 +5,26 @@ Where there is no GPU, kernels for GPUs are run by Triton's interpreter.
 
 import os
 
+import pytest
 import torch
 from hypothesis import settings
+from tiny import tiny_config, tiny_policy, world_tokenizer
+
+from aha.recipes.base_model import open_base
+from aha.training.checkpoint import write_checkpoint
+from aha.types import Checkpoint
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A random policy that speaks the words of the built-in world."""
+    folder = tmp_path_factory.mktemp("base") / "model"
+    tokenizer = world_tokenizer()
+    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
+    return open_base(folder)

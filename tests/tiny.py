@@ -1,4 +1,4 @@
-"""Policies small enough to be compared exactly, tokenizers for them, and prompts to answer."""
+"""Policies small enough to be compared exactly, tokenizers for them, prompts to answer, and a reward."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from aha.problems.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
 from aha.rollouts.engine import Request
-from aha.types import Problem
+from aha.types import Problem, Rollout, Verdict
 
 SHAPES = {
     "qwen2-grouped": {"model_type": "qwen2", "num_key_value_heads": 2},
@@ -95,3 +95,9 @@ def requests_for(prompts: Sequence[str], *, first_index: int = 0) -> list[Reques
         )
         for place, prompt in enumerate(prompts)
     ]
+
+
+def evenness(problem: Problem, rollout: Rollout) -> Verdict:
+    """A reward that differs within nearly every group, whatever the policy says."""
+    del problem
+    return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")

@@ -10,19 +10,22 @@ from aha.policy.compiled import has_gpu_kernels
 from aha.policy.layout import Layout
 from aha.policy.transformer import Transformer
 
-__all__ = ["chosen_logp", "logits_of", "score"]
+__all__ = ["chosen_logp", "chunk_tokens", "logits_of", "score"]
 
 CHUNK_LOGITS = 1 << 22
-"""Logits that exist at once while scoring: [B, T, V] never does."""
+"""Logits that exist at once while scoring on the CPU: [B, T, V] never does."""
 
 MIN_CHUNK = 256
 """Tokens of a chunk, at least: the head's gradient is read and written once for each."""
 
-MAX_LOGITS = 1 << 24
-"""Logits of a chunk on the CPU, at most: 64 MiB."""
+MAX_LOGITS = 7 << 21
+"""Logits of a chunk on the CPU, at most: 56 MiB, so that with what the products need a step keeps within 64."""
 
 GPU_LOGITS = 1 << 27
-"""Logits of a chunk on a GPU: 512 MiB."""
+"""Logits of a chunk elsewhere: 512 MiB."""
+
+WORDS = 512
+"""Words of the vocabulary that are multiplied at once on the CPU: their part of the head stays in its cache."""
 
 
 def score(
@@ -52,15 +55,14 @@ def score(
     """
     if mask_BT[:, 0].any():
         raise ValueError("the first token of a sequence has no log-probability: nothing predicts it")
-    device = policy.head_VD.device
-    places_M, (rows_M, columns_M) = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.nonzero(as_tuple=True)
-    targets_M = tokens_BT[rows_M, columns_M]
-    there = layout.to(device)
+    # All places are found where the sequences are, on the CPU: a GPU is not waited for.
+    device, there = policy.head_VD.device, layout.to(policy.head_VD.device)
+    predicting_M, place_M = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.flatten().nonzero()[:, 0]
+    targets_M = tokens_BT.flatten()[place_M]
     hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
-    hidden_MD = hidden_ND.index_select(0, places_M.to(device))
+    hidden_MD = hidden_ND.index_select(0, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
-    place_M = (rows_M * mask_BT.shape[1] + columns_M).to(device)
-    return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M, logp_M).view(mask_BT.shape)
+    return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M.to(device), logp_M).view(mask_BT.shape)
 
 
 def chosen_logp(
@@ -87,38 +89,44 @@ def chosen_logp(
 
 
 class _ChosenLogp(torch.autograd.Function):
-    """Keeps only [M] figures between forward and backward, and at most one chunk of logits."""
+    """Keeps only [M] figures between forward and backward, and at most one chunk of logits, in one place."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden_MD: Tensor, head_VD: Tensor, targets_M: Tensor, temperature: float, adds_up: bool
     ) -> Tensor:
-        chunk = _chunk(head_VD)
-        logp, normaliser, logits = [], [], None
-        for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
-            logits, logp_M, normaliser_M = _scored(hidden, head_VD, targets, temperature)
-            logp.append(logp_M)
-            normaliser.append(normaliser_M)
-        ctx.save_for_backward(hidden_MD, head_VD, targets_M, torch.cat(normaliser))
+        num, chunk = len(hidden_MD), chunk_tokens(len(head_VD), is_on_cpu=head_VD.device.type == "cpu")
+        room = _room(hidden_MD, head_VD, chunk)
+        logp_M, most_M, total_M = (room.new_empty(num) for _ in range(3))
+        for start in range(0, num, chunk):
+            part = slice(start, start + chunk)
+            logits = _logits(hidden_MD[part], head_VD, temperature, room)
+            logp_M[part], most_M[part], total_M[part] = _scored(logits, targets_M[part], temperature)
+        ctx.save_for_backward(hidden_MD, head_VD, targets_M, most_M, total_M)
         ctx.temperature, ctx.chunk, ctx.adds_up = temperature, chunk, adds_up
-        ctx.logits = logits if len(logp) == 1 and any(ctx.needs_input_grad) else None
-        return torch.cat(logp)
+        ctx.kept = room if num <= chunk and any(ctx.needs_input_grad) else None
+        return logp_M
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
-        hidden_MD, head_VD, targets_M, normaliser_M = ctx.saved_tensors
+        hidden_MD, head_VD, targets_M, most_M, total_M = ctx.saved_tensors
         grad_hidden, sums = torch.empty_like(hidden_MD), ctx.adds_up and head_VD.grad is not None
         # The sum over chunks is float32 or better: in bfloat16 later chunks would vanish in it.
         precise = torch.promote_types(head_VD.dtype, torch.float32)
         grad_head: Tensor | None = head_VD.grad if sums else None
         if ctx.needs_input_grad[1] and not sums:
             grad_head = torch.zeros_like(head_VD, dtype=precise)
-        for start in range(0, hidden_MD.shape[0], ctx.chunk):
+        kept, ctx.kept = ctx.kept, None  # a second backward computes them again
+        room = _room(hidden_MD, head_VD, ctx.chunk) if kept is None else kept
+        for start in range(0, len(hidden_MD), ctx.chunk):
             part = slice(start, start + ctx.chunk)
-            logits = ctx.logits if ctx.logits is not None else _logits(hidden_MD[part], head_VD, ctx.temperature)
-            ctx.logits = None  # a second backward computes them again
-            slope = _slope(logits, targets_M[part], normaliser_M[part], grads[0][part], ctx.temperature, head_VD.dtype)
+            given = kept
+            if given is None:
+                logits = _logits(hidden_MD[part], head_VD, ctx.temperature, room)
+                given = logits if _has_kernel(logits) else _unnormalised(logits, most_M[part])
+            softmax = most_M[part], total_M[part]
+            slope = _slope(given, targets_M[part], softmax, grads[0][part], ctx.temperature, head_VD.dtype)
             grad_hidden[part] = slope @ head_VD
             if grad_head is not None and ctx.needs_input_grad[1]:
                 _add_product(grad_head, slope.T, hidden_MD[part])
@@ -126,12 +134,16 @@ class _ChosenLogp(torch.autograd.Function):
         return grad_hidden, returned, None, None, None
 
 
-def _chunk(head_VD: Tensor) -> int:
-    """Tokens of a chunk."""
-    if head_VD.is_cuda:
-        return max(MIN_CHUNK, GPU_LOGITS // len(head_VD))
-    chunk = max(MIN_CHUNK, CHUNK_LOGITS // len(head_VD))
-    return max(1, min(chunk, MAX_LOGITS // len(head_VD)))
+def chunk_tokens(num_words: int, *, is_on_cpu: bool) -> int:
+    """Tokens of a chunk.
+
+    Args:
+        num_words: of the vocabulary.
+        is_on_cpu: where the logits are.
+    """
+    if not is_on_cpu:
+        return max(MIN_CHUNK, GPU_LOGITS // num_words)
+    return max(1, min(max(MIN_CHUNK, CHUNK_LOGITS // num_words), MAX_LOGITS // num_words))
 
 
 def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
@@ -144,12 +156,15 @@ def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
         sum_VD += left_VM @ right_MD
 
 
+def _room(hidden_MD: Tensor, head_VD: Tensor, chunk: int) -> Tensor:
+    """Room for the logits of a chunk, float32 or better: one for all chunks, since new memory costs time."""
+    precise = torch.promote_types(head_VD.dtype, torch.float32)
+    return hidden_MD.new_empty(min(chunk, len(hidden_MD)), len(head_VD), dtype=precise)
+
+
 def logits_of(hidden_MD: Tensor, head_VD: Tensor) -> Tensor:
-    """Logits, [M, V], float32 (float64 for float64): not rounded to half precision on the way where a GPU can do so."""
-    if hidden_MD.is_cuda and hidden_MD.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(hidden_MD, head_VD.T, out_dtype=torch.float32)
-    logits_MV = hidden_MD @ head_VD.T
-    return logits_MV if logits_MV.dtype == torch.float64 else logits_MV.float()
+    """Logits, [M, V], float32 (float64 for float64): those that a policy is scored with, without a gradient."""
+    return _logits(hidden_MD, head_VD, 1.0, _room(hidden_MD, head_VD, len(hidden_MD)))
 
 
 def _has_kernel(logits: Tensor) -> bool:
@@ -157,34 +172,55 @@ def _has_kernel(logits: Tensor) -> bool:
     return logits.is_cuda and logits.dtype == torch.float32 and has_gpu_kernels()
 
 
-def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
-    """Logits, divided by the temperature but where a kernel will do so."""
-    logits = logits_of(hidden_MD, head_VD)
+def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float, room_MV: Tensor) -> Tensor:
+    """Logits in the room; divided by the temperature but where a kernel will do so."""
+    logits = room_MV[: len(hidden_MD)]
+    if hidden_MD.is_cuda and hidden_MD.dtype != logits.dtype:  # not rounded to half precision on the way
+        torch.ops.aten.mm.dtype_out(hidden_MD, head_VD.T, logits.dtype, out=logits)
+    else:
+        words = WORDS if head_VD.device.type == "cpu" else len(head_VD)
+        for part, found in zip(torch.split(head_VD, words), torch.split(logits, words, dim=1), strict=True):
+            if found.dtype == part.dtype:
+                torch.mm(hidden_MD, part.T, out=found)
+            else:
+                found.copy_(hidden_MD @ part.T)
     return logits if temperature == 1 or _has_kernel(logits) else logits.div_(temperature)
 
 
-def _scored(
-    hidden_MD: Tensor, head_VD: Tensor, targets_M: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, log-probabilities of the targets, and logarithms of the softmax's denominators."""
-    logits = _logits(hidden_MD, head_VD, temperature)
-    if _has_kernel(logits):
+def _scored(logits_MV: Tensor, targets_M: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities of the targets, and what turns logits into chances: exp(logit - first) / second, [M] each.
+
+    Without a kernel, exp(logits - first) takes the place of the logits.
+    """
+    if _has_kernel(logits_MV):
         from aha.policy.gpu_training import likelihood
 
-        return logits, *likelihood(logits, targets_M, temperature)
-    normaliser_M = logits.logsumexp(-1)
-    return logits, logits.gather(-1, targets_M[:, None])[:, 0] - normaliser_M, normaliser_M
+        logp_M, normaliser_M = likelihood(logits_MV, targets_M, temperature)
+        return logp_M, normaliser_M, torch.ones_like(normaliser_M)
+    chosen_M, most_M = logits_MV.gather(-1, targets_M[:, None])[:, 0], logits_MV.amax(-1)
+    total_M = _unnormalised(logits_MV, most_M).sum(-1)
+    return chosen_M - most_M - total_M.log(), most_M, total_M
 
 
 def _slope(
-    logits: Tensor, targets_M: Tensor, normaliser_M: Tensor, grad_M: Tensor, temperature: float, dtype: torch.dtype
+    given_MV: Tensor,
+    targets_M: Tensor,
+    softmax: tuple[Tensor, Tensor],
+    grad_M: Tensor,
+    temperature: float,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """Gradient of the logits, [M, V], in a type; the logits are lost."""
-    if _has_kernel(logits):
+    """Gradient of the logits, [M, V], in a type, from what `_scored` left of them, which is lost."""
+    if _has_kernel(given_MV):
         from aha.policy.gpu_training import likelihood_slope
 
-        out = torch.empty_like(logits, dtype=dtype)
-        return likelihood_slope(logits, targets_M, normaliser_M, grad_M.contiguous(), temperature, out)
+        out_MV = torch.empty_like(given_MV, dtype=dtype)
+        return likelihood_slope(given_MV, targets_M, softmax[0], grad_M.contiguous(), temperature, out_MV)
     slope_M = grad_M[:, None] / temperature
-    slope = logits.sub_(normaliser_M[:, None]).exp_().mul_(-slope_M)
-    return slope.scatter_add_(-1, targets_M[:, None], slope_M).to(dtype)
+    slope_MV = given_MV.mul_(-slope_M / softmax[1][:, None])
+    return slope_MV.scatter_add_(-1, targets_M[:, None], slope_M).to(dtype)
+
+
+def _unnormalised(logits_MV: Tensor, most_M: Tensor) -> Tensor:
+    """exp(logits - most), in place."""
+    return logits_MV.sub_(most_M[:, None]).exp_()

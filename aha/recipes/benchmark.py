@@ -8,8 +8,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from aha.prompts.templates import bare, r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
+from aha.rollouts.local import LocalEngine, torch_threads
 from aha.stages.config import RLConfig
 from aha.stages.groups import Sampling, sample_groups
 from aha.stages.minibatches import batch_of, filled_in, mini_batches, needs_no_pass, update
@@ -133,7 +132,7 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
         ValueError: there is no such model.
     """
     path = open_base(model).path
-    with _threads(threads):
+    with torch_threads(threads):
         place = torch.device(device)
         bench, ends = _open(path, place), time.monotonic() + seconds
         policy = bench.learner.policy
@@ -155,7 +154,7 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
             ceiling_gflops=ceiling / 1e9,
             parts={name: _speed(name, rounds[1:], ceiling) for name in PASSES},
             peak_gib=_peak_bytes(place) / GIB,
-            estimated_gib=estimate(policy.config, bench.config.optimizer, load).peak / GIB,
+            estimated_gib=estimate(policy.config, bench.config.optimizer, load, place).peak / GIB,
         )
 
 
@@ -180,17 +179,6 @@ def in_words(found: Benchmark) -> str:
 def as_object(found: Benchmark) -> dict[str, Any]:
     """What was measured, for programs."""
     return asdict(found)
-
-
-@contextmanager
-def _threads(num: int) -> Iterator[None]:
-    """Compute with so many threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(num)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _open(path: Path, device: torch.device) -> _Bench:

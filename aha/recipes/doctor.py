@@ -82,7 +82,7 @@ def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, dev
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
     stages, limit = (config.zero, config.longer), available_bytes(device)
     loads = [(one, workload(shape, one, num_processes=config.processes)) for one in stages]
-    peak = config.processes * max(estimate(shape, one.optimizer, load).peak for one, load in loads)
+    peak = config.processes * max(estimate(shape, one.optimizer, load, device).peak for one, load in loads)
     figures = {**found.figures, "memory_gib": peak / GIB}
     if "length" in figures:
         num_responses = sum(one.iterations * one.problems_per_iteration * one.group_size for one in stages)

@@ -26,7 +26,7 @@ from aha.rollouts.slots import Slots
 from aha.runs.seeds import uniforms
 from aha.types import Rollout
 
-__all__ = ["LocalEngine", "fastest_decoder"]
+__all__ = ["LocalEngine", "fastest_decoder", "torch_threads"]
 
 REFILL_SHARE = 8
 """Slots are filled again when one in so many is free, so that prompts are computed several at a time."""
@@ -40,7 +40,7 @@ def fastest_decoder(policy: Transformer, work: Work) -> Decoder:
 
 
 @contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Inside, torch computes with so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -141,7 +141,7 @@ class LocalEngine:
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Number, tokens and log-probabilities of each response, as they end."""
         decoder = self._decoder(self._policy, work)
-        with _torch_threads(1 if decoder.has_own_threads else torch.get_num_threads()):
+        with torch_threads(1 if decoder.has_own_threads else torch.get_num_threads()):
             yield from self._steps(decoder, work, draws, decoding)
 
     def _steps(

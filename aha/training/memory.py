@@ -10,29 +10,31 @@ those that are trained: all, or the adapters'.
 | gradients | 4 P' |
 | optimizer | 8 P' for float32 moments, 12 P' with float32 copies (bfloat16 weights, adapters, host) |
 | | 2 P' for 8-bit moments, 4 P' beside bfloat16 weights |
-| copies | while sampling: w times the adapted projections, which are merged; all weights once more for the C kernels |
+| copies | while sampling: w times the adapted projections, which are merged; all once more for kernels on the CPU |
 | cache | 2 w times layers, key-value heads and their size, for each row and token, and 24 V a row to draw its token |
 | activations | see `activation_bytes` |
-| logits | three chunks of float32 logits, and the head's gradient twice |
+| logits | a chunk of float32 logits, half of one again for bfloat16, and the embedding's gradient where it is dense |
 
 Sampling and updating take turns, so the peak is the larger of the two.
 """
 
 import os
 from dataclasses import dataclass
+from math import gcd
 
 import torch
 from torch import nn
 
 from aha.policy.config import PolicyConfig
+from aha.policy.fused import has_attention
 from aha.policy.packed import MAX_BYTES
-from aha.policy.scoring import CHUNK_LOGITS, MIN_CHUNK
-from aha.policy.transformer import Transformer
+from aha.policy.scoring import chunk_tokens
+from aha.policy.transformer import SPARSE_ABOVE, Transformer
 from aha.training.config import OptimizerConfig
 
 __all__ = ["GIB", "Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
 
-GIB = 1 << 30
+GIB, CPU = 1 << 30, torch.device("cpu")
 
 RECOMPUTE_ABOVE = 2 * GIB
 """Activations of a micro-batch above which layers are recomputed: it changes memory and time, and no result."""
@@ -99,25 +101,10 @@ class Estimate:
     seconds: float
 
     @property
-    def held(self) -> int:
-        """What is held all the time."""
-        return self.weights + self.reference + self.optimizer + RUNTIME
-
-    @property
     def peak(self) -> int:
         """The most that is held at once, where the model is."""
-        updating = self.gradients + self.activations + self.logits
-        return self.held + max(updating, self.cache + self.copies)
-
-    def fits(self, limit_bytes: int) -> bool:
-        """Whether the peak is within a limit."""
-        return self.peak <= limit_bytes
-
-
-def _shape(config: PolicyConfig) -> nn.Module:
-    """A policy without numbers, to be counted."""
-    with torch.device("meta"):
-        return Transformer(config)
+        held, updating = self.weights + self.reference + self.optimizer, self.gradients + self.activations + self.logits
+        return held + max(updating, self.cache + self.copies) + RUNTIME
 
 
 def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
@@ -126,34 +113,44 @@ def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
     return [module.weight.shape for name, module in named if isinstance(module, nn.Linear) and name in targets]
 
 
-def activation_bytes(config: PolicyConfig, num_tokens: int, *, size: int = 4, recomputes: bool = False) -> int:
+def activation_bytes(
+    config: PolicyConfig, num_tokens: int, *, size: int = 4, recomputes: bool = False, device: torch.device = CPU
+) -> int:
     """What a forward pass keeps for its gradient.
 
     A layer keeps 4 D + 4 H K + 4 G K + 4 I figures a token, with D the width, H heads and G key-value heads of size K,
     and I the width of the feed-forward layer: the inputs of two norms and of seven projections, queries, keys and
-    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. The
-    kernels of `aha.policy.fused` keep less: 4 D + 2 H K + 2 G K + 3 I. Where
-    layers are recomputed, every layer keeps its input (D), and one keeps all.
+    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. Where
+    `aha.policy.fused` has kernels it is 4 D + 2 H K + 2 G K + 3 I. Qwen3's norms of queries and keys keep H K + G K
+    more. Where layers are recomputed, every layer keeps its input (D), and one keeps all.
 
     Args:
         config: shape of the policy.
         num_tokens: tokens of a micro-batch.
         size: bytes of a figure.
         recomputes: whether layers are recomputed.
+        device: where the policy is.
     """
+    is_fused = _has_kernels(config, size, device)
+    times = (2 if is_fused else 4) + (config.model_type == "qwen3")
     heads = (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
-    layer = 4 * (config.hidden_size + heads + config.intermediate_size)
+    layer = 4 * config.hidden_size + times * heads + (3 if is_fused else 4) * config.intermediate_size
     layers = config.num_hidden_layers
     # While a layer is differentiated, the gradients of its figures are there too.
     kept = layers * config.hidden_size + 2 * layer if recomputes else (layers + 1) * layer
     return num_tokens * size * kept
 
 
+def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
+    """Whether C computes what is no matrix product."""
+    part = torch.empty(1, 1, gcd(config.head_dim, config.hidden_size, config.intermediate_size))
+    return size == 4 and device.type == "cpu" and has_attention(part, part, part)
+
+
 def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
     """The attention's bias, quadratic in a sequence, and once more for each query head that shares a key head."""
     repeat = config.num_attention_heads // config.num_key_value_heads
-    num_sequences = max(1.0, load.micro_batch_tokens / load.sequence_tokens)
-    return int(num_sequences * load.sequence_tokens**2 * (4 + size * repeat))
+    return max(load.micro_batch_tokens, load.sequence_tokens) * load.sequence_tokens * (4 + size * repeat)
 
 
 def _optimizer_bytes(config: OptimizerConfig, num_trained: int) -> int:
@@ -165,15 +162,24 @@ def _optimizer_bytes(config: OptimizerConfig, num_trained: int) -> int:
     return num_trained * (12 if has_copies else 8)
 
 
-def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload) -> Estimate:
+def _logits_bytes(config: PolicyConfig, num_tokens: int, size: int, device: torch.device, is_trained: bool) -> int:
+    """A chunk of logits, and the embedding's gradient while it waits to be added; bfloat16 is there in both types."""
+    chunk = min(num_tokens, chunk_tokens(config.vocab_size, is_on_cpu=device.type == "cpu"))
+    waits = is_trained and (size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens)
+    return (6 if size == 2 else 4) * config.vocab_size * (chunk + config.hidden_size * waits)
+
+
+def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device = CPU) -> Estimate:
     """What training a policy needs; see the module's table.
 
     Args:
         config: shape of the policy.
         optimizer: how it is trained.
         load: how much is computed at once.
+        device: where the policy is.
     """
-    model, rank = _shape(config), optimizer.lora.rank
+    with torch.device("meta"):
+        model, rank = Transformer(config), optimizer.lora.rank
     size = 2 if optimizer.precision == "bfloat16" else 4
     count = sum(weight.numel() for weight in model.parameters())
     adapted = _adapted(model, optimizer.lora.targets) if rank else []
@@ -181,30 +187,23 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload) -
     num_trained = num_adapters if rank else count
     state = _optimizer_bytes(optimizer, num_trained)
     tokens = max(load.micro_batch_tokens, load.sequence_tokens)
-    recomputes = activation_bytes(config, tokens, size=size) > RECOMPUTE_ABOVE
-    activations = activation_bytes(config, tokens, size=size, recomputes=recomputes) + _mask_bytes(config, load, size)
-    chunk = min(tokens, max(MIN_CHUNK, CHUNK_LOGITS // config.vocab_size)) * config.vocab_size * 4
-    head = 0 if rank else 2 * 4 * config.vocab_size * config.hidden_size
-    row = _row_bytes(config, load.sequence_tokens, size)
-    reference = 4 * num_adapters if rank else size * count
+    recomputes = activation_bytes(config, tokens, size=size, device=device) > RECOMPUTE_ABOVE
+    activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
+    has_kernels = _has_kernels(config, size, device)
+    is_copied = has_kernels and not rank and size * count <= MAX_BYTES
     return Estimate(
         weights=size * count + 4 * num_adapters,
-        reference=reference if load.has_reference else 0,
+        reference=(4 * num_adapters if rank else size * count) * load.has_reference,
         optimizer=0 if optimizer.state == "host" else state,
         gradients=4 * num_trained,
-        activations=activations,
-        logits=3 * chunk + head,
-        cache=load.num_rows * row,
-        copies=size * sum(shape.numel() for shape in adapted) + _packed_bytes(size * count, optimizer),
+        activations=activations + (not has_kernels) * _mask_bytes(config, load, size),
+        logits=_logits_bytes(config, tokens, size, device, not rank),
+        cache=load.num_rows * _row_bytes(config, load.sequence_tokens, size),
+        copies=size * (sum(shape.numel() for shape in adapted) + count * is_copied),
         host_optimizer=state if optimizer.state == "host" else 0,
         recomputes=recomputes,
         seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
     )
-
-
-def _packed_bytes(weights: int, optimizer: OptimizerConfig) -> int:
-    """The copy that the C kernels decode with: of float32 weights up to a size; on other devices there is none."""
-    return weights if optimizer.precision == "float32" and weights <= MAX_BYTES else 0
 
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
@@ -252,7 +251,7 @@ def describe(found: Estimate, limit_bytes: int = 0) -> str:
         lines.append(f"  in the host's memory: optimizer {found.host_optimizer / GIB:.2f}")
     if found.seconds:
         lines.append(f"time: about {found.seconds / 3600:.1f} hours")
-    if limit_bytes and not found.fits(limit_bytes):
+    if limit_bytes and found.peak > limit_bytes:
         lines.append(
             "  this does not fit: use --optimizer.state 8-bit, --optimizer.precision bfloat16, --optimizer.lora.rank "
             "16, or a lower length cap"

@@ -61,7 +61,7 @@ def read_trainable(
     # A checkpoint holds the merged weights of a policy with adapters, which are not what they were added to.
     folder = saved if saved is not None and not config.lora.rank else start
     policy, tokenizer = read_model(folder, device=device, dtype=dtype)
-    if activation_bytes(policy.config, max_tokens, size=dtype.itemsize) > RECOMPUTE_ABOVE:
+    if activation_bytes(policy.config, max_tokens, size=dtype.itemsize, device=device) > RECOMPUTE_ABOVE:
         checkpoint_activations(policy)
     if config.lora.rank:
         generator = torch.Generator().manual_seed(seed)
@@ -86,7 +86,7 @@ def read_reference(start: Path, policy: Transformer, config: OptimizerConfig, *,
 
 def announced(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
     """What a stage that is about to begin needs, in words, against what its device has; empty where it is little."""
-    found = estimate(config, optimizer, load)
+    found = estimate(config, optimizer, load, device)
     return describe(found, available_bytes(device)) if found.peak > ANNOUNCED_ABOVE else ""
 
 

@@ -1,6 +1,8 @@
 """The fast ways to score are the plain way, value and gradient: packed = padded = prefix-shared, chunked = whole."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -186,6 +188,25 @@ def test_gradient_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch,
     assert torch.autograd.gradcheck(
         lambda hidden, head: chosen_logp(hidden, head, targets_M, 0.7), (hidden_MD, head_VD)
     )
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no peak of memory to be read")
+def test_a_large_vocabulary_needs_one_chunk_of_logits() -> None:
+    """Forward and backward, and not two of them: neither a copy nor the chunk before."""
+    hidden_MD, head_VD = torch.ones(200, 8, requires_grad=True), torch.ones(150_000, 8, requires_grad=True)
+    head_VD.grad = torch.zeros_like(head_VD)
+    before = resident_kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    logp_M = chosen_logp(hidden_MD, head_VD, torch.arange(200), adds_up=True)
+    assert resident_kib("VmHWM") - before < 64 << 10
+    logp_M.sum().backward()
+    assert resident_kib("VmHWM") - before < 64 << 10
+
+
+def resident_kib(figure: str) -> int:
+    """Present (VmRSS) or largest (VmHWM) resident memory."""
+    text = Path("/proc/self/status").read_text()
+    return int(text.partition(f"{figure}:")[2].split()[0])
 
 
 def test_nothing_to_score_is_no_error() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
 
 GOOD = "<think> try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
-FLOOD = 100_000
+FLOOD = 50_000
 
 
 def test_a_good_response_is_taken_apart() -> None:

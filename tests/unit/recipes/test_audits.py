@@ -41,6 +41,7 @@ def test_only_so_many_disagreements_are_shown(tmp_path: Path) -> None:
     assert len(figures["disagreements"]) == 2
 
 
+@pytest.mark.full
 def test_the_example_of_answers_has_no_disagreement() -> None:
     assert audit_file(EXAMPLES / "answers.jsonl")[0]["disagreements"] == ()
 

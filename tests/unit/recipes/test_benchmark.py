@@ -22,8 +22,8 @@ def write(folder: Path, tokenizer: Tokenizer, **shape: int) -> str:
     ("tokenizer", "room", "prompts"),
     [
         (world_tokenizer(), 256, "built-in world"),
-        (world_tokenizer(), 64, "random"),
-        (letters_tokenizer(), 256, "random"),
+        pytest.param(world_tokenizer(), 64, "random", marks=pytest.mark.full),
+        pytest.param(letters_tokenizer(), 256, "random", marks=pytest.mark.full),
         (letters_tokenizer(), 16, "random"),
     ],
     ids=["world", "no room for its prompts", "letters", "little room"],

@@ -485,6 +485,7 @@ def seen_checkpoints(run: Run) -> set[str]:
     return seen
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_every_setting_of_learning_from_data_counts(learner: str, speller: Checkpoint, new_run: NewRun) -> None:
     learn = LEARNERS[learner]

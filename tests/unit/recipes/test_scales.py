@@ -9,11 +9,10 @@ from typing import TypeVar
 import pytest
 from command import SMALL, living, num_lines, started, wait_until
 from pydantic import ValidationError
-from tiny import tiny_config, tiny_policy, world_tokenizer
+from tiny import evenness
 
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.recipes.assignment import assigned
-from aha.recipes.base_model import open_base
 from aha.recipes.evaluation import evaluate_model
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1_zero import r1_zero
@@ -26,9 +25,9 @@ from aha.stages.evaluate import evaluate
 from aha.stages.pretrain import pretrain
 from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Run
-from aha.training.checkpoint import weights_digest, write_checkpoint
+from aha.training.checkpoint import weights_digest
 from aha.training.config import LoRAConfig, OptimizerConfig
-from aha.types import Checkpoint, Problem, Rollout, Verdict
+from aha.types import Checkpoint
 
 NewRun = Callable[[], Run]
 SomeConfig = TypeVar("SomeConfig", bound=Config)
@@ -98,25 +97,9 @@ def changed(config: SomeConfig, name: str, value: object) -> SomeConfig:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random policy that speaks the words of the built-in world."""
-    folder = tmp_path_factory.mktemp("base") / "model"
-    tokenizer = world_tokenizer()
-    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
-    return open_base(folder)
-
-
-@pytest.fixture(scope="module")
 def new_run(tmp_path_factory: pytest.TempPathFactory) -> NewRun:
     """Makes runs in folders of their own."""
     return lambda: Run(folder=RunFolder(tmp_path_factory.mktemp("run")), seed=0)
-
-
-def evenness(problem: Problem, rollout: Rollout) -> Verdict:
-    """A reward that differs within nearly every group, whatever the policy says."""
-    del problem
-    share = float((rollout.tokens % 2 == 0).float().mean())
-    return Verdict(score=share, reason=f"{share:.2f} of the tokens are even")
 
 
 def train(run: Run, base: Checkpoint, config: RLConfig) -> str:

@@ -105,7 +105,9 @@ def test_references_that_cannot_be_read_are_refused(gold: str, verifier: MathVer
 
 
 def test_good_references_pass(verifier: MathVerifier) -> None:
-    verifier.check_gold(gold for gold, _ in EQUAL)
+    with pytest.raises(ValueError, match="cannot be read") as refused:
+        verifier.check_gold([*(gold for gold, _ in EQUAL), r"\sqrt{"])
+    assert r"\sqrt{" in str(refused.value)
 
 
 def test_the_final_answer_of_a_response() -> None:

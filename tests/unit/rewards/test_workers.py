@@ -57,6 +57,7 @@ def test_a_worker_that_is_killed_is_replaced(pool: WorkerPool) -> None:
     assert pool.ask([SAME]) == ["correct"]
 
 
+@pytest.mark.full
 def test_a_worker_that_died_between_questions_is_replaced(pool: WorkerPool) -> None:
     os.kill(pool.pids()[0], signal.SIGKILL)
     time.sleep(0.2)

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config, tiny_policy, world_tokenizer
+from tiny import evenness, tiny_config
 
 from aha.problems.world import TrainingProblems, held_out_problems
-from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.table import RewardFunction
 from aha.runs.folder import RunFolder
@@ -15,26 +14,11 @@ from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl, workload
 from aha.stages.run import Interrupted, Run
 from aha.stages.timeline import PARTS
-from aha.training.checkpoint import weights_digest, write_checkpoint
+from aha.training.checkpoint import weights_digest
 from aha.training.memory import estimate
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
 LOOK = EvaluationConfig(num_problems=1, num_samples=2, temperature=1.0, top_p=1.0, max_new_tokens=4)
-
-
-def evenness(problem: Problem, rollout: Rollout) -> Verdict:
-    """A reward that differs within nearly every group, whatever the policy says."""
-    del problem
-    return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random policy that speaks the words of the built-in world."""
-    folder = tmp_path_factory.mktemp("base") / "model"
-    tokenizer = world_tokenizer()
-    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
-    return open_base(folder)
 
 
 def train(

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_config, tiny_policy, world_tokenizer
+from tiny import evenness
 
 from aha.policy.lora import merged, read_adapter
 from aha.problems.world import TrainingProblems, held_out_problems
-from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Interrupted, Run
-from aha.training.checkpoint import read_model, weights_digest, write_checkpoint
+from aha.training.checkpoint import read_model, weights_digest
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
@@ -31,21 +30,6 @@ KINDS = {
     "8-bit-bfloat16": OptimizerConfig(learning_rate=1e-2, state="8-bit", precision="bfloat16"),
     "host-bfloat16": OptimizerConfig(learning_rate=1e-2, state="host", precision="bfloat16"),
 }
-
-
-def evenness(problem: Problem, rollout: Rollout) -> Verdict:
-    """A reward that differs within nearly every group, whatever the policy says."""
-    del problem
-    return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random policy that speaks the words of the built-in world."""
-    folder = tmp_path_factory.mktemp("base") / "model"
-    tokenizer = world_tokenizer()
-    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
-    return open_base(folder)
 
 
 def train(folder: Path, base: Checkpoint, optimizer: OptimizerConfig, *, stop_after: int = 0, num: int = 4) -> Run:
@@ -137,7 +121,6 @@ def test_it_says_what_it_needs_where_that_is_much(
     )
     rl(run, "zero", policy=base, task=task, config=config)
     assert said[0].startswith("zero: memory: about 0.5 of ") is is_much
-    assert ("activations 0.01" in said[0]) is is_much
     assert "reference" not in said[0]
 
 

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config, tiny_policy, world_tokenizer
+from tiny import world_tokenizer
 
 from aha.prompts.templates import r1
-from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
 from aha.stages.harvest import write_demonstrations
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import SFT_METRICS, sft
-from aha.training.checkpoint import read_model, weights_digest, write_checkpoint
+from aha.training.checkpoint import read_model, weights_digest
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint, Dataset, Demonstration
 
@@ -23,15 +22,6 @@ CONFIG = SupervisedConfig(
     epochs=2, batch_size=2, max_tokens=48, optimizer=OptimizerConfig(learning_rate=1e-2, final_share=0.1)
 )
 NewRun = Callable[[], Run]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A random policy that speaks the words of the built-in world."""
-    folder = tmp_path_factory.mktemp("base") / "model"
-    tokenizer = world_tokenizer()
-    write_checkpoint(folder, tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size)), tokenizer, state={})
-    return open_base(folder)
 
 
 @pytest.fixture
@@ -69,9 +59,17 @@ def test_it_learns_what_it_is_given(base: Checkpoint, new_run: NewRun) -> None:
     assert losses(run)[-1] < 0.4 * losses(run)[0]
 
 
-def test_the_same_inputs_make_the_same_model_and_every_input_counts(base: Checkpoint, new_run: NewRun) -> None:
-    rows = sums()
-    digest = weights_digest(tuned(new_run(), base, rows).path)
+@pytest.fixture(scope="module")
+def whole(base: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    """A finished run on the sums, and the digest of its model."""
+    run = Run(folder=RunFolder(tmp_path_factory.mktemp("whole")), seed=0)
+    return run, weights_digest(tuned(run, base, sums()).path)
+
+
+def test_the_same_inputs_make_the_same_model_and_every_input_counts(
+    base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]
+) -> None:
+    rows, (_, digest) = sums(), whole
     assert weights_digest(tuned(new_run(), base, rows).path) == digest
     other = [replace(rows[0], response=f"{rows[0].response} yes"), *rows[1:]]
     assert weights_digest(tuned(new_run(), base, other).path) != digest
@@ -82,23 +80,21 @@ def test_the_same_inputs_make_the_same_model_and_every_input_counts(base: Checkp
 @pytest.mark.parametrize(
     "change", [{"epochs": 3}, {"batch_size": 3}, {"max_tokens": 80}, {"optimizer": OptimizerConfig()}]
 )
-def test_every_setting_trains_another_model(base: Checkpoint, new_run: NewRun, change: dict[str, object]) -> None:
-    one = weights_digest(tuned(new_run(), base, sums()).path)
-    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != one
+def test_every_setting_trains_another_model(
+    base: Checkpoint, new_run: NewRun, whole: tuple[Run, str], change: dict[str, object]
+) -> None:
+    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != whole[1]
 
 
-def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun) -> None:
-    one = weights_digest(tuned(new_run(), base, sums()).path)
+def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]) -> None:
     often = CONFIG.model_copy(update={"checkpoint_every": 1})
-    assert weights_digest(tuned(new_run(), base, sums(), often).path) == one
+    assert weights_digest(tuned(new_run(), base, sums(), often).path) == whole[1]
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 9])
 def test_interrupted_and_resumed_is_uninterrupted(
-    base: Checkpoint, tmp_path: Path, new_run: NewRun, stop_after: int
+    base: Checkpoint, tmp_path: Path, whole: tuple[Run, str], stop_after: int
 ) -> None:
-    whole = new_run()
-    digest = weights_digest(tuned(whole, base, sums()).path)
     first = Run(folder=RunFolder(tmp_path), seed=0)
     made: list[int] = []
 
@@ -110,15 +106,16 @@ def test_interrupted_and_resumed_is_uninterrupted(
     with pytest.raises(Interrupted, match=f"after update {stop_after} of"):
         tuned(first, base, sums())
     again = Run(folder=RunFolder(tmp_path), seed=0)
-    assert weights_digest(tuned(again, base, sums()).path) == digest
-    assert losses(again) == losses(whole)
+    assert weights_digest(tuned(again, base, sums()).path) == whole[1]
+    assert losses(again) == losses(whole[0])
 
 
 def test_a_finished_stage_is_not_repeated(base: Checkpoint, tmp_path: Path) -> None:
-    tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
-    again = Run(folder=RunFolder(tmp_path), seed=0)
-    again.report = lambda *_: pytest.fail("an update was made again")
-    tuned(again, base, sums())
+    once = tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
+    again, made = Run(folder=RunFolder(tmp_path), seed=0), list[object]()
+    again.report = lambda *figures: made.append(figures)
+    assert tuned(again, base, sums()) == once
+    assert made == []
 
 
 def test_a_stale_key_says_what_changed(base: Checkpoint, tmp_path: Path) -> None:
@@ -144,10 +141,10 @@ def test_what_does_not_fit_is_left_out_and_said(base: Checkpoint, new_run: NewRu
         tuned(new_run(), base, sums(), CONFIG.model_copy(update={"max_tokens": 16}))
 
 
-def test_what_is_logged(base: Checkpoint, new_run: NewRun) -> None:
-    run = new_run()
-    tuned(run, base, sums())
-    lines = [json.loads(line) for line in (run.folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def test_what_is_logged(whole: tuple[Run, str]) -> None:
+    lines = [
+        json.loads(line) for line in (whole[0].folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     rows = [row for row in lines if row["stage"] == "dev1"]
     assert all({*row} == {"stage", "iteration", "step", *SFT_METRICS} for row in rows)
     num_tokens = sum(row["trained_tokens"] for row in rows)
@@ -171,7 +168,7 @@ def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> Non
     assert both.parents == (base.key, *(part.key for part in parts))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.full)])
 def test_adapters_learn_resume_and_leave_a_model(
     base: Checkpoint, tmp_path: Path, new_run: NewRun, precision: str
 ) -> None:

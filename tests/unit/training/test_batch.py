@@ -30,14 +30,12 @@ def batch_of(given_sequences: list[tuple[tuple[int, ...], list[int]]]) -> Batch:
 def content(batch: Batch) -> list[tuple[int, list[int], list[int]]]:
     """Each sequence as its row, its prompt and its response; checks that everything in it belongs together."""
     found = []
-    for row in range(len(batch.lengths_B)):
-        length, mask_T = int(batch.lengths_B[row]), batch.mask_BT[row]
-        number = int(batch.signals["row_B"][row])
-        assert (batch.signals["row_BT"][row] == mask_T * float(number)).all()
-        start = int(mask_T.int().argmax())
-        assert mask_T.tolist() == [start <= place < length for place in range(batch.tokens_BT.shape[1])]
-        tokens = batch.tokens_BT[row, :length].tolist()
-        found.append((number, tokens[:start], tokens[start:]))
+    parts = (batch.lengths_B, batch.mask_BT, batch.tokens_BT, batch.signals["row_BT"], batch.signals["row_B"])
+    for length, mask, tokens, rows, number in zip(*(part.tolist() for part in parts), strict=True):
+        assert rows == [number * is_counted for is_counted in mask]
+        start = mask.index(True)
+        assert mask == [start <= place < length for place in range(len(tokens))]
+        found.append((number, tokens[:start], tokens[start:length]))
     return found
 
 

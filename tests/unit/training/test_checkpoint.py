@@ -244,8 +244,10 @@ def test_what_a_killed_writer_left_is_no_obstacle(leftover: str, folder: Path) -
 
 
 def test_parent_folders_are_made(tmp_path: Path) -> None:
-    write(tmp_path / "runs" / "a" / "stages" / "here", finished())
-    verify(tmp_path / "runs" / "a" / "stages" / "here")
+    folder = tmp_path / "runs" / "a" / "stages" / "here"
+    write(folder, finished(), step=7)
+    verify(folder)
+    assert read_state(folder)[0]["step"] == 7
 
 
 # Damage
