@@ -6,6 +6,7 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 
 import ctypes
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ class _Shape(ctypes.Structure):
     )
 
 
+@cache
 def _load() -> ctypes.CDLL | None:
     """The kernels, with the types of their arguments."""
     kernels = library("decode")
@@ -72,7 +74,7 @@ class PackedPolicy:
 
     Attributes:
         config: its shape.
-        lanes: floats of a vector; the room of a segment is a multiple of it.
+        panel: keys that lie together; the room of a segment is a multiple of it.
     """
 
     def __init__(self, policy: Transformer, num_positions: int) -> None:
@@ -89,8 +91,7 @@ class PackedPolicy:
         if kernels is None or not fits(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
         self._kernels, self.config = kernels, policy.config
-        self.lanes = int(kernels.lanes())
-        self._panel = 2 * self.lanes
+        self.panel = 2 * int(kernels.lanes())
         config = policy.config
         self._shape = _Shape(
             config.num_hidden_layers,
@@ -139,16 +140,16 @@ class PackedPolicy:
 
     def _filled(self, x: Tensor) -> Tensor:
         """Whole panels: zeros behind the last row."""
-        missing = -len(x) % self._panel
+        missing = -len(x) % self.panel
         return F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)).contiguous()
 
     def _panels(self, weight_OI: Tensor) -> Tensor:
         """A matrix as [out / panel, in, panel]."""
-        return torch.unflatten(self._filled(weight_OI), 0, (-1, self._panel)).transpose(1, 2).contiguous()
+        return torch.unflatten(self._filled(weight_OI), 0, (-1, self.panel)).transpose(1, 2).contiguous()
 
     def room(self, num_tokens: int) -> int:
         """Room that so many tokens need in a segment."""
-        return -(-num_tokens // self.lanes) * self.lanes
+        return -(-num_tokens // self.panel) * self.panel
 
     def segment_floats(self, num_tokens: int) -> int:
         """Size of the memory of a segment with room for so many tokens."""
@@ -169,7 +170,7 @@ class PackedPolicy:
         for place, (earlier, length) in enumerate(pair for pair in before if pair[1]):
             rows_NF[:, place] = earlier.data_ptr()
             rows_NF[:, 3 + place], rows_NF[:, 6 + place] = length, self.room(length)
-        rows_NF[:, 2], rows_NF[:, 8] = memory.data_ptr(), memory.numel() // self.segment_floats(1) * self.lanes
+        rows_NF[:, 2], rows_NF[:, 8] = memory.data_ptr(), memory.numel() // self.segment_floats(1) * self.panel
         rows_NF[:, 5] = torch.arange(1, count + 1)
         rows_NF[:, 9], rows_NF[:, 10] = tokens_N, torch.arange(position, position + count)
         return rows_NF
@@ -204,7 +205,7 @@ class PackedPolicy:
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits of the next token, [B, V], float32."""
         num_rows, width = hidden_BD.shape
-        across = len(self._head) * self._panel
+        across = len(self._head) * self.panel
         logits_BV = torch.empty(num_rows, across)
         pointers = (self._head.data_ptr(), None, logits_BV.data_ptr())
         self._kernels.matmul(hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
