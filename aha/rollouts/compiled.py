@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from aha.policy.packed import ROW_FIELDS, PackedPolicy
+from aha.policy.packed import ROW_FIELDS, PackedPolicy, huge_memory
 from aha.policy.transformer import Transformer
 from aha.rollouts.decoder import Work, common_length
 
@@ -18,6 +18,9 @@ __all__ = ["CompiledDecoder"]
 
 PREFILL_ROWS = 256
 """Prompt tokens computed at once, which bounds the scratch memory."""
+
+MAX_HUGE_BYTES = 1 << 28
+"""Rows that need more memory get small pages: their responses will hardly all be as long as they may be."""
 
 _OWN_LENGTH, _TOKEN, _POSITION = 5, 9, 10
 """Fields of a row that change from step to step."""
@@ -34,7 +37,9 @@ class CompiledDecoder:
         self._packed, self._work = PackedPolicy(policy, longest + work.max_new_tokens), work
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
-        self._own_SM = torch.empty(work.num_slots, self._packed.segment_floats(work.max_new_tokens))
+        floats = work.num_slots * self._packed.segment_floats(work.max_new_tokens)
+        own = huge_memory(floats) if 4 * floats <= MAX_HUGE_BYTES else torch.empty(floats)
+        self._own_SM = own.view(work.num_slots, -1)
         self._free = list(range(work.num_slots))[::-1]
         self._num_common = common_length(work.prompts)
         self._common = self._segment(self._num_common)
@@ -58,9 +63,8 @@ class CompiledDecoder:
         if missing:
             logits_PV = self._packed.logits(self._prefill(parts))
             self._prompts |= dict(zip(missing, zip(memories, logits_PV, strict=True), strict=True))
-        new_BF = torch.stack([self._row(number) for number in prompts])
-        self._rows_BF = torch.cat((self._rows_BF, new_BF))
-        self._longest = int(self._rows_BF[:, _POSITION].max())
+        self._rows_BF = torch.cat((self._rows_BF, *(self._row(number) for number in prompts)))
+        self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
         return torch.stack([self._prompts[number][1] for number in prompts])
 
     def keep(self, rows_B: Tensor) -> None:
@@ -78,14 +82,14 @@ class CompiledDecoder:
         """Take each row's next token; the logits of the one after it, [B, V]."""
         rows_BF = self._rows_BF
         rows_BF[:, _TOKEN] = tokens_B
-        rows_BF[:, _OWN_LENGTH] += 1
-        self._longest += 1
         share = -(-len(rows_BF) // self._num_threads)
         if self._pool is None or share < 2:
             logits_BV = self._computed(rows_BF)
         else:
             logits_BV = torch.cat(list(self._pool.map(self._computed, torch.split(rows_BF, share))))
+        rows_BF[:, _OWN_LENGTH] += 1
         rows_BF[:, _POSITION] += 1
+        self._longest += 1
         return logits_BV
 
     def _computed(self, rows_BF: Tensor) -> Tensor:
@@ -97,15 +101,11 @@ class CompiledDecoder:
         return torch.empty(self._packed.segment_floats(num_tokens))
 
     def _row(self, number: int) -> Tensor:
-        """A new row of a prompt, in a free slot."""
-        slot, work = self._free.pop(), self._work
+        """A new row of a prompt, in a free slot, before its first token is known, [1, F]."""
+        slot, num_rest = self._free.pop(), len(self._work.prompts[number]) - self._num_common
         self._members.append((number, slot))
-        num_rest = len(work.prompts[number]) - self._num_common
-        memories = (self._common, self._prompts[number][0], self._own_SM[slot])
-        rooms = (self._packed.room(count) for count in (self._num_common, num_rest, work.max_new_tokens))
-        addresses = (memory.data_ptr() for memory in memories)
-        position = self._num_common + num_rest
-        return torch.tensor([*addresses, self._num_common, num_rest, 0, *rooms, 0, position])
+        before = ((self._common, self._num_common), (self._prompts[number][0], num_rest))
+        return self._packed.rows_of(torch.zeros(1), self._own_SM[slot], before)
 
     def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
         """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""
