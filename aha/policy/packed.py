@@ -7,16 +7,17 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 import ctypes
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.policy.checkpointing import RecomputedLayer
-from aha.policy.compiled import library
+from aha.policy.compiled import functions
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
@@ -37,6 +38,9 @@ _PARTS = (
 """What the kernels know how to compute: adapters, say, are none of it."""
 
 
+_SIGNATURES = {"lanes": ":i", "scratch_floats": "pii:i", "forward": "ppppppiipp", "matmul": "pipppiiii"}
+
+
 class _Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("layers", "width", "inner", "heads", "shared", "size")),
@@ -45,29 +49,21 @@ class _Shape(ctypes.Structure):
 
 
 @cache
-def _load() -> ctypes.CDLL | None:
-    """The kernels, with the types of their arguments."""
-    kernels = library("decode")
-    if kernels is not None:
-        pointer, count = ctypes.c_void_p, ctypes.c_int64
-        kernels.lanes.restype = count
-        kernels.scratch_floats.argtypes, kernels.scratch_floats.restype = (pointer, count, count), count
-        kernels.forward.argtypes, kernels.forward.restype = (*(pointer,) * 6, count, count, pointer, pointer), None
-        kernels.matmul.argtypes = (pointer, count, pointer, pointer, pointer, *(count,) * 4)
-        kernels.matmul.restype = None
-    return kernels
+def _kernels() -> dict[str, Callable[..., Any]] | None:
+    """The kernels by name; None where there are none."""
+    return functions("decode", _SIGNATURES)
 
 
 def fits(policy: Transformer) -> bool:
     """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no parts of others."""
-    config, weights, kernels = policy.config, list(policy.parameters()), _load()
+    config, weights, kernels = policy.config, list(policy.parameters()), _kernels()
     if kernels is None or any(type(module) not in _PARTS for module in policy.modules()):
         return False
     if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
     if sum(weight.nbytes for weight in weights) > MAX_BYTES:
         return False
-    lanes = int(kernels.lanes())
+    lanes = int(kernels["lanes"]())
     vectors = (config.head_dim, config.intermediate_size)
     return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
 
@@ -104,11 +100,11 @@ class PackedPolicy:
         Raises:
             ValueError: the kernels cannot compute this policy.
         """
-        kernels = _load()
+        kernels = _kernels()
         if kernels is None or not fits(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
         self._kernels, self.config = kernels, policy.config
-        self.panel = 2 * int(kernels.lanes())
+        self.panel = 2 * int(kernels["lanes"]())
         config = policy.config
         self._shape = _Shape(
             config.num_hidden_layers,
@@ -211,8 +207,8 @@ class PackedPolicy:
         """
         num_rows = len(rows_BF)
         hidden_BD = torch.empty(num_rows, self.config.hidden_size)
-        scratch = torch.empty(self._kernels.scratch_floats(ctypes.byref(self._shape), num_rows, longest))
-        self._kernels.forward(
+        scratch = torch.empty(self._kernels["scratch_floats"](ctypes.byref(self._shape), num_rows, longest))
+        self._kernels["forward"](
             ctypes.byref(self._shape),
             self._layers,
             self._embedding.data_ptr(),
@@ -232,5 +228,5 @@ class PackedPolicy:
         across = len(self._head) * self.panel
         logits_BV = torch.empty(num_rows, across)
         pointers = (self._head.data_ptr(), None, logits_BV.data_ptr())
-        self._kernels.matmul(hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
+        self._kernels["matmul"](hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
         return logits_BV[:, : self.config.vocab_size]

@@ -1,9 +1,28 @@
-"""From logits to a token and its exact log-probability."""
+"""From logits to a token and its exact log-probability.
+
+On the CPU a token is drawn from the whole distribution by `sampling.c`, where it can be built; else torch draws.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from aha.policy.compiled import functions
+
 __all__ = ["sample_tokens"]
+
+_BLOCK = 128
+"""At least the kernel's."""
+
+
+@cache
+def _kernel() -> Callable[..., Any] | None:
+    """Draws from the whole distribution of each row; None where there is no compiler."""
+    found = functions("sampling", {"draw": "piiifpppp"})
+    return None if found is None else found["draw"]
 
 
 def sample_tokens(
@@ -21,7 +40,11 @@ def sample_tokens(
         Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
         the untempered one where the temperature is 0), whatever the nucleus.
     """
-    logp_BV = torch.log_softmax(logits_BV.float() / (temperature or 1.0), dim=-1)
+    logits_BV = logits_BV.float()
+    kernel = _kernel() if temperature > 0 and top_p == 1 and logits_BV.device.type == "cpu" else None
+    if kernel is not None:
+        return _drawn(kernel, logits_BV, uniforms_B, temperature)
+    logp_BV = torch.log_softmax(logits_BV / (temperature or 1.0), dim=-1)
     if temperature == 0:
         tokens_B = logp_BV.argmax(-1)
     elif top_p < 1:
@@ -29,6 +52,19 @@ def sample_tokens(
     else:
         tokens_B = _invert(logp_BV, uniforms_B)
     return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
+
+
+def _drawn(
+    kernel: Callable[..., Any], logits_BV: Tensor, uniforms_B: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The same by the kernel."""
+    num_rows, count = logits_BV.shape
+    given = (logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous(), uniforms_B.contiguous())
+    scratch, tokens_B = torch.empty(count + _BLOCK), torch.empty(num_rows, dtype=torch.int64)
+    logp_B = torch.empty(num_rows)
+    addresses = [x.data_ptr() for x in (*given, scratch, tokens_B, logp_B)]
+    kernel(addresses[0], num_rows, given[0].stride(0), count, temperature, *addresses[1:])
+    return tokens_B, logp_B
 
 
 def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
