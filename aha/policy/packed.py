@@ -186,13 +186,15 @@ class PackedPolicy:
             before: memory and length of what it follows on, at most two segments; empty ones are left out.
         """
         count, position = len(tokens_N), sum(length for _, length in before)
-        rows_NF = torch.zeros(count, ROW_FIELDS, dtype=torch.int64)
-        for place, (earlier, length) in enumerate(pair for pair in before if pair[1]):
-            rows_NF[:, place] = earlier.data_ptr()
-            rows_NF[:, 3 + place], rows_NF[:, 6 + place] = length, self.room(length)
-        rows_NF[:, 2], rows_NF[:, 8] = memory.data_ptr(), memory.numel() // self.segment_floats(1) * self.panel
-        rows_NF[:, 5] = torch.arange(1, count + 1)
-        rows_NF[:, 9], rows_NF[:, 10] = tokens_N, torch.arange(position, position + count)
+        segments = [(earlier.data_ptr(), length, self.room(length)) for earlier, length in before if length]
+        segments += [(0, 0, 0)] * (2 - len(segments))
+        segments.append((memory.data_ptr(), 1, memory.numel() // self.segment_floats(1) * self.panel))
+        addresses, lengths, rooms = zip(*segments, strict=True)
+        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position]).repeat(count, 1)
+        places_N = torch.arange(count)
+        rows_NF[:, 5] += places_N
+        rows_NF[:, 9] = tokens_N
+        rows_NF[:, 10] += places_N
         return rows_NF
 
     def forward(self, rows_BF: Tensor, longest: int) -> Tensor:

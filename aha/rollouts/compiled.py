@@ -6,6 +6,7 @@ all rows of the prompt share, and what it has written itself. Where torch has se
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,8 +23,23 @@ PREFILL_ROWS = 256
 MAX_HUGE_BYTES = 1 << 28
 """Rows that need more memory get small pages: their responses will hardly all be as long as they may be."""
 
-_OWN_LENGTH, _TOKEN, _POSITION = 5, 9, 10
-"""Fields of a row that change from step to step."""
+_OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION = 2, 5, 9, 10
+"""Fields of a row that are its own, or change from step to step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prompt:
+    """A prompt that was computed.
+
+    Attributes:
+        memory: keys and values of what follows on the common beginning; kept for the rows that point to it.
+        logits_V: logits of the token after it.
+        row_F: a row that has no memory yet, before its first token is known.
+    """
+
+    memory: Tensor
+    logits_V: Tensor
+    row_F: Tensor
 
 
 class CompiledDecoder:
@@ -45,27 +61,20 @@ class CompiledDecoder:
         self._common = self._segment(self._num_common)
         if self._num_common:
             self._prefill([self._packed.rows_of(work.prompts[0][: self._num_common], self._common, ())])
-        self._prompts: dict[int, tuple[Tensor, Tensor]] = {}
+        self._prompts: dict[int, _Prompt] = {}
         self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
         self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
+        self._one_step_F = torch.zeros(ROW_FIELDS, dtype=torch.int64)
+        self._one_step_F[[_OWN_LENGTH, _POSITION]] = 1
         self._members: list[tuple[int, int]] = []
         self._longest = 0
 
     def admit(self, prompts: Sequence[int]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        missing = sorted(set(prompts) - set(self._prompts))
-        memories = [self._segment(len(self._work.prompts[number]) - self._num_common) for number in missing]
-        before = ((self._common, self._num_common),)
-        parts = [
-            self._packed.rows_of(self._work.prompts[number][self._num_common :], memory, before)
-            for number, memory in zip(missing, memories, strict=True)
-        ]
-        if missing:
-            logits_PV = self._packed.logits(self._prefill(parts))
-            self._prompts |= dict(zip(missing, zip(memories, logits_PV, strict=True), strict=True))
-        self._rows_BF = torch.cat((self._rows_BF, *(self._row(number) for number in prompts)))
+        self._compute(sorted(set(prompts) - set(self._prompts)))
+        self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(number) for number in prompts])))
         self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
-        return torch.stack([self._prompts[number][1] for number in prompts])
+        return torch.stack([self._prompts[number].logits_V for number in prompts])
 
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only; the memory of the others is free again."""
@@ -87,8 +96,7 @@ class CompiledDecoder:
             logits_BV = self._computed(rows_BF)
         else:
             logits_BV = torch.cat(list(self._pool.map(self._computed, torch.split(rows_BF, share))))
-        rows_BF[:, _OWN_LENGTH] += 1
-        rows_BF[:, _POSITION] += 1
+        rows_BF += self._one_step_F
         self._longest += 1
         return logits_BV
 
@@ -101,11 +109,25 @@ class CompiledDecoder:
         return torch.empty(self._packed.segment_floats(num_tokens))
 
     def _row(self, number: int) -> Tensor:
-        """A new row of a prompt, in a free slot, before its first token is known, [1, F]."""
-        slot, num_rest = self._free.pop(), len(self._work.prompts[number]) - self._num_common
+        """A new row of a prompt, in a free slot, [F]."""
+        slot = self._free.pop()
         self._members.append((number, slot))
-        before = ((self._common, self._num_common), (self._prompts[number][0], num_rest))
-        return self._packed.rows_of(torch.zeros(1), self._own_SM[slot], before)
+        row_F = self._prompts[number].row_F.clone()
+        row_F[_OWN_MEMORY] = self._own_SM[slot].data_ptr()
+        return row_F
+
+    def _compute(self, numbers: Sequence[int]) -> None:
+        """Prefill these prompts."""
+        if not numbers:
+            return
+        rests = [self._work.prompts[number][self._num_common :] for number in numbers]
+        memories = [self._segment(len(rest)) for rest in rests]
+        common, packed = (self._common, self._num_common), self._packed
+        parts = [packed.rows_of(rest, memory, (common,)) for rest, memory in zip(rests, memories, strict=True)]
+        logits_PV = packed.logits(self._prefill(parts))
+        for number, rest, memory, logits_V in zip(numbers, rests, memories, logits_PV, strict=True):
+            row_1F = packed.rows_of(rest[:1], self._own_SM[0], (common, (memory, len(rest))))
+            self._prompts[number] = _Prompt(memory=memory, logits_V=logits_V, row_F=row_1F[0])
 
     def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
         """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""
