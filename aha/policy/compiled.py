@@ -12,11 +12,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-__all__ = ["SWITCH", "has_gpu_kernels", "is_on", "library"]
+__all__ = ["SWITCH", "functions", "has_gpu_kernels", "is_on", "library"]
 
 SWITCH = "AHA_KERNELS"
 """Environment variable: `on` (the default) or `off`."""
@@ -70,6 +72,30 @@ def library(name: str) -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory(prefix="aha-") as own:
         place = Path(own) / file
         return ctypes.CDLL(str(place)) if _build(compiler, source, place) else None
+
+
+def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..., Any]] | None:
+    """Functions of a source file of this folder, which take numbers and addresses.
+
+    Args:
+        name: of the file, without `.c`.
+        signatures: a letter for each argument of a function and, behind a colon, for what it returns: `i` for int64,
+            `f` for float, `p` for an address.
+
+    Returns:
+        The functions by name; None where there is no library.
+    """
+    found = library(name)
+    if found is None:
+        return None
+    types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
+    made: dict[str, Callable[..., Any]] = {}
+    for called, signature in signatures.items():
+        function, (taken, _, returned) = found[called], signature.partition(":")
+        function.argtypes = [types[letter] for letter in taken]
+        function.restype = types[returned] if returned else None
+        made[called] = function
+    return made
 
 
 def _processor() -> str:

@@ -5,21 +5,23 @@
 // into segments. So a row's bits do not depend on its neighbours, and rows may be shared out among threads.
 #include "vectors.h"
 
-#define PANEL (2 * W) // columns of a weight matrix that lie together: [columns / PANEL][inner][PANEL]
+#define PANEL (2 * W) // columns of a weight matrix, or keys, that lie together: [columns / PANEL][inner][PANEL]
 
 typedef struct { int64_t layers, width, inner, heads, shared, size; double eps; } Shape;
 typedef struct { const float *norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bias, *mlp_norm, *gate_up, *down; } Layer;
 typedef struct { // a row attends to three segments in turn; the last one takes its own key and value
-    float *memory[3]; // [layers][shared]{keys [room / W][size][W], values [room][size]}
+    float *memory[3]; // [layers][shared]{keys [room / PANEL][size][PANEL], values [room][size]}
     int64_t length[3], room[3], token, position;
 } Row;
 
 static int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-INLINE void tile(const float *x, int64_t ldx, const float *w, const float *bias, float *y, int64_t ldy, int64_t k, int add, const int M) {
+// M rows times a panel; meanwhile `ahead`, a part of the next panel, comes from memory, `step` bytes with each product
+INLINE void tile(const float *x, int64_t ldx, const float *w, const float *bias, float *y, int64_t ldy, int64_t k, int add, const char *ahead, int64_t step, const int M) {
     vec s[6][2];
     EACH(m, M) EACH(c, 2) s[m][c] = (add ? AT(y + m * ldy + c * W) : fill(0)) + (bias ? AT(bias + c * W) : fill(0));
     EACH(i, k) {
+        __builtin_prefetch(ahead + i * step, 0, 2);
         vec first = AT(w + PANEL * i), second = AT(w + PANEL * i + W);
         EACH(m, M) s[m][0] += x[m * ldx + i] * first, s[m][1] += x[m * ldx + i] * second;
     }
@@ -30,7 +32,9 @@ INLINE void tile(const float *x, int64_t ldx, const float *w, const float *bias,
 void matmul(const float *x, int64_t ldx, const float *w, const float *bias, float *y, int64_t m, int64_t n, int64_t k, int64_t add) {
     for (int64_t j = 0; j < n; j += PANEL)
         for (int64_t i = 0; i < m; i += 6) {
-#define TILE(M) tile(x + i * ldx, ldx, w + j * k, bias ? bias + j : 0, y + i * n + j, n, k, add, M)
+            int64_t tiles = (m + 5) / 6, step = (sizeof(float) * PANEL + tiles - 1) / tiles;
+            const char *ahead = (const char *)(w + (j + PANEL) * k) + i / 6 * k * step;
+#define TILE(M) tile(x + i * ldx, ldx, w + j * k, bias ? bias + j : 0, y + i * n + j, n, k, add, ahead, step, M)
             switch (m - i) { case 1: TILE(1); break; case 2: TILE(2); break; case 3: TILE(3); break; case 4: TILE(4); break; case 5: TILE(5); break; default: TILE(6); }
         }
 }
@@ -46,8 +50,9 @@ static void normalise(const float *x, const float *weight, float *y, int64_t n, 
 INLINE void dots(const float *q, const float *keys, int64_t ahead, float *to, int64_t stride, int64_t size, const int H, const int B) {
     vec s[2][4] = {{{0}}};
     EACH(i, size) EACH(b, B) {
-        __builtin_prefetch(keys + ahead + (b * size + i) * W);
-        EACH(h, H) s[h][b] += q[h * size + i] * AT(keys + (b * size + i) * W);
+        const float *key = keys + (b / 2 * size + i) * PANEL + b % 2 * W;
+        __builtin_prefetch(key + ahead);
+        EACH(h, H) s[h][b] += q[h * size + i] * AT(key);
     }
     EACH(h, H) EACH(b, B) AT(to + h * stride + b * W) = s[h][b];
 }
@@ -66,23 +71,21 @@ INLINE void attend(const Shape *s, int64_t place, const Row *row, const float *q
     for (int g = 0; g < 3; n += row->length[g++])
         for (int64_t t = 0, ahead = row->room[g] * size; t < row->length[g];) {
             const float *keys = row->memory[g] + 2 * place * ahead + t * size;
-            if (row->length[g] - t > 3 * W) dots(q, keys, ahead, p + n + t, stride, size, H, 4), t += 4 * W;
-            else dots(q, keys, ahead, p + n + t, stride, size, H, 1), t += W;
+            if (row->length[g] - t > PANEL) dots(q, keys, ahead, p + n + t, stride, size, H, 4), t += 2 * PANEL;
+            else dots(q, keys, ahead, p + n + t, stride, size, H, 2), t += PANEL;
         }
     EACH(h, H) {
         float *e = p + h * stride, top = e[0];
         vec best = fill(top), all = fill(0);
-        for (int64_t t = n; t % W; t++) e[t] = top;
+        for (int64_t t = n; t % W; t++) e[t] = -INFINITY;
         EACH_VECTOR(t, n) best = choose(best > AT(e + t), best, AT(e + t));
         EACH(i, W) top = best[i] > top ? best[i] : top;
         EACH_VECTOR(t, n) AT(e + t) = exponential(AT(e + t) - top);
-        for (int64_t t = n; t % W; t++) e[t] = 0;
         EACH_VECTOR(t, n) all += AT(e + t);
         vec scale = fill(1.0f / sum(all));
         EACH_VECTOR(t, n) AT(e + t) *= scale;
     }
-    memset(out, 0, sizeof(float) * H * size);
-    n = 0;
+    memset(out, 0, sizeof(float) * H * size), n = 0;
     for (int g = 0; g < 3; n += row->length[g++])
         for (int64_t c = 0; c < size;) {
             const float *values = row->memory[g] + (2 * place + 1) * row->room[g] * size + c;
@@ -106,7 +109,7 @@ static void prepare(const Shape *s, int64_t layer, const Layer *l, const Row *ro
     }
     EACH(g, s->shared) {
         float *keys = row->memory[2] + 2 * (layer * s->shared + g) * row->room[2] * size, *k = qkv + (s->heads + g) * size;
-        EACH(i, size) keys[(at / W * size + i) * W + at % W] = k[i];
+        EACH(i, size) keys[(at / PANEL * size + i) * PANEL + at % PANEL] = k[i];
         memcpy(keys + (row->room[2] + at) * size, k + s->shared * size, sizeof(float) * size);
     }
 }
@@ -128,12 +131,13 @@ void forward(const Shape *s, const Layer *layers, const float *embedding, const 
         const Layer *l = layers + layer;
         EACH(r, num) normalise(stream + r * width, l->norm, normed + r * width, width, s->eps);
         matmul(normed, width, l->qkv, l->qkv_bias, qkv, num, wide(s), width, 0);
-        EACH(r, num) prepare(s, layer, l, rows + r, qkv + r * wide(s), angles);
-        EACH(r, num) for (int64_t h = 0; h < s->heads; h += repeat % 2 ? 1 : 2) {
-            int64_t place = layer * s->shared + h / repeat;
-            const float *q = qkv + r * wide(s) + h * s->size;
-            if (repeat % 2) attend(s, place, rows + r, q, scores, longest + 5 * W, mixed + r * mixes + h * s->size, 1);
-            else attend(s, place, rows + r, q, scores, longest + 5 * W, mixed + r * mixes + h * s->size, 2);
+        EACH(r, num) {
+            prepare(s, layer, l, rows + r, qkv + r * wide(s), angles);
+            for (int64_t h = 0; h < s->heads; h += repeat % 2 ? 1 : 2) {
+                float *q = qkv + r * wide(s) + h * s->size, *out = mixed + r * mixes + h * s->size;
+                if (repeat % 2) attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, 1);
+                else attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, 2);
+            }
         }
         matmul(mixed, mixes, l->o, l->o_bias, stream, num, width, mixes, 1);
         EACH(r, num) normalise(stream + r * width, l->mlp_norm, normed + r * width, width, s->eps);

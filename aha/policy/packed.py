@@ -5,18 +5,23 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 """
 
 import ctypes
-from collections.abc import Sequence
+import mmap
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.policy.checkpointing import RecomputedLayer
-from aha.policy.compiled import library
+from aha.policy.compiled import functions
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "huge_memory"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""
@@ -33,6 +38,9 @@ _PARTS = (
 """What the kernels know how to compute: adapters, say, are none of it."""
 
 
+_SIGNATURES = {"lanes": ":i", "scratch_floats": "pii:i", "forward": "ppppppiipp", "matmul": "pipppiiii"}
+
+
 class _Shape(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("layers", "width", "inner", "heads", "shared", "size")),
@@ -40,31 +48,38 @@ class _Shape(ctypes.Structure):
     )
 
 
-def _load() -> ctypes.CDLL | None:
-    """The kernels, with the types of their arguments."""
-    kernels = library("decode")
-    if kernels is not None:
-        pointer, count = ctypes.c_void_p, ctypes.c_int64
-        kernels.lanes.restype = count
-        kernels.scratch_floats.argtypes, kernels.scratch_floats.restype = (pointer, count, count), count
-        kernels.forward.argtypes, kernels.forward.restype = (*(pointer,) * 6, count, count, pointer, pointer), None
-        kernels.matmul.argtypes = (pointer, count, pointer, pointer, pointer, *(count,) * 4)
-        kernels.matmul.restype = None
-    return kernels
+@cache
+def _kernels() -> dict[str, Callable[..., Any]] | None:
+    """The kernels by name; None where there are none."""
+    return functions("decode", _SIGNATURES)
 
 
 def fits(policy: Transformer) -> bool:
     """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no parts of others."""
-    config, weights, kernels = policy.config, list(policy.parameters()), _load()
+    config, weights, kernels = policy.config, list(policy.parameters()), _kernels()
     if kernels is None or any(type(module) not in _PARTS for module in policy.modules()):
         return False
     if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
     if sum(weight.nbytes for weight in weights) > MAX_BYTES:
         return False
-    lanes = int(kernels.lanes())
+    lanes = int(kernels["lanes"]())
     vectors = (config.head_dim, config.intermediate_size)
     return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
+
+
+def huge_memory(num_floats: int) -> Tensor:
+    """Memory for so many floats, in huge pages where the system has them.
+
+    It comes several times as fast as in small ones, and its addresses are found faster. A page is resident as a whole
+    as soon as a part of it is written.
+    """
+    if sys.platform != "linux" or not num_floats:
+        return torch.empty(num_floats)
+    place = mmap.mmap(-1, 4 * num_floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a system without huge pages
+        place.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(place, dtype=torch.float32)
 
 
 class PackedPolicy:
@@ -72,7 +87,7 @@ class PackedPolicy:
 
     Attributes:
         config: its shape.
-        lanes: floats of a vector; the room of a segment is a multiple of it.
+        panel: keys that lie together; the room of a segment is a multiple of it.
     """
 
     def __init__(self, policy: Transformer, num_positions: int) -> None:
@@ -85,12 +100,11 @@ class PackedPolicy:
         Raises:
             ValueError: the kernels cannot compute this policy.
         """
-        kernels = _load()
+        kernels = _kernels()
         if kernels is None or not fits(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
         self._kernels, self.config = kernels, policy.config
-        self.lanes = int(kernels.lanes())
-        self._panel = 2 * self.lanes
+        self.panel = 2 * int(kernels["lanes"]())
         config = policy.config
         self._shape = _Shape(
             config.num_hidden_layers,
@@ -102,6 +116,8 @@ class PackedPolicy:
             config.rms_norm_eps,
         )
         weights = {name: weight.detach() for name, weight in policy.named_parameters(remove_duplicate=False)}
+        matrices = (weight for name, weight in weights.items() if weight.dim() == 2 and "embed" not in name)
+        self._free = huge_memory(sum(self._padded(len(weight)) * weight.shape[1] for weight in matrices))
         self._kept = [part for layer in range(config.num_hidden_layers) for part in self._layer(weights, layer)]
         self._layers = (ctypes.c_void_p * len(self._kept))(*(0 if t is None else t.data_ptr() for t in self._kept))
         self._embedding, self._norm = weights["model.embed_tokens.weight"], weights["model.norm.weight"]
@@ -137,18 +153,23 @@ class PackedPolicy:
         assert len(found) == _PER_LAYER
         return found
 
+    def _padded(self, count: int) -> int:
+        """Whole panels that hold so many."""
+        return -(-count // self.panel) * self.panel
+
     def _filled(self, x: Tensor) -> Tensor:
         """Whole panels: zeros behind the last row."""
-        missing = -len(x) % self._panel
-        return F.pad(x, (0, 0) * (x.dim() - 1) + (0, missing)).contiguous()
+        return F.pad(x, (0, 0) * (x.dim() - 1) + (0, self._padded(len(x)) - len(x))).contiguous()
 
     def _panels(self, weight_OI: Tensor) -> Tensor:
-        """A matrix as [out / panel, in, panel]."""
-        return torch.unflatten(self._filled(weight_OI), 0, (-1, self._panel)).transpose(1, 2).contiguous()
+        """A matrix as [out / panel, in, panel], where memory is free."""
+        panels = torch.unflatten(self._filled(weight_OI), 0, (-1, self.panel)).transpose(1, 2)
+        taken, self._free = torch.split(self._free, [panels.numel(), len(self._free) - panels.numel()])
+        return taken.view(panels.shape).copy_(panels)
 
     def room(self, num_tokens: int) -> int:
         """Room that so many tokens need in a segment."""
-        return -(-num_tokens // self.lanes) * self.lanes
+        return self._padded(num_tokens)
 
     def segment_floats(self, num_tokens: int) -> int:
         """Size of the memory of a segment with room for so many tokens."""
@@ -165,13 +186,15 @@ class PackedPolicy:
             before: memory and length of what it follows on, at most two segments; empty ones are left out.
         """
         count, position = len(tokens_N), sum(length for _, length in before)
-        rows_NF = torch.zeros(count, ROW_FIELDS, dtype=torch.int64)
-        for place, (earlier, length) in enumerate(pair for pair in before if pair[1]):
-            rows_NF[:, place] = earlier.data_ptr()
-            rows_NF[:, 3 + place], rows_NF[:, 6 + place] = length, self.room(length)
-        rows_NF[:, 2], rows_NF[:, 8] = memory.data_ptr(), memory.numel() // self.segment_floats(1) * self.lanes
-        rows_NF[:, 5] = torch.arange(1, count + 1)
-        rows_NF[:, 9], rows_NF[:, 10] = tokens_N, torch.arange(position, position + count)
+        segments = [(earlier.data_ptr(), length, self.room(length)) for earlier, length in before if length]
+        segments += [(0, 0, 0)] * (2 - len(segments))
+        segments.append((memory.data_ptr(), 1, memory.numel() // self.segment_floats(1) * self.panel))
+        addresses, lengths, rooms = zip(*segments, strict=True)
+        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position]).repeat(count, 1)
+        places_N = torch.arange(count)
+        rows_NF[:, 5] += places_N
+        rows_NF[:, 9] = tokens_N
+        rows_NF[:, 10] += places_N
         return rows_NF
 
     def forward(self, rows_BF: Tensor, longest: int) -> Tensor:
@@ -186,8 +209,8 @@ class PackedPolicy:
         """
         num_rows = len(rows_BF)
         hidden_BD = torch.empty(num_rows, self.config.hidden_size)
-        scratch = torch.empty(self._kernels.scratch_floats(ctypes.byref(self._shape), num_rows, longest))
-        self._kernels.forward(
+        scratch = torch.empty(self._kernels["scratch_floats"](ctypes.byref(self._shape), num_rows, longest))
+        self._kernels["forward"](
             ctypes.byref(self._shape),
             self._layers,
             self._embedding.data_ptr(),
@@ -204,8 +227,8 @@ class PackedPolicy:
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits of the next token, [B, V], float32."""
         num_rows, width = hidden_BD.shape
-        across = len(self._head) * self._panel
+        across = len(self._head) * self.panel
         logits_BV = torch.empty(num_rows, across)
         pointers = (self._head.data_ptr(), None, logits_BV.data_ptr())
-        self._kernels.matmul(hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
+        self._kernels["matmul"](hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
         return logits_BV[:, : self.config.vocab_size]

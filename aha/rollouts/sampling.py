@@ -1,11 +1,29 @@
-"""From logits to a token and its exact log-probability."""
+"""From logits to a token and its exact log-probability.
+
+A token is drawn from the whole distribution by `sampling.c` on the CPU and by `aha.policy.gpu_decoding` on a GPU, where
+these can be built; else torch draws.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from aha.policy.compiled import has_gpu_kernels
+from aha.policy.compiled import functions, has_gpu_kernels
 
 __all__ = ["sample_tokens"]
+
+_BLOCK = 128
+"""At least the kernel's."""
+
+
+@cache
+def _kernel() -> Callable[..., Any] | None:
+    """Draws from the whole distribution of each row; None where there is no compiler."""
+    found = functions("sampling", {"draw": "piiifpppp"})
+    return None if found is None else found["draw"]
 
 
 def sample_tokens(
@@ -23,11 +41,15 @@ def sample_tokens(
         Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
         the untempered one where the temperature is 0), whatever the nucleus.
     """
-    if temperature and top_p == 1 and logits_BV.is_cuda and has_gpu_kernels():
+    if temperature > 0 and top_p == 1 and logits_BV.is_cuda and has_gpu_kernels():
         from aha.policy.gpu_decoding import draw
 
         return draw(logits_BV.contiguous(), uniforms_B, temperature)
-    logp_BV = torch.log_softmax(logits_BV.float() / (temperature or 1.0), dim=-1)
+    logits_BV = logits_BV.float()
+    kernel = _kernel() if temperature > 0 and top_p == 1 and logits_BV.device.type == "cpu" else None
+    if kernel is not None:
+        return _drawn(kernel, logits_BV, uniforms_B, temperature)
+    logp_BV = torch.log_softmax(logits_BV / (temperature or 1.0), dim=-1)
     if temperature == 0:
         tokens_B = logp_BV.argmax(-1)
     elif top_p < 1:
@@ -37,13 +59,27 @@ def sample_tokens(
     return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
+def _drawn(
+    kernel: Callable[..., Any], logits_BV: Tensor, uniforms_B: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The same by the kernel."""
+    num_rows, count = logits_BV.shape
+    given = (logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous(), uniforms_B.contiguous())
+    scratch, tokens_B = torch.empty(count + _BLOCK), torch.empty(num_rows, dtype=torch.int64)
+    logp_B = torch.empty(num_rows)
+    addresses = [x.data_ptr() for x in (*given, scratch, tokens_B, logp_B)]
+    kernel(addresses[0], num_rows, given[0].stride(0), count, temperature, *addresses[1:])
+    return tokens_B, logp_B
+
+
 def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """The first token at which the cumulative probability exceeds the draw."""
     cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
     total_B = cumulative_BV[:, -1]
     # Below the total even where the product rounds to it, or a token without any probability could be drawn.
     threshold_B = torch.minimum(uniforms_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
-    return torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
+    tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
+    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)  # what is no number still gives a token
 
 
 def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:

@@ -70,3 +70,17 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert compiled.library("decode") is not None
     assert os.listdir(tmp_path) == ["file"]
+
+
+@needs_compiler
+def test_functions_take_and_return_what_their_signature_says() -> None:
+    found = compiled.functions("sampling", {"lanes": ":i", "draw": "piiifpppp"})
+    assert found is not None
+    assert found["lanes"]() in (8, 16)
+    with pytest.raises(TypeError):
+        found["draw"](1, 2)
+
+
+def test_without_kernels_there_are_no_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "off")
+    assert compiled.functions("sampling", {"lanes": ":i"}) is None

@@ -1,6 +1,7 @@
 """Inversion draws from exactly the distribution, and the log-probability is that of the whole distribution."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,10 +10,23 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from aha.policy.compiled import library
+from aha.rollouts import sampling
 from aha.rollouts.sampling import _nucleus_of_several, sample_tokens
 
 ALMOST_ONE = 1 - 2**-53
 """The largest draw that a generator of doubles in [0, 1) makes."""
+
+
+@pytest.fixture(scope="module", params=["kernel", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All of it holds for the kernel and for torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setattr(sampling, "_kernel", lambda: None)
+        elif library("sampling") is None:
+            pytest.skip("there is no C compiler")
+        yield
 
 
 def draw(
@@ -156,3 +170,35 @@ def test_the_largest_draw_takes_the_last_token_that_is_possible() -> None:
     logits = torch.tensor([[0.0, 1.0, -torch.inf]])
     tokens, _ = sample_tokens(logits, torch.tensor([1 - 2.0**-53], dtype=torch.float64), temperature=1.0)
     assert tokens.tolist() == [1]
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize("count", [1, 31, 128, 129, 5003])
+def test_the_kernel_draws_what_torch_draws(count: int, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(count)
+    logits_BV = torch.randn(300, count + 3, generator=generator)[:, :count] * torch.linspace(0, 12, 300)[:, None]
+    uniforms_B = torch.rand(300, generator=generator, dtype=torch.float64)
+    tokens_B, logp_B = sample_tokens(logits_BV, uniforms_B, temperature=temperature)
+    monkeypatch.setattr(sampling, "_kernel", lambda: None)
+    expected_B, expected_logp_B = sample_tokens(logits_BV, uniforms_B, temperature=temperature)
+    assert torch.equal(tokens_B, expected_B)
+    assert torch.allclose(logp_B, expected_logp_B, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("count", [5, 129, 1000])
+def test_a_row_has_the_same_bits_in_any_company(count: int) -> None:
+    logits_BV = torch.randn(40, count + 1, generator=torch.Generator().manual_seed(0))
+    uniforms_B = torch.linspace(0, 0.99, 40, dtype=torch.float64)
+    tokens_B, logp_B = sample_tokens(logits_BV, uniforms_B, temperature=0.8)
+    for row in range(0, 40, 7):
+        token, logp = sample_tokens(logits_BV[row : row + 1], uniforms_B[row : row + 1], temperature=0.8)
+        assert torch.equal(token[0], tokens_B[row])
+        assert torch.equal(logp[0], logp_B[row])
+    strided_BV = logits_BV.T.contiguous().T
+    assert torch.equal(sample_tokens(strided_BV, uniforms_B, temperature=0.8)[1], logp_B)
+
+
+def test_logits_that_are_no_numbers_give_a_token_of_the_vocabulary() -> None:
+    for broken in (math.nan, math.inf, -math.inf):
+        tokens, _ = draw(torch.full((200,), broken), [0.0, 0.5, ALMOST_ONE])
+        assert all(0 <= token < 200 for token in tokens)
