@@ -142,7 +142,7 @@ class _Flash(torch.autograd.Function):
         k, v = _gathered((k_NGK, v_NGK), how)
         shape = (how.query_ends_S, how.key_ends_S, how.most_queries, how.most_keys)
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)
         try:
             grad_q, grad_k, grad_v = torch.ops.aten._flash_attention_backward(
                 grads[0].contiguous(), q, k, v, out, lse, *shape, 0.0, True, state, unused, scale=q.shape[-1] ** -0.5

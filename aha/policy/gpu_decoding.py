@@ -16,8 +16,11 @@ CHUNK = 4096
 KEYS = 64
 """Keys that a program of the attention reads at a time."""
 
+WARPS, STAGES = 4, 3
+"""Of a program of the attention: its width, and how many blocks of keys are on their way."""
+
 PART = 1024
-"""Keys of a prompt, and of a response, that one program of the attention reads; longer ones are shared out."""
+"""Keys that one program of the attention reads; more are shared out."""
 
 
 @jit
@@ -47,16 +50,6 @@ def add_norm(x_ND: Tensor, update_ND: Tensor | None, weight_D: Tensor, eps: floa
 
 
 @jit
-def _normed(a, b, weight, k, eps, HALF: tl.constexpr):
-    """RMSNorm of a head that is given as two halves, rounded to the type that it came in."""
-    x, y = a.to(tl.float32), b.to(tl.float32)
-    scale = tl.rsqrt((tl.sum(x * x, 0) + tl.sum(y * y, 0)) / (2 * HALF) + eps)
-    x = x * scale * tl.load(weight + k).to(tl.float32)
-    y = y * scale * tl.load(weight + HALF + k).to(tl.float32)
-    return x.to(a.dtype), y.to(b.dtype)
-
-
-@jit
 def _place(
     qkv,
     cos,
@@ -73,28 +66,35 @@ def _place(
     HEADS: tl.constexpr,
     SHARED: tl.constexpr,
     HALF: tl.constexpr,
+    ALL: tl.constexpr,
     HAS_NORM: tl.constexpr,
 ):
-    row, head, k = tl.program_id(0), tl.program_id(1), tl.arange(0, HALF)
+    row, head, k = tl.program_id(0), tl.arange(0, ALL)[:, None], tl.arange(0, HALF)[None, :]
+    inside = head < HEADS + 2 * SHARED
     source = qkv + (row.to(tl.int64) * (HEADS + 2 * SHARED) + head) * 2 * HALF + k
-    a, b = tl.load(source), tl.load(source + HALF)
+    a, b = tl.load(source, mask=inside, other=0.0), tl.load(source + HALF, mask=inside, other=0.0)
     slot, length = tl.load(rows + row).to(tl.int64), tl.load(rows + num_slots + row)
-    shared = head - HEADS
-    goal = queries + (row.to(tl.int64) * HEADS + head) * 2 * HALF
-    if head >= HEADS + SHARED:
-        goal = values + ((slot * SHARED + shared - SHARED) * columns + length) * 2 * HALF
-    else:
-        if head >= HEADS:
-            goal = keys + ((slot * SHARED + shared) * columns + length) * 2 * HALF
-        if HAS_NORM:
-            weight = k_norm if head >= HEADS else q_norm
-            a, b = _normed(a, b, weight, k, eps, HALF)
-        at = (tl.load(rows + 3 * num_slots + row) + length).to(tl.int64) * HALF + k
-        c, s = tl.load(cos + at).to(tl.float32), tl.load(sin + at).to(tl.float32)
-        x, y = a.to(tl.float32), b.to(tl.float32)
-        a, b = (x * c - y * s).to(a.dtype), (y * c + x * s).to(b.dtype)
-    tl.store(goal + k, a)
-    tl.store(goal + HALF + k, b)
+    is_query, is_value = head < HEADS, head >= HEADS + SHARED
+    x, y = a.to(tl.float32), b.to(tl.float32)
+    if HAS_NORM:
+        scale = tl.rsqrt((tl.sum(x * x, 1) + tl.sum(y * y, 1)) / (2 * HALF) + eps)[:, None]
+        first = tl.where(is_query, tl.load(q_norm + k).to(tl.float32), tl.load(k_norm + k).to(tl.float32))
+        second = tl.where(is_query, tl.load(q_norm + HALF + k).to(tl.float32), tl.load(k_norm + HALF + k).to(tl.float32))
+        # Rounded to the type that the head came in, as between two layers.
+        x, y = (x * scale * first).to(a.dtype).to(tl.float32), (y * scale * second).to(b.dtype).to(tl.float32)
+    at = (tl.load(rows + 3 * num_slots + row) + length).to(tl.int64) * HALF + k
+    c, s = tl.load(cos + at).to(tl.float32), tl.load(sin + at).to(tl.float32)
+    a, b = tl.where(is_value, a, (x * c - y * s).to(a.dtype)), tl.where(is_value, b, (y * c + x * s).to(b.dtype))
+    goal = queries + (row.to(tl.int64) * HEADS + head) * 2 * HALF + k
+    tl.store(goal, a, mask=is_query)
+    tl.store(goal + HALF, b, mask=is_query)
+    goal = keys + ((slot * SHARED + head - HEADS) * columns + length) * 2 * HALF + k
+    is_key = (head >= HEADS) & (head < HEADS + SHARED)
+    tl.store(goal, a, mask=is_key)
+    tl.store(goal + HALF, b, mask=is_key)
+    goal = values + ((slot * SHARED + head - HEADS - SHARED) * columns + length) * 2 * HALF + k
+    tl.store(goal, a, mask=is_value & inside)
+    tl.store(goal + HALF, b, mask=is_value & inside)
 
 
 def place(
@@ -102,7 +102,7 @@ def place(
     cos_TK: Tensor,
     sin_TK: Tensor,
     norms: tuple[Tensor, Tensor] | None,
-    own: tuple[Tensor, Tensor],
+    own: Tensor,
     rows_4S: Tensor,
     *,
     num_heads: int,
@@ -115,7 +115,7 @@ def place(
         cos_TK: cosines of each position, [T, K/2].
         sin_TK: sines.
         norms: factors of the norms of queries and keys, [K] each, where there are such norms.
-        own: keys and values of the responses, [S, G, T, K] each.
+        own: keys and values of the responses, [2, S, G, T, K].
         rows_4S: of each row its slot, the tokens in it, its prompt's slot and its prompt's tokens, int32.
         num_heads: H.
         eps: of the norms.
@@ -123,19 +123,18 @@ def place(
     Returns:
         Queries, [B, H, K].
     """
-    keys, values = own
-    _, num_shared, columns, size = keys.shape
+    _, _, num_shared, columns, size = own.shape
     queries = qkv_BJ.new_empty(len(qkv_BJ), num_heads, size)
-    q_norm, k_norm = norms or (keys, keys)
-    _place[(len(qkv_BJ), num_heads + 2 * num_shared)](
+    q_norm, k_norm = norms or (own, own)
+    _place[(len(qkv_BJ),)](
         qkv_BJ,
         cos_TK,
         sin_TK,
         q_norm,
         k_norm,
         queries,
-        keys,
-        values,
+        own[0],
+        own[1],
         rows_4S,
         rows_4S.shape[1],
         columns,
@@ -143,42 +142,23 @@ def place(
         HEADS=num_heads,
         SHARED=num_shared,
         HALF=size // 2,
+        ALL=next_power_of_2(num_heads + 2 * num_shared),
         HAS_NORM=norms is not None,
-        num_warps=1,
+        num_warps=4,
     )
     return queries
 
 
 @jit
-def _fold(q, keys, values, start, stop, acc, top, total, scale, SIZE: tl.constexpr, BLOCK: tl.constexpr):
-    """Go on with an attention over keys start..stop: weighted sum of values, largest score, sum of weights."""
-    k = tl.arange(0, SIZE)
-    for first in range(start, stop, BLOCK):
-        t = first + tl.arange(0, BLOCK)
-        at, is_seen = t[:, None] * SIZE + k[None, :], t < stop
-        key = tl.load(keys + at, mask=is_seen[:, None], other=0.0)
-        value = tl.load(values + at, mask=is_seen[:, None], other=0.0)
-        score = tl.dot(q, tl.trans(key), input_precision="ieee") * scale
-        score = tl.where(is_seen[None, :], score, float("-inf"))
-        higher = tl.maximum(top, tl.max(score, 1))
-        weight, keep = tl.exp(score - higher[:, None]), tl.exp(top - higher)
-        total = total * keep + tl.sum(weight, 1)
-        acc = acc * keep[:, None] + tl.dot(weight.to(value.dtype), value, input_precision="ieee")
-        top = higher
-    return acc, top, total
-
-
-@jit
 def _attend(
     q,
-    prompt_keys,
-    prompt_values,
-    own_keys,
-    own_values,
+    keys,
+    values,
     rows,
     out,
     lse,
     num_slots,
+    own,
     prompt_columns,
     columns,
     scale,
@@ -195,40 +175,37 @@ def _attend(
     at = ((row * SHARED + head) * REPEAT + r[:, None]) * SIZE + k[None, :]
     query = tl.load(q + at, mask=r[:, None] < REPEAT, other=0.0)
     slot, length = tl.load(rows + row).to(tl.int64), tl.load(rows + num_slots + row) + 1
-    prompt, prompt_length = tl.load(rows + 2 * num_slots + row).to(tl.int64), tl.load(rows + 3 * num_slots + row)
+    prompt, known = tl.load(rows + 2 * num_slots + row).to(tl.int64), tl.load(rows + 3 * num_slots + row)
+    # The prompt's columns, then the row's own: one run of keys, so that loads never wait for each other.
+    prompt_start = (prompt * SHARED + head) * prompt_columns
+    own_start = own + (slot * SHARED + head) * columns - known
     top = tl.full((QUERIES,), float("-inf"), tl.float32)
     total, acc = tl.zeros((QUERIES,), tl.float32), tl.zeros((QUERIES, SIZE), tl.float32)
-    first, last = part * PART, part * PART + PART
-    shift = (prompt * SHARED + head) * prompt_columns * SIZE
-    acc, top, total = _fold(
-        query,
-        prompt_keys + shift,
-        prompt_values + shift,
-        first,
-        tl.minimum(last, prompt_length),
-        acc,
-        top,
-        total,
-        scale,
-        SIZE,
-        BLOCK,
-    )
-    shift = (slot * SHARED + head) * columns * SIZE
-    acc, top, total = _fold(
-        query, own_keys + shift, own_values + shift, first, tl.minimum(last, length), acc, top, total, scale, SIZE, BLOCK
-    )
+    stop = tl.minimum(part * PART + PART, known + length)
+    for first in range(part * PART, stop, BLOCK):
+        t = first + tl.arange(0, BLOCK)
+        is_seen = t < stop
+        column = tl.where(t < known, prompt_start, own_start) + t
+        place = column[:, None] * SIZE + k[None, :]
+        key = tl.load(keys + place, mask=is_seen[:, None], other=0.0)
+        value = tl.load(values + place, mask=is_seen[:, None], other=0.0)
+        score = tl.dot(query, tl.trans(key), input_precision="ieee") * (scale * 1.4426950408889634)
+        score = tl.where(is_seen[None, :], score, float("-inf"))
+        higher = tl.maximum(top, tl.max(score, 1))
+        weight, keep = tl.exp2(score - higher[:, None]), tl.exp2(top - higher)
+        total = total * keep + tl.sum(weight, 1)
+        acc = acc * keep[:, None] + tl.dot(weight.to(value.dtype), value, input_precision="ieee")
+        top = higher
     acc = acc / tl.where(total > 0, total, 1.0)[:, None]
     if PARTS > 1:
         where = ((row * SHARED + head) * PARTS + part) * QUERIES + r
-        tl.store(lse + where, tl.where(total > 0, top + tl.log(total), float("-inf")))
+        tl.store(lse + where, tl.where(total > 0, (top + tl.log2(total)) / 1.4426950408889634, float("-inf")))
         tl.store(out + where[:, None] * SIZE + k[None, :], acc)
     else:
         tl.store(out + at, acc, mask=r[:, None] < REPEAT)
 
 
-def attend(
-    q_BHK: Tensor, prompts: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], rows_4S: Tensor, *, scale: float
-) -> Tensor:
+def attend(q_BHK: Tensor, prompts: Tensor, own: Tensor, rows_4S: Tensor, *, scale: float) -> Tensor:
     """Attention of one token a row to the row's prompt and to what has been written behind it, itself included.
 
     Source: FlashAttention-2, arXiv:2307.08691, Algorithm 1, with the keys of long sequences shared out as in
@@ -236,8 +213,9 @@ def attend(
 
     Args:
         q_BHK: queries.
-        prompts: keys and values of the prompts, [P, G, T0, K] each.
-        own: keys and values of the responses, [S, G, T, K] each.
+        prompts: keys and values of the prompts, [2, P, G, T0, K].
+        own: keys and values of the responses, [2, S, G, T, K], behind those of the prompts in one tensor
+            [2, P G T0 + S G T, K].
         rows_4S: as in `place`, before the tokens are counted that `place` wrote.
         scale: factor of the scores.
 
@@ -245,9 +223,9 @@ def attend(
         [B, H, K].
     """
     num_rows, num_heads, size = q_BHK.shape
-    num_shared, repeat = own[0].shape[1], num_heads // own[0].shape[1]
-    columns, prompt_columns = own[0].shape[2], prompts[0].shape[2]
-    num_parts = cdiv(max(columns, prompt_columns), PART)
+    _, num_prompts, num_shared, prompt_columns, _ = prompts.shape
+    columns, repeat = own.shape[3], num_heads // num_shared
+    num_parts = cdiv(columns + prompt_columns, PART)
     queries = max(16, next_power_of_2(repeat))
     out, lse = torch.empty_like(q_BHK), q_BHK
     if num_parts > 1:
@@ -256,12 +234,13 @@ def attend(
         lse = q_BHK.new_empty(shape, dtype=torch.float32)
     _attend[(num_rows, num_shared, num_parts)](
         q_BHK,
-        *prompts,
-        *own,
+        prompts[0],
+        prompts[1],
         rows_4S,
         out,
         lse,
         rows_4S.shape[1],
+        num_prompts * num_shared * prompt_columns,
         prompt_columns,
         columns,
         scale,
@@ -272,8 +251,8 @@ def attend(
         BLOCK=KEYS,
         PART=PART,
         PARTS=num_parts,
-        num_warps=4,
-        num_stages=3,
+        num_warps=WARPS,
+        num_stages=STAGES,
     )
     if num_parts == 1:
         return out

@@ -30,7 +30,8 @@ void draw(const float *logits, int64_t num, int64_t stride, int64_t count, float
         EACH_VECTOR(i, room) AT(e + i) = exponential(AT(e + i) - top);
         double all = 0, reached = 0, next;
         for (int64_t b = 0; b < room; b += BLOCK) all += total(e + b);
-        double threshold = uniforms[r] * all;
+        // Below the sum even where the product rounds to it, or a token without any probability could be drawn.
+        double threshold = fmin(uniforms[r] * all, nextafter(all, 0));
         int64_t i = 0;
         for (; i < last && (next = reached + total(e + i)) <= threshold; i += BLOCK) reached = next;
         tokens[r] = i;

@@ -6,6 +6,7 @@ come and go move no keys: a table says where each row's are. What the host does 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +104,9 @@ class GraphedDecoder:
         num_prompts, longest = min(len(work.prompts), work.num_slots), max(map(len, work.prompts))
         heads = (config.num_hidden_layers, 2)
         shared, size = config.num_key_value_heads, config.head_dim
-        self._prompts = like.new_empty(*heads, num_prompts, shared, _aligned(longest), size)
-        self._own = like.new_empty(*heads, work.num_slots + 1, shared, _aligned(work.max_new_tokens), size)
+        shapes = (num_prompts, shared, _aligned(longest)), (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
+        parts = like.new_empty(*heads, sum(map(prod, shapes)), size).split(list(map(prod, shapes)), dim=2)
+        self._prompts, self._own = (part.unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True))
         angles = torch.arange(longest + self._own.shape[4], device=like.device).float()[:, None]
         angles = angles * frequencies(config, like.device)
         self._cos, self._sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)

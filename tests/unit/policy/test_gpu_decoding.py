@@ -1,5 +1,7 @@
 """Kernels of decoding on GPUs against torch."""
 
+import math
+
 import pytest
 import torch
 from gpu import DEVICE, needs_triton, quiet
@@ -89,15 +91,16 @@ def test_a_row_attends_to_its_prompt_and_to_itself(
     rows = torch.tensor(
         [[3, 0, 2, 4, 5, 5], [0, 149, 64, 63, 0, 0], [0, 1, 2, 1, 0, 0], [70, 3, 64, 0, 5, 0]], dtype=torch.int32
     )
-    prompts = drawn(2, 3, SHARED, PROMPT_COLUMNS, SIZE, seed=3)
-    own, before = (drawn(2, 6, SHARED, COLUMNS, SIZE, seed=4) for _ in range(2))
+    shapes = (3, SHARED, PROMPT_COLUMNS), (6, SHARED, COLUMNS)
+    parts = drawn(2, sum(map(math.prod, shapes)), SIZE, seed=3).split(list(map(math.prod, shapes)), dim=1)
+    prompts, own = (part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
+    before = own.clone()
     angles = drawn(300, SIZE // 2, seed=5)
     norms = (drawn(SIZE, seed=6), drawn(SIZE, seed=7)) if has_norm else None
     qkv = drawn(5, (HEADS + 2 * SHARED) * SIZE, seed=8)
     there = rows.to(DEVICE)
-    pair, prompt_pair = (own[0], own[1]), (prompts[0], prompts[1])
-    q = gpu_decoding.place(qkv, angles.cos(), angles.sin(), norms, pair, there, num_heads=HEADS, eps=1e-6)
-    found = gpu_decoding.attend(q, prompt_pair, pair, there, scale=SIZE**-0.5)
+    q = gpu_decoding.place(qkv, angles.cos(), angles.sin(), norms, own, there, num_heads=HEADS, eps=1e-6)
+    found = gpu_decoding.attend(q, prompts, own, there, scale=SIZE**-0.5)
     for row in range(5):
         one = rows[:, row].tolist()
         expected = plain_attention(qkv[row], one, angles.cos(), angles.sin(), norms, prompts, before)

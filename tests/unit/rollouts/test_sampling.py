@@ -167,7 +167,7 @@ def test_rows_that_need_no_sorting_draw_as_if_they_were_sorted() -> None:
 
 
 def test_the_largest_draw_takes_the_last_token_that_is_possible() -> None:
-    logits = torch.tensor([[0.0, 1.0, -torch.inf]])
+    logits = torch.cat((torch.tensor([0.0, 1.0]), torch.full((300,), -torch.inf)))[None]
     tokens, _ = sample_tokens(logits, torch.tensor([1 - 2.0**-53], dtype=torch.float64), temperature=1.0)
     assert tokens.tolist() == [1]
 
