@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from aha.policy.fused import product
 from aha.policy.layout import Layout
 from aha.policy.transformer import Transformer
 
@@ -113,7 +114,7 @@ class _ChosenLogp(torch.autograd.Function):
             slope_M = grads[0][part, None] / ctx.temperature
             slope = logits.sub_(normaliser_M[part, None]).exp_().mul_(-slope_M)
             slope = slope.scatter_add_(-1, targets_M[part, None], slope_M).to(head_VD.dtype)
-            grad_hidden[part] = slope @ head_VD
+            product(slope, head_VD, out_MN=grad_hidden[part])
             if grad_head is not None and ctx.needs_input_grad[1]:
                 _add_product(grad_head, slope.T, hidden_MD[part])
         returned = grad_head.to(head_VD.dtype) if grad_head is not None and not sums else None
@@ -129,12 +130,12 @@ def _chunk(head_VD: Tensor) -> int:
 def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
     """Add a product to a sum, without a tensor of its size where the types are one."""
     if sum_VD.dtype == left_VM.dtype:
-        sum_VD.addmm_(left_VM, right_MD)
+        product(left_VM, right_MD, sum_VD, sum_VD)
     else:
         sum_VD += left_VM @ right_MD
 
 
 def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float) -> Tensor:
-    logits = hidden_MD @ head_VD.T
+    logits = product(hidden_MD, head_VD.T)
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits.div_(temperature) if temperature != 1 else logits
