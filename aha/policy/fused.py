@@ -90,15 +90,14 @@ def _call(name: str, *arguments: Any) -> int:
     """Call a kernel with numbers and contiguous tensors."""
     kernels = _kernels()
     assert kernels is not None
-    return kernels[name](*(given.data_ptr() if isinstance(given, Tensor) else given for given in arguments))
+    return kernels[name](*[given.data_ptr() if isinstance(given, Tensor) else given for given in arguments])
 
 
 def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
     """The matrix product a b, or start + a b, without a gradient.
 
-    A row of the result has the same bits whatever rows are beside it, where it is the kernel that computes it.
-
-    Torch computes it where that is faster: for few rows, and where it has several threads.
+    Where it is the kernel that computes it, a row's bits are the same whatever rows are beside it. Torch computes it
+    where that is faster: for few rows, and where torch has several threads.
 
     Args:
         a_MK: a matrix, which may be turned by `.T`.
@@ -106,23 +105,37 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: 
         start_MN: what is added, [M, N] or [N]; may be the result itself. None adds nothing.
         out_MN: takes the result, contiguous; None makes one.
     """
-    out = a_MK.new_empty(len(a_MK), b_KN.shape[1]) if out_MN is None else out_MN
-    if not _has_product(a_MK, b_KN, out):
-        return torch.mm(a_MK, b_KN, out=out) if start_MN is None else torch.addmm(start_MN, a_MK, b_KN, out=out)
+    if _has_product(a_MK, b_KN, *(given for given in (start_MN, out_MN) if given is not None)):
+        return _product(a_MK, b_KN, start_MN, out_MN)
+    if start_MN is None:
+        return torch.mm(a_MK, b_KN, out=out_MN)
+    return torch.addmm(start_MN, a_MK, b_KN, out=out_MN)
+
+
+def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
+    """The same by the kernel."""
     (num, depth), across = a_MK.shape, b_KN.shape[1]
-    scratch = a_MK.new_empty(_call("product_scratch", across, depth, a_MK.stride(1) != 1))
-    start = (None, 0) if start_MN is None else (start_MN, start_MN.stride(0) if start_MN.dim() > 1 else 0)
-    _call("product", num, across, depth, a_MK, *a_MK.stride(), b_KN, *b_KN.stride(), *start, out, scratch)
+    out = a_MK.new_empty(num, across) if out_MN is None else out_MN
+    a_strides, b_strides = a_MK.stride(), b_KN.stride()
+    scratch = a_MK.new_empty(_scratch_floats(across, depth, a_strides[1] != 1))
+    start = (start_MN, across if start_MN is not None and start_MN.dim() > 1 else 0)
+    _call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
     return out
 
 
-def _has_product(a_MK: Tensor, b_KN: Tensor, out_MN: Tensor) -> bool:
+@cache
+def _scratch_floats(across: int, depth: int, is_turned: bool) -> int:
+    """Memory that a product needs to work in."""
+    return _call("product_scratch", across, depth, is_turned)
+
+
+def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
     """Whether there is a kernel for a product, and it is the faster way."""
-    num_rows = len(a_MK) if a_MK.stride(1) == 1 else a_MK.shape[1]
-    if num_rows < MIN_ROWS or not a_MK.shape[1] or torch.get_num_threads() > 1:
+    (num, depth), strides = a_MK.shape, a_MK.stride()
+    if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
         return False
-    are_laid = all(1 in x.stride() for x in (a_MK, b_KN)) and out_MN.is_contiguous()
-    return are_laid and _are_fit(b_KN.shape[1], a_MK, b_KN, out_MN)
+    are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
+    return are_laid and _are_fit(b_KN.shape[1], a_MK, b_KN, *others)
 
 
 def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
@@ -149,8 +162,8 @@ def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor
 
 def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
     """Whether there are kernels for a projection and its gradients."""
-    is_fit = x_ND.dim() == 2 and x_ND.shape[1] % max(1, _lanes()) == 0 and _has_product(x_ND, weight_OD.T, x_ND)
-    return is_fit and (bias_O is None or _are_fit(len(bias_O), bias_O))
+    others = (x_ND,) if bias_O is None else (x_ND, bias_O)
+    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and _are_fit(x_ND.shape[1])
 
 
 class _Linear(torch.autograd.Function):
@@ -160,7 +173,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x_ND: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         weights, biases = given[::2], given[1::2]
         ctx.save_for_backward(x_ND, *weights)
-        return tuple(product(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
+        return tuple(_product(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     @once_differentiable
@@ -170,7 +183,7 @@ class _Linear(torch.autograd.Function):
         found: list[Tensor | None] = []
         for place, (given, weight) in enumerate(zip(grads, weights, strict=True)):
             grad = given.contiguous()
-            grad_x = product(grad, weight, grad_x, grad_x)
+            grad_x = _product(grad, weight, grad_x, grad_x)
             is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
             found.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
             found.append(grad.sum(0) if has_trained_bias else None)

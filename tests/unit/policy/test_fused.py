@@ -96,7 +96,7 @@ def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) 
         exact_MN = a_MK @ b_KN + (0 if start is None else start)
         assert torch.allclose(found_MN.double(), exact_MN, rtol=0, atol=1e-5 * depth**0.5)
         assert torch.equal(product(left_MK[1:], right_KN, given if start is not start_MN else given[1:]), found_MN[1:])
-    assert set(called) == {"product", "product_scratch"}
+    assert called.count("product") == 6
 
 
 @pytest.mark.parametrize("num", [MIN_ROWS, 700])
