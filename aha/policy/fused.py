@@ -18,7 +18,7 @@ from aha.policy.compiled import library
 
 __all__ = ["attention", "has_attention", "linear", "normalise", "product", "rotate", "swiglu"]
 
-MIN_ROWS = 256
+MIN_ROWS = 384
 """Rows from which on the kernel is the faster way to a matrix product: it copies the other matrix first."""
 
 _SIGNATURES = {
