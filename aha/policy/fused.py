@@ -96,8 +96,7 @@ def _call(name: str, *arguments: Any) -> int:
 def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
     """The matrix product a b, or start + a b, without a gradient.
 
-    Where it is the kernel that computes it, a row's bits are the same whatever rows are beside it. Torch computes it
-    where that is faster: for few rows, and where torch has several threads.
+    Torch computes it where that is faster: for few rows, and where torch has several threads.
 
     Args:
         a_MK: a matrix, which may be turned by `.T`.

@@ -40,7 +40,7 @@ INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float
 }
 
 // c[m][n] = start + a[m][k] b[k][n] in registers, n vectors wide; rows of a are ra apart, its columns ca, and so on; without
-// a start from 0. Whatever a row's neighbours, it is added up in the order of k.
+// a start from 0. What is stored last is fetched first: it may come from far away.
 INLINE void registers(const int m, const int n, int64_t k, const float *a, int64_t ra, int64_t ca, const float *b, int64_t rb, const float *start, int64_t rs, float *c, int64_t rc) {
     vec s[6][2];
     EACH(i, m) __builtin_prefetch(c + i * rc, 1);
