@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
@@ -129,9 +128,7 @@ class Bench:
         given = self.given
         prompts = [torch.tensor(prompt) for prompt in self.prompts]
         num_rows = given.prompts * given.samples
-        work = Work(
-            prompts=prompts, num_samples=given.samples, max_new_tokens=given.new_tokens, num_slots=num_rows
-        )
+        work = Work(prompts=prompts, num_samples=given.samples, max_new_tokens=given.new_tokens, num_slots=num_rows)
         with torch.inference_mode():
             decoder = GraphedDecoder(self.policy, work)
             decoder.admit([row // given.samples for row in range(num_rows)])

@@ -1,7 +1,8 @@
-"""What a layer computes besides its matrix products, each in one pass over memory, forward and backward.
+"""What a layer computes, forward and backward: its matrix products, and all else in one pass over memory each.
 
-Float32 tensors on the CPU go through `kernels.c`, tensors on a GPU through `aha.policy.gpu_training`; any others, and
-all of them where there is no compiler, through torch. They agree up to the order of sums and rounding.
+Float32 tensors on the CPU go through `kernels.c` and `attention.c`, tensors on a GPU through
+`aha.policy.gpu_training`; any others, and all of them where these cannot be built, through torch. They agree up to the
+order of sums and rounding.
 """
 
 import ctypes
@@ -16,20 +17,32 @@ from torch.nn import functional as F
 
 from aha.policy.compiled import has_gpu_kernels, library
 
-__all__ = ["attention", "has_attention", "normalise", "rotate", "swiglu"]
+__all__ = ["attention", "has_attention", "linear", "normalise", "product", "rotate", "swiglu"]
+
+MIN_ROWS = 384
+"""Rows from which on the kernel is the faster way to a matrix product: it copies the other matrix first."""
 
 _SIGNATURES = {
-    "lanes": "",
-    "norm": "iifpppp",
-    "norm_backward": "iipppppp",
-    "swiglu": "ippp",
-    "swiglu_backward": "ippppp",
-    "rotary": "iiifpppp",
-    "attention_scratch": "ii",
-    "attention": "ipppppppp",
-    "attention_backward": "ipppppppppppp",
+    "kernels": {
+        "lanes": "",
+        "norm": "iifpppp",
+        "norm_backward": "iipppppp",
+        "swiglu": "ippp",
+        "swiglu_backward": "ippppp",
+        "rotary": "iiifpppp",
+        "product_scratch": "iii",
+        "product": "iiipiipiipipp",
+    },
+    "attention": {
+        "attention_scratch": "ii",
+        "attention": "ipppppppp",
+        "attention_backward": "ipppppppppppp",
+    },
 }
-"""Arguments of each kernel: integers, floats, pointers."""
+"""Arguments of each kernel of a file: integers, floats, pointers."""
+
+_COUNTS = ("lanes", "product_scratch", "attention_scratch")
+"""Kernels that return a number."""
 
 
 class _Shape(ctypes.Structure):
@@ -46,16 +59,17 @@ class _Shape(ctypes.Structure):
 @cache
 def _kernels() -> dict[str, Callable[..., int]] | None:
     """The kernels by name; None where there are none."""
-    found = library("kernels")
-    if found is None:
-        return None
     types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
     kernels: dict[str, Callable[..., int]] = {}
-    for name, letters in _SIGNATURES.items():
-        kernel = found[name]
-        kernel.argtypes = [types[letter] for letter in letters]
-        kernel.restype = ctypes.c_int64 if name in ("lanes", "attention_scratch") else None
-        kernels[name] = kernel
+    for file, signatures in _SIGNATURES.items():
+        found = library(file)
+        if found is None:
+            return None
+        for name, letters in signatures.items():
+            kernel = found[name]
+            kernel.argtypes = [types[letter] for letter in letters]
+            kernel.restype = ctypes.c_int64 if name in _COUNTS else None
+            kernels[name] = kernel
     return kernels
 
 
@@ -82,7 +96,116 @@ def _call(name: str, *arguments: Any) -> int:
     """Call a kernel with numbers and contiguous tensors."""
     kernels = _kernels()
     assert kernels is not None
-    return kernels[name](*(given.data_ptr() if isinstance(given, Tensor) else given for given in arguments))
+    return kernels[name](*[given.data_ptr() if isinstance(given, Tensor) else given for given in arguments])
+
+
+def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
+    """The matrix product a b, or start + a b, without a gradient.
+
+    Torch computes it where that is faster: for few rows, and where torch has several threads.
+
+    Args:
+        a_MK: a matrix, which may be turned by `.T`.
+        b_KN: another.
+        start_MN: what is added, [M, N] or [N]; may be the result itself. None adds nothing. On a GPU it may be float32
+            where the matrices are in half precision.
+        out_MN: takes the result, contiguous; None makes one.
+    """
+    if _has_product(a_MK, b_KN, *(given for given in (start_MN, out_MN) if given is not None)):
+        return _product(a_MK, b_KN, start_MN, out_MN)
+    if start_MN is None:
+        return torch.mm(a_MK, b_KN, out=out_MN)
+    if start_MN.dtype != a_MK.dtype:
+        return torch.addmm(start_MN, a_MK, b_KN, out_dtype=start_MN.dtype, out=out_MN)
+    return torch.addmm(start_MN, a_MK, b_KN, out=out_MN)
+
+
+def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
+    """The same by the kernel."""
+    (num, depth), across = a_MK.shape, b_KN.shape[1]
+    out = a_MK.new_empty(num, across) if out_MN is None else out_MN
+    a_strides, b_strides = a_MK.stride(), b_KN.stride()
+    scratch = a_MK.new_empty(_scratch_floats(across, depth, a_strides[1] != 1))
+    start = (start_MN, across if start_MN is not None and start_MN.dim() > 1 else 0)
+    _call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
+    return out
+
+
+@cache
+def _scratch_floats(across: int, depth: int, is_turned: bool) -> int:
+    """Memory that a product needs to work in."""
+    return _call("product_scratch", across, depth, is_turned)
+
+
+def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
+    """Whether there is a kernel for a product, and it is the faster way."""
+    (num, depth), strides = a_MK.shape, a_MK.stride()
+    if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
+        return False
+    are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
+    return are_laid and _are_fit(b_KN.shape[1], a_MK, b_KN, *others)
+
+
+def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
+    """Projections of one input.
+
+    x W^T + b
+
+    The gradient of a weight that has a `.grad` is added to it as soon as it is known, and not passed on: `backward`
+    ends the same without a second tensor of its size; `torch.autograd.grad` would miss it.
+
+    Args:
+        x_ND: the input.
+        weights: [O, D] each, with its bias [O] or None.
+
+    Returns:
+        [N, O] each.
+    """
+    if not all(_has_linear(x_ND, weight_OD, bias_O) for weight_OD, bias_O in weights):
+        return tuple(F.linear(x_ND, *pair) for pair in weights)
+    given = (x for pair in weights for x in pair)
+    results: tuple[Tensor, ...] = _Linear.apply(x_ND, *given)  # type: ignore[no-untyped-call]
+    return results
+
+
+def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
+    """Whether there are kernels for a projection and its gradients, or a float32 gradient to add to on a GPU."""
+    if x_ND.is_cuda:
+        known = weight_OD.grad
+        return x_ND.dim() == 2 and known is not None and known.dtype == torch.float32 != x_ND.dtype == weight_OD.dtype
+    others = (x_ND,) if bias_O is None else (x_ND, bias_O)
+    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and _are_fit(x_ND.shape[1])
+
+
+class _Linear(torch.autograd.Function):
+    """Keeps its input only."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        weights, biases = given[::2], given[1::2]
+        ctx.save_for_backward(x_ND, *weights)
+        multiply = product if x_ND.is_cuda else _product
+        return tuple(multiply(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, *weights = ctx.saved_tensors
+        grad_x, multiply = None, product if x_ND.is_cuda else _product
+        found: list[Tensor | None] = []
+        for place, (given, weight) in enumerate(zip(grads, weights, strict=True)):
+            grad = given.contiguous()
+            grad_x = multiply(grad, weight, grad_x, grad_x)
+            is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
+            found.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
+            found.append(grad.sum(0) if has_trained_bias else None)
+        return grad_x, *found
+
+
+def _weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
+    """g^T x; None where it was added to the gradient that is there."""
+    found = product(grad_NO.T, x_ND, known_OD, known_OD)
+    return found if known_OD is None else None
 
 
 def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -173,7 +296,9 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
     num_rows, half = len(x_NHK), x_NHK.shape[-1] // 2
-    has_kernel = _are_fit(half, x_NHK, cos_NK, sin_NK) or (_are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0)
+    has_kernel = _are_fit(half, x_NHK, cos_NK, sin_NK) or (
+        _are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0
+    )
     if has_kernel and cos_NK.shape == (num_rows, 1, half):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result

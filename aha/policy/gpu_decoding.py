@@ -43,9 +43,7 @@ def add_norm(x_ND: Tensor, update_ND: Tensor | None, weight_D: Tensor, eps: floa
     total = x_ND if update_ND is None else torch.empty_like(x_ND)
     given = x_ND if update_ND is None else update_ND
     block = next_power_of_2(width)
-    _add_norm[(num_rows,)](
-        x_ND, given, weight_D, total, out, width, eps, HAS_UPDATE=update_ND is not None, BLOCK=block
-    )
+    _add_norm[(num_rows,)](x_ND, given, weight_D, total, out, width, eps, HAS_UPDATE=update_ND is not None, BLOCK=block)
     return total, out
 
 
@@ -79,7 +77,9 @@ def _place(
     if HAS_NORM:
         scale = tl.rsqrt((tl.sum(x * x, 1) + tl.sum(y * y, 1)) / (2 * HALF) + eps)[:, None]
         first = tl.where(is_query, tl.load(q_norm + k).to(tl.float32), tl.load(k_norm + k).to(tl.float32))
-        second = tl.where(is_query, tl.load(q_norm + HALF + k).to(tl.float32), tl.load(k_norm + HALF + k).to(tl.float32))
+        second = tl.where(
+            is_query, tl.load(q_norm + HALF + k).to(tl.float32), tl.load(k_norm + HALF + k).to(tl.float32)
+        )
         # Rounded to the type that the head came in, as between two layers.
         x, y = (x * scale * first).to(a.dtype).to(tl.float32), (y * scale * second).to(b.dtype).to(tl.float32)
     at = (tl.load(rows + 3 * num_slots + row) + length).to(tl.int64) * HALF + k

@@ -2,7 +2,9 @@
 // inputs give equal bits.
 #include "vectors.h"
 
-#define QUERIES 24 // queries of a tile of the attention
+#define PANEL (2 * W) // columns of a matrix that a product copies to lie together
+#define DEPTH 256     // rows of a turned matrix that are added up at a time
+#define BLOCK 49152   // floats of a matrix that stay in the processor's second cache
 
 // y = weight x / rms(x), for each row; keeps 1 / rms.
 void norm(int64_t rows, int64_t width, float eps, float *x, float *weight, float *y, float *scale) {
@@ -54,120 +56,64 @@ void rotary(int64_t rows, int64_t heads, int64_t half, float sign, float *x, flo
             }
 }
 
-// c[m][n] = or += a[m][k] b[k][n] in registers; rows and columns of a are ra and ca apart.
-INLINE void tile(const int m, const int n, int64_t k, float *a, int64_t ra, int64_t ca, float *b, int64_t rb, float *c, int64_t rc, int adds) {
-    vec s[6][2];
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < n; j++) s[i][j] = adds ? AT(c + i * rc + j * W) : fill(0);
-    for (int64_t l = 0; l < k; l++, a += ca, b += rb)
-        for (int i = 0; i < m; i++)
-            for (int j = 0; j < n; j++) s[i][j] += a[i * ra] * AT(b + j * W);
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < n; j++) AT(c + i * rc + j * W) = s[i][j];
+// Columns of b in panels, [n / PANEL][k][PANEL]; where b is turned, its columns are cb apart.
+static void lay_panels(int64_t n, int64_t k, const float *b, int64_t rb, float *panels) {
+    EACH(t, k) EACH_VECTOR(j, n) AT(panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL) = AT(b + t * rb + j);
 }
 
-static void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64_t ca, float *b, int64_t rb, float *c, int64_t rc, int adds) {
-#define TILE(M, N) tile(M, N, k, a + i * ra, ra, ca, b + j, rb, c + i * rc + j, rc, adds)
-#define ROWS(M) if (n - j > W) TILE(M, 2); else TILE(M, 1); break;
-    for (int64_t j = 0; j < n; j += 2 * W)
-        for (int64_t i = 0; i < m; i += 6)
-            switch (m - i) { case 1: ROWS(1) case 2: ROWS(2) case 3: ROWS(3) case 4: ROWS(4) case 5: ROWS(5) default: ROWS(6) }
-}
-
-typedef struct { int64_t start, length, prefix, known; } Segment; // tokens that follow on `known` ones from `prefix`
-typedef struct { int64_t heads, shared, size; float scale; } Shape;
-
-static int64_t room_of(int64_t keys) { return (keys + 2 * W - 1) / (2 * W) * (2 * W); }
-static int64_t place(Segment s, int64_t j) { return j < s.known ? s.prefix + j : s.start + j - s.known; }
-
-// Keys or values of a head of a segment, times a factor: [keys][size], and turned to [size][room].
-static void gather(Segment s, Shape z, float *x, float factor, float *rows, float *columns) {
-    const int64_t keys = s.known + s.length, room = room_of(keys);
-    for (int64_t j = 0; j < room; j++)
-        for (int64_t d = 0; d < z.size; d++) {
-            const float value = j < keys ? x[place(s, j) * z.shared * z.size + d] * factor : 0.0f;
-            rows[j * z.size + d] = value;
-            columns[d * room + j] = value;
+static void turn_panels(int64_t n, int64_t k, const float *b, int64_t cb, float *panels) {
+    EACH_VECTOR(j, n) EACH_VECTOR(t, k) {
+        float *to = panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL;
+        const float *from = b + j * cb + t;
+        if (t + W > k) EACH(d, W) EACH(l, k - t) to[l * PANEL + d] = from[d * cb + l];
+        else {
+            vec x[W], y[W];
+            EACH(d, W) x[d] = AT(from + d * cb);
+            for (int step = 1; step < W; step *= 2) {
+                EACH(d, W / 2) y[2 * d] = LOW(x[d], x[d + W / 2]), y[2 * d + 1] = HIGH(x[d], x[d + W / 2]);
+                memcpy(x, y, sizeof x);
+            }
+            EACH(d, W) AT(to + d * PANEL) = x[d];
         }
+    }
 }
 
-// Scores of m queries from i on; minus infinity where a query may not see a key.
-static void scores(Segment s, Shape z, int64_t i, int64_t m, float *q, float *columns, float *out) {
-    const int64_t room = room_of(s.known + s.length), end = room_of(s.known + i + m);
-    product(m, end, z.size, q, z.heads * z.size, 1, columns, room, out, room, 0);
-    for (int64_t r = 0; r < m; r++)
-        for (int64_t j = s.known + i + r + 1; j < end; j++) out[r * room + j] = -INFINITY;
+// Rows of a turned matrix in strips of 6, [m / 6][k][6], the strips 6 k + W apart.
+static void lay_strips(int64_t m, int64_t k, const float *a, int64_t ca, float *strips) {
+    EACH(t, k) for (int64_t i = 0; i < m; i += 6) {
+        float *to = strips + i / 6 * (6 * k + W) + 6 * t;
+        if (i + W <= m) AT(to) = AT(a + t * ca + i); // more than 6, which what follows covers
+        else EACH(r, m - i < 6 ? m - i : 6) to[r] = a[t * ca + i + r];
+    }
 }
 
-int64_t attention_scratch(int64_t keys, int64_t size) { return room_of(keys) * (6 * size + 2 * QUERIES); }
+// Rows and inner columns that a product takes at a time.
+static int64_t depth_of(int64_t k, int64_t is_turned) { return is_turned && k > DEPTH ? DEPTH : k; }
+static int64_t height_of(int64_t depth) { return depth < BLOCK / 6 ? BLOCK / depth / 6 * 6 : 6; }
+static int64_t panel_floats(int64_t n, int64_t depth) { return (n + PANEL - 1) / PANEL * PANEL * depth; }
 
-// out = softmax(scale q k^T) v; lse[tokens][heads] is the logarithm of the softmax's denominator.
-void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k, float *v, float *out, float *lse, float *scratch) {
-    const Shape z = *shape;
-    const int64_t inner = z.heads * z.size, repeat = z.heads / z.shared;
-    for (Segment *s = segments; s < segments + num; s++)
-        for (int64_t g = 0; g < z.shared; g++) {
-            const int64_t room = room_of(s->known + s->length);
-            float *keys = scratch, *turned = keys + room * z.size, *values = turned + room * z.size, *p = values + room * z.size;
-            gather(*s, z, v + g * z.size, 1.0f, values, turned);
-            gather(*s, z, k + g * z.size, z.scale, keys, turned);
-            for (int64_t h = g * repeat; h < (g + 1) * repeat; h++)
-                for (int64_t i = 0; i < s->length; i += QUERIES) {
-                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, end = room_of(s->known + i + m);
-                    const int64_t at = (s->start + i) * inner + h * z.size;
-                    float inverse[QUERIES];
-                    scores(*s, z, i, m, q + at, turned, p);
-                    for (int64_t r = 0; r < m; r++) {
-                        float *row = p + r * room, most = row[0];
-                        vec peak = fill(-INFINITY), total = fill(0);
-                        for (int64_t j = 0; j < end; j += W) peak = choose(peak > AT(row + j), peak, AT(row + j));
-                        for (int j = 0; j < W; j++) most = peak[j] > most ? peak[j] : most;
-                        for (int64_t j = 0; j < end; j += W) total += AT(row + j) = exponential(AT(row + j) - most);
-                        inverse[r] = 1.0f / sum(total);
-                        lse[(s->start + i + r) * z.heads + h] = most + logf(sum(total));
-                    }
-                    product(m, z.size, s->known + i + m, p, room, 1, values, z.size, out + at, inner, 0);
-                    for (int64_t r = 0; r < m; r++)
-                        for (int64_t d = 0; d < z.size; d += W) AT(out + at + r * inner + d) *= inverse[r];
-                }
+int64_t product_scratch(int64_t n, int64_t k, int64_t is_turned) {
+    const int64_t depth = depth_of(k, is_turned), height = height_of(depth);
+    return panel_floats(n, depth) + is_turned * (height * depth + (height / 6 + 1) * W);
+}
+
+// c[m][n] = start + a b; rows of a are ra apart and its columns ca, one of them 1, and so on.
+void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64_t ca, float *b, int64_t rb, int64_t cb, float *start, int64_t rs, float *c, float *panels) {
+    const int64_t depth = depth_of(k, ca != 1), height = height_of(depth);
+    float *strips = panels + panel_floats(n, depth);
+    for (int64_t l = 0; l < k; l += depth, start = c, rs = n) {
+        const int64_t deep = k - l < depth ? k - l : depth;
+        if (cb == 1) lay_panels(n, deep, b + l * rb, rb, panels);
+        else turn_panels(n, deep, b + l, cb, panels);
+        for (int64_t i = 0; i < m; i += height) {
+            const int64_t high = m - i < height ? m - i : height;
+            if (ca != 1) lay_strips(high, deep, a + l * ca + i, ca, strips);
+            for (int64_t j = 0; j < n; j += PANEL) {
+                const float *from = start ? start + i * rs + j : 0;
+                float *to = c + i * n + j, *panel = panels + j * deep;
+                if (ca == 1) tiles(high, n - j, deep, a + i * ra + l, 6 * ra, ra, 1, panel, PANEL, from, rs, to, n);
+                else tiles(high, n - j, deep, strips, 6 * deep + W, 1, 6, panel, PANEL, from, rs, to, n);
+            }
         }
-}
-
-// With p the softmax: dv = p^T dout, ds = p (dout v^T - sum(dout out)), dq = scale ds k, dk = scale ds^T q. dk, dv start at 0.
-void attention_backward(int64_t num, Segment *segments, Shape *shape, float *q, float *k, float *v, float *out, float *lse, float *dout, float *dq, float *dk, float *dv, float *scratch) {
-    const Shape z = *shape;
-    const int64_t inner = z.heads * z.size, repeat = z.heads / z.shared;
-    for (Segment *s = segments; s < segments + num; s++)
-        for (int64_t g = 0; g < z.shared; g++) {
-            const int64_t all = s->known + s->length, room = room_of(all), part = room * z.size;
-            float *keys = scratch, *turned = keys + part, *values = turned + part, *dkeys = values + part, *dvalues = dkeys + part;
-            float *p = dvalues + part, *ds = p + QUERIES * room, *unused = ds + QUERIES * room;
-            gather(*s, z, v + g * z.size, 1.0f, unused, values);
-            gather(*s, z, k + g * z.size, z.scale, keys, turned);
-            memset(dkeys, 0, 2 * part * sizeof(float));
-            for (int64_t h = g * repeat; h < (g + 1) * repeat; h++)
-                for (int64_t i = 0; i < s->length; i += QUERIES) {
-                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, seen = s->known + i + m, end = room_of(seen);
-                    const int64_t at = (s->start + i) * inner + h * z.size;
-                    scores(*s, z, i, m, q + at, turned, p);
-                    product(m, end, z.size, dout + at, inner, 1, values, room, ds, room, 0);
-                    for (int64_t r = 0; r < m; r++) {
-                        vec dot = fill(0);
-                        for (int64_t d = 0; d < z.size; d += W) dot += AT(dout + at + r * inner + d) * AT(out + at + r * inner + d);
-                        const float mean = sum(dot), norm = lse[(s->start + i + r) * z.heads + h];
-                        for (int64_t j = r * room; j < r * room + end; j += W) {
-                            AT(p + j) = exponential(AT(p + j) - norm);
-                            AT(ds + j) = AT(p + j) * (AT(ds + j) - mean);
-                        }
-                    }
-                    product(m, z.size, seen, ds, room, 1, keys, z.size, dq + at, inner, 0);
-                    product(seen, z.size, m, ds, 1, room, q + at, inner, dkeys, z.size, 1);
-                    product(seen, z.size, m, p, 1, room, dout + at, inner, dvalues, z.size, 1);
-                }
-            for (int64_t j = 0; j < all; j++)
-                for (int64_t d = 0; d < z.size; d++) {
-                    dk[(place(*s, j) * z.shared + g) * z.size + d] += dkeys[j * z.size + d] * z.scale;
-                    dv[(place(*s, j) * z.shared + g) * z.size + d] += dvalues[j * z.size + d];
-                }
-        }
+    }
 }

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from aha.policy.compiled import has_gpu_kernels
+from aha.policy.fused import product
 from aha.policy.layout import Layout
 from aha.policy.transformer import Transformer
 
@@ -127,7 +128,7 @@ class _ChosenLogp(torch.autograd.Function):
                 given = logits if _has_kernel(logits) else _unnormalised(logits, most_M[part])
             softmax = most_M[part], total_M[part]
             slope = _slope(given, targets_M[part], softmax, grads[0][part], ctx.temperature, head_VD.dtype)
-            grad_hidden[part] = slope @ head_VD
+            product(slope, head_VD, out_MN=grad_hidden[part])
             if grad_head is not None and ctx.needs_input_grad[1]:
                 _add_product(grad_head, slope.T, hidden_MD[part])
         returned = grad_head.to(head_VD.dtype) if grad_head is not None and not sums else None
@@ -148,10 +149,8 @@ def chunk_tokens(num_words: int, *, is_on_cpu: bool) -> int:
 
 def _add_product(sum_VD: Tensor, left_VM: Tensor, right_MD: Tensor) -> None:
     """Add a product to a sum, without a tensor of its size where the types are one."""
-    if sum_VD.dtype == left_VM.dtype:
-        sum_VD.addmm_(left_VM, right_MD)
-    elif left_VM.is_cuda:
-        torch.ops.aten.addmm.dtype_out(sum_VD, left_VM, right_MD, sum_VD.dtype, out=sum_VD)
+    if sum_VD.dtype == left_VM.dtype or left_VM.is_cuda:
+        product(left_VM, right_MD, sum_VD, sum_VD)
     else:
         sum_VD += left_VM @ right_MD
 
@@ -181,7 +180,7 @@ def _logits(hidden_MD: Tensor, head_VD: Tensor, temperature: float, room_MV: Ten
         words = WORDS if head_VD.device.type == "cpu" else len(head_VD)
         for part, found in zip(torch.split(head_VD, words), torch.split(logits, words, dim=1), strict=True):
             if found.dtype == part.dtype:
-                torch.mm(hidden_MD, part.T, out=found)
+                product(hidden_MD, part.T, out_MN=found)
             else:
                 found.copy_(hidden_MD @ part.T)
     return logits if temperature == 1 or _has_kernel(logits) else logits.div_(temperature)

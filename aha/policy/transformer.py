@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.policy.config import PolicyConfig
-from aha.policy.fused import normalise, rotate, swiglu
+from aha.policy.fused import linear, normalise, rotate, swiglu
 from aha.policy.rope import frequencies
 
 __all__ = ["Attend", "Transformer", "initialise", "rotate"]
@@ -37,6 +37,14 @@ class RMSNorm(nn.Module):
         return normalise(x_XD, self.weight, self.eps)
 
 
+def projected(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
+    """Projections of one input; one that is no plain `nn.Linear` has a way of its own."""
+    plain = [projection for projection in projections if type(projection) is nn.Linear]
+    if len(plain) == len(projections):
+        return linear(x_ND, *((projection.weight, projection.bias) for projection in plain))
+    return tuple(projection(x_ND) for projection in projections)
+
+
 class Attention(nn.Module):
     """Grouped-query attention."""
 
@@ -59,11 +67,11 @@ class Attention(nn.Module):
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
         """Mix tokens as `attend` allows, [N, D] -> [N, D]."""
         heads = (-1, self.head_dim)
-        q_NHK = self.q_norm(self.q_proj(hidden_ND).unflatten(-1, heads))
-        k_NGK = self.k_norm(self.k_proj(hidden_ND).unflatten(-1, heads))
-        v_NGK = self.v_proj(hidden_ND).unflatten(-1, heads)
+        q, k, v = projected(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
+        q_NHK, k_NGK, v_NGK = (torch.unflatten(x, -1, heads) for x in (q, k, v))
+        q_NHK, k_NGK = self.q_norm(q_NHK), self.k_norm(k_NGK)
         q_NHK, k_NGK = rotate(q_NHK, cos_NK, sin_NK), rotate(k_NGK, cos_NK, sin_NK)
-        mixed: Tensor = self.o_proj(attend(self.layer, q_NHK, k_NGK, v_NGK).flatten(-2))
+        (mixed,) = projected(attend(self.layer, q_NHK, k_NGK, v_NGK).flatten(-2), self.o_proj)
         return mixed
 
 
@@ -79,7 +87,8 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D]."""
-        out: Tensor = self.down_proj(swiglu(self.gate_proj(hidden_ND), self.up_proj(hidden_ND)))
+        gate_NI, up_NI = projected(hidden_ND, self.gate_proj, self.up_proj)
+        (out,) = projected(swiglu(gate_NI, up_NI), self.down_proj)
         return out
 
 

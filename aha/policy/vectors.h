@@ -8,6 +8,18 @@
 #else
 #define W 8
 #endif
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#if W == 16 // the first, or last, halves of two vectors, in turn
+#define LOW(a, b) SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b) SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#else
+#define LOW(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 typedef float vec __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * W), aligned(4), may_alias));
@@ -30,6 +42,24 @@ INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float
     vec p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
     p = ((((p * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r + 1.0f) * r + 1.0f;
     return choose(x < low, fill(0.0f), p * (vec)(power << 23));
+}
+
+// c[m][n] = start + a[m][k] b[k][n] in registers, n vectors wide; rows of a are ra apart, its columns ca, and so on; without
+// a start from 0. What is stored last is fetched first: it may come from far away.
+INLINE void registers(const int m, const int n, int64_t k, const float *a, int64_t ra, int64_t ca, const float *b, int64_t rb, const float *start, int64_t rs, float *c, int64_t rc) {
+    vec s[6][2];
+    EACH(i, m) __builtin_prefetch(c + i * rc, 1);
+    EACH(i, m) EACH(j, n) s[i][j] = start ? AT(start + i * rs + j * W) : fill(0);
+    for (int64_t l = 0; l < k; l++, a += ca, b += rb)
+        EACH(i, m) EACH(j, n) s[i][j] += a[i * ra] * AT(b + j * W);
+    EACH(i, m) EACH(j, n) AT(c + i * rc + j * W) = s[i][j];
+}
+
+// The same for any number of rows and at most 2 W columns; rows of a, 6 at a time, are further apart.
+INLINE void tiles(int64_t m, int64_t n, int64_t k, const float *a, int64_t apart, int64_t ra, int64_t ca, const float *b, int64_t rb, const float *start, int64_t rs, float *c, int64_t rc) {
+#define TILE(M) if (n > W) registers(M, 2, k, a, ra, ca, b, rb, start, rs, c, rc); else registers(M, 1, k, a, ra, ca, b, rb, start, rs, c, rc); break;
+    for (; m > 0; m -= 6, a += apart, c += 6 * rc, start = start ? start + 6 * rs : 0)
+        switch (m) { case 1: TILE(1) case 2: TILE(2) case 3: TILE(3) case 4: TILE(4) case 5: TILE(5) default: TILE(6) }
 }
 
 int64_t lanes(void) { return W; }

@@ -136,7 +136,7 @@ def carry_out(order: Order) -> Checkpoint:
             **order.config.model_dump(),
             "start": models[0].key if models else None,
             **({"device": device} if device != "cpu" else {}),
-            **({"kernels": "none"} if None in (library("decode"), library("kernels")) else {}),
+            **({"kernels": "none"} if None in map(library, ("decode", "kernels", "attention")) else {}),
             **({"own": asdict(order.own)} if order.own != OwnData() else {}),
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
             **({"assistant": order.assistant.model} if order.assistant else {}),

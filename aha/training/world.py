@@ -4,7 +4,9 @@ A run of several is the run of one, divided: every process draws the same proble
 and adds up with the others before a step. Process 0 alone writes.
 """
 
+import io
 import os
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +14,26 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["World"]
+__all__ = ["World", "written"]
+
+_NUMBERS = (torch.float32, torch.float64, torch.int64, torch.bool)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a plain tensor as numpy does: torch's way takes a tenth of a millisecond each, and rollouts have three."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """How an object is made again."""
+        if type(obj) is Tensor and obj.device.type == "cpu" and obj.dtype in _NUMBERS and not obj.requires_grad:
+            return torch.from_numpy, (obj.numpy(),)
+        return NotImplemented
+
+
+def written(items: Any) -> bytes:
+    """What `pickle.loads` makes items of again, in another process; its tensors can be written to."""
+    into = io.BytesIO()
+    _Pickler(into, pickle.HIGHEST_PROTOCOL).dump(items)
+    return into.getvalue()
 
 
 class World:
@@ -60,8 +81,9 @@ class World:
         """All processes' parts put together again, in the order that `share` divided."""
         if self.size == 1:
             return list(items)
-        parts: list[Any] = [None] * self.size
-        dist.all_gather_object(parts, list(items))
+        given: list[Any] = [None] * self.size
+        dist.all_gather_object(given, written(list(items)))
+        parts = [pickle.loads(part) for part in given]
         longest = max(len(part) for part in parts)
         return [part[place] for place in range(longest) for part in parts if place < len(part)]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aha.policy import fused
 from aha.policy.compiled import library
-from aha.policy.fused import normalise, rotate, swiglu
+from aha.policy.fused import MIN_ROWS, linear, normalise, product, rotate, swiglu
 from aha.policy.layout import Layout, pack, rows
 
 pytestmark = pytest.mark.skipif(library("kernels") is None, reason="there is no compiler, or kernels are switched off")
@@ -80,6 +80,72 @@ def test_rotation(called: list[str], num: int, size: int) -> None:
     assert called == ["rotary"] * 4
 
 
+@pytest.mark.parametrize("depth", [1, 13, 255, 300])
+@pytest.mark.parametrize("vectors", [1, 3, 16])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) -> None:
+    """Laid out either way, with what is added or without; twice, bit for bit."""
+    num, across = MIN_ROWS + 1, vectors * fused._lanes()
+    a_MK, b_KN, start_MN = draws((num, depth), (depth, across), (num, across))
+    left_MK, right_KN = a_MK.float(), b_KN.float()
+    if is_turned:
+        right_KN = right_KN.T.contiguous().T
+    for start in (None, start_MN, start_MN[0]):
+        given = None if start is None else start.float()
+        found_MN = product(left_MK, right_KN, given)
+        exact_MN = a_MK @ b_KN + (0 if start is None else start)
+        assert torch.allclose(found_MN.double(), exact_MN, rtol=0, atol=1e-5 * depth**0.5)
+        assert torch.equal(product(left_MK, right_KN, given), found_MN)
+    assert called.count("product") == 6
+
+
+@pytest.mark.parametrize("num", [MIN_ROWS, 700])
+@pytest.mark.parametrize("across", [1, 6, 40, 195])
+def test_products_of_a_turned_matrix(called: list[str], num: int, across: int) -> None:
+    a_KM, b_KN, start_MN = draws((num, across), (num, 48), (across, 48))
+    sum_MN = start_MN.float()
+    assert product(a_KM.float().T, b_KN.float(), sum_MN, sum_MN) is sum_MN
+    assert torch.allclose(sum_MN.double(), start_MN + a_KM.T @ b_KN, rtol=0, atol=3e-4)
+    assert "product" in called or across == 1  # one column lies as one row does
+
+
+@pytest.mark.parametrize("num", [MIN_ROWS, MIN_ROWS + 45])
+def test_projections(called: list[str], num: int) -> None:
+    x_ND, first, second, bias = draws((num, 48), (32, 48), (80, 48), (80,))
+
+    def projected(x: Tensor, w: Tensor, v: Tensor, b: Tensor) -> Tensor:
+        return torch.cat(linear(x, (w, None), (v, b)), dim=-1)
+
+    assert_as_plain(projected, (x_ND, first, second, bias), limit=5e-6)
+    assert called.count("product") == 2 * (2 + 4)
+
+
+def test_a_projection_adds_its_gradient_to_the_one_that_is_there() -> None:
+    x_ND, weight_OD = (x.float().requires_grad_() for x in draws((MIN_ROWS, 16), (32, 16)))
+    (expected,) = torch.autograd.grad(linear(x_ND, (weight_OD, None))[0].square().sum(), weight_OD)
+    weight_OD.grad = torch.ones_like(weight_OD)
+    place = weight_OD.grad.data_ptr()
+    linear(x_ND, (weight_OD, None))[0].square().sum().backward()
+    assert weight_OD.grad.data_ptr() == place
+    assert torch.allclose(weight_OD.grad, 1 + expected, rtol=1e-5, atol=1e-4)
+
+
+def test_few_rows_odd_sizes_and_several_threads_are_left_to_torch(called: list[str]) -> None:
+    weight_OD = torch.randn(32, 16)
+    linear(torch.randn(MIN_ROWS - 1, 16), (weight_OD, None))
+    linear(torch.randn(MIN_ROWS, 16), (weight_OD[:31], None))
+    linear(torch.randn(MIN_ROWS, 15), (weight_OD[:, :15], None))
+    linear(torch.randn(16, MIN_ROWS).T, (weight_OD, None))
+    linear(torch.randn(MIN_ROWS, 16).double(), (weight_OD.double(), None))
+    product(torch.randn(MIN_ROWS, 0), torch.randn(0, 16))
+    try:
+        torch.set_num_threads(2)
+        linear(torch.randn(MIN_ROWS, 16), (weight_OD, None))
+    finally:
+        torch.set_num_threads(1)
+    assert called == []
+
+
 def grouped(lengths: Sequence[int], prefixes: Sequence[int]) -> Layout:
     """Sequences that share what they begin with."""
     tokens_BT = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
@@ -124,6 +190,7 @@ def test_what_is_not_finite_stays_so() -> None:
     x_ND = torch.full((2, 16), float("nan"))
     assert normalise(x_ND, torch.ones(16), 1e-6).isnan().all()
     assert swiglu(x_ND, torch.ones(2, 16)).isnan().all()
+    assert linear(x_ND[:1].repeat(MIN_ROWS, 1), (torch.zeros(16, 16), None))[0].isnan().all()
     assert rows(torch.zeros(1, 2)).attend(0, x_ND[:, None], torch.ones(2, 1, 16), torch.ones(2, 1, 16)).isnan().all()
 
 

@@ -82,9 +82,7 @@ def plain_attention(
 
 @pytest.mark.parametrize("has_norm", [True, False])
 @pytest.mark.parametrize("part", [1024, 64])
-def test_a_row_attends_to_its_prompt_and_to_itself(
-    has_norm: bool, part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_attends_to_its_prompt_and_to_itself(has_norm: bool, part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from aha.policy import gpu_decoding
 
     monkeypatch.setattr(gpu_decoding, "PART", part)
