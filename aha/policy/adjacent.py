@@ -36,6 +36,6 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
         return parts[0].detach().as_strided((total, *parts[0].shape[1:]), parts[0].stride())
     with torch.inference_mode(mode=False), torch.no_grad():  # parameters must not become tensors of inference
         whole = torch.cat([part.detach() for part in parts])
-        for part, view in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+        for part, view in zip(parts, torch.split(whole, [len(part) for part in parts]), strict=True):
             part.data = view
         return whole

@@ -13,11 +13,8 @@ __all__ = ["add_norm", "attend", "draw", "place"]
 CHUNK = 4096
 """Words of the vocabulary that a program reads at a time."""
 
-KEYS = 64
-"""Keys that a program of the attention reads at a time."""
-
-WARPS, STAGES = 4, 3
-"""Of a program of the attention: its width, and how many blocks of keys are on their way."""
+WIDE = 128
+"""Size of a head from which on a program of the attention reads 64 keys at a time, with 3 blocks on their way."""
 
 PART = 1024
 """Keys that one program of the attention reads; more are shared out."""
@@ -248,11 +245,11 @@ def attend(q_BHK: Tensor, prompts: Tensor, own: Tensor, rows_4S: Tensor, *, scal
         REPEAT=repeat,
         SIZE=size,
         QUERIES=queries,
-        BLOCK=KEYS,
+        BLOCK=64 if size >= WIDE else 32,
         PART=PART,
         PARTS=num_parts,
-        num_warps=WARPS,
-        num_stages=STAGES,
+        num_warps=2,
+        num_stages=3 if size >= WIDE else 4,
     )
     if num_parts == 1:
         return out

@@ -1,4 +1,4 @@
-"""Kernels of training on GPUs: what a layer computes besides matrix products and attention, and the likelihood of tokens.
+"""Kernels of training on GPUs: what a layer computes besides products and attention, and the likelihood of tokens.
 
 Figures are float32 inside whatever the type of the tensors, and are added up in an order that depends on shapes alone.
 """

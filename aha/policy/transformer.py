@@ -15,7 +15,7 @@ from aha.policy.config import PolicyConfig
 from aha.policy.fused import linear, normalise, rotate, swiglu
 from aha.policy.rope import frequencies
 
-__all__ = ["Attend", "Transformer", "initialise", "rotate"]
+__all__ = ["Attend", "RMSNorm", "Transformer", "initialise", "rotate"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, q [N, H, K], k [N, G, K], v [N, G, K]) -> [N, H, K], with G key-value heads; softmax scale 1/sqrt(K)."""

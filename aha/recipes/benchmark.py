@@ -26,12 +26,13 @@ from aha.prompts.templates import bare, r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.rollouts.engine import Decoding
+from aha.rollouts.graphed import can_be_graphed
 from aha.rollouts.local import LocalEngine, torch_threads
 from aha.stages.config import RLConfig
 from aha.stages.groups import Sampling, sample_groups
 from aha.stages.minibatches import batch_of, filled_in, mini_batches, needs_no_pass, update
 from aha.stages.timeline import Timeline
-from aha.stages.workload import MICRO_BATCH, workload
+from aha.stages.workload import micro_batch_tokens, workload
 from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, log_probabilities
 from aha.training.memory import GIB, decoded_rows, estimate
@@ -141,14 +142,14 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
         while len(rounds) < 2 or time.monotonic() < ends:
             rounds.append(_round(bench, len(rounds), place))
         largest = int(max(one["tokens_update"] for one in rounds))
-        load = workload(policy.config, bench.config)
-        load = replace(load, micro_batch_tokens=min(MICRO_BATCH, largest), has_reference=False)
+        load = workload(policy.config, bench.config, place)
+        load = replace(load, micro_batch_tokens=min(micro_batch_tokens(place), largest), has_reference=False)
         return Benchmark(
             model=str(path),
             parameters=sum(weight.numel() for weight in policy.parameters()),
             device=str(place),
             threads=torch.get_num_threads(),
-            decoder="compiled" if fits(policy) else "plain",
+            decoder=_decoder(policy),
             prompts="built-in world" if bench.is_world else "random",
             rounds=len(rounds) - 1,
             ceiling_gflops=ceiling / 1e9,
@@ -184,7 +185,8 @@ def as_object(found: Benchmark) -> dict[str, Any]:
 def _open(path: Path, device: torch.device) -> _Bench:
     """Read a model, and give it problems that it can read."""
     config = RLConfig(num_minibatches=1, reference_every=1 << 40)
-    policy, tokenizer = read_trainable(path, None, config.optimizer, device=device, seed=0, max_tokens=MICRO_BATCH)
+    max_tokens = micro_batch_tokens(device)
+    policy, tokenizer = read_trainable(path, None, config.optimizer, device=device, seed=0, max_tokens=max_tokens)
     is_small = sum(weight.numel() for weight in policy.parameters()) <= SMALL_MODEL
     num_problems, group_size, cap = (12, 16, 128) if is_small else (2, 4, 48)
     cap = min(cap, max(1, policy.config.max_position_embeddings // 2))
@@ -198,9 +200,9 @@ def _open(path: Path, device: torch.device) -> _Bench:
         factor=lambda step: 1.0,
         grad_clip=config.optimizer.grad_clip,
         forward=partial(log_probabilities, temperature=config.temperature),
-        max_tokens=MICRO_BATCH,
+        max_tokens=max_tokens,
     )
-    num_rows = decoded_rows(policy.config, cap + room, size=policy.head_VD.element_size())
+    num_rows = decoded_rows(policy.config, cap + room, size=policy.head_VD.element_size(), device=device)
     return _Bench(
         learner=learner,
         engine=LocalEngine(policy, tokenizer, max_rows=num_rows),
@@ -208,6 +210,13 @@ def _open(path: Path, device: torch.device) -> _Bench:
         is_world=is_world,
         config=config.model_copy(update=given),
     )
+
+
+def _decoder(policy: Transformer) -> str:
+    """What the engine decodes with."""
+    if can_be_graphed(policy):
+        return "graphed"
+    return "compiled" if fits(policy) else "plain"
 
 
 def _is_read(tokenizer: Tokenizer, prompt: str, room: int) -> bool:

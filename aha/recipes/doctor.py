@@ -81,7 +81,7 @@ def examine(
 def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
     stages, limit = (config.zero, config.longer), available_bytes(device)
-    loads = [(one, workload(shape, one, num_processes=config.processes)) for one in stages]
+    loads = [(one, workload(shape, one, device, num_processes=config.processes)) for one in stages]
     peak = config.processes * max(estimate(shape, one.optimizer, load, device).peak for one, load in loads)
     figures = {**found.figures, "memory_gib": peak / GIB}
     if "length" in figures:

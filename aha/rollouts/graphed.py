@@ -17,7 +17,7 @@ from aha.policy.compiled import has_gpu_kernels
 from aha.policy.layout import Layout, Segment
 from aha.policy.rope import frequencies
 from aha.policy.scoring import logits_of
-from aha.policy.transformer import Transformer
+from aha.policy.transformer import RMSNorm, Transformer
 from aha.rollouts.decoder import Work
 
 __all__ = ["GraphedDecoder", "can_be_graphed"]
@@ -40,10 +40,11 @@ _FEED_FORWARD = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 
 def can_be_graphed(policy: Transformer) -> bool:
     """Whether `GraphedDecoder` computes this policy: it is on a GPU with Triton, and its projections are plain."""
-    size, blocks = policy.config.head_dim, policy.model.layers
-    is_fit = size >= SMALLEST_HEAD and size & (size - 1) == 0
-    parts = [block.get_submodule(name) for block in blocks for name in (*_PROJECTIONS, *_FEED_FORWARD)]
-    return policy.head_VD.is_cuda and is_fit and has_gpu_kernels() and all(type(part) is nn.Linear for part in parts)
+    size, depth = policy.config.head_dim, policy.config.num_hidden_layers
+    if not policy.head_VD.is_cuda or not has_gpu_kernels() or size < SMALLEST_HEAD or size & (size - 1):
+        return False
+    plain = {name for name, part in policy.model.layers.named_modules() if type(part) is nn.Linear}
+    return plain >= {f"{layer}.{name}" for layer in range(depth) for name in (*_PROJECTIONS, *_FEED_FORWARD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +63,27 @@ class _Layer:
 
 
 def _layer(block: nn.Module) -> _Layer:
-    q, k, v, out = (block.get_submodule(name) for name in _PROJECTIONS)
-    gate, up, down = (block.get_submodule(name) for name in _FEED_FORWARD)
+    q, k, v, out, gate, up, down = (_linear(block, name) for name in (*_PROJECTIONS, *_FEED_FORWARD))
     qkv, qkv_bias = adjacent([q, k, v])
-    norms = [block.get_submodule(f"self_attn.{name}_norm") for name in "qk"]
+    q_norm, k_norm = (block.get_submodule(f"self_attn.{name}_norm") for name in "qk")
+    has_norms = isinstance(q_norm, RMSNorm) and isinstance(k_norm, RMSNorm)
     return _Layer(
-        before=block.get_submodule("input_layernorm").weight,
+        before=block.get_parameter("input_layernorm.weight"),
         qkv=qkv,
         qkv_bias=qkv_bias,
-        norms=None if isinstance(norms[0], nn.Identity) else (norms[0].weight, norms[1].weight),
+        norms=(q_norm.get_parameter("weight"), k_norm.get_parameter("weight")) if has_norms else None,
         out=out.weight,
         out_bias=out.bias,
-        between=block.get_submodule("post_attention_layernorm").weight,
+        between=block.get_parameter("post_attention_layernorm.weight"),
         gate_up=adjacent([gate, up])[0],
         down=down.weight,
     )
+
+
+def _linear(block: nn.Module, name: str) -> nn.Linear:
+    part = block.get_submodule(name)
+    assert isinstance(part, nn.Linear)
+    return part
 
 
 def _sizes(largest: int) -> list[int]:
@@ -84,7 +91,7 @@ def _sizes(largest: int) -> list[int]:
     sizes = [1, 2]
     while sizes[-1] < largest:
         sizes += [sizes[-1] * 3 // 2, sizes[-1] * 2]
-    return sorted(size for size in {*sizes} if size < largest) + [largest]
+    return [*sorted({size for size in sizes if size < largest}), largest]
 
 
 class GraphedDecoder:
@@ -105,8 +112,9 @@ class GraphedDecoder:
         heads = (config.num_hidden_layers, 2)
         shared, size = config.num_key_value_heads, config.head_dim
         shapes = (num_prompts, shared, _aligned(longest)), (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
-        parts = like.new_empty(*heads, sum(map(prod, shapes)), size).split(list(map(prod, shapes)), dim=2)
-        self._prompts, self._own = (part.unflatten(2, shape) for part, shape in zip(parts, shapes, strict=True))
+        columns = [prod(shape) for shape in shapes]
+        parts = torch.split(like.new_empty(*heads, sum(columns), size), columns, dim=2)
+        self._prompts, self._own = (torch.unflatten(part, 2, shape) for part, shape in zip(parts, shapes, strict=True))
         angles = torch.arange(longest + self._own.shape[4], device=like.device).float()[:, None]
         angles = angles * frequencies(config, like.device)
         self._cos, self._sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)

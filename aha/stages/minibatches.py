@@ -17,6 +17,7 @@ from torch import Tensor
 from aha.policy.transformer import Transformer
 from aha.stages.config import RLConfig
 from aha.stages.timeline import Timeline
+from aha.stages.workload import micro_batch_tokens
 from aha.training.batch import deal, select, stack
 from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, Objective, reference_logp
@@ -132,7 +133,12 @@ def update(
         signals = dict(part.batch.signals)
         if reference is not None:
             with timeline.part("reference"):
-                signals["ref_logp_BT"] = reference_logp(reference, part.batch, temperature=config.temperature)
+                signals["ref_logp_BT"] = reference_logp(
+                    reference,
+                    part.batch,
+                    temperature=config.temperature,
+                    max_tokens=4 * micro_batch_tokens(reference.head_VD.device),
+                )
         compared = Batch(
             tokens_BT=part.batch.tokens_BT,
             mask_BT=part.batch.mask_BT,

@@ -31,7 +31,7 @@ from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_me
 from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, needs_no_pass, update
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.stages.timeline import PARTS, Timeline
-from aha.stages.workload import MICRO_BATCH, PROMPT_TOKENS, workload
+from aha.stages.workload import PROMPT_TOKENS, micro_batch_tokens, workload
 from aha.training.batch import select
 from aha.training.checkpoint import restore_optimizers
 from aha.training.learner import Learner, Objective, log_probabilities
@@ -288,10 +288,10 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         config.optimizer,
         device=device,
         seed=derive_seed(run.seed, name, "adapters"),
-        max_tokens=max(MICRO_BATCH, longest),
+        max_tokens=max(micro_batch_tokens(device), longest),
     )
     reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
-    load = workload(policy.config, config, num_processes=run.world.size)
+    load = workload(policy.config, config, device, num_processes=run.world.size)
     if told := announced(policy.config, config.optimizer, load, device):
         run.say(f"{name}: {told}")
     total_steps = config.iterations * config.num_minibatches
@@ -301,7 +301,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
         grad_clip=config.optimizer.grad_clip,
         forward=partial(log_probabilities, temperature=config.temperature),
-        max_tokens=MICRO_BATCH,
+        max_tokens=micro_batch_tokens(device),
         world=run.world,
     )
     if resumed:
@@ -310,7 +310,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
     if resumed and reference is not None:
         kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
         reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
-    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size())
+    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size(), device=device)
     engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
     engine.load(policy, learner.num_steps)
     return _State(

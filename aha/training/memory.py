@@ -25,6 +25,7 @@ from math import gcd
 import torch
 from torch import nn
 
+from aha.policy.compiled import has_gpu_kernels
 from aha.policy.config import PolicyConfig
 from aha.policy.fused import has_attention
 from aha.policy.packed import MAX_BYTES
@@ -42,8 +43,14 @@ RECOMPUTE_ABOVE = 2 * GIB
 CACHE_BYTES = 4 * GIB
 """Largest key-value cache; more rows are decoded in several waves."""
 
+CACHE_SHARE = 0.3
+"""The same on a GPU, as a share of its memory."""
+
 MAX_ROWS = 512
-"""Rows that are decoded at once, whatever their memory."""
+"""Rows that are decoded at once on the CPU, whatever their memory; on a GPU twice as many."""
+
+FILLED = 0.9
+"""Share of a GPU's memory above which layers are recomputed there."""
 
 RUNTIME = GIB // 2
 """What the program itself needs: Python, torch and its kernels' buffers."""
@@ -142,9 +149,11 @@ def activation_bytes(
 
 
 def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
-    """Whether C computes what is no matrix product."""
+    """Whether kernels compute what is no matrix product: in C, or on a GPU those of half precision."""
+    if device.type == "cuda":
+        return size == 2 and has_gpu_kernels()
     part = torch.empty(1, 1, gcd(config.head_dim, config.hidden_size, config.intermediate_size))
-    return size == 4 and device.type == "cpu" and has_attention(part, part, part)
+    return size == 4 and has_attention(part, part, part)
 
 
 def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
@@ -187,17 +196,20 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     num_trained = num_adapters if rank else count
     state = _optimizer_bytes(optimizer, num_trained)
     tokens = max(load.micro_batch_tokens, load.sequence_tokens)
-    recomputes = activation_bytes(config, tokens, size=size, device=device) > RECOMPUTE_ABOVE
+    logits = _logits_bytes(config, tokens, size, device, not rank)
+    others = size * count * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME
+    others += 0 if optimizer.state == "host" else state
+    recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     has_kernels = _has_kernels(config, size, device)
-    is_copied = has_kernels and not rank and size * count <= MAX_BYTES
+    is_copied = has_kernels and device.type == "cpu" and not rank and size * count <= MAX_BYTES
     return Estimate(
         weights=size * count + 4 * num_adapters,
         reference=(4 * num_adapters if rank else size * count) * load.has_reference,
         optimizer=0 if optimizer.state == "host" else state,
         gradients=4 * num_trained,
         activations=activations + (not has_kernels) * _mask_bytes(config, load, size),
-        logits=_logits_bytes(config, tokens, size, device, not rank),
+        logits=logits,
         cache=load.num_rows * _row_bytes(config, load.sequence_tokens, size),
         copies=size * (sum(shape.numel() for shape in adapted) + count * is_copied),
         host_optimizer=state if optimizer.state == "host" else 0,
@@ -206,21 +218,33 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     )
 
 
+def _is_tight(activations: int, others: int, device: torch.device) -> bool:
+    """Whether layers are to be recomputed: on a GPU that is here, where else they would not fit."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return activations > RECOMPUTE_ABOVE
+    return others + activations > FILLED * available_bytes(device)
+
+
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
     """Keys and values of a response, and its logits, log-probabilities and their sums (float64) while one is drawn."""
     cache = 2 * size * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * num_tokens
     return cache + 24 * config.vocab_size
 
 
-def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4) -> int:
-    """Responses to decode at once, so that the key-value cache and the logits keep within `CACHE_BYTES`.
+def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4, device: torch.device = CPU) -> int:
+    """Responses to decode at once.
+
+    Key-value cache and logits keep within `CACHE_BYTES`, on a GPU within `CACHE_SHARE` of its memory.
 
     Args:
         config: shape of the policy.
         num_tokens: tokens of the longest prompt with its response.
         size: bytes of a figure.
+        device: where they are decoded.
     """
-    return max(1, min(MAX_ROWS, CACHE_BYTES // _row_bytes(config, num_tokens, size)))
+    is_on_cpu, row = device.type == "cpu", _row_bytes(config, num_tokens, size)
+    room = CACHE_BYTES if is_on_cpu else int(CACHE_SHARE * available_bytes(device))
+    return max(1, min(MAX_ROWS if is_on_cpu else 2 * MAX_ROWS, room // row))
 
 
 def available_bytes(device: torch.device) -> int:

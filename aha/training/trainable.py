@@ -15,9 +15,7 @@ from aha.training.checkpoint import read_model
 from aha.training.config import OptimizerConfig, Precision
 from aha.training.memory import (
     GIB,
-    RECOMPUTE_ABOVE,
     Workload,
-    activation_bytes,
     available_bytes,
     describe,
     estimate,
@@ -61,7 +59,8 @@ def read_trainable(
     # A checkpoint holds the merged weights of a policy with adapters, which are not what they were added to.
     folder = saved if saved is not None and not config.lora.rank else start
     policy, tokenizer = read_model(folder, device=device, dtype=dtype)
-    if activation_bytes(policy.config, max_tokens, size=dtype.itemsize, device=device) > RECOMPUTE_ABOVE:
+    load = Workload(micro_batch_tokens=max_tokens, sequence_tokens=max_tokens, has_reference=True)
+    if estimate(policy.config, config, load, device).recomputes:
         checkpoint_activations(policy)
     if config.lora.rank:
         generator = torch.Generator().manual_seed(seed)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import evenness, tiny_config
 
 from aha.problems.world import TrainingProblems, held_out_problems
@@ -99,6 +100,6 @@ def test_without_kl_a_stage_that_was_interrupted_goes_on(base: Checkpoint, tmp_p
 @pytest.mark.parametrize(("kl_coef", "has_reference"), [(0.0, False), (0.001, True)])
 def test_memory_is_estimated_with_a_reference_only_where_there_is_one(kl_coef: float, has_reference: bool) -> None:
     shape, config = tiny_config(), RLConfig(kl_coef=kl_coef)
-    load = workload(shape, config)
+    load = workload(shape, config, torch.device("cpu"))
     assert load.has_reference is has_reference
     assert (estimate(shape, config.optimizer, load).reference > 0) is has_reference
