@@ -27,7 +27,6 @@ from aha.policy.transformer import Transformer, initialise
 from aha.rollouts.engine import Decoding, Request
 from aha.rollouts.graphed import GraphedDecoder
 from aha.rollouts.local import LocalEngine
-from aha.rollouts.plain import PlainDecoder
 from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, reference_logp
@@ -147,21 +146,15 @@ class Bench:
         return start.elapsed_time(stop) / 20 / 1e3
 
     def agree(self) -> dict[str, float]:
-        """How far engine, learner and the plain decoder are apart, nats."""
+        """How far engine and learner are apart, nats."""
         rollouts = self.rollouts[:32]
         batch = stack([o.prompt_tokens for o in rollouts], [o.tokens for o in rollouts])
         logp_BT = reference_logp(self.policy, batch, temperature=1.0)
         gap = torch.cat([o.logp for o in rollouts]) - logp_BT[batch.mask_BT]
-        engine = LocalEngine(self.policy, Numbers(), decoder=PlainDecoder)  # type: ignore[arg-type]  # enough of one
-        prompt = " ".join(map(str, self.prompts[0]))
-        request = Request(problem=Problem(id="0", question="", answer="", domain=""), prompt=prompt, seed=("gpu", 0))
-        plain = engine.sample([request], 2, Decoding(max_new_tokens=16))[0]
-        same = [int((a.tokens[:16] == b.tokens).sum()) for a, b in zip(rollouts, plain, strict=False)]
         return {
             "mean_gap": float(gap.abs().mean()),
             "largest_gap": float(gap.abs().max()),
             "mean_ratio": float(gap.exp().mean()),
-            "tokens_as_plain_of_32": float(sum(same)),
         }
 
     def train(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from aha.policy.flash import FlashPlan, flash_attention, has_flash, plan
 from aha.policy.fused import attention, has_attention
 
-__all__ = ["Layout", "Segment", "pack", "padded", "rows"]
+__all__ = ["Layout", "Segment", "gathered", "pack", "padded", "rows"]
 
 MAX_STRETCH = 1.25
 """A row joins a block while it is at most this much longer than the block's shortest row."""
@@ -151,17 +151,23 @@ def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NGK: Tensor, 
     repeat = num_heads // num_shared
     q = q_NHK[block.start : block.stop]
     if block.kept_M is not None:
-        q = q_NHK.index_select(0, block.queries_RQ.flatten())
+        q = gathered(q_NHK, block.queries_RQ.flatten())
     q = q.view(num_rows, num_queries, num_shared, repeat, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
     if block.keys_RS is None:
         k, v = (_rows_first(x[block.start : block.stop], num_rows) for x in (k_NGK, v_NGK))
     else:
         index = block.keys_RS.flatten()
-        k, v = (_rows_first(x.index_select(0, index), num_rows) for x in (k_NGK, v_NGK))
+        k, v = (_rows_first(gathered(x, index), num_rows) for x in (k_NGK, v_NGK))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS)
     out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
     out = out.reshape(num_rows * num_queries, num_heads, -1)
     return out if block.kept_M is None else out.index_select(0, block.kept_M)
+
+
+def gathered(x_NX: Tensor, places_M: Tensor) -> Tensor:
+    """The entries at some places, [M, ...]; where a place is taken several times, its gradients are added in order."""
+    # On a GPU the gradient of `index_select` is added up in whatever order it comes.
+    return x_NX[places_M] if x_NX.is_cuda else x_NX.index_select(0, places_M)
 
 
 def _rows_first(x_MGK: Tensor, num_rows: int) -> Tensor:

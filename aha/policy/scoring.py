@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from aha.policy.compiled import has_gpu_kernels
 from aha.policy.fused import product
-from aha.policy.layout import Layout
+from aha.policy.layout import Layout, gathered
 from aha.policy.transformer import Transformer
 
 __all__ = ["chosen_logp", "chunk_tokens", "logits_of", "score"]
@@ -61,7 +61,7 @@ def score(
     predicting_M, place_M = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.flatten().nonzero()[:, 0]
     targets_M = tokens_BT.flatten()[place_M]
     hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
-    hidden_MD = hidden_ND.index_select(0, predicting_M.to(device))
+    hidden_MD = gathered(hidden_ND, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
     return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M.to(device), logp_M).view(mask_BT.shape)
 
