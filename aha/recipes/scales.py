@@ -95,7 +95,7 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
     ),
     "paper": R1ZeroConfig(),
 }
-"""R1-Zero by scale. `gpu` is for a model of 0.5 to 1.5 billion parameters; it has not been run yet."""
+"""R1-Zero by scale. `gpu` is for a model of 0.5 to 1.5 billion parameters; no whole run of it has been made yet."""
 
 BASE_SCALES: dict[str, BaseConfig] = {"tiny": BaseConfig()}
 """The base model by scale: it exists for `tiny` alone, the others start from a pretrained checkpoint."""
