@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from gpu import needs_gpu
+from gpu_marks import needs_gpu
 from tiny import tiny_config, tiny_policy
 from torch import Tensor
 from torch.nn import functional as F

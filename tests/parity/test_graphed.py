@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from gpu import DEVICE, needs_gpu, needs_triton, quiet
+from gpu_marks import DEVICE, needs_gpu, needs_triton, quiet
 from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, tiny_policy
 
 from aha.policy.transformer import Transformer

@@ -1,7 +1,7 @@
 """FlashAttention over a stream with shared prefixes: its plan on the CPU, its kernel on a GPU."""
 
 import torch
-from gpu import needs_gpu
+from gpu_marks import needs_gpu
 from torch import Tensor
 from torch.nn import functional as F
 

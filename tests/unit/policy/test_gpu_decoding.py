@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from gpu import DEVICE, needs_triton, quiet
+from gpu_marks import DEVICE, needs_triton, quiet
 from torch import Tensor
 from torch.nn import functional as F
 

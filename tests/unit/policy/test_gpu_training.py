@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from gpu import DEVICE, needs_triton
+from gpu_marks import DEVICE, needs_triton
 from torch import Tensor
 from torch.nn import functional as F
 
