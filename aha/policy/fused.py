@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from aha.policy.compiled import has_gpu_kernels, library
+from aha.policy.compiled import functions, has_gpu_kernels
 
 __all__ = ["attention", "has_attention", "linear", "normalise", "product", "rotate", "swiglu"]
 
@@ -24,25 +24,22 @@ MIN_ROWS = 384
 
 _SIGNATURES = {
     "kernels": {
-        "lanes": "",
+        "lanes": ":i",
         "norm": "iifpppp",
         "norm_backward": "iipppppp",
         "swiglu": "ippp",
         "swiglu_backward": "ippppp",
         "rotary": "iiifpppp",
-        "product_scratch": "iii",
+        "product_scratch": "iii:i",
         "product": "iiipiipiipipp",
     },
     "attention": {
-        "attention_scratch": "ii",
+        "attention_scratch": "ii:i",
         "attention": "ipppppppp",
         "attention_backward": "ipppppppppppp",
     },
 }
-"""Arguments of each kernel of a file: integers, floats, pointers."""
-
-_COUNTS = ("lanes", "product_scratch", "attention_scratch")
-"""Kernels that return a number."""
+"""What each kernel of a file takes and returns, as `aha.policy.compiled.functions` has it."""
 
 
 class _Shape(ctypes.Structure):
@@ -59,17 +56,12 @@ class _Shape(ctypes.Structure):
 @cache
 def _kernels() -> dict[str, Callable[..., int]] | None:
     """The kernels by name; None where there are none."""
-    types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
     kernels: dict[str, Callable[..., int]] = {}
     for file, signatures in _SIGNATURES.items():
-        found = library(file)
+        found = functions(file, signatures)
         if found is None:
             return None
-        for name, letters in signatures.items():
-            kernel = found[name]
-            kernel.argtypes = [types[letter] for letter in letters]
-            kernel.restype = ctypes.c_int64 if name in _COUNTS else None
-            kernels[name] = kernel
+        kernels |= found
     return kernels
 
 

@@ -70,7 +70,7 @@ class Slots:
         rows = zip(order_R.tolist(), length_R.tolist(), strict=True)
         tokens_RT, logp_RT = self._tokens_ST[slot_R].cpu(), self._logp_ST[slot_R].cpu()
         return [
-            (order, tokens_T[:length].clone(), logp_T[:length].clone())
+            (order, tokens_T[:length], logp_T[:length])
             for (order, length), tokens_T, logp_T in zip(rows, tokens_RT, logp_RT, strict=True)
         ]
 
