@@ -36,6 +36,7 @@ from workload import (
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.allocation import keep_freed_memory
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer, initialise
@@ -184,6 +185,7 @@ class Bench:
 def measure(given: argparse.Namespace, world: World) -> str:
     """Make some steps; the line that describes them."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     libraries = memory_mib("VmRSS")
     unit = Unit(kind=given.lengths, num_prompts=given.prompts, group_size=given.group_size, cap=given.cap)
     bench = Bench(given, unit, world)

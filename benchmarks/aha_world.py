@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from progress import Progress
 
+from aha.policy.allocation import keep_freed_memory
 from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--evaluate-every", type=int, default=5, help="iterations between validations")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     progress = Progress("aha", seed=args.seed, target=args.target, max_iterations=args.max_iterations)
     with tempfile.TemporaryDirectory() as folder:
         train(progress, args.seed, Path(folder), args.evaluate_every)

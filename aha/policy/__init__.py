@@ -2,6 +2,7 @@
 
 __all__ = [
     "adjacent",
+    "allocation",
     "checkpointing",
     "compiled",
     "config",

@@ -5,10 +5,7 @@ one call. It is for policies in float32 on the CPU; `fits` says whether one is.
 """
 
 import ctypes
-import mmap
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -16,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aha.policy.allocation import huge_memory
 from aha.policy.checkpointing import RecomputedLayer
 from aha.policy.compiled import functions
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "huge_memory"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""
@@ -66,20 +64,6 @@ def fits(policy: Transformer) -> bool:
     lanes = int(kernels["lanes"]())
     vectors = (config.head_dim, config.intermediate_size)
     return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
-
-
-def huge_memory(num_floats: int) -> Tensor:
-    """Memory for so many floats, in huge pages where the system has them.
-
-    It comes several times as fast as in small ones, and its addresses are found faster. A page is resident as a whole
-    as soon as a part of it is written.
-    """
-    if sys.platform != "linux" or not num_floats:
-        return torch.empty(num_floats)
-    place = mmap.mmap(-1, 4 * num_floats, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a system without huge pages
-        place.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(place, dtype=torch.float32)
 
 
 class PackedPolicy:

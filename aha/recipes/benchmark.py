@@ -19,6 +19,7 @@ import torch
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.allocation import keep_freed_memory
 from aha.policy.packed import fits
 from aha.policy.transformer import Transformer
 from aha.problems.world import TrainingProblems
@@ -133,6 +134,7 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
         ValueError: there is no such model.
     """
     path = open_base(model).path
+    keep_freed_memory()
     with torch_threads(threads):
         place = torch.device(device)
         bench, ends = _open(path, place), time.monotonic() + seconds

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from aha.policy.allocation import keep_freed_memory
 from aha.policy.compiled import library
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
@@ -260,6 +261,7 @@ def _said(peer: _Peer) -> str:
 def _join(rank: int, order: Order, rendezvous: str) -> World:
     """Make this process one of the run's."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     return World(rank, order.config.processes, rendezvous, device_of(order.device, order.scale))
 
 

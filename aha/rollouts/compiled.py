@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aha.policy.packed import ROW_FIELDS, PackedPolicy, huge_memory
+from aha.policy.allocation import huge_memory
+from aha.policy.packed import ROW_FIELDS, PackedPolicy
 from aha.policy.transformer import Transformer
 from aha.rollouts.decoder import Work, common_length
 

@@ -8,7 +8,7 @@ from aha.training.memory import Workload, decoded_rows
 
 __all__ = ["PROMPT_TOKENS", "micro_batch_tokens", "workload"]
 
-MICRO_BATCH = {"cpu": 2048, "cuda": 16384}
+MICRO_BATCH = {"cpu": 2560, "cuda": 16384}
 """Tokens of a micro-batch by device. On the CPU more tokens take more memory and no less time; on a GPU fewer leave it
 idle."""
 

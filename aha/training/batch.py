@@ -72,23 +72,36 @@ def layout_of(batch: Batch) -> Layout:
 
 
 def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
-    """Cut a batch into parts of at most `max_tokens` tokens (one sequence at least), equal prompts together."""
+    """Cut a batch into as few parts as there can be of at most `max_tokens` tokens (one sequence at least), evenly.
+
+    Equal prompts are together, and a prompt counts once in each part.
+    """
     if not len(batch.lengths_B):
         return []
     prompt_lengths = batch.mask_BT.int().argmax(-1).tolist()
     lengths = batch.lengths_B.tolist()
     prompts = [tuple(tokens[:n]) for tokens, n in zip(batch.tokens_BT.tolist(), prompt_lengths, strict=True)]
     order = sorted(range(len(lengths)), key=lambda row: (prompts[row], lengths[row]))
-    parts: list[list[int]] = []
-    room, current = 0, None
-    for row in order:
-        need = lengths[row] - prompt_lengths[row] + (prompt_lengths[row] if prompts[row] != current else 0)
-        if not parts or need > room:
-            parts.append([])
-            need, room = lengths[row], max_tokens
-        parts[-1].append(row)
-        room, current = room - need, prompts[row]
-    return [select(batch, part) for part in parts]
+    numbers = {prompt: number for number, prompt in enumerate(prompts)}  # quicker to compare than prompts
+    asked = [numbers[prompt] for prompt in prompts]
+
+    def cut(most: int) -> list[list[int]]:
+        parts: list[list[int]] = []
+        room, current = 0, -1
+        for row in order:
+            need = lengths[row] - (prompt_lengths[row] if asked[row] == current else 0)
+            if not parts or need > room:
+                parts.append([])
+                need, room = lengths[row], most
+            parts[-1].append(row)
+            room, current = room - need, asked[row]
+        return parts
+
+    count, most = len(cut(max_tokens)), max_tokens
+    # Filled one after another, the last would often be a small one, which takes more time a token.
+    for step in (max_tokens >> power for power in range(1, max_tokens.bit_length())):
+        most -= step if len(cut(most - step)) == count else 0
+    return [select(batch, part) for part in cut(most)]
 
 
 def deal(batch: Batch, num_hands: int) -> list[list[int]]:

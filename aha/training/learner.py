@@ -63,7 +63,7 @@ class Learner(Generic[Model]):
         factor: Callable[[int], float],
         grad_clip: float,
         forward: Forward = log_probabilities,
-        max_tokens: int = 2048,
+        max_tokens: int = 2560,
         world: World | None = None,
     ) -> None:
         """Take a policy.

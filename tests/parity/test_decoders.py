@@ -92,6 +92,14 @@ def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
     assert are_equal(in_two, sampled(policy, ALL_PROMPTS, decoding))
 
 
+def test_what_lay_in_the_memory_before_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, decoding = policy_of("qwen2-grouped"), Decoding(max_new_tokens=20)
+    clean = sampled(policy, ALL_PROMPTS, decoding)
+    for module in ("aha.rollouts.compiled", "aha.policy.packed"):
+        monkeypatch.setattr(f"{module}.huge_memory", lambda count: torch.full((count,), torch.nan))
+    assert are_equal(sampled(policy, ALL_PROMPTS, decoding), clean)
+
+
 def test_long_prompts_are_computed_in_several_calls() -> None:
     policy = tiny_policy(tiny_config("qwen3-grouped", hidden_size=64, head_dim=16, max_position_embeddings=1024))
     prompts = [" ".join("abcdefgh"[(place * place + shift) % 8] for place in range(600)) for shift in (0, 3)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from aha.policy.compiled import library
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
-from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits, huge_memory
+from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits
 from aha.policy.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
@@ -130,12 +130,3 @@ def test_what_the_kernels_cannot_compute_is_known_before() -> None:
         PackedPolicy(tiny_policy(tiny_config(hidden_size=36)), 4)
     add_lora(policy, rank=2, alpha=4.0, generator=torch.Generator())
     assert not fits(policy)
-
-
-@pytest.mark.parametrize("count", [0, 1, 1 << 20])
-def test_huge_memory_is_memory(count: int) -> None:
-    memory = huge_memory(count)
-    assert (memory.shape, memory.dtype) == ((count,), torch.float32)
-    view = memory[count // 2 :]
-    del memory
-    assert float(view.fill_(1.0).sum()) == count - count // 2

@@ -104,6 +104,13 @@ def test_shared_prompts_are_counted_once() -> None:
     assert [len(part.lengths_B) for part in micro_batches(batch, 3)] == [1, 1, 1, 1]
 
 
+def test_micro_batches_are_as_few_as_can_be_and_even() -> None:
+    batch = stack([torch.arange(3)] * 64, [torch.arange(10)] * 64)
+    assert [len(part.lengths_B) for part in micro_batches(batch, 153)] == [13, 13, 13, 13, 12]
+    assert [len(part.lengths_B) for part in micro_batches(batch, 643)] == [64]
+    assert [len(part.lengths_B) for part in micro_batches(batch, 642)] == [32, 32]
+
+
 def test_an_empty_hand_is_an_empty_batch() -> None:
     batch = stack([torch.tensor([1])], [torch.tensor([2, 3])], {"adv_BT": [torch.ones(2)], "row_B": torch.arange(1)})
     empty = select(batch, [])
