@@ -53,7 +53,7 @@ FILLED = 0.9
 """Share of a GPU's memory above which layers are recomputed there."""
 
 RUNTIME = GIB // 2
-"""What the program itself needs: Python, torch and its kernels' buffers."""
+"""What the program itself needs: Python, torch, its kernels' buffers, and memory that is kept between calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
