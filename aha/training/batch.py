@@ -1,5 +1,6 @@
 """From sequences to batches: padding, selecting, cutting into micro-batches."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -97,10 +98,9 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
             room, current = room - need, asked[row]
         return parts
 
-    count, most = len(cut(max_tokens)), max_tokens
     # Filled one after another, the last would often be a small one, which takes more time a token.
-    for step in (max_tokens >> power for power in range(1, max_tokens.bit_length())):
-        most -= step if len(cut(most - step)) == count else 0
+    count = len(cut(max_tokens))
+    most = bisect_left(range(max_tokens), True, key=lambda most: len(cut(most)) == count)
     return [select(batch, part) for part in cut(most)]
 
 
