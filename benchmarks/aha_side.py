@@ -36,6 +36,7 @@ from workload import (
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.activations import Activations
 from aha.policy.allocation import keep_freed_memory
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_policy
@@ -44,7 +45,7 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.rollouts.engine import Decoding, Request
 from aha.training.batch import deal, select, stack
 from aha.training.config import OptimizerConfig
-from aha.training.learner import Learner, reference_logp
+from aha.training.learner import Learner, log_probabilities, reference_logp
 from aha.training.optimizer import adamw
 from aha.training.world import World
 from aha.types import Batch, Problem, Rollout
@@ -85,9 +86,19 @@ class Bench:
         self._tokenizer = read_tokenizer(given.models / given.name, room=policy.config.vocab_size)
         self._reference = None if given.no_reference else copy.deepcopy(policy)
         self._bound = {"max_tokens": given.max_tokens} if given.max_tokens else {}
-        self._engine = PacedEngine(policy, self._tokenizer, ends_of(unit, world))
+        self._activations = Activations(given.activations << 20)
+        self._engine = PacedEngine(policy, self._tokenizer, ends_of(unit, world), self._activations)
         optimizers = adamw(policy, OptimizerConfig(learning_rate=LEARNING_RATE))
-        self._learner = Learner(policy, optimizers, factor=lambda step: 1.0, grad_clip=1.0, world=world, **self._bound)
+        self._learner = Learner(
+            policy,
+            optimizers,
+            factor=lambda step: 1.0,
+            grad_clip=1.0,
+            forward=partial(log_probabilities, activations=self._activations),
+            world=world,
+            **self._bound,
+        )
+        self._learner.activations = self._activations
         self._loss = partial(grpo_loss, clip_eps=CLIP_EPS, kl_coef=0.0 if given.no_reference else KL_COEF)
 
     def step(self) -> dict[str, float]:
@@ -97,6 +108,7 @@ class Bench:
             RuntimeError: the responses are not as long as they should be, or engine and learner disagree.
         """
         clock = Clock()
+        self._activations.begin(self._learner.policy)
         rollouts = self._sample()
         clock.lap("generate")
         ratio = self._learn(rollouts, clock)
@@ -167,7 +179,8 @@ class Bench:
                 "adv_BT": [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, adv_B, strict=True)],
             },
         )
-        mine = select(whole, deal(whole, self._world.size)[self._world.rank])
+        mine = select(whole, deal(whole, self._world.size, self._learner.owners(whole))[self._world.rank])
+        self._learner.compute_some_anew(mine)
         return Batch(
             tokens_BT=mine.tokens_BT,
             mask_BT=mine.mask_BT,
@@ -225,6 +238,7 @@ def main() -> None:
     parser = side_parser(__doc__)
     parser.add_argument("--parts", choices=["step", "generate", "learn"], default="step", help="what is done")
     parser.add_argument("--no-reference", action="store_true", help="KL coefficient 0 and no reference model")
+    parser.add_argument("--activations", type=int, default=384, help="MiB for activations that sampling keeps")
     parser.add_argument("--max-tokens", type=int, help="tokens of a forward and backward pass; the learner's default")
     parser.add_argument("--prompts", type=int, default=Unit.num_prompts, help="different prompts")
     parser.add_argument("--group-size", type=int, default=Unit.group_size, help="responses to each")

@@ -1,8 +1,10 @@
 """The policy (pi_theta): the transformer, its configuration, scoring of tokens, Hugging Face weights in and out."""
 
 __all__ = [
+    "activations",
     "adjacent",
     "allocation",
+    "attention",
     "checkpointing",
     "compiled",
     "config",
@@ -12,11 +14,13 @@ __all__ = [
     "gpu",
     "gpu_decoding",
     "gpu_training",
+    "kernels",
     "layout",
     "lora",
     "packed",
     "packed_scoring",
     "pretrained",
+    "replay",
     "reward_model",
     "rope",
     "scoring",

@@ -12,12 +12,11 @@ static void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64
 typedef struct { int64_t start, length, prefix, known; } Segment; // tokens that follow on `known` ones from `prefix`
 typedef struct { int64_t heads, shared, size; float scale; } Shape;
 
-static int64_t room_of(int64_t keys) { return (keys + 2 * W - 1) / (2 * W) * (2 * W); }
 static int64_t place(Segment s, int64_t j) { return j < s.known ? s.prefix + j : s.start + j - s.known; }
 
 // Keys or values of a head of a segment, times a factor: [keys][size], and turned to [size][room].
 static void gather(Segment s, Shape z, float *x, float factor, float *rows, float *columns) {
-    const int64_t keys = s.known + s.length, room = room_of(keys);
+    const int64_t keys = s.known + s.length, room = padded(keys);
     for (int64_t j = 0; j < room; j++)
         for (int64_t d = 0; d < z.size; d++) {
             const float value = j < keys ? x[place(s, j) * z.shared * z.size + d] * factor : 0.0f;
@@ -28,13 +27,13 @@ static void gather(Segment s, Shape z, float *x, float factor, float *rows, floa
 
 // Scores of m queries from i on; minus infinity where a query may not see a key.
 static void scores(Segment s, Shape z, int64_t i, int64_t m, float *q, float *columns, float *out) {
-    const int64_t room = room_of(s.known + s.length), end = room_of(s.known + i + m);
+    const int64_t room = padded(s.known + s.length), end = padded(s.known + i + m);
     product(m, end, z.size, q, z.heads * z.size, 1, columns, room, out, room, 0);
     for (int64_t r = 0; r < m; r++)
         for (int64_t j = s.known + i + r + 1; j < end; j++) out[r * room + j] = -INFINITY;
 }
 
-int64_t attention_scratch(int64_t keys, int64_t size) { return room_of(keys) * (6 * size + 2 * QUERIES); }
+int64_t attention_scratch(int64_t keys, int64_t size) { return padded(keys) * (6 * size + 2 * QUERIES); }
 
 // out = softmax(scale q k^T) v; lse[tokens][heads] is the logarithm of the softmax's denominator.
 void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k, float *v, float *out, float *lse, float *scratch) {
@@ -42,13 +41,13 @@ void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k,
     const int64_t inner = z.heads * z.size, repeat = z.heads / z.shared;
     for (Segment *s = segments; s < segments + num; s++)
         for (int64_t g = 0; g < z.shared; g++) {
-            const int64_t room = room_of(s->known + s->length);
+            const int64_t room = padded(s->known + s->length);
             float *keys = scratch, *turned = keys + room * z.size, *values = turned + room * z.size, *p = values + room * z.size;
             gather(*s, z, v + g * z.size, 1.0f, values, turned);
             gather(*s, z, k + g * z.size, z.scale, keys, turned);
             for (int64_t h = g * repeat; h < (g + 1) * repeat; h++)
                 for (int64_t i = 0; i < s->length; i += QUERIES) {
-                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, end = room_of(s->known + i + m);
+                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, end = padded(s->known + i + m);
                     const int64_t at = (s->start + i) * inner + h * z.size;
                     float inverse[QUERIES];
                     scores(*s, z, i, m, q + at, turned, p);
@@ -74,7 +73,7 @@ void attention_backward(int64_t num, Segment *segments, Shape *shape, float *q, 
     const int64_t inner = z.heads * z.size, repeat = z.heads / z.shared;
     for (Segment *s = segments; s < segments + num; s++)
         for (int64_t g = 0; g < z.shared; g++) {
-            const int64_t all = s->known + s->length, room = room_of(all), part = room * z.size;
+            const int64_t all = s->known + s->length, room = padded(all), part = room * z.size;
             float *keys = scratch, *turned = keys + part, *values = turned + part, *dkeys = values + part, *dvalues = dkeys + part;
             float *p = dvalues + part, *ds = p + QUERIES * room, *unused = ds + QUERIES * room;
             gather(*s, z, v + g * z.size, 1.0f, unused, values);
@@ -82,7 +81,7 @@ void attention_backward(int64_t num, Segment *segments, Shape *shape, float *q, 
             memset(dkeys, 0, 2 * part * sizeof(float));
             for (int64_t h = g * repeat; h < (g + 1) * repeat; h++)
                 for (int64_t i = 0; i < s->length; i += QUERIES) {
-                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, seen = s->known + i + m, end = room_of(seen);
+                    const int64_t m = s->length - i < QUERIES ? s->length - i : QUERIES, seen = s->known + i + m, end = padded(seen);
                     const int64_t at = (s->start + i) * inner + h * z.size;
                     scores(*s, z, i, m, q + at, turned, p);
                     product(m, end, z.size, dout + at, inner, 1, values, room, ds, room, 0);

@@ -49,7 +49,7 @@ def plan(segments_S4: Tensor, device: torch.device) -> FlashPlan:
     """Lay out the keys of a stream.
 
     Args:
-        segments_S4: as `aha.policy.fused.attention` takes them; they follow on each other in the stream.
+        segments_S4: as `aha.policy.attention` takes them; they follow on each other in the stream.
         device: where it is needed.
     """
     _, lengths_S, starts_S, prefixes_S = segments_S4.unbind(1)

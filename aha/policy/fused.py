@@ -1,12 +1,9 @@
 """What a layer computes, forward and backward: its matrix products, and all else in one pass over memory each.
 
-Float32 tensors on the CPU go through `kernels.c` and `attention.c`, tensors on a GPU through
-`aha.policy.gpu_training`; any others, and all of them where these cannot be built, through torch. They agree up to the
-order of sums and rounding.
+Float32 tensors on the CPU go through `kernels.c`, tensors on a GPU through `aha.policy.gpu_training`; any others, and
+all of them where these cannot be built, through torch. They agree up to the order of sums and rounding.
 """
 
-import ctypes
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,80 +12,29 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from aha.policy.compiled import functions, has_gpu_kernels
+from aha.policy.compiled import has_gpu_kernels
+from aha.policy.kernels import are_fit, call
 
-__all__ = ["attention", "has_attention", "linear", "normalise", "product", "rotate", "swiglu"]
+__all__ = [
+    "linear",
+    "norm_backward",
+    "normalise",
+    "normalised",
+    "product",
+    "rotate",
+    "swiglu",
+    "swiglu_backward",
+    "take_rows",
+    "weight_gradient",
+]
 
 MIN_ROWS = 384
 """Rows from which on the kernel is the faster way to a matrix product: it copies the other matrix first."""
-
-_SIGNATURES = {
-    "kernels": {
-        "lanes": ":i",
-        "norm": "iifpppp",
-        "norm_backward": "iipppppp",
-        "swiglu": "ippp",
-        "swiglu_backward": "ippppp",
-        "rotary": "iiifpppp",
-        "product_scratch": "iii:i",
-        "product": "iiipiipiipipp",
-    },
-    "attention": {
-        "attention_scratch": "ii:i",
-        "attention": "ipppppppp",
-        "attention_backward": "ipppppppppppp",
-    },
-}
-"""What each kernel of a file takes and returns, as `aha.policy.compiled.functions` has it."""
-
-
-class _Shape(ctypes.Structure):
-    """Heads of an attention."""
-
-    _fields_ = (
-        ("heads", ctypes.c_int64),
-        ("shared", ctypes.c_int64),
-        ("size", ctypes.c_int64),
-        ("scale", ctypes.c_float),
-    )
-
-
-@cache
-def _kernels() -> dict[str, Callable[..., int]] | None:
-    """The kernels by name; None where there are none."""
-    kernels: dict[str, Callable[..., int]] = {}
-    for file, signatures in _SIGNATURES.items():
-        found = functions(file, signatures)
-        if found is None:
-            return None
-        kernels |= found
-    return kernels
-
-
-@cache
-def _lanes() -> int:
-    """Figures that a kernel takes at a time: the sizes it is given are multiples. 0 where there are no kernels."""
-    kernels = _kernels()
-    return kernels["lanes"]() if kernels is not None else 0
-
-
-def _are_fit(size: int, *tensors: Tensor) -> bool:
-    """Whether there are kernels for these tensors, the last dimension of which is cut into parts of a size."""
-    is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    lanes = _lanes() if is_plain else 0
-    return lanes > 0 and size % lanes == 0
 
 
 def _are_on_gpu(*tensors: Tensor) -> bool:
     """Whether `aha.policy.gpu_training` can take these tensors."""
     return all(tensor.is_cuda for tensor in tensors) and has_gpu_kernels()
-
-
-def _call(name: str, *arguments: Any) -> int:
-    """Call a kernel with numbers and contiguous tensors."""
-    kernels = _kernels()
-    assert kernels is not None
-    return kernels[name](*[given.data_ptr() if isinstance(given, Tensor) else given for given in arguments])
 
 
 def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
@@ -119,14 +65,14 @@ def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN:
     a_strides, b_strides = a_MK.stride(), b_KN.stride()
     scratch = a_MK.new_empty(_scratch_floats(across, depth, a_strides[1] != 1))
     start = (start_MN, across if start_MN is not None and start_MN.dim() > 1 else 0)
-    _call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
+    call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
     return out
 
 
 @cache
 def _scratch_floats(across: int, depth: int, is_turned: bool) -> int:
     """Memory that a product needs to work in."""
-    return _call("product_scratch", across, depth, is_turned)
+    return call("product_scratch", across, depth, is_turned)
 
 
 def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
@@ -135,7 +81,7 @@ def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
     if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
         return False
     are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
-    return are_laid and _are_fit(b_KN.shape[1], a_MK, b_KN, *others)
+    return are_laid and are_fit(b_KN.shape[1], a_MK, b_KN, *others)
 
 
 def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
@@ -166,7 +112,7 @@ def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
         known = weight_OD.grad
         return x_ND.dim() == 2 and known is not None and known.dtype == torch.float32 != x_ND.dtype == weight_OD.dtype
     others = (x_ND,) if bias_O is None else (x_ND, bias_O)
-    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and _are_fit(x_ND.shape[1])
+    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and are_fit(x_ND.shape[1])
 
 
 class _Linear(torch.autograd.Function):
@@ -189,12 +135,12 @@ class _Linear(torch.autograd.Function):
             grad = given.contiguous()
             grad_x = multiply(grad, weight, grad_x, grad_x)
             is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
-            found.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
+            found.append(weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
             found.append(grad.sum(0) if has_trained_bias else None)
         return grad_x, *found
 
 
-def _weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
+def weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
     """g^T x; None where it was added to the gradient that is there."""
     found = product(grad_NO.T, x_ND, known_OD, known_OD)
     return found if known_OD is None else None
@@ -212,7 +158,7 @@ def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
     Source: Zhang and Sennrich 2019, arXiv:1910.07467, Eq. 4.
     """
-    if not _are_fit(x_XD.shape[-1], x_XD, weight_D):
+    if not are_fit(x_XD.shape[-1], x_XD, weight_D):
         return F.rms_norm(x_XD, weight_D.shape, weight_D, eps)
     result: Tensor = _Norm.apply(x_XD, weight_D, eps)  # type: ignore[no-untyped-call]
     return result
@@ -222,9 +168,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         x, weight = x_XD.contiguous(), weight_D.contiguous()
-        width, scale = x.shape[-1], x.new_empty(x.shape[:-1])
-        out = torch.empty_like(x)
-        _call("norm", scale.numel(), width, eps, x, weight, out, scale)
+        out, scale = normalised(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return out
 
@@ -232,10 +176,22 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
-        grad_x, grad_weight = torch.empty_like(x), torch.zeros_like(weight)
-        slope = grads[0].contiguous()
-        _call("norm_backward", scale.numel(), len(weight), x, weight, scale, slope, grad_x, grad_weight)
-        return grad_x, grad_weight, None
+        grad_weight = torch.zeros_like(weight)
+        return norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight), grad_weight, None
+
+
+def normalised(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """RMSNorm by the kernel, and 1 / rms, [...]."""
+    out, scale_X = torch.empty_like(x_XD), x_XD.new_empty(x_XD.shape[:-1])
+    call("norm", scale_X.numel(), x_XD.shape[-1], eps, x_XD, weight_D, out, scale_X)
+    return out, scale_X
+
+
+def norm_backward(x_XD: Tensor, weight_D: Tensor, scale_X: Tensor, slope_XD: Tensor, sum_D: Tensor) -> Tensor:
+    """Gradient of the input of a norm by the kernel; that of its weight is added to a sum."""
+    grad_XD = torch.empty_like(x_XD)
+    call("norm_backward", scale_X.numel(), len(weight_D), x_XD, weight_D, scale_X, slope_XD, grad_XD, sum_D)
+    return grad_XD
 
 
 def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
@@ -243,7 +199,7 @@ def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
 
     Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
     """
-    if not _are_fit(gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
+    if not are_fit(gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
         return F.silu(gate_NI) * up_NI
     result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
     return result
@@ -261,7 +217,7 @@ class _SwiGLU(torch.autograd.Function):
 
             return gpu_training.swiglu(gate, up)
         out = torch.empty_like(gate)
-        _call("swiglu", out.numel(), gate, up, out)
+        call("swiglu", out.numel(), gate, up, out)
         return out
 
     @staticmethod
@@ -272,9 +228,14 @@ class _SwiGLU(torch.autograd.Function):
             from aha.policy import gpu_training
 
             return gpu_training.swiglu_backward(gate, up, grads[0].contiguous())
-        grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-        _call("swiglu_backward", gate.numel(), gate, up, grads[0].contiguous(), grad_gate, grad_up)
-        return grad_gate, grad_up
+        return swiglu_backward(gate, up, grads[0].contiguous())
+
+
+def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of both inputs by the kernel."""
+    grad_gate, grad_up = torch.empty_like(gate_NI), torch.empty_like(up_NI)
+    call("swiglu_backward", gate_NI.numel(), gate_NI, up_NI, slope_NI, grad_gate, grad_up)
+    return grad_gate, grad_up
 
 
 def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
@@ -288,9 +249,7 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
     num_rows, half = len(x_NHK), x_NHK.shape[-1] // 2
-    has_kernel = _are_fit(half, x_NHK, cos_NK, sin_NK) or (
-        _are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0
-    )
+    has_kernel = are_fit(half, x_NHK, cos_NK, sin_NK) or (_are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0)
     if has_kernel and cos_NK.shape == (num_rows, 1, half):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result
@@ -320,61 +279,12 @@ def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tenso
 
         return gpu_training.turned(x, cos, sin, sign)
     out = torch.empty_like(x)
-    _call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
+    call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
     return out
 
 
-def has_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> bool:
-    """Whether `attention` can take these."""
-    return _are_fit(q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
-
-
-def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
-    """Causal attention of segments of a stream, each of which may follow on a prefix that lies elsewhere in it.
-
-    softmax(q k^T / sqrt(K)) v
-
-    Args:
-        q_NHK: queries, float32 on the CPU, K in whole vectors.
-        k_NGK: keys.
-        v_NGK: values.
-        segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the
-            CPU. Every token of the stream is in one segment.
-        most_keys: the largest number of tokens of a segment and its prefix.
-
-    Returns:
-        [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are kept.
-
-    Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
-    """
-    result: Tensor = _Attention.apply(q_NHK, k_NGK, v_NGK, segments_S4, most_keys)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
-        q, k, v = (x.contiguous() for x in (q_NHK, k_NGK, v_NGK))
-        out, lse = torch.empty_like(q), q.new_empty(q.shape[:2])
-        shape, scratch = _scratch(q, k, most_keys)
-        _call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
-        ctx.save_for_backward(q, k, v, segments_S4, out, lse)
-        ctx.most_keys = most_keys
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, segments, *kept = ctx.saved_tensors
-        shape, scratch = _scratch(q, k, ctx.most_keys)
-        results = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        given = (*kept, grads[0].contiguous())
-        _call("attention_backward", len(segments), segments, ctypes.byref(shape), q, k, v, *given, *results, scratch)
-        return (*results, None, None)
-
-
-def _scratch(q_NHK: Tensor, k_NGK: Tensor, most_keys: int) -> tuple[_Shape, Tensor]:
-    """The heads, and memory for the kernel to work in."""
-    (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
-    scratch = q_NHK.new_empty(_call("attention_scratch", most_keys, size))
-    return _Shape(num_heads, num_shared, size, size**-0.5), scratch
+def take_rows(x_PF: Tensor, places_N: Tensor) -> Tensor:
+    """Some rows of a matrix by the kernel, [N, F]; those of the matrix may lie apart."""
+    out_NF = x_PF.new_empty(len(places_N), x_PF.shape[1])
+    call("take_rows", *out_NF.shape, x_PF.stride(0), places_N, x_PF, out_NF)
+    return out_NF

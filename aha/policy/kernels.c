@@ -2,18 +2,12 @@
 // inputs give equal bits.
 #include "vectors.h"
 
-#define PANEL (2 * W) // columns of a matrix that a product copies to lie together
 #define DEPTH 256     // rows of a turned matrix that are added up at a time
 #define BLOCK 49152   // floats of a matrix that stay in the processor's second cache
 
 // y = weight x / rms(x), for each row; keeps 1 / rms.
 void norm(int64_t rows, int64_t width, float eps, float *x, float *weight, float *y, float *scale) {
-    for (int64_t r = 0; r < rows; r++, x += width, y += width) {
-        vec squares = fill(0);
-        for (int64_t d = 0; d < width; d += W) squares += AT(x + d) * AT(x + d);
-        scale[r] = 1.0f / sqrtf(sum(squares) / width + eps);
-        for (int64_t d = 0; d < width; d += W) AT(y + d) = AT(x + d) * scale[r] * AT(weight + d);
-    }
+    EACH(r, rows) scale[r] = normalise(x + r * width, weight, y + r * width, width, eps);
 }
 
 // dx = (weight dy - x mean(weight dy x) / rms^2) / rms; dweight += dy x / rms.
@@ -56,6 +50,11 @@ void rotary(int64_t rows, int64_t heads, int64_t half, float sign, float *x, flo
             }
 }
 
+// Rows of a matrix, which lie apart, next to each other.
+void take_rows(int64_t num, int64_t width, int64_t apart, int64_t *places, float *from, float *to) {
+    for (int64_t r = 0; r < num; r++) memcpy(to + r * width, from + places[r] * apart, sizeof(float) * width);
+}
+
 // Columns of b in panels, [n / PANEL][k][PANEL]; where b is turned, its columns are cb apart.
 static void lay_panels(int64_t n, int64_t k, const float *b, int64_t rb, float *panels) {
     EACH(t, k) EACH_VECTOR(j, n) AT(panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL) = AT(b + t * rb + j);
@@ -90,7 +89,7 @@ static void lay_strips(int64_t m, int64_t k, const float *a, int64_t ca, float *
 // Rows and inner columns that a product takes at a time.
 static int64_t depth_of(int64_t k, int64_t is_turned) { return is_turned && k > DEPTH ? DEPTH : k; }
 static int64_t height_of(int64_t depth) { return depth < BLOCK / 6 ? BLOCK / depth / 6 * 6 : 6; }
-static int64_t panel_floats(int64_t n, int64_t depth) { return (n + PANEL - 1) / PANEL * PANEL * depth; }
+static int64_t panel_floats(int64_t n, int64_t depth) { return padded(n) * depth; }
 
 int64_t product_scratch(int64_t n, int64_t k, int64_t is_turned) {
     const int64_t depth = depth_of(k, is_turned), height = height_of(depth);

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aha.policy.attention import attention, has_attention
 from aha.policy.flash import FlashPlan, flash_attention, has_flash, plan
-from aha.policy.fused import attention, has_attention
 
 __all__ = ["Layout", "Segment", "gathered", "pack", "padded", "rows"]
 
@@ -89,7 +89,7 @@ class Layout:
 
     @cached_property
     def segments_S4(self) -> Tensor:
-        """The segments as `aha.policy.fused.attention` takes them."""
+        """The segments as `aha.policy.attention` takes them."""
         fields = [(s.start, s.length, s.prefix_start, s.prefix_length) for s in self.segments]
         return torch.tensor(fields, dtype=torch.int64).view(-1, 4)
 
@@ -200,18 +200,18 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
         tokens_BT: sequences, padded on the right.
         lengths_B: tokens of each.
         prefix_lengths: how many leading tokens of each sequence may be shared with sequences that begin with the same
-            ones; at least one token of every sequence must remain. None shares nothing.
+            ones. None shares nothing.
 
     Returns:
         A layout whose `where_BT` sends equal prefixes to the same place.
 
     Raises:
-        ValueError: a prefix leaves nothing of its sequence.
+        ValueError: a prefix is longer than its sequence.
     """
     lengths = lengths_B.tolist()
     shared = list(prefix_lengths) if prefix_lengths is not None else [0] * len(lengths)
-    if any(prefix >= length for prefix, length in zip(shared, lengths, strict=True)):
-        raise ValueError(f"a shared prefix must be shorter than its sequence; prefixes {shared}, sequences {lengths}")
+    if any(prefix > length for prefix, length in zip(shared, lengths, strict=True)):
+        raise ValueError(f"a shared prefix is part of its sequence; prefixes {shared}, sequences {lengths}")
     sequences = [tuple(tokens[:length]) for tokens, length in zip(tokens_BT.tolist(), lengths, strict=True)]
     prefixes: dict[tuple[int, ...], Segment] = {}
     stream: list[int] = []
@@ -227,7 +227,7 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
         place = {"start": len(stream), "length": len(own), "prefix_start": prefix_start, "prefix_length": len(prefix)}
         owns[row] = Segment(**place)
         stream += own
-    segments = (*prefixes.values(), *owns.values())
+    segments = (*prefixes.values(), *(segment for segment in owns.values() if segment.length))
     device, where_BT = tokens_BT.device, torch.zeros(tokens_BT.shape, dtype=torch.int64)
     for row, segment in owns.items():
         where_BT[row, : lengths[row]] = torch.tensor(segment.indices)

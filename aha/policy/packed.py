@@ -16,16 +16,18 @@ from torch.nn import functional as F
 from aha.policy.allocation import huge_memory
 from aha.policy.checkpointing import RecomputedLayer
 from aha.policy.compiled import functions
+from aha.policy.config import PolicyConfig
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "kept_fields"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""
 
-ROW_FIELDS = 11
-"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
+ROW_FIELDS = 12
+"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position, and
+where its activations are kept, 0 for nowhere."""
 
 _PER_LAYER = 10
 
@@ -36,7 +38,13 @@ _PARTS = (
 """What the kernels know how to compute: adapters, say, are none of it."""
 
 
-_SIGNATURES = {"lanes": ":i", "scratch_floats": "pii:i", "forward": "ppppppiipp", "matmul": "pipppiiii"}
+_SIGNATURES = {
+    "lanes": ":i",
+    "scratch_floats": "pii:i",
+    "kept_floats": "p:i",
+    "forward": "ppppppiipp",
+    "matmul": "pipppiiii",
+}
 
 
 class _Shape(ctypes.Structure):
@@ -64,6 +72,35 @@ def fits(policy: Transformer) -> bool:
     lanes = int(kernels["lanes"]())
     vectors = (config.head_dim, config.intermediate_size)
     return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
+
+
+def kept_fields(config: PolicyConfig) -> dict[str, slice]:
+    """Where each part is in what is kept of a layer for a token, in floats; `all` is the whole of it.
+
+    Queries and keys are as projected, before norm and rotation; `middle` is the stream after attention, `out` after
+    the layer; `lse` has the logarithms of the softmax's denominators.
+    """
+    kernels = _kernels()
+    assert kernels is not None
+    panel = 2 * int(kernels["lanes"]())
+
+    def padded(count: int) -> int:
+        return -(-count // panel) * panel
+
+    size, width, inner = config.head_dim, config.hidden_size, config.intermediate_size
+    heads, shared = config.num_attention_heads, config.num_key_value_heads
+    widths = {"q": heads * size, "k": shared * size, "v": shared * size, "gate": inner, "up": inner}
+    widths |= {"mixed": heads * size, "lse": heads, "middle": width, "out": width}
+    starts = {"q": 0, "gate": padded((heads + 2 * shared) * size)}
+    starts["mixed"] = starts["gate"] + padded(2 * inner)
+    starts["middle"] = starts["mixed"] + heads * size + padded(heads)
+    fields: dict[str, slice] = {}
+    stop = 0
+    for name, count in widths.items():
+        start = starts.get(name, stop)
+        stop = start + count
+        fields[name] = slice(start, stop)
+    return fields | {"all": slice(0, stop)}
 
 
 class PackedPolicy:
@@ -174,7 +211,7 @@ class PackedPolicy:
         segments += [(0, 0, 0)] * (2 - len(segments))
         segments.append((memory.data_ptr(), 1, memory.numel() // self.segment_floats(1) * self.panel))
         addresses, lengths, rooms = zip(*segments, strict=True)
-        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position]).repeat(count, 1)
+        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position, 0]).repeat(count, 1)
         places_N = torch.arange(count)
         rows_NF[:, 5] += places_N
         rows_NF[:, 9] = tokens_N

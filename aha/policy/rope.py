@@ -7,7 +7,7 @@ from torch import Tensor
 
 from aha.policy.config import PolicyConfig, RopeConfig
 
-__all__ = ["frequencies"]
+__all__ = ["frequencies", "turns"]
 
 
 def frequencies(config: PolicyConfig, device: torch.device) -> Tensor:
@@ -24,6 +24,12 @@ def frequencies(config: PolicyConfig, device: torch.device) -> Tensor:
     exponents_K = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=device) / config.head_dim
     plain_K = 1.0 / config.rope_theta**exponents_K
     return plain_K if config.rope_scaling is None else _stretched(plain_K, config.rope_scaling)
+
+
+def turns(config: PolicyConfig, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles at some positions, [N, 1, K/2] each."""
+    angles_NK = positions_N.float()[:, None] * frequencies(config, positions_N.device)
+    return angles_NK.cos()[:, None, :].to(dtype), angles_NK.sin()[:, None, :].to(dtype)
 
 
 def _stretched(plain_K: Tensor, rope: RopeConfig) -> Tensor:

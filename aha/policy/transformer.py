@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from aha.policy.config import PolicyConfig
 from aha.policy.fused import linear, normalise, rotate, swiglu
-from aha.policy.rope import frequencies
+from aha.policy.rope import turns
 
 __all__ = ["Attend", "RMSNorm", "Transformer", "initialise", "rotate"]
 
@@ -166,9 +166,8 @@ class Transformer(nn.Module):
         Returns:
             [N, D]; the logits of the next token are `hidden @ head_VD.T`.
         """
-        angles_NK = positions_N.float()[:, None] * frequencies(self.config, tokens_N.device)
         hidden_ND = self.model.embedded(tokens_N)
-        cos_NK, sin_NK = (f(angles_NK)[:, None, :].to(hidden_ND.dtype) for f in (torch.cos, torch.sin))
+        cos_NK, sin_NK = turns(self.config, positions_N, hidden_ND.dtype)
         for block in self.model.layers:
             hidden_ND = block(hidden_ND, cos_NK, sin_NK, attend)
         out: Tensor = self.model.norm(hidden_ND)

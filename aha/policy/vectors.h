@@ -20,6 +20,7 @@
 #define LOW(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #endif
+#define PANEL (2 * W) // columns of a matrix, or keys, that lie together: [columns / PANEL][inner][PANEL]
 #define INLINE static inline __attribute__((always_inline))
 typedef float vec __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(4 * W), aligned(4), may_alias));
@@ -42,6 +43,16 @@ INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float
     vec p = r * (1.0f / 720.0f) + 1.0f / 120.0f;
     p = ((((p * r + 1.0f / 24.0f) * r + 1.0f / 6.0f) * r + 0.5f) * r + 1.0f) * r + 1.0f;
     return choose(x < low, fill(0.0f), p * (vec)(power << 23));
+}
+
+INLINE int64_t padded(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; } // to whole panels
+
+INLINE float normalise(const float *x, const float *weight, float *y, int64_t n, float eps) { // RMSNorm; 1 / rms
+    vec squares = fill(0);
+    EACH_VECTOR(i, n) squares += AT(x + i) * AT(x + i);
+    const float scale = 1.0f / sqrtf(sum(squares) / n + eps);
+    EACH_VECTOR(i, n) AT(y + i) = AT(x + i) * scale * AT(weight + i);
+    return scale;
 }
 
 // c[m][n] = start + a[m][k] b[k][n] in registers, n vectors wide; rows of a are ra apart, its columns ca, and so on; without

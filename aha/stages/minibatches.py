@@ -7,7 +7,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -25,6 +25,9 @@ from aha.training.world import World
 from aha.types import Batch, Group, Loss, Mean
 
 __all__ = ["MiniBatch", "batch_of", "cost", "filled_in", "mini_batches", "needs_no_pass", "update"]
+
+
+Owners = Callable[[Batch], Sequence[int | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +63,7 @@ def needs_no_pass(advantages_PG: Tensor, config: RLConfig) -> Tensor:
 
 
 def mini_batches(
-    batch: Batch, num: int, rng: random.Random, world: World, is_left_out_B: Tensor
+    batch: Batch, num: int, rng: random.Random, world: World, is_left_out_B: Tensor, owners: Owners | None = None
 ) -> Iterator[MiniBatch]:
     """This process's part of each mini-batch.
 
@@ -70,6 +73,7 @@ def mini_batches(
         rng: decides which rollouts share a mini-batch.
         world: the processes among which each is dealt; the first one counts what is left out.
         is_left_out_B: from `needs_no_pass`.
+        owners: the process that has to take each sequence of a batch, None where any may; asked when its turn comes.
     """
     order = list(range(len(batch.lengths_B)))
     rng.shuffle(order)
@@ -78,7 +82,7 @@ def mini_batches(
         rows = sorted(order[start : start + size])
         whole = select(batch, [row for row in rows if not is_left_out[row]])
         yield MiniBatch(
-            batch=select(whole, deal(whole, world.size)[world.rank]),
+            batch=select(whole, deal(whole, world.size, owners(whole) if owners else ())[world.rank]),
             left_out=select(batch, [row for row in rows if is_left_out[row] and world.is_first]),
         )
 
@@ -86,14 +90,15 @@ def mini_batches(
 def filled_in(objective: Objective, config: RLConfig) -> Objective:
     """The objective with its hyper-parameters, and the gap between learner and engine among its metrics.
 
-    Without a KL term the policy itself stands in for the reference, and no `kl` is among the metrics.
+    The gap is that of the sequences in the signal `is_anew_B`: the others begin at what the engine computed. Without a
+    KL term the policy itself stands in for the reference, and no `kl` is among the metrics.
     """
 
-    def loss(logp_BT: Tensor, **signals: Tensor) -> Loss:
+    def loss(logp_BT: Tensor, *, is_anew_B: Tensor | None = None, **signals: Tensor) -> Loss:
         given = signals if config.kl_coef else {**signals, "ref_logp_BT": logp_BT.detach()}
         result = objective(logp_BT, clip_eps=config.clip_eps, kl_coef=config.kl_coef, **given)
         metrics = {name: mean for name, mean in result.metrics.items() if config.kl_coef or name != "kl"}
-        mask_BT = signals["mask_BT"]
+        mask_BT = signals["mask_BT"] if is_anew_B is None else signals["mask_BT"] & is_anew_B[:, None]
         gap_BT = (logp_BT.detach() - signals["old_logp_BT"]).abs()
         gap = Mean(total=gap_BT[mask_BT].sum(), count=mask_BT.sum())
         return Loss(total=result.total, count=result.count, metrics={**metrics, "logp_gap": gap})
@@ -130,7 +135,7 @@ def update(
     """
     figures_by_step: list[dict[str, float]] = []
     for number, part in enumerate(parts):
-        signals = dict(part.batch.signals)
+        signals = {**part.batch.signals, "is_anew_B": learner.compute_some_anew(part.batch)}
         if reference is not None:
             with timeline.part("reference"):
                 signals["ref_logp_BT"] = reference_logp(

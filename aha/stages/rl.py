@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
+from aha.policy.activations import Activations
 from aha.policy.lora import merged
 from aha.policy.transformer import Transformer
 from aha.problems.sets import digest
@@ -31,7 +32,7 @@ from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_me
 from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, needs_no_pass, update
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.stages.timeline import PARTS, Timeline
-from aha.stages.workload import PROMPT_TOKENS, micro_batch_tokens, workload
+from aha.stages.workload import ACTIVATION_BYTES, PROMPT_TOKENS, micro_batch_tokens, workload
 from aha.training.batch import select
 from aha.training.checkpoint import restore_optimizers
 from aha.training.learner import Learner, Objective, log_probabilities
@@ -246,6 +247,7 @@ def _iterate(
     """One iteration: sample, score, update, write down."""
     timeline = Timeline(run.world.device)
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    state.learner.activations.begin(state.learner.policy)
     with merged(state.learner.policy):
         groups = sample_groups(
             state.engine,
@@ -264,7 +266,7 @@ def _iterate(
     metrics |= update(
         learner,
         state.reference,
-        mini_batches(batch, config.num_minibatches, rng, run.world, is_left_out_B),
+        mini_batches(batch, config.num_minibatches, rng, run.world, is_left_out_B, learner.owners),
         filled_in(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",
@@ -294,16 +296,17 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
     load = workload(policy.config, config, device, num_processes=run.world.size)
     if told := announced(policy.config, config.optimizer, load, device):
         run.say(f"{name}: {told}")
-    total_steps = config.iterations * config.num_minibatches
+    total_steps, activations = config.iterations * config.num_minibatches, Activations(ACTIVATION_BYTES)
     learner = Learner(
         policy,
         adamw(policy, config.optimizer),
         factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
         grad_clip=config.optimizer.grad_clip,
-        forward=partial(log_probabilities, temperature=config.temperature),
+        forward=partial(log_probabilities, temperature=config.temperature, activations=activations),
         max_tokens=micro_batch_tokens(device),
         world=run.world,
     )
+    learner.activations = activations
     if resumed:
         learner.num_steps = resumed.step
         restore_optimizers(learner.optimizers, resumed.tensors)
@@ -311,7 +314,7 @@ def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Re
         kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
         reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
     num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size(), device=device)
-    engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
+    engine = LocalEngine(policy, tokenizer, max_rows=num_rows, activations=activations)
     engine.load(policy, learner.num_steps)
     return _State(
         learner=learner,

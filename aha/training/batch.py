@@ -1,7 +1,8 @@
 """From sequences to batches: padding, selecting, cutting into micro-batches."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -67,9 +68,15 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def layout_of(batch: Batch) -> Layout:
-    """The fast layout of a batch: everything before a sequence's first counted token is shared where it is equal."""
-    return pack(batch.tokens_BT, batch.lengths_B, batch.mask_BT.int().argmax(-1).tolist())
+def layout_of(batch: Batch, *, with_last: bool = True) -> Layout:
+    """The fast layout of a batch: everything before a sequence's first counted token is shared where it is equal.
+
+    Args:
+        batch: the sequences.
+        with_last: whether their last tokens are in it, from which nothing is predicted.
+    """
+    lengths_B = batch.lengths_B if with_last else batch.lengths_B - 1
+    return pack(batch.tokens_BT, lengths_B, batch.mask_BT.int().argmax(-1).tolist())
 
 
 def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
@@ -104,13 +111,24 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
     return [select(batch, part) for part in cut(most)]
 
 
-def deal(batch: Batch, num_hands: int) -> list[list[int]]:
-    """Rows of a batch for each of several processes: equal prompts together, tokens shared out evenly."""
+def deal(batch: Batch, num_hands: int, owners: Sequence[int | None] = ()) -> list[list[int]]:
+    """Rows of a batch for each of several processes: equal prompts together, tokens shared out evenly.
+
+    Args:
+        batch: the sequences.
+        num_hands: how many processes.
+        owners: the process that has to take a sequence, None where any may; by row, or nothing for no row.
+    """
     order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
-    total, seen = max(1, int(batch.mask_BT.sum())), 0
-    hands: list[list[int]] = [[] for _ in range(num_hands)]
-    for row in order:
-        own = int(batch.mask_BT[row].sum())
-        hands[min(num_hands - 1, (2 * seen + own) * num_hands // (2 * total))].append(row)
-        seen += own
+    counts, wanted = batch.mask_BT.sum(1).tolist(), owners or [None] * len(order)
+    hands = [[row for row in order if wanted[row] == hand] for hand in range(num_hands)]
+    rest = [row for row in order if wanted[row] is None]
+    # What each still has to take, up to a factor, and so at which of the tokens that are left its part ends.
+    rooms = [max(0, sum(counts) - num_hands * sum(counts[row] for row in hand)) for hand in hands]
+    ends = list(accumulate(rooms))
+    total, seen = max(1, sum(counts[row] for row in rest)), 0
+    for row in rest:
+        middle = (2 * seen + counts[row]) * ends[-1] // (2 * total)
+        hands[min(num_hands - 1, bisect_right(ends, middle))].append(row)
+        seen += counts[row]
     return hands

@@ -143,9 +143,17 @@ def test_the_first_token_cannot_be_scored() -> None:
         score(policy, rows(tokens_BT), tokens_BT, torch.ones(1, 2, dtype=torch.bool))
 
 
-def test_a_prefix_must_leave_something() -> None:
-    with pytest.raises(ValueError, match="shorter than its sequence"):
-        pack(torch.tensor([[1, 2]]), torch.tensor([2]), [2])
+def test_a_prefix_is_part_of_its_sequence() -> None:
+    with pytest.raises(ValueError, match="part of its sequence"):
+        pack(torch.tensor([[1, 2]]), torch.tensor([2]), [3])
+
+
+def test_a_prefix_may_be_all_of_its_sequence() -> None:
+    """As that of a response of one token is, where last tokens are left out."""
+    layout = pack(torch.tensor([[1, 2, 0], [1, 2, 3]]), torch.tensor([2, 3]), [2, 2])
+    assert layout.tokens_N.tolist() == [1, 2, 3]
+    assert layout.where_BT.tolist() == [[0, 1, 0], [0, 1, 2]]
+    assert [segment.length for segment in layout.segments] == [2, 1]
 
 
 # Chosen log-probabilities

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aha.policy import fused
+from aha.policy import attention, fused, kernels
 from aha.policy.compiled import library
 from aha.policy.fused import MIN_ROWS, linear, normalise, product, rotate, swiglu
 from aha.policy.layout import Layout, pack, rows
@@ -20,13 +20,14 @@ Operation = Callable[..., Tensor]
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the kernels that are called."""
     names: list[str] = []
-    call = fused._call
+    call = kernels.call
 
     def watched(name: str, *arguments: object) -> int:
         names.append(name)
         return call(name, *arguments)
 
-    monkeypatch.setattr(fused, "_call", watched)
+    for module in (fused, attention):
+        monkeypatch.setattr(module, "call", watched)
     return names
 
 
@@ -85,7 +86,7 @@ def test_rotation(called: list[str], num: int, size: int) -> None:
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) -> None:
     """Laid out either way, with what is added or without; twice, bit for bit."""
-    num, across = MIN_ROWS + 1, vectors * fused._lanes()
+    num, across = MIN_ROWS + 1, vectors * kernels._lanes()
     a_MK, b_KN, start_MN = draws((num, depth), (depth, across), (num, across))
     left_MK, right_KN = a_MK.float(), b_KN.float()
     if is_turned:

@@ -136,6 +136,24 @@ def test_a_mini_batch_with_nothing_to_compute_spoils_no_mean() -> None:
     assert "logp_gap" in alone
 
 
+def test_the_gap_is_that_of_what_is_computed_anew() -> None:
+    groups, advantages_PG = some_groups([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    batch = batch_of(groups, advantages_PG)
+    logp_BT, mask_BT = batch.signals["old_logp_BT"].clone(), batch.mask_BT
+    logp_BT[1] += 0.5 * mask_BT[1]
+    logp_BT[2] += 0.25 * mask_BT[2]
+
+    def gap(rows: list[int]) -> float:
+        is_anew_B = torch.tensor([row in rows for row in range(6)])
+        found = filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, is_anew_B=is_anew_B, **batch.signals)
+        return float(found.metrics["logp_gap"].total / found.metrics["logp_gap"].count)
+
+    assert gap([1]) == pytest.approx(0.5)
+    assert gap([2]) == pytest.approx(0.25)
+    assert gap([0, 3]) == 0.0
+    assert filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, **batch.signals).metrics["logp_gap"].total > 0
+
+
 @pytest.mark.parametrize("objective", [grpo_loss, grpo_sequence_loss])
 def test_without_kl_the_reference_changes_no_bit(objective: Objective) -> None:
     groups, advantages_PG = some_groups(MIXED)

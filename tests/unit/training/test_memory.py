@@ -1,11 +1,15 @@
 """The estimate's parts by hand, and what it says."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import random_tokens, tiny_config, tiny_policy
 
+from aha.policy.compiled import library
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import rows
+from aha.policy.packed import kept_fields
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
     MAX_ROWS,
@@ -109,7 +113,7 @@ def test_activations_are_what_a_forward_pass_keeps(
 ) -> None:
     """The last of the layers in the formula stands for gradients, and is not there yet."""
     if kernels == "off":
-        monkeypatch.setattr("aha.policy.fused._lanes", lambda: 0)
+        monkeypatch.setattr("aha.policy.kernels._lanes", lambda: 0)
     policy, tokens_BT = tiny_policy(shape), torch.stack(random_tokens([64] * 4, vocab_size=64))
     weights, kept = {weight.data_ptr() for weight in policy.parameters()}, dict[int, int]()
 
@@ -132,6 +136,21 @@ def test_kernels_and_their_copy_of_the_weights_are_on_the_cpu_only() -> None:
     assert (here.copies, there.copies) == (here.weights, 0)
     assert here.activations < 0.8 * there.activations
     assert estimate(WIDE, OptimizerConfig(precision="bfloat16"), LOAD).copies == 0
+
+
+@pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
+def test_activations_are_kept_of_what_is_sampled_up_to_a_limit() -> None:
+    token = 4 * 3 * kept_fields(WIDE)["all"].stop
+
+    def kept(num_tokens: int, limit: int, device: str = "cpu") -> int:
+        load = replace(LOAD, sequence_tokens=50, sampled_tokens=num_tokens, kept_bytes=limit)
+        return estimate(WIDE, OptimizerConfig(), load, torch.device(device)).kept
+
+    assert kept(100, 1 << 40) == 100 * token
+    assert kept(1000, 60 * token) == 60 * token
+    assert kept(1000, 49 * token) == 0
+    assert kept(100, 1 << 40, "cuda") == 0
+    assert estimate(WIDE, OptimizerConfig(precision="bfloat16"), replace(LOAD, kept_bytes=1 << 40)).kept == 0
 
 
 def test_rows_are_as_many_as_their_cache_allows() -> None:
