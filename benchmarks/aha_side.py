@@ -4,8 +4,9 @@
     python benchmarks/aha_side.py MODELS a varying --parts learn --threads 2
 
 Prints one line of JSON, as the peers' scripts do. With two threads it is two processes of one thread each, as
-`aha run` makes them: each samples its part of every group, all rollouts are gathered and dealt out anew, and the
-gradients are added up. Where a shape is given, the model is a random one of Qwen2's family in place of the folder's.
+`aha run` makes them: each samples its part of every group, all rollouts are gathered, each learns from its own, and
+the gradients are added up. Where a shape is given, the model is a random one of Qwen2's family in place of the
+folder's.
 """
 
 import argparse

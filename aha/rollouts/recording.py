@@ -11,7 +11,7 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Gives places to the tokens of rows, as long as there are some: then the rows that came last lose theirs."""
+    """Gives places to the tokens of rows, as long as there are some: then the shortest rows lose theirs."""
 
     def __init__(self, work: Work) -> None:
         """Record nothing yet; nothing at all where the work has no activations, or no room for one response."""
@@ -51,8 +51,9 @@ class Recorder:
         if self._activations is None or not len(kept_R):
             return addresses_B
         while len(kept_R) > self._activations.num_free:
-            self._drop(int(kept_R[-1]))
-            kept_R = kept_R[:-1]
+            shortest = int(self._length_B[kept_R].argmin())
+            self._drop(int(kept_R[shortest]))
+            kept_R = torch.cat((kept_R[:shortest], kept_R[shortest + 1 :]))
         slots_R = torch.tensor([self._rows[row][1] for row in kept_R.tolist()], dtype=torch.int64)
         places_R = self._activations.take(len(kept_R))
         where = slots_R, self._length_B[kept_R]
