@@ -5,6 +5,7 @@ tokens, since with the weights these decide all that a layer computes. `aha.poli
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ class Activations:
 
     Attributes:
         num_free: tokens for which there is room.
+        wanted: responses of the next call of the engine of which something is kept, by number; None for all.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -33,13 +35,19 @@ class Activations:
         self._shape = 0, 0
         self._free_P, self.num_free = torch.empty(0, dtype=torch.int64), 0
         self._known: dict[bytes, Tensor] = {}
+        self.wanted: Collection[int] | None = None
 
-    def begin(self, policy: Transformer) -> None:
+    def begin(self, policy: Transformer, wanted: Collection[int] | None = None) -> None:
         """Forget all; keep what is sampled from this policy from now on, as long as its weights stay as they are.
 
         Nothing is kept of a policy that the kernels cannot compute, or of which a part is not trained.
+
+        Args:
+            policy: the policy.
+            wanted: the attribute.
         """
         self.clear()
+        self.wanted = wanted
         if not fits(policy) or not all(weight.requires_grad for weight in policy.parameters()):
             return
         self._policy, self._versions = policy, _versions(policy)

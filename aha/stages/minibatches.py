@@ -24,7 +24,7 @@ from aha.training.learner import Learner, Objective, reference_logp
 from aha.training.world import World
 from aha.types import Batch, Group, Loss, Mean
 
-__all__ = ["MiniBatch", "batch_of", "cost", "filled_in", "mini_batches", "needs_no_pass", "update"]
+__all__ = ["MiniBatch", "batch_of", "cost", "filled_in", "first_responses", "mini_batches", "needs_no_pass", "update"]
 
 
 Owners = Callable[[Batch], Sequence[int | None]]
@@ -75,16 +75,34 @@ def mini_batches(
         is_left_out_B: from `needs_no_pass`.
         owners: the process that has to take each sequence of a batch, None where any may; asked when its turn comes.
     """
-    order = list(range(len(batch.lengths_B)))
-    rng.shuffle(order)
-    size, is_left_out = -(-len(order) // num), is_left_out_B.tolist()
-    for start in range(0, len(order), size):
-        rows = sorted(order[start : start + size])
+    is_left_out = is_left_out_B.tolist()
+    for rows in _divided(len(is_left_out), num, rng):
         whole = select(batch, [row for row in rows if not is_left_out[row]])
         yield MiniBatch(
             batch=select(whole, deal(whole, world.size, owners(whole) if owners else ())[world.rank]),
             left_out=select(batch, [row for row in rows if is_left_out[row] and world.is_first]),
         )
+
+
+def first_responses(config: RLConfig, rng: random.Random, world: World) -> set[int]:
+    """Responses of the first mini-batch, by their numbers among those that this process samples.
+
+    Args:
+        config: problems, responses to each, and mini-batches; of every group a process samples its part.
+        rng: as `mini_batches` will take it.
+        world: the processes.
+    """
+    size, part = config.group_size, config.group_size // world.size
+    first = _divided(config.problems_per_iteration * size, config.num_minibatches, rng)[0]
+    return {row // size * part + row % part for row in first if row % size // part == world.rank}
+
+
+def _divided(count: int, num: int, rng: random.Random) -> list[list[int]]:
+    """So many rows at random in `num` parts, or fewer where there are not as many rows."""
+    order = list(range(count))
+    rng.shuffle(order)
+    size = -(-count // num)
+    return [sorted(order[start : start + size]) for start in range(0, count, size)]
 
 
 def filled_in(objective: Objective, config: RLConfig) -> Objective:

@@ -29,7 +29,7 @@ from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
-from aha.stages.minibatches import batch_of, cost, filled_in, mini_batches, needs_no_pass, update
+from aha.stages.minibatches import batch_of, cost, filled_in, first_responses, mini_batches, needs_no_pass, update
 from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
 from aha.stages.timeline import PARTS, Timeline
 from aha.stages.workload import ACTIVATION_BYTES, PROMPT_TOKENS, micro_batch_tokens, workload
@@ -247,7 +247,8 @@ def _iterate(
     """One iteration: sample, score, update, write down."""
     timeline = Timeline(run.world.device)
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
-    state.learner.activations.begin(state.learner.policy)
+    named = run.seed, name, iteration, "mini-batches"
+    state.learner.activations.begin(state.learner.policy, first_responses(config, generator(*named), run.world))
     with merged(state.learner.policy):
         groups = sample_groups(
             state.engine,
@@ -261,12 +262,11 @@ def _iterate(
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
     batch, learner = batch_of(groups, advantages_PG), state.learner
     is_left_out_B = needs_no_pass(advantages_PG, config)
-    rng = generator(run.seed, name, iteration, "mini-batches")
     metrics = rollout_metrics(groups, advantages_PG, task.truth)
     metrics |= update(
         learner,
         state.reference,
-        mini_batches(batch, config.num_minibatches, rng, run.world, is_left_out_B, learner.owners),
+        mini_batches(batch, config.num_minibatches, generator(*named), run.world, is_left_out_B, learner.owners),
         filled_in(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",

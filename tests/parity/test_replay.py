@@ -190,6 +190,18 @@ def test_where_there_is_room_all_are_kept_and_one_in_some_is_computed_anew() -> 
     assert [tuple(tokens.tolist()) in equal for tokens in batch.tokens_BT] == is_anew_B.tolist()
 
 
+def test_only_what_is_wanted_is_kept() -> None:
+    policy, activations = policy_of(), Activations(8 * MIB)
+    wanted = {0, 3, 17, 40, 41}
+    activations.begin(policy, wanted)
+    rollouts = sampled(policy, activations, prompts=["a b c d e f g h", "h g f e d c", "d e d e"] * 4, max_rows=10)
+    batch = batch_of(rollouts)
+    equal = {tuple(batch.tokens_BT[row].tolist()) for row in wanted}
+    expected = [row for row, tokens in enumerate(batch.tokens_BT) if tuple(tokens.tolist()) in equal]
+    assert known_rows(activations, policy, batch) == expected
+    assert len(expected) < len(rollouts) / 2
+
+
 def test_equal_responses_are_kept_once() -> None:
     policy, activations = policy_of(), Activations(8 * MIB)
     activations.begin(policy)

@@ -14,8 +14,18 @@ from aha.objectives.grpo import grpo_loss, grpo_sequence_loss
 from aha.objectives.reductions import token_mean
 from aha.policy.transformer import Transformer
 from aha.stages.config import RLConfig
-from aha.stages.minibatches import MiniBatch, batch_of, cost, filled_in, mini_batches, needs_no_pass, update
+from aha.stages.minibatches import (
+    MiniBatch,
+    batch_of,
+    cost,
+    filled_in,
+    first_responses,
+    mini_batches,
+    needs_no_pass,
+    update,
+)
 from aha.stages.timeline import Timeline
+from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, Objective
 from aha.training.optimizer import adamw
@@ -134,6 +144,22 @@ def test_a_mini_batch_with_nothing_to_compute_spoils_no_mean() -> None:
     assert figures["loss"] == alone["loss"] / 2
     assert "logp_gap" not in figures
     assert "logp_gap" in alone
+
+
+@pytest.mark.parametrize(("num_processes", "num_minibatches"), [(1, 1), (1, 3), (2, 2), (4, 5), (2, 100)])
+def test_the_first_responses_are_those_of_the_first_mini_batch(num_processes: int, num_minibatches: int) -> None:
+    config = RLConfig(problems_per_iteration=3, group_size=4, num_minibatches=num_minibatches)
+    tokens = [torch.tensor([row]) for row in range(12)]
+    batch, none = stack(tokens, tokens), torch.zeros(12, dtype=torch.bool)
+    first = next(mini_batches(batch, num_minibatches, random.Random(7), World(), none)).batch.tokens_BT[:, 0].tolist()
+    part, found = 4 // num_processes, []
+    for rank in range(num_processes):
+        world = World()
+        world.rank, world.size = rank, num_processes
+        numbers = first_responses(config, random.Random(7), world)
+        assert all(0 <= number < 3 * part for number in numbers)
+        found += [number // part * 4 + rank * part + number % part for number in numbers]
+    assert sorted(found) == first
 
 
 def test_the_gap_is_that_of_what_is_computed_anew() -> None:
