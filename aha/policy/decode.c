@@ -105,7 +105,7 @@ static void prepare(const Shape *s, int64_t layer, const Layer *l, const Row *ro
 }
 
 static int64_t wide(const Shape *s) { return padded((s->heads + 2 * s->shared) * s->size); } // queries, keys and values
-static int64_t blend(const Shape *s) { return s->heads * s->size + padded(s->heads); } // mixed values and their lse
+static int64_t blend(const Shape *s) { return padded(s->heads * (s->size + 1)); } // mixed values and their lse
 
 int64_t scratch_floats(const Shape *s, int64_t num, int64_t longest) { // for rows of at most `longest` keys
     return num * (2 * s->width + wide(s) + blend(s) + padded(2 * s->inner)) + 2 * (longest + 5 * W);

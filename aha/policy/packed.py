@@ -84,22 +84,16 @@ def kept_fields(config: PolicyConfig) -> dict[str, slice]:
     assert kernels is not None
     panel = 2 * int(kernels["lanes"]())
 
-    def padded(count: int) -> int:
-        return -(-count // panel) * panel
-
     size, width, inner = config.head_dim, config.hidden_size, config.intermediate_size
     heads, shared = config.num_attention_heads, config.num_key_value_heads
     widths = {"q": heads * size, "k": shared * size, "v": shared * size, "gate": inner, "up": inner}
     widths |= {"mixed": heads * size, "lse": heads, "middle": width, "out": width}
-    starts = {"q": 0, "gate": padded((heads + 2 * shared) * size)}
-    starts["mixed"] = starts["gate"] + padded(2 * inner)
-    starts["middle"] = starts["mixed"] + heads * size + padded(heads)
-    fields: dict[str, slice] = {}
-    stop = 0
+    fields, stop = dict[str, slice](), 0
     for name, count in widths.items():
-        start = starts.get(name, stop)
-        stop = start + count
-        fields[name] = slice(start, stop)
+        fields[name] = slice(stop, stop + count)
+        stop += count
+        if name in ("v", "up", "lse"):  # what is computed together is filled up to whole panels
+            stop += -stop % panel
     return fields | {"all": slice(0, stop)}
 
 

@@ -4,6 +4,7 @@ The gradient is that of the policy's forward pass on the same tokens, up to roun
 which the tokens were drawn.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,17 +29,24 @@ from aha.policy.transformer import Block, RMSNorm, Transformer
 __all__ = ["replayed"]
 
 
-def replayed(policy: Transformer, layout: Layout, activations: Activations, places_N: Tensor) -> Tensor:
-    """Hidden states after the last norm, as `Transformer` has them.
+def replayed(
+    policy: Transformer, layout: Layout, activations: Activations, found: Sequence[Tensor | None]
+) -> Tensor | None:
+    """Hidden states after the last norm, as `Transformer` has them; None where something of a sequence is not kept.
 
     Gradients of the layers are added to their `.grad` as soon as they are known, and not passed on.
 
     Args:
         policy: the policy that the activations are of.
-        layout: the tokens.
+        layout: of the sequences, but for their last tokens.
         activations: what was kept of them.
-        places_N: where that of each token of the stream is.
+        found: where that is, by sequence: from `Activations.find`.
     """
+    places_N = torch.zeros_like(layout.tokens_N)
+    for where_T, places_T in zip(layout.where_BT, found, strict=True):
+        if places_T is None:
+            return None
+        places_N[where_T[: len(places_T)]] = places_T
     embedded_ND = policy.model.embedded(layout.tokens_N)
     hidden_ND: Tensor = _Layers.apply(embedded_ND, policy, layout, activations, places_N)  # type: ignore[no-untyped-call]
     out: Tensor = policy.model.norm(hidden_ND)

@@ -28,6 +28,7 @@ __all__ = ["MiniBatch", "batch_of", "cost", "filled_in", "first_responses", "min
 
 
 Owners = Callable[[Batch], Sequence[int | None]]
+"""For each sequence of a batch the process that has to take it, None where any may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,7 +74,7 @@ def mini_batches(
         rng: decides which rollouts share a mini-batch.
         world: the processes among which each is dealt; the first one counts what is left out.
         is_left_out_B: from `needs_no_pass`.
-        owners: the process that has to take each sequence of a batch, None where any may; asked when its turn comes.
+        owners: says who has to take what; asked when a mini-batch's turn comes.
     """
     is_left_out = is_left_out_B.tolist()
     for rows in _divided(len(is_left_out), num, rng):
@@ -92,7 +93,7 @@ def first_responses(config: RLConfig, rng: random.Random, world: World) -> set[i
         rng: as `mini_batches` will take it.
         world: the processes.
     """
-    size, part = config.group_size, config.group_size // world.size
+    size, part = config.group_size, max(1, config.group_size // world.size)
     first = _divided(config.problems_per_iteration * size, config.num_minibatches, rng)[0]
     return {row // size * part + row % part for row in first if row % size // part == world.rank}
 

@@ -48,13 +48,9 @@ def log_probabilities(
         activations: what was kept while sampling; where it has all of the batch, the layers are not computed again.
     """
     layout, hidden_ND = layout_of(batch, with_last=False), None
-    found = activations.find(policy, batch.tokens_BT, batch.lengths_B) if activations is not None else []
-    if activations is not None and found and not any(places_T is None for places_T in found):
-        places_N = torch.zeros_like(layout.tokens_N)
-        for where_T, places_T in zip(layout.where_BT, found, strict=True):
-            if places_T is not None:
-                places_N[where_T[: len(places_T)]] = places_T
-        hidden_ND = replayed(policy, layout, activations, places_N)
+    if activations is not None:
+        found = activations.find(policy, batch.tokens_BT, batch.lengths_B)
+        hidden_ND = replayed(policy, layout, activations, found)
     given = layout, batch.tokens_BT, batch.mask_BT
     return score(policy, *given, temperature=temperature, adds_up=True, hidden_ND=hidden_ND)
 

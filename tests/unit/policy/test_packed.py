@@ -1,6 +1,7 @@
 """The kernels compute what the transformer computes, and a row's bits are its own."""
 
 import ctypes
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from aha.policy.compiled import library
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
-from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits
+from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits, kept_fields
 from aha.policy.transformer import Transformer
 
 pytestmark = pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
@@ -130,3 +131,13 @@ def test_what_the_kernels_cannot_compute_is_known_before() -> None:
         PackedPolicy(tiny_policy(tiny_config(hidden_size=36)), 4)
     add_lora(policy, rank=2, alpha=4.0, generator=torch.Generator())
     assert not fits(policy)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"intermediate_size": 72}, {"head_dim": 24, "num_attention_heads": 8}], ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_kept_of_a_layer_has_the_size_that_the_kernels_write(shape: str, sizes: dict[str, int]) -> None:
+    config = tiny_config(shape, **WIDE | sizes)
+    packed, fields = PackedPolicy(tiny_policy(config), 1), kept_fields(config)
+    assert packed._kernels["kept_floats"](ctypes.byref(packed._shape)) == fields["all"].stop
+    places = sorted((part.start, part.stop) for name, part in fields.items() if name != "all")
+    assert all(before[1] <= after[0] for before, after in pairwise(places))
