@@ -1,7 +1,8 @@
 """How fast a model is sampled from and trained on this machine, beside what the machine can do.
 
 One round is an iteration of R1-Zero on a few groups: sample, score under a reference, update. Operations are counted as
-`aha.training.cost` counts them, and set against the fastest matrix product that torch makes here.
+`aha.training.cost` counts them, and set against the fastest matrix product that torch makes here. The update makes its
+forward pass, which the first one of an iteration of `aha run` may leave out (`aha.policy.replay`).
 """
 
 import random
