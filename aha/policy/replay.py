@@ -4,7 +4,8 @@ The gradient is that of the policy's forward pass on the same tokens, up to roun
 which the tokens were drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,24 +78,18 @@ class _Layers(torch.autograd.Function):
         grad_ND = grads[0].contiguous()
         for layer in range(policy.config.num_hidden_layers - 1, -1, -1):
             block: Any = policy.model.layers[layer]  # or what recomputes it
-            kept = _Kept(activations, places_N, layer)
+            kept = partial(activations.gathered, places_N, layer)
             grad_ND = _through_feed_forward(block, kept, grad_ND)
-            before_ND = _Kept(activations, places_N, layer - 1)("out") if layer else embedded_ND
+            before_ND = activations.gathered(places_N, layer - 1, "out") if layer else embedded_ND
             grad_ND = _through_attention(block, kept, before_ND, grad_ND, layout, cos_sin)
         return grad_ND, None, None, None, None
 
 
-class _Kept:
-    """What is kept of the tokens of a stream and a layer."""
-
-    def __init__(self, activations: Activations, places_N: Tensor, layer: int) -> None:
-        self._activations, self._places_N, self._layer = activations, places_N, layer
-
-    def __call__(self, field: str) -> Tensor:
-        return self._activations.gathered(self._places_N, self._layer, field)
+Kept = Callable[[str], Tensor]
+"""One part of what is kept of the tokens of a stream and a layer, by its name in `kept_fields`."""
 
 
-def _through_feed_forward(block: Block, kept: _Kept, grad_ND: Tensor) -> Tensor:
+def _through_feed_forward(block: Block, kept: Kept, grad_ND: Tensor) -> Tensor:
     """Gradient of the stream before the feed-forward layer."""
     mlp, norm = block.mlp, block.post_attention_layernorm
     middle_ND, gate_NI, up_NI = kept("middle"), kept("gate"), kept("up")
@@ -104,7 +99,7 @@ def _through_feed_forward(block: Block, kept: _Kept, grad_ND: Tensor) -> Tensor:
 
 
 def _through_attention(
-    block: Block, kept: _Kept, before_ND: Tensor, grad_ND: Tensor, layout: Layout, cos_sin: tuple[Tensor, Tensor]
+    block: Block, kept: Kept, before_ND: Tensor, grad_ND: Tensor, layout: Layout, cos_sin: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Gradient of the stream before attention."""
     attention = block.self_attn

@@ -146,8 +146,8 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
             rounds.append(_round(bench, len(rounds), place))
         largest = int(max(one["tokens_update"] for one in rounds))
         load = workload(policy.config, bench.config, place)
-        load = replace(load, micro_batch_tokens=min(micro_batch_tokens(place), largest))
-        load = replace(load, has_reference=False, kept_bytes=0)
+        num_tokens = min(micro_batch_tokens(place), largest)
+        load = replace(load, micro_batch_tokens=num_tokens, has_reference=False, kept_bytes=0)
         return Benchmark(
             model=str(path),
             parameters=sum(weight.numel() for weight in policy.parameters()),
