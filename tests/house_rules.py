@@ -25,7 +25,7 @@ TENSORS_ONLY = {"objectives", "advantages"}
 TENSOR_IMPORTS = {"torch", "math", "typing", "collections", "aha"}
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 400, 60, 20
 MAX_PARAMETERS, MAX_NESTING = 7, 3
-MAX_FIELDS, MAX_ALL_FIELDS = 12, 92
+MAX_FIELDS = 12
 BANNED_NAMES = {"utils", "common", "helpers", "misc", "base", "manager"}
 BANNED_CALLS = {"eval", "exec", "getattr", "hasattr"}
 
@@ -140,7 +140,10 @@ def third_party(modules: Sequence[Module], core: set[str], optional: set[str]) -
 
 
 def length(node: Function) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
+    """Lines of a function without its docstring, so that nobody saves lines by explaining less."""
+    first = node.body[0]
+    docstring = (first.end_lineno or first.lineno) - first.lineno + 1 if _is_text(first) else 0
+    return (node.end_lineno or node.lineno) - node.lineno + 1 - docstring
 
 
 def long_modules(module: Module) -> list[str]:
@@ -300,8 +303,7 @@ def _is_text(node: ast.stmt) -> bool:
 def poor_configs(modules: Sequence[Module]) -> list[str]:
     names = config_names(modules)
     configs = [(module, node) for module in modules for node in module.classes if node.name in names]
-    total = sum(len(fields(node)) for _, node in configs)
-    found = [f"all configurations together have {total} fields"] if total > MAX_ALL_FIELDS else []
+    found = []
     for module, node in configs:
         if len(fields(node)) > MAX_FIELDS:
             found.append(f"{node.name} has {len(fields(node))} fields")

@@ -120,7 +120,7 @@ BROKEN = [
     (impure_mathematics, "aha.objectives.x", "from pathlib import Path", "imports pathlib"),
     (impure_mathematics, "aha.advantages.x", "import torch.distributed as dist", "imports torch.distributed"),
     (long_modules, "aha.runs.x", "pass\n" * 401, "401 lines"),
-    (long_functions, "aha.runs.x", "def f():\n" + " pass\n" * 60, "61 lines"),
+    (long_functions, "aha.runs.x", "def f():\n 'What it does.'\n" + " pass\n" * 60, "61 lines"),
     (wide_functions, "aha.runs.x", WIDE, "8 parameters"),
     (wide_functions, "aha.runs.x", "def f(a, b, /, c, d, *e, g, h, **i): ...", "8 parameters"),
     (deep_functions, "aha.runs.x", NESTED, "nests 4"),
@@ -198,10 +198,8 @@ def test_wrong_exports_notices() -> None:
 def test_poor_configs_notices() -> None:
     big = "class Big(Config):\n" + "".join(f" f{i}: int = Field(1, description='x')\n" for i in range(13))
     heir = "class Heir(Big):\n a: int\n b: int = 1\n 'said'\n c: ClassVar[int] = 2"
-    many = "".join(big.replace("Big", f"Big{i}") for i in range(8))
     assert poor_configs([parse("aha.runs.x", big)]) == ["Big has 13 fields"]
     assert poor_configs([parse("aha.runs.x", big), parse("aha.runs.y", heir)])[1:] == ["Heir.a is not described"]
-    assert poor_configs([parse("aha.runs.x", many)])[0] == "all configurations together have 104 fields"
     assert poor_configs([parse("aha.runs.x", "import torch\nclass C(Config): ...")]) == [
         "aha.runs.x holds C and imports torch"
     ]
@@ -211,6 +209,6 @@ def test_without_torch_notices() -> None:
     assert "torch was imported" in without_torch("sys.modules['torch'] = sys").stderr
 
 
-def test_length_counts_signature_and_docstring() -> None:
+def test_length_counts_the_signature_and_not_the_docstring() -> None:
     (function,) = parse("aha.runs.x", "@deco\ndef f(\n a,\n):\n '''Doc.\n\n More.'''\n return a").functions
-    assert length(function) == 7
+    assert length(function) == 4
