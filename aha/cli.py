@@ -126,6 +126,7 @@ def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
         seed=command.seed,
         device=command.device,
         start=command.model,
+        continue_from=command.continue_from if isinstance(command, ZeroCommand) else None,
         own=command.own if isinstance(command, ZeroCommand) else OwnData(),
         students=command.students if isinstance(command, R1Command) else (),
         assistant=_assistant(command) if isinstance(command, R1Command) else None,

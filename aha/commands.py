@@ -86,6 +86,9 @@ class ZeroCommand(RunCommand):
 
     config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
     own: Annotated[OwnData, tyro.conf.arg(name="")] = field(default_factory=OwnData)
+    continue_from: Path | None = None
+    """Checkpoint of an earlier run (RUN/stages/NAME/final) whose training goes on with this run's numbers: with its
+    moments and reference, after the problems that it has asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

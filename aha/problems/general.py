@@ -181,7 +181,7 @@ def _draw(rng: Random, split: str, count: int, domains: Sequence[str]) -> list[P
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneralProblems:
-    """The endless stream of general training problems; those of any iteration can be had at once.
+    """The endless stream of general training problems, any part of which can be had at once.
 
     Attributes:
         seed: run seed.
@@ -196,9 +196,9 @@ class GeneralProblems:
         """What decides the stream."""
         return repr(self)
 
-    def __call__(self, iteration: int, count: int) -> list[Problem]:
-        """The problems of an iteration, every domain with its share."""
-        return _draw(generator(self.seed, "general_problems", iteration), "train", count, self.domains)
+    def __call__(self, start: int, count: int) -> list[Problem]:
+        """The next `count` problems after `start` of them, every domain with its share."""
+        return _draw(generator(self.seed, "general_problems", start), "train", count, self.domains)
 
 
 def held_out_general(count: int, *, split: str = "test", seed: int = 0, domains: Sequence[str] = ()) -> list[Problem]:

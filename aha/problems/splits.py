@@ -73,14 +73,14 @@ def _same(problem: Problem) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class FileProblems:
-    """The endless stream of training problems of one or several sets; those of any iteration can be had at once.
+    """The endless stream of training problems of one or several sets, any part of which can be had at once.
 
-    Every set is shuffled anew for each of its epochs, in which each of its problems comes once. What an iteration gets
-    follows from its number and the number of problems per iteration, which must not change on the way.
+    Every set is shuffled anew for each of its epochs, in which each of its problems comes once. What is asked next
+    follows from how many problems were asked before, so that the number of problems of an iteration may change.
 
     Attributes:
         sets: the problems of each set.
-        weights: share of each set in every iteration, in whole parts of a million.
+        weights: share of each set in every part of the stream, in whole parts of a million.
         seed: run seed.
     """
 
@@ -94,13 +94,13 @@ class FileProblems:
         parts = (f"{weight} of {digest(problems)}" for weight, problems in zip(self.weights, self.sets, strict=True))
         return f"problems of files, seed {self.seed}: {', '.join(parts)}"
 
-    def __call__(self, iteration: int, count: int) -> list[Problem]:
-        """The problems of an iteration, of every set its share as nearly as whole numbers allow."""
-        before, after = (self._shares(number * count) for number in (iteration, iteration + 1))
+    def __call__(self, start: int, count: int) -> list[Problem]:
+        """Problems number `start` to `start + count`, of every set its share as nearly as whole numbers allow."""
+        before, after = self._shares(start), self._shares(start + count)
         return [
             problem
-            for index, (start, stop) in enumerate(zip(before, after, strict=True))
-            for problem in self._part(index, start, stop)
+            for index, (first, stop) in enumerate(zip(before, after, strict=True))
+            for problem in self._part(index, first, stop)
         ]
 
     def _shares(self, total: int) -> list[int]:

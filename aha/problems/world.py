@@ -105,7 +105,7 @@ def _worded(rng: Random, content: Content) -> Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProblems:
-    """The endless stream of training problems; those of any iteration can be had at once.
+    """The endless stream of training problems, any part of which can be had at once.
 
     Attributes:
         seed: run seed.
@@ -123,9 +123,9 @@ class TrainingProblems:
         """What decides the stream."""
         return repr(self)
 
-    def __call__(self, iteration: int, count: int) -> list[Problem]:
-        """The problems of an iteration, every family with its share."""
-        rng = generator(self.seed, "training_problems", iteration)
+    def __call__(self, start: int, count: int) -> list[Problem]:
+        """The next `count` problems after `start` of them, every family with its share."""
+        rng = generator(self.seed, "training_problems", start)
         problems = [_worded(rng, content) for content in _draw(rng, "train", count, self.families)]
         return _with_shuffled_answers(rng, problems) if self.is_shuffled else problems
 

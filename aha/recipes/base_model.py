@@ -1,5 +1,6 @@
 """The built-in base model: pretrained on the corpus of the built-in world, and shipped with the package."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from aha.runs.folder import RunFolder
 from aha.runs.hub import model_folder
 from aha.stages.pretrain import corpus_digest, pretrain
 from aha.stages.run import Run
-from aha.training.checkpoint import publish_model, verify, weights_digest
+from aha.training.checkpoint import MANIFEST, publish_model, read_state, verify, weights_digest
 from aha.types import Checkpoint
 
-__all__ = ["BUILT_IN", "base", "open_base", "publish"]
+__all__ = ["BUILT_IN", "base", "open_base", "open_training", "publish"]
 
 BUILT_IN = Path(aha.__file__).parent / "policy" / "base"
 """Folder of the shipped base model."""
@@ -41,8 +42,29 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
         path = BUILT_IN
     else:
         path = model_folder(name.removeprefix(HUB)) if name.startswith(HUB) else Path(name)
-    verify(path)
+    verify(path, with_training=False)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+
+
+def open_training(folder: Path) -> Checkpoint:
+    """A checkpoint of a stage of reinforcement, as the start of a run that continues its training.
+
+    Args:
+        folder: `stages/NAME/final` or `stages/NAME/iteration-NUMBER` of a run.
+
+    Raises:
+        ValueError: there is no such folder, it is damaged, or it holds no training.
+    """
+    state, _ = read_state(folder)
+    if "training" not in state:
+        raise ValueError(
+            f"--continue-from {folder}: no stage of reinforcement made this model, so that there is no training to go "
+            "on with; start from it with --model"
+        )
+    # Moments and reference decide what follows, so the key is that of all files, not of the weights alone.
+    content = (folder / MANIFEST).read_bytes()
+    key = hashlib.sha256(content).hexdigest()[:16]
+    return Checkpoint(path=folder, stage=state["stage"], step=state["step"], key=key)
 
 
 def publish(run: Path, model: Path, out: Path) -> Path:

@@ -179,15 +179,17 @@ def train_r1(
 
     learned = reward_models(run, dev3, scale.rewards, assistant)
     warm = rl(run, "reasoning", policy=dev3, task=reasoning, config=scale.reasoning)
-    scenarios = _all_scenarios(reasoning, learned, run.seed)
-    final = exam.take("r1", rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios))
+    num_asked = scale.reasoning.iterations * scale.reasoning.problems_per_iteration
+    scenarios = _all_scenarios(reasoning, learned, run.seed, num_asked)
+    has_begun = scale.reasoning.iterations > 0
+    final = exam.take("r1", rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios, continues=has_begun))
 
     distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
     return final
 
 
-def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int) -> Task:
-    """Reasoning and general prompts, each with the rewards of its domain.
+def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int, num_asked: int) -> Task:
+    """Reasoning and general prompts, each with the rewards of its domain; `num_asked` of the former came before.
 
     Reward = R_reasoning + R_general + R_language, with R_general = R_reward_model + R_format
 
@@ -195,7 +197,9 @@ def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int) -> Task:
     """
     return replace(
         reasoning,
-        problems=Mixture(first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE),
+        problems=Mixture(
+            first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE, joins_after=num_asked
+        ),
         reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
         truth=true_worth,
     )

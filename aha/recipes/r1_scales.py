@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig, check_continuation
 from aha.runs.config import Config
 from aha.stages.config import PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
 from aha.training.config import OptimizerConfig
@@ -79,7 +79,7 @@ class R1Config(Config):
     reasoning: RLConfig = RLConfig(iterations=81, clip_eps=10.0, temperature=0.7)
     """Second stage, the part on reasoning data: 1,296 of the 1,300 steps. Source: R1 v2 3.2.2 (1,700, the last 400)."""
     scenarios: RLConfig = RLConfig(iterations=25, clip_eps=10.0, temperature=0.7)
-    """Second stage, the last 400 steps: general data and reward models join. Source: R1 v2 3.2.2."""
+    """Its last 400 steps: general data and reward models join, the training goes on. Source: R1 v2 3.2.2."""
     students: StudentsConfig = StudentsConfig()
     """Distillation. Source: R1 v1 2.4, v2 B.4.3."""
 
@@ -87,6 +87,12 @@ class R1Config(Config):
     def processes(self) -> int:
         """Processes that share the work."""
         return self.zero.processes
+
+    @model_validator(mode="after")
+    def _second_stage_is_one_training(self) -> Self:
+        """Its last part goes on with the optimizer's state of the part on reasoning data."""
+        check_continuation("reasoning", self.reasoning, "scenarios", self.scenarios)
+        return self
 
     @model_validator(mode="after")
     def _can_be_shared(self) -> Self:

@@ -13,7 +13,9 @@ from aha.types import Checkpoint
 __all__ = ["r1_zero", "train_zero"]
 
 
-def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> Checkpoint:
+def r1_zero(
+    run: Run, base: Checkpoint, scale: R1ZeroConfig, assignment: Assignment, *, continues: bool = False
+) -> Checkpoint:
     """Train R1-Zero from a base model and evaluate both on held-out problems.
 
     Args:
@@ -21,20 +23,26 @@ def r1_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, assignment: Assignm
         base: the base model.
         scale: the numbers.
         assignment: problems, rewards and prompts; with shuffled answers this is the negative control.
+        continues: go on with the training that made the base, in place of beginning a new one.
 
     Returns:
         R1-Zero.
     """
     _examine(run, "start", base, scale, assignment)
-    zero = train_zero(run, base, scale, assignment.task(scale))
+    zero = train_zero(run, base, scale, assignment.task(scale), continues=continues)
     _examine(run, "end", zero, scale, assignment)
     return zero
 
 
-def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task) -> Checkpoint:
-    """R1-Zero's training alone: the length cap rises midway, as in the paper: another arrow."""
-    zero = rl(run, "zero", policy=base, task=task, config=scale.zero)
-    return rl(run, "longer", policy=zero, task=task, config=scale.longer)
+def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task, *, continues: bool = False) -> Checkpoint:
+    """R1-Zero's training alone.
+
+    The length cap rises midway. As in the paper this is one training: the second part goes on with the moments, the
+    reference and the data stream of the first. Either part can be left out.
+    """
+    zero = rl(run, "zero", policy=base, task=task, config=scale.zero, continues=continues)
+    has_begun = continues or scale.zero.iterations > 0
+    return rl(run, "longer", policy=zero, task=task, config=scale.longer, continues=has_begun)
 
 
 def _examine(run: Run, when: str, model: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> None:

@@ -21,7 +21,7 @@ from aha.policy.allocation import keep_freed_memory
 from aha.policy.compiled import library
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
-from aha.recipes.base_model import base, open_base
+from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
 from aha.recipes.r1 import train_r1
@@ -55,6 +55,7 @@ class Order:
         seed: run seed.
         device: where it computes: `cpu`, `cuda`, or `auto` for CUDA where there is one and the scale is not `tiny`.
         start: model folder to start from, or its name at the hub; None for the built-in base.
+        continue_from: checkpoint whose training goes on, in place of `start`; None begins a new training.
         own: problems and rewards of the user's own.
         students: model folders to distil into; the built-in students are pretrained where there are none.
         assistant: another model that rewrites, judges and compares; the rules of the built-in world where None.
@@ -70,6 +71,7 @@ class Order:
     seed: int
     device: Device = "cpu"
     start: str | None = None
+    continue_from: Path | None = None
     own: OwnData = field(default_factory=OwnData)
     students: tuple[Path, ...] = ()
     assistant: OtherModel | None = None
@@ -136,6 +138,7 @@ def carry_out(order: Order) -> Checkpoint:
         "config": {
             **order.config.model_dump(),
             "start": models[0].key if models else None,
+            **({"continues": True} if order.continue_from else {}),
             **({"device": device} if device != "cpu" else {}),
             **({"kernels": "none"} if None in map(library, ("decode", "kernels", "attention")) else {}),
             **({"own": asdict(order.own)} if order.own != OwnData() else {}),
@@ -176,7 +179,8 @@ def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
     if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
         return None
     zero = order.config.zero if isinstance(order.config, R1Config) else order.config
-    diagnosis = examine(order.start, order.own, zero, seed=order.seed, device=device)
+    start = str(order.continue_from) if order.continue_from else order.start
+    diagnosis = examine(start, order.own, zero, seed=order.seed, device=device)
     if not order.force:
         refuse(diagnosis)
     return diagnosis
@@ -188,7 +192,10 @@ def _given(order: Order) -> list[Checkpoint]:
         return []
     if order.students and (not isinstance(order.config, R1Config) or len(order.students) != len(FAMILIES)):
         raise ValueError(f"--students takes {len(FAMILIES)} model folders ({', '.join(FAMILIES)}) and belongs to r1")
-    return [open_base(order.start), *(open_base(str(folder)) for folder in order.students)]
+    if order.continue_from is not None and order.start is not None:
+        raise ValueError("--continue-from brings its own model: leave --model out")
+    start = open_base(order.start) if order.continue_from is None else open_training(order.continue_from)
+    return [start, *(open_base(str(folder)) for folder in order.students)]
 
 
 def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
@@ -207,7 +214,8 @@ def _run(run: Run, order: Order, models: Sequence[Checkpoint]) -> Checkpoint:
             with assigned(order.own, models[0], order.config, seed=run.seed, is_shuffled=is_control) as assignment:
                 for note in assignment.notes:
                     run.say(note)
-                return r1_zero(run, models[0], order.config, assignment)
+                continues = order.continue_from is not None
+                return r1_zero(run, models[0], order.config, assignment, continues=continues)
 
 
 def _steps(folder: Path) -> int:

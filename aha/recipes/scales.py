@@ -12,22 +12,45 @@ from aha.runs.config import Config
 from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
 from aha.training.config import OptimizerConfig
 
-__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig"]
+__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig", "check_continuation"]
+
+
+def check_continuation(first: str, before: RLConfig, second: str, after: RLConfig) -> None:
+    """Make sure that a stage can go on with the state of the optimizer of the stage before it.
+
+    Raises:
+        ValueError: their optimizers keep their state in different ways; names both options.
+    """
+    if not before.iterations or not after.iterations:
+        return
+    was, becomes = (one.optimizer.model_dump(include={"state", "precision", "lora"}) for one in (before, after))
+    for setting, value in was.items():
+        if becomes[setting] != value:
+            raise ValueError(
+                f"--{second} goes on with the training of --{first}, so --{second}.optimizer.{setting} must be "
+                f"{value}, not {becomes[setting]}"
+            )
 
 
 class R1ZeroConfig(Config):
-    """R1-Zero: two stages of reinforcement learning, the second with a higher length cap."""
+    """R1-Zero: reinforcement learning whose length cap rises midway."""
 
     zero: RLConfig = RLConfig(iterations=512)
-    """First stage. 512 iterations of 16 updates are the paper's 8.2k steps."""
+    """Up to the switch: 512 iterations of 16 updates are the paper's 8.2k steps. Source: R1 v2 2.1."""
     longer: RLConfig = RLConfig(iterations=138, max_new_tokens=65536)
-    """Second stage, with the higher cap: 10.4k steps in all. Source: R1 v2 2.1."""
+    """From the switch on, with the higher cap: the same training goes on, 10.4k steps in all. Source: R1 v2 2.1."""
     validation: EvaluationConfig = EvaluationConfig(num_samples=16)
     """How training is watched (16 samples a question. Source: R1 v2 Fig 1)."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How base and result are compared."""
     processes: int = Field(default=1, ge=1, le=64)
     """Processes that share the work. The bits of a result belong to their number."""
+
+    @model_validator(mode="after")
+    def _is_one_training(self) -> Self:
+        """The second part goes on with the optimizer's state of the first."""
+        check_continuation("zero", self.zero, "longer", self.longer)
+        return self
 
     @model_validator(mode="after")
     def _can_be_shared(self) -> Self:
@@ -80,7 +103,7 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
             update={
                 "iterations": 30,
                 "max_new_tokens": 192,
-                "optimizer": OptimizerConfig(learning_rate=2e-4, warmup_steps=2, final_share=0.1),
+                "optimizer": OptimizerConfig(learning_rate=2e-4, final_share=0.1),
             }
         ),
         validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=192),
@@ -89,7 +112,9 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
     ),
     "gpu": R1ZeroConfig(
         zero=_GPU_RL,
-        longer=_GPU_RL.model_copy(update={"iterations": 40, "max_new_tokens": 4096}),
+        longer=_GPU_RL.model_copy(
+            update={"iterations": 40, "max_new_tokens": 4096, "optimizer": OptimizerConfig(learning_rate=1e-6)}
+        ),
         validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=4096),
         evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096),
     ),

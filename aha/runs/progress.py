@@ -123,7 +123,7 @@ def _progress(record: Record, node: Node, notes: list[str]) -> Progress:
 
 def _state(record: Record, stage: str) -> State:
     folder = record.folder / "stages" / stage
-    if (folder / "final" / "trainer.json").is_file() or (folder / "data.json").is_file():
+    if any((folder / name).is_file() for name in ("final/trainer.json", "data.json", "skipped.json")):
         return "finished"
     has_begun = folder.is_dir() or any(update.stage == stage for update in record.updates)
     return "in progress" if has_begun else "not begun"

@@ -13,6 +13,7 @@ __all__ = [
     "pretrain",
     "rejection",
     "rl",
+    "rl_state",
     "run",
     "sft",
     "timeline",

@@ -1,5 +1,6 @@
 """Groups: sample and score them, describe them, and write them down."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -29,7 +30,7 @@ class Sampling:
     Attributes:
         num_samples: responses for each problem (G).
         decoding: length, temperature and nucleus.
-        seed: names from which all draws derive, with the problem and the index added.
+        seed: names from which all draws derive, with the problem, how often it came before, and the index added.
     """
 
     num_samples: int
@@ -67,8 +68,8 @@ def sample_groups(
         raise ValueError(f"{sampling.num_samples} samples per problem cannot be divided among {world.size} processes")
     part = sampling.num_samples // world.size
     requests = [
-        Request(problem=p, prompt=template(p.question), seed=(*sampling.seed, p.id), first_index=world.rank * part)
-        for p in problems
+        Request(problem=problem, prompt=template(problem.question), seed=seed, first_index=world.rank * part)
+        for problem, seed in zip(problems, _seeds(problems, sampling.seed), strict=True)
     ]
     timeline = timeline or Timeline(world.device)
     with Scorer(reward) as scorer:
@@ -90,6 +91,20 @@ def sample_groups(
         rollouts, given = tuple(rollout for rollout, _ in members), tuple(reward for _, reward in members)
         groups.append(Group(problem=problem, rollouts=rollouts, rewards=given))
     return groups
+
+
+def _seeds(problems: Sequence[Problem], seed: tuple[int | str, ...]) -> list[tuple[int | str, ...]]:
+    """The seed path of each problem: the draws for a problem do not depend on what else is asked.
+
+    A problem that is asked again in the same call gets other draws: its path has the number of times it came before.
+    """
+    seeds: list[tuple[int | str, ...]] = []
+    num_asked: Counter[str] = Counter()
+    for problem in problems:
+        again = (num_asked[problem.id],) if num_asked[problem.id] else ()
+        seeds.append((*seed, problem.id, *again))
+        num_asked[problem.id] += 1
+    return seeds
 
 
 def nothing_known(problem: Problem, text: str) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 
 import torch
@@ -24,7 +25,17 @@ from aha.training.learner import Learner, Objective, reference_logp
 from aha.training.world import World
 from aha.types import Batch, Group, Loss, Mean
 
-__all__ = ["MiniBatch", "batch_of", "cost", "filled_in", "first_responses", "mini_batches", "needs_no_pass", "update"]
+__all__ = [
+    "MiniBatch",
+    "batch_of",
+    "cost",
+    "filled_in",
+    "first_responses",
+    "mini_batches",
+    "needs_no_pass",
+    "num_updates",
+    "update",
+]
 
 
 Owners = Callable[[Batch], Sequence[int | None]]
@@ -70,7 +81,7 @@ def mini_batches(
 
     Args:
         batch: the rollouts of an iteration.
-        num: how many mini-batches; fewer where there are not as many rollouts.
+        num: how many mini-batches, of equal size but for one; fewer where there are not twice as many rollouts.
         rng: decides which rollouts share a mini-batch.
         world: the processes among which each is dealt; the first one counts what is left out.
         is_left_out_B: from `needs_no_pass`.
@@ -98,12 +109,25 @@ def first_responses(config: RLConfig, rng: random.Random, world: World) -> set[i
     return {row // size * part + row % part for row in first if row % size // part == world.rank}
 
 
+def num_updates(config: RLConfig) -> int:
+    """Updates of an iteration: one for each mini-batch, of which each has two responses or more."""
+    return _num_parts(config.problems_per_iteration * config.group_size, config.num_minibatches)
+
+
+def _num_parts(count: int, num: int) -> int:
+    return max(1, min(num, count // 2))
+
+
 def _divided(count: int, num: int, rng: random.Random) -> list[list[int]]:
-    """So many rows at random in `num` parts, or fewer where there are not as many rows."""
+    """Rows 0 to count - 1 at random in `num` parts whose sizes differ by one at most; fewer parts for few rows.
+
+    A part has at least two rows: a single response would take an optimizer step as long as all others together do.
+    """
     order = list(range(count))
     rng.shuffle(order)
-    size = -(-count // num)
-    return [sorted(order[start : start + size]) for start in range(0, count, size)]
+    num_parts = _num_parts(count, num)
+    ends = [part * count // num_parts for part in range(num_parts + 1)]
+    return [sorted(order[start:end]) for start, end in pairwise(ends)]
 
 
 def filled_in(objective: Objective, config: RLConfig) -> Objective:

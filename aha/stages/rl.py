@@ -8,7 +8,6 @@ Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.129
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,29 +15,31 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
-from aha.policy.activations import Activations
 from aha.policy.lora import merged
-from aha.policy.transformer import Transformer
 from aha.problems.sets import digest
 from aha.prompts.templates import Template, r1_zero
-from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.table import RewardTable, identities
 from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
-from aha.runs.seeds import derive_seed, generator
+from aha.runs.seeds import generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving
 from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_metrics, sample_groups
-from aha.stages.minibatches import batch_of, cost, filled_in, first_responses, mini_batches, needs_no_pass, update
-from aha.stages.run import Interrupted, Resumed, Run, Saved, stage_key
+from aha.stages.minibatches import (
+    batch_of,
+    cost,
+    filled_in,
+    first_responses,
+    mini_batches,
+    needs_no_pass,
+    update,
+)
+from aha.stages.rl_state import RLState, begin, optimizer_shape
+from aha.stages.run import Interrupted, Run, stage_key, training_state
 from aha.stages.timeline import PARTS, Timeline
-from aha.stages.workload import ACTIVATION_BYTES, PROMPT_TOKENS, micro_batch_tokens, workload
+from aha.stages.workload import workload
 from aha.training.batch import select
-from aha.training.checkpoint import restore_optimizers
-from aha.training.learner import Learner, Objective, log_probabilities
-from aha.training.memory import decoded_rows
-from aha.training.optimizer import adamw, learning_rate_factor
-from aha.training.trainable import adapters_beside, announced, read_reference, read_trainable
+from aha.training.learner import Objective
+from aha.training.trainable import adapters_beside
 from aha.types import Checkpoint, Problem
 
 __all__ = [
@@ -95,15 +96,15 @@ prompts."""
 
 
 class ProblemSource(Protocol):
-    """Where the problems of an iteration come from."""
+    """An endless stream of problems, any part of which can be had at once."""
 
     @property
     def key(self) -> str:
         """What decides the problems: part of the stage's key."""
         ...
 
-    def __call__(self, iteration: int, count: int) -> Sequence[Problem]:
-        """The problems of an iteration, `count` of them."""
+    def __call__(self, start: int, count: int) -> Sequence[Problem]:
+        """The next `count` problems, after `start` of them were asked."""
         ...
 
 
@@ -124,7 +125,7 @@ class Task:
     """What a policy is trained to do.
 
     Attributes:
-        problems: the training problems of each iteration.
+        problems: the stream of training problems.
         reward: reward functions and weights by domain.
         validation: what the stage is watched on.
         template: the prompt around a question.
@@ -166,29 +167,16 @@ GRPO = Method(objective=grpo_loss, advantage=group_advantages)
 """GRPO as DeepSeekMath has it; R1's printed form has `grpo_sequence_loss` as its objective."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _State:
-    """Everything that lives as long as the stage."""
-
-    learner: Learner[Transformer]
-    engine: LocalEngine
-    reference: Transformer | None
-    tokenizer: Tokenizer
-    first_iteration: int
-
-    def saved(self, iteration: int) -> Saved:
-        """What a checkpoint after this many iterations holds."""
-        return Saved(
-            policy=self.learner.policy,
-            tokenizer=self.tokenizer,
-            optimizers=self.learner.optimizers,
-            reference=self.reference,
-            iteration=iteration,
-            step=self.learner.num_steps,
-        )
-
-
-def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig, method: Method = GRPO) -> Checkpoint:
+def rl(
+    run: Run,
+    name: str,
+    *,
+    policy: Checkpoint,
+    task: Task,
+    config: RLConfig,
+    method: Method = GRPO,
+    continues: bool = False,
+) -> Checkpoint:
     """Train a policy by reinforcement.
 
     Args:
@@ -196,8 +184,10 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
         name: of this stage.
         policy: where it starts; also the first reference.
         task: problems, rewards and prompts.
-        config: the hyper-parameters.
+        config: the hyper-parameters; with 0 iterations the policy is handed on as it is.
         method: objective and advantage.
+        continues: go on with the training that made the policy: with its moments and its reference, at its place in the
+            data stream. Only the schedule of the learning rate begins again. Otherwise this is a new training.
 
     Returns:
         The trained policy.
@@ -205,7 +195,12 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
     Raises:
         Interrupted: the run was asked to stop; it has saved.
         NonFiniteLossError: training broke down; the last checkpoint is good.
+        ValueError: the policy's folder holds no training to go on with, or one of other optimizer settings.
     """
+    if not config.iterations:
+        run.skip(name)
+        return policy
+
     functions = [method.objective.__qualname__, method.advantage.__qualname__]
     key = stage_key(
         name,
@@ -215,24 +210,33 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
         config=_deciding(config),
         seed=run.seed,
         processes=run.world.size,
+        **({"continues": True} if continues else {}),
     )
     if done := run.finished(name, key):
         return done
-    state = _begin(run, name, config, policy, run.resume(name, key))
+
+    # A stage that was interrupted goes on from its own checkpoint, which knows what it continued.
+    resumed = run.resume(name, key)
+    if resumed is None and continues:
+        resumed = training_state(policy, optimizer_shape(config.optimizer))
+    state = begin(run, name, config, policy, resumed)
     if state.first_iteration == 0:
         _watch(run, name, -1, task, state)
+
     for iteration in range(state.first_iteration, config.iterations):
-        metrics = _iterate(run, name, iteration, config, task, method, state)
+        metrics = _iterate(run, name, iteration, task, method, state)
         run.report(name, iteration + 1, config.iterations, metrics)
         if (iteration + 1) % config.evaluate_every == 0:
             _watch(run, name, iteration, task, state)
+
         is_last, should_stop = iteration + 1 == config.iterations, run.should_stop()
         if should_stop or (not is_last and (iteration + 1) % config.checkpoint_every == 0):
             with merged(state.learner.policy):
                 run.save(name, key, state.saved(iteration + 1))
         if should_stop:
             raise Interrupted(f"stopped after iteration {iteration + 1} of {config.iterations} of stage {name!r}")
-    with adapters_beside(run.folder.path / "stages" / name, policy.path, state.learner.policy, run.folder.is_writer):
+
+    with adapters_beside(run.folder.path / "stages" / name, state.origin, state.learner.policy, run.folder.is_writer):
         return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
 
 
@@ -241,24 +245,27 @@ def _deciding(config: RLConfig) -> dict[str, object]:
     return config.model_dump(exclude={"checkpoint_every", "evaluate_every"})
 
 
-def _iterate(
-    run: Run, name: str, iteration: int, config: RLConfig, task: Task, method: Method, state: _State
-) -> dict[str, float]:
+def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, state: RLState) -> dict[str, float]:
     """One iteration: sample, score, update, write down."""
+    config = state.config
     timeline = Timeline(run.world.device)
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
-    named = run.seed, name, iteration, "mini-batches"
-    state.learner.activations.begin(state.learner.policy, first_responses(config, generator(*named), run.world))
+    history = state.history(iteration)
+    seed = run.seed, name, history.iterations
+    partition = *seed, "mini-batches"
+    state.learner.activations.begin(state.learner.policy, first_responses(config, generator(*partition), run.world))
     with merged(state.learner.policy):
         groups = sample_groups(
             state.engine,
-            task.problems(iteration, config.problems_per_iteration),
-            Sampling(num_samples=config.group_size, decoding=decoding, seed=(run.seed, name, iteration)),
+            task.problems(history.problems, config.problems_per_iteration),
+            Sampling(num_samples=config.group_size, decoding=decoding, seed=seed),
             reward=task.reward,
             template=task.template,
             world=run.world,
             timeline=timeline,
         )
+
+    # Advantages are computed over the whole rollout, before it is split into mini-batches (DeepSeekMath, Algorithm 1).
     advantages_PG = method.advantage(torch.tensor([[reward.total for reward in group.rewards] for group in groups]))
     batch, learner = batch_of(groups, advantages_PG), state.learner
     is_left_out_B = needs_no_pass(advantages_PG, config)
@@ -266,7 +273,7 @@ def _iterate(
     metrics |= update(
         learner,
         state.reference,
-        mini_batches(batch, config.num_minibatches, generator(*named), run.world, is_left_out_B, learner.owners),
+        mini_batches(batch, config.num_minibatches, generator(*partition), run.world, is_left_out_B, learner.owners),
         filled_in(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",
@@ -275,57 +282,13 @@ def _iterate(
     state.engine.load(learner.policy, learner.num_steps)
     learned = select(batch, (~is_left_out_B).nonzero()[:, 0])
     metrics |= cost(learner.policy, groups, learned, has_reference=state.reference is not None) | timeline.metrics()
-    row = {"stage": name, "iteration": iteration, "step": learner.num_steps, **metrics}
+    row = {"stage": name, "iteration": iteration, "step": state.step, **metrics}
     run.folder.append("metrics", row)
     run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
     return metrics
 
 
-def _begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> _State:
-    """Policy, reference, learner and engine, as at the start or as they were saved."""
-    device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
-    policy, tokenizer = read_trainable(
-        start.path,
-        resumed.folder if resumed else None,
-        config.optimizer,
-        device=device,
-        seed=derive_seed(run.seed, name, "adapters"),
-        max_tokens=max(micro_batch_tokens(device), longest),
-    )
-    reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
-    load = workload(policy.config, config, device, num_processes=run.world.size)
-    if told := announced(policy.config, config.optimizer, load, device):
-        run.say(f"{name}: {told}")
-    total_steps, activations = config.iterations * config.num_minibatches, Activations(ACTIVATION_BYTES)
-    learner = Learner(
-        policy,
-        adamw(policy, config.optimizer),
-        factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
-        grad_clip=config.optimizer.grad_clip,
-        forward=partial(log_probabilities, temperature=config.temperature, activations=activations),
-        max_tokens=micro_batch_tokens(device),
-        world=run.world,
-    )
-    learner.activations = activations
-    if resumed:
-        learner.num_steps = resumed.step
-        restore_optimizers(learner.optimizers, resumed.tensors)
-    if resumed and reference is not None:
-        kept = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
-        reference.load_state_dict({name: weight for name, weight in kept.items() if weight is not None}, strict=False)
-    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size(), device=device)
-    engine = LocalEngine(policy, tokenizer, max_rows=num_rows, activations=activations)
-    engine.load(policy, learner.num_steps)
-    return _State(
-        learner=learner,
-        engine=engine,
-        reference=reference,
-        tokenizer=tokenizer,
-        first_iteration=resumed.iteration if resumed else 0,
-    )
-
-
-def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> None:
+def _watch(run: Run, name: str, iteration: int, task: Task, state: RLState) -> None:
     """Evaluate on the validation split, and log it."""
     validation = task.validation
     with merged(state.learner.policy):
@@ -337,7 +300,7 @@ def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> No
             template=task.template,
             world=run.world,
         )
-    here = Checkpoint(path=run.folder.path, stage=name, step=state.learner.num_steps, key="")
+    here = Checkpoint(path=run.folder.path, stage=name, step=state.step, key="")
     report = figures(groups, policy=here, config=validation.config, seed=run.seed, measure=solving)
     where = {"name": "validation", "stage": name, "iteration": iteration, "step": here.step}
     run.folder.append("evaluations", {**where, "report": asdict(report)})

@@ -27,7 +27,7 @@ from aha.training.checkpoint import read_state, write_checkpoint
 from aha.training.world import World
 from aha.types import Checkpoint, Dataset
 
-__all__ = ["Interrupted", "Resumed", "Run", "Saved", "StageKey", "stage_key"]
+__all__ = ["History", "Interrupted", "Resumed", "Run", "Saved", "StageKey", "stage_key", "training_state"]
 
 KEPT = 2
 """Checkpoints kept of a stage in progress: the last one, and one before it should the last be damaged."""
@@ -42,6 +42,24 @@ class Interrupted(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a training has behind it, over all stages that it went through.
+
+    A stage of reinforcement may go on where another one ended. Its data stream, its draws and the updates after which
+    the reference moves are counted from here, while its own iterations begin at 0.
+
+    Attributes:
+        iterations: iterations of sampling and updating.
+        updates: optimizer updates.
+        problems: problems asked.
+    """
+
+    iterations: int = 0
+    updates: int = 0
+    problems: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     """What a stage in progress saves.
 
@@ -50,8 +68,9 @@ class Saved:
         tokenizer: its tokenizer.
         optimizers: their moments.
         reference: the reference policy, None where the stage has none.
-        iteration: iterations done.
-        step: updates done.
+        iteration: iterations done in this stage.
+        step: updates done in this stage.
+        training: what another stage needs to go on with this training, as JSON: see `training_state`.
     """
 
     policy: Transformer | RewardModel
@@ -60,23 +79,56 @@ class Saved:
     reference: Transformer | None
     iteration: int
     step: int
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Resumed:
-    """Where an interrupted stage goes on.
+    """Where a training goes on: an interrupted stage, or a new stage that continues another one.
 
     Attributes:
-        folder: its last good checkpoint.
-        iteration: iterations done.
-        step: updates done.
+        folder: the checkpoint.
+        iteration: iterations done in the stage that goes on; 0 in a new one.
+        step: updates done in the stage that goes on; 0 in a new one.
         tensors: moments and reference by name.
+        training: what the checkpoint says of its training; empty for a stage without reinforcement.
     """
 
     folder: Path
     iteration: int
     step: int
     tensors: dict[str, Tensor]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def history(self) -> History:
+        """What the training has behind it at this checkpoint."""
+        return History(**self.training.get("history", {}))
+
+
+def training_state(start: Checkpoint, optimizer: Mapping[str, Any]) -> Resumed:
+    """The state with which a new stage continues the training that made a checkpoint.
+
+    Args:
+        start: the checkpoint: the result of a stage of reinforcement, or one of its checkpoints on the way.
+        optimizer: the settings that decide the shape of the optimizer's state; they must be those of that training.
+
+    Raises:
+        ValueError: the folder holds no training state, or one of other optimizer settings; says what to do.
+    """
+    state, tensors = read_state(start.path)
+    training = state.get("training")
+    if training is None:
+        raise ValueError(
+            f"{start.path} holds a model, but no state of a training by reinforcement to go on with (moments, "
+            "reference, counts): start from it with --model"
+        )
+    if changed := differences(training["optimizer"], dict(optimizer)):
+        raise ValueError(
+            f"a training goes on with the optimizer that it had, but {'; '.join(changed)} since {start.path}: keep the "
+            "setting, or start from that folder with --model, without its moments"
+        )
+    return Resumed(folder=start.path, iteration=0, step=0, tensors=tensors, training=training)
 
 
 class StageKey(str):
@@ -176,7 +228,13 @@ class Run:
                 self.say(f"{damaged[0]}; going on from {path.name}")
             self.folder.rewind(stage, state["iteration"])
             self._remember(stage, key)
-            return Resumed(folder=path, iteration=state["iteration"], step=state["step"], tensors=tensors)
+            return Resumed(
+                folder=path,
+                iteration=state["iteration"],
+                step=state["step"],
+                tensors=tensors,
+                training=state.get("training") or {},
+            )
         if damaged:
             raise ValueError(f"{damaged[0]}. No earlier one is left: start over with --fresh")
         self.folder.rewind(stage, -1)
@@ -187,21 +245,39 @@ class Run:
         """Write a checkpoint of a stage in progress, and drop those that are no longer needed."""
         if self.folder.is_writer:
             path = self._stage(stage) / f"iteration-{saved.iteration:06d}"
-            state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": []}
             write_checkpoint(
-                path, saved.policy, saved.tokenizer, state=state, optimizers=saved.optimizers, reference=saved.reference
+                path,
+                saved.policy,
+                saved.tokenizer,
+                state=_state_of(stage, key, saved, ()),
+                optimizers=saved.optimizers,
+                reference=saved.reference,
             )
             self._drop(self._steps(stage)[:-KEPT])
 
     def finish(self, stage: str, key: str, saved: Saved, parents: tuple[str, ...]) -> Checkpoint:
-        """Write the result of a stage, and drop its checkpoints."""
-        path = self._stage(stage) / "final"
-        state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": list(parents)}
+        """Write the result of a stage, and drop its checkpoints.
+
+        The result of a training that another stage may continue holds moments and reference too.
+        """
+        path, state = self._stage(stage) / "final", _state_of(stage, key, saved, parents)
+        can_go_on = saved.training is not None
         if self.folder.is_writer:
-            write_checkpoint(path, saved.policy, saved.tokenizer, state=state)
+            write_checkpoint(
+                path,
+                saved.policy,
+                saved.tokenizer,
+                state=state,
+                optimizers=saved.optimizers if can_go_on else (),
+                reference=saved.reference if can_go_on else None,
+            )
             self._drop(self._steps(stage))
         self.world.collect([self.world.rank])
         return _checkpoint(path, state)
+
+    def skip(self, stage: str) -> None:
+        """Write down that a stage has no iterations, so that a report does not wait for it."""
+        self.folder.write(f"stages/{stage}/skipped.json", {"iterations": 0})
 
     def finished_data(self, stage: str, key: str) -> Dataset | None:
         """The data of a stage that ran to its end with this key, or None.
@@ -262,6 +338,12 @@ class Run:
 
     def _steps(self, stage: str) -> list[Path]:
         return sorted(self._stage(stage).glob("iteration-*"))
+
+
+def _state_of(stage: str, key: str, saved: Saved, parents: Sequence[str]) -> dict[str, Any]:
+    """The figures of a checkpoint."""
+    state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": list(parents)}
+    return state if saved.training is None else {**state, "training": dict(saved.training)}
 
 
 def _checkpoint(path: Path, state: Mapping[str, Any]) -> Checkpoint:

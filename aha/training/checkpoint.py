@@ -138,8 +138,12 @@ def restore_optimizers(optimizers: Sequence[Optimizer], tensors: Mapping[str, Te
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, *, with_training: bool = True) -> None:
     """Check a checkpoint's files against their checksums; a model folder from elsewhere, which has none, passes.
+
+    Args:
+        folder: the checkpoint.
+        with_training: whether moments and reference are checked too: they are several times the size of the model.
 
     Raises:
         ValueError: a file is missing or was changed; the message names it.
@@ -157,6 +161,8 @@ def verify(folder: Path) -> None:
         digests = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (TypeError, ValueError):
         raise ValueError(f"{folder / MANIFEST} is not valid JSON: {damage}") from None
+    if not with_training:
+        digests.pop(_TENSORS, None)
     for name, digest in digests.items():
         if not (folder / name).exists():
             raise ValueError(f"{folder} has lost {name}: {damage}")
@@ -177,7 +183,7 @@ def read_model(
     Raises:
         ValueError: the folder is missing, incomplete, damaged or not supported; the message says what and where.
     """
-    verify(folder)
+    verify(folder, with_training=False)
     policy = read_policy(folder, device=device, dtype=dtype)
     return policy, read_tokenizer(folder, room=policy.config.vocab_size)
 

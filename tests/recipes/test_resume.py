@@ -155,3 +155,24 @@ def peer_of(process: subprocess.Popen[str]) -> int:
     """The second process of a run: of all its group the one that works, besides the first."""
     others = [pid for pid in living(process.pid) if pid != process.pid]
     return next(pid for pid in others if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def test_a_run_goes_on_with_other_numbers(tmp_path: Path) -> None:
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    done = run(*command_for(first), "--longer.iterations", "0")
+    assert done.status == 0, done.err
+    assert not (first / "stages" / "longer" / "final").exists()
+
+    final = first / "stages" / "zero" / "final"
+    refused = run(*command_for(rest), "--continue-from", str(final), "--model", "base")
+    assert_failed_in_one_line(refused, "--continue-from brings its own model: leave --model out")
+    refused = run(*command_for(rest), "--continue-from", str(BUILT_IN))
+    assert refused.status == 1
+    assert not rest.exists()
+
+    done = run(*command_for(rest), "--continue-from", str(final), "--zero.iterations", "2", "--force")
+    assert done.status == 0, done.err
+    state = json.loads((rest / "stages" / "longer" / "final" / "trainer.json").read_text())
+    num_before, num_after = 4, 2 + 2
+    assert state["training"]["history"]["iterations"] == num_before + num_after
+    assert state["training"]["history"]["problems"] == 4 * (num_before + num_after)

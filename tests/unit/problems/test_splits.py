@@ -55,7 +55,7 @@ def test_questions_of_another_split_are_taken_out() -> None:
 
 
 def epochs(stream: FileProblems, count: int, num: int) -> list[str]:
-    return [problem.id for iteration in range(num) for problem in stream(iteration, count)]
+    return [problem.id for iteration in range(num) for problem in stream(iteration * count, count)]
 
 
 @given(size=st.integers(1, 40), count=st.integers(1, 17), seed=st.integers(0, 3))
@@ -70,14 +70,23 @@ def test_no_iteration_has_a_problem_twice(size: int, seed: int, data: st.DataObj
     count = data.draw(st.integers(1, size // 4))
     stream = file_problems([problem_set(size)], seed=seed)
     for iteration in range(4 * size // count):
-        assert len(set(ids(stream(iteration, count)))) == count
+        assert len(set(ids(stream(iteration * count, count)))) == count
 
 
 def test_an_iteration_does_not_depend_on_those_before_it() -> None:
     one, other = (file_problems([problem_set(50)], seed=7) for _ in range(2))
-    forwards = [ids(one(iteration, 8)) for iteration in range(30)]
-    assert [ids(other(iteration, 8)) for iteration in reversed(range(30))] == forwards[::-1]
+    forwards = [ids(one(iteration * 8, 8)) for iteration in range(30)]
+    assert [ids(other(iteration * 8, 8)) for iteration in reversed(range(30))] == forwards[::-1]
     assert ids(file_problems([problem_set(50)], seed=8)(0, 8)) != forwards[0]
+
+
+@given(size=st.integers(2, 30), counts=st.lists(st.integers(1, 9), min_size=2, max_size=20))
+def test_iterations_of_any_size_are_parts_of_one_stream(size: int, counts: list[int]) -> None:
+    stream, start, seen = file_problems([problem_set(size)], seed=0), 0, []
+    for count in counts:
+        seen += ids(stream(start, count))
+        start += count
+    assert seen == ids(stream(0, start))
 
 
 def test_epochs_differ() -> None:
@@ -94,7 +103,7 @@ def test_each_set_has_its_share_and_its_own_epochs(sizes: list[int], count: int,
     weights = data.draw(st.lists(st.floats(0.05, 9), min_size=len(sizes), max_size=len(sizes)))
     sets = [problem_set(size, f"s{index}") for index, size in enumerate(sizes)]
     stream = file_problems(sets, seed=1, weights=weights)
-    batches = [ids(stream(iteration, count)) for iteration in range(20)]
+    batches = [ids(stream(iteration * count, count)) for iteration in range(20)]
     assert all(len(batch) == count for batch in batches)
     seen = [one for batch in batches for one in batch]
     for index, size in enumerate(sizes):

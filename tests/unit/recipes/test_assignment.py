@@ -45,7 +45,7 @@ def test_a_share_of_a_file_is_held_out_and_never_trained_on(tmp_path: Path) -> N
     own = OwnData(problems=(write(tmp_path / "own.jsonl", 100),))
     with assigned(own, open_base(), SCALE, seed=0) as assignment:
         test, watched = questions(assignment.suites[""]), questions(assignment.watched)
-        trained = questions([problem for step in range(40) for problem in assignment.problems(step, 12)])
+        trained = questions([problem for step in range(40) for problem in assignment.problems(step * 12, 12)])
         assert len(test) == 20
         assert len(watched) == 16
         assert len(trained) == 64
@@ -61,7 +61,7 @@ def test_training_problems_that_the_test_asks_too_are_left_out(tmp_path: Path) -
     train = write(tmp_path / "train.jsonl", 60)
     test = write(tmp_path / "test.jsonl", 30, offset=50)
     with assigned(OwnData(problems=(train,), test=(test,)), open_base(), SCALE, seed=0) as assignment:
-        trained = questions([problem for step in range(20) for problem in assignment.problems(step, 12)])
+        trained = questions([problem for step in range(20) for problem in assignment.problems(step * 12, 12)])
         assert not trained & questions(assignment.suites[""])
         assert any("left out" in note for note in assignment.notes)
 

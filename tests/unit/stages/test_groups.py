@@ -77,3 +77,18 @@ def test_both_parts_are_timed() -> None:
     assert found["seconds_sampling"] > 0
     assert found["seconds_scoring"] > 0
     assert found["seconds_sampling"] + found["seconds_scoring"] <= found["seconds"]
+
+
+def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
+    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer())
+    first, second = PROBLEMS[:2]
+
+    def responses(*problems: Problem) -> list[tuple[list[int], ...]]:
+        groups = sample_groups(engine, problems, HOW, reward={"text": {length: 1.0}}, template=bare, world=World())
+        return [tuple(rollout.tokens.tolist() for rollout in group.rollouts) for group in groups]
+
+    twice = responses(first, second, first)
+    assert twice[0] != twice[2]
+    # What else is asked, and where, changes no draw.
+    assert twice[:2] == responses(first, second)
+    assert responses(second) == [twice[1]]

@@ -16,12 +16,14 @@ from aha.policy.transformer import Transformer
 from aha.stages.config import RLConfig
 from aha.stages.minibatches import (
     MiniBatch,
+    _divided,
     batch_of,
     cost,
     filled_in,
     first_responses,
     mini_batches,
     needs_no_pass,
+    num_updates,
     update,
 )
 from aha.stages.timeline import Timeline
@@ -220,9 +222,31 @@ def test_every_response_is_in_one_mini_batch() -> None:
     groups, advantages_PG = some_groups(MIXED)
     batch, is_left_out_B = batch_of(groups, advantages_PG), needs_no_pass(advantages_PG, FREE)
     parts = list(mini_batches(batch, 5, random.Random(0), World(), is_left_out_B))
-    assert [len(part.batch.lengths_B) + len(part.left_out.lengths_B) for part in parts] == [3, 3, 3, 3]
+    assert [len(part.batch.lengths_B) + len(part.left_out.lengths_B) for part in parts] == [2, 2, 3, 2, 3]
     found = [tuple(row) for part in parts for one in (part.batch, part.left_out) for row in _rows(one)]
     assert sorted(found) == sorted(tuple(row) for row in _rows(batch))
+
+
+@pytest.mark.parametrize(
+    ("num_responses", "num_minibatches", "sizes"),
+    [
+        (33, 16, [2] * 15 + [3]),
+        (32, 16, [2] * 16),
+        (8192, 16, [512] * 16),
+        (7, 16, [2, 2, 3]),
+        (2, 4, [2]),
+        (3, 1, [3]),
+    ],
+)
+def test_mini_batches_are_even_and_none_is_of_one_response(
+    num_responses: int, num_minibatches: int, sizes: list[int]
+) -> None:
+    parts = _divided(num_responses, num_minibatches, random.Random(0))
+    assert sorted(map(len, parts)) == sizes
+    assert sorted(row for part in parts for row in part) == list(range(num_responses))
+    if num_responses % 3 == 0:
+        config = RLConfig(problems_per_iteration=num_responses // 3, group_size=3, num_minibatches=num_minibatches)
+        assert num_updates(config) == len(sizes)
 
 
 def _rows(batch: Batch) -> list[list[int]]:

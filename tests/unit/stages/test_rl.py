@@ -77,7 +77,7 @@ def test_without_kl_there_is_no_reference(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a reference was read")
 
-    monkeypatch.setattr("aha.stages.rl.read_reference", refuse)
+    monkeypatch.setattr("aha.stages.rl_state.read_reference", refuse)
     monkeypatch.setattr("aha.stages.minibatches.reference_logp", refuse)
     train(tmp_path, base, reward, kl_coef=0.0)
     expected = {"stage", "iteration", "step", *METRICS} - {"kl"}

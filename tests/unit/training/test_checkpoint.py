@@ -267,9 +267,13 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_damage_to_any_file_is_found_out(damage: Callable[[Path], None], name: str, folder: Path) -> None:
     damage(folder / name)
-    for read in (verify, read_model, read_state):
+    # A model is read without its moments, which are several times its size.
+    is_of_model = name != "trainer.safetensors"
+    for read in (verify, read_state, *((read_model,) if is_of_model else ())):
         with pytest.raises(ValueError, match=f"{name}.*the checkpoint is damaged; use an earlier one"):
             read(folder)
+    if not is_of_model:
+        read_model(folder)
 
 
 @pytest.mark.parametrize("damage", [cut, Path.unlink, lambda path: path.write_bytes(b"\xff\x00")])
