@@ -171,7 +171,7 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
 
 def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.doctor import as_object, examine, in_words
-    from aha.recipes.running import device_of
+    from aha.recipes.processes import device_of
 
     device = device_of(command.device, command.scale)
     diagnosis = examine(
@@ -188,7 +188,7 @@ def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
 
 def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.benchmark import as_object, in_words, measure
-    from aha.recipes.running import device_of
+    from aha.recipes.processes import device_of
 
     if command.threads < 1 or not 0 < command.seconds < float("inf"):
         raise WrongUseError(
@@ -200,45 +200,78 @@ def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
 
 
 def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.evaluation import SuiteOrder, evaluate_model, evaluate_suite
+    from aha.recipes.evaluation import EvaluationOrder, SuiteOrder, evaluate_order
+    from aha.recipes.processes import device_of
 
-    given = {"num_problems": command.problems, "num_samples": command.samples}
-    counts = {"num_problems": 200, "num_samples": 16} | {name: n for name, n in given.items() if n is not None}
-    how, seed = _decoding(command, **counts), command.seed
-    if command.suite is None:
-        said = ""
-        report = evaluate_model(command.model, command.split, how, seed=seed, template=command.template)
-    else:
-        names = ("data", "fields", "bad_rows", "weak_sandbox")
-        order = {name: value for name, value in asdict(command).items() if name in names}
-        suite = SuiteOrder(name=command.suite, limit=command.problems, num_samples=command.samples, **order)
-        report, said = evaluate_suite(command.model, suite, how, seed=seed, template=command.template)
+    if command.processes < 1:
+        raise WrongUseError(f"--processes must be at least 1 (given: {command.processes})")
+    given = {
+        "num_problems": command.problems,
+        "num_samples": command.samples,
+        "max_new_tokens": command.max_new_tokens,
+    }
+    counts = {"num_problems": 200, "num_samples": 16, "max_new_tokens": 192}
+    counts |= {name: number for name, number in given.items() if number is not None}
+    suite = None
+    if command.suite is not None:
+        suite = SuiteOrder(
+            name=command.suite,
+            data=command.data,
+            fields=command.fields,
+            bad_rows=command.bad_rows,
+            weak_sandbox=command.weak_sandbox,
+            limit=command.problems,
+            num_samples=command.samples,
+            max_new_tokens=command.max_new_tokens,
+        )
+    order = EvaluationOrder(
+        model=command.model,
+        config=_decoding(command, **counts),
+        seed=command.seed,
+        split=command.split,
+        suite=suite,
+        template=command.template,
+        num_processes=command.processes,
+        device_name=device_of(command.device, _size_of(command.model)),
+    )
+    report, said = evaluate_order(order)
     overall = [row for row in report.rows if row.suite == "all"]
     lines = [f"{row.metric:12} {row.value:8.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in overall]
     return asdict(report), "\n".join([said, *lines] if said else lines)
 
 
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.evaluation import sample_once
+    from aha.recipes.evaluation import SampleOrder, sample_once
+    from aha.recipes.processes import device_of
+    from aha.rollouts.engine import Decoding
 
     if (command.prompt is None) == (command.question is None):
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
-    how = _decoding(command)
-    sampled = sample_once(
-        command.model,
+    how = _decoding(command, max_new_tokens=command.max_new_tokens)
+    order = SampleOrder(
+        model=command.model,
         prompt=command.prompt,
         question=command.question,
-        decoding={"temperature": how.temperature, "top_p": how.top_p, "max_new_tokens": how.max_new_tokens},
+        decoding=Decoding(max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_p=how.top_p),
         seed=command.seed,
+        template=command.template,
+        device=device_of(command.device, _size_of(command.model)),
+        precision=command.precision,
     )
+    sampled = sample_once(order)
     if sampled["unknown"]:
         print(f"aha: the model's vocabulary lacks {', '.join(map(repr, sampled['unknown'][:8]))}", file=sys.stderr)
     return sampled, str(sampled["text"])
 
 
+def _size_of(model: str) -> str:
+    """The scale whose device suits a model: the built-in one is too small for a GPU."""
+    return "tiny" if model == "base" else "gpu"
+
+
 def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> EvaluationConfig:
     """How a command samples; an illegal value is wrong use."""
-    names = ("temperature", "top_p", "max_new_tokens")
+    names = ("temperature", "top_p", "precision")
     given = {name: value for name, value in asdict(command).items() if name in names}
     try:
         return EvaluationConfig.model_validate(given | counts)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from aha.recipes.own_data import Device, OwnData, TemplateName
 from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.training.config import Precision
 
 __all__ = [
     "WRONG_USE",
@@ -194,8 +195,14 @@ class EvalCommand:
     """0 takes the most likely token."""
     top_p: float = 0.95
     """Nucleus."""
-    max_new_tokens: int = 192
-    """Length cap of a response."""
+    max_new_tokens: int | None = None
+    """Length cap of a response; 192 in the built-in world and the papers' 32,768 for a suite where none is given."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA where there is one, but not for the built-in base."""
+    precision: Precision = "float32"
+    """Type of the weights that compute."""
+    processes: int = 1
+    """Processes that share the work; each takes an equal part of the samples."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
@@ -206,18 +213,24 @@ class EvalCommand:
 class SampleCommand:
     """Sample one response."""
 
-    model: tyro.conf.Positional[Path]
-    """Model folder; `base` is the built-in one."""
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
     prompt: str | None = None
     """Text given to the model as it is."""
     question: str | None = None
-    """A question, given to the model inside its template: R1's chat template, or R1-Zero's."""
+    """A question, given to the model inside a template."""
+    template: TemplateName = "auto"
+    """Prompt around the question; auto takes the one that the model was trained with."""
     temperature: float = 0.6
     """0 takes the most likely token."""
     top_p: float = 1.0
     """Nucleus."""
     max_new_tokens: int = 192
     """Length cap of the response."""
+    device: Device = "auto"
+    """Where to compute; auto takes CUDA where there is one, but not for the built-in base."""
+    precision: Precision = "float32"
+    """Type of the weights that compute."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False

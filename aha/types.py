@@ -278,12 +278,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """An evaluation: its rows, and the checkpoint, decoding and seed that they belong to."""
+    """An evaluation: its rows, and what they belong to.
+
+    Attributes:
+        rows: the figures.
+        checkpoint: folder of the model.
+        decoding: numbers of problems and samples, length cap, temperature, nucleus and precision.
+        seed: of the draws.
+        weights: hash of the model's weights; empty for a policy in training.
+        template: hash of the prompt template; empty for a policy in training, whose stage names it.
+    """
 
     rows: tuple[Row, ...]
     checkpoint: str
     decoding: Mapping[str, float]
     seed: int
+    weights: str = ""
+    template: str = ""
 
     def row(self, metric: str, suite: str = "all") -> Row:
         """The row of one metric.

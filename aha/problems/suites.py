@@ -24,6 +24,7 @@ class Suite:
         format: of its file.
         num_problems: how many it has as published.
         num_samples: k, responses to each problem.
+        max_new_tokens: length cap of a response, tokens. Source: DeepSeek-R1 v1, 3, and v2, D.1.
         metrics: those that are reported of it by the papers.
         source: of the number of samples.
     """
@@ -32,6 +33,7 @@ class Suite:
     format: str
     num_problems: int
     num_samples: int
+    max_new_tokens: int = 32_768
     metrics: tuple[str, ...] = ("pass@1",)
     source: str = "DeepSeek-R1 v2, D.1"
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from tokenizers import Tokenizer as RawTokenizer
 
-from aha.prompts.templates import CHAT_TEMPLATES
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.objects import read_object
 
@@ -90,13 +89,13 @@ def _stop_ids(folder: Path) -> list[int]:
 
 
 def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
-    """The chat template of a model folder, from any of the places where it may stand; R1-Zero's without one."""
+    """The chat template of a model folder, from any of the places where it may stand; empty without one."""
     if (folder / _TEMPLATE).exists():
         return (folder / _TEMPLATE).read_bytes().decode("utf-8", errors="replace")
     inside = described.get("chat_template")
     if isinstance(inside, list):
         inside = _default(inside)
-    return inside if isinstance(inside, str) else CHAT_TEMPLATES["r1_zero"]
+    return inside if isinstance(inside, str) else ""
 
 
 def _default(templates: Iterable[object]) -> object:
@@ -106,7 +105,7 @@ def _default(templates: Iterable[object]) -> object:
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into an existing folder.
+    """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja into an existing folder.
 
     Args:
         tokenizer: the tokenizer; what was read of its description is written back.
@@ -123,6 +122,8 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     if tokenizer.begin is not None:
         usual["bos_token"] = tokenizer.begin
     given = {name: value for name, value in tokenizer.described.items() if name not in usual or value is not None}
-    described = {**usual, **given, "chat_template": tokenizer.chat_template}
+    described = {**usual, **given}
+    if tokenizer.chat_template:
+        described["chat_template"] = tokenizer.chat_template
+        (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))
     (folder / _DESCRIPTION).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))

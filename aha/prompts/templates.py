@@ -6,7 +6,7 @@ it asks for reflection or for any strategy. The chat template is that of the rel
 
 from collections.abc import Callable
 
-__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "r1", "r1_zero", "template_of"]
+__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "jinja_of", "r1", "r1_zero", "template_of"]
 
 Template = Callable[[str], str]
 """From a question to the prompt text."""
@@ -31,6 +31,7 @@ CHAT_TEMPLATES = {
         "{% elif message['role'] == 'assistant' %}<｜Assistant｜>{{ message['content'].split('</think>')[-1] }}"
         "{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}<｜Assistant｜>{% endif %}"
     ),
+    "bare": "{{ messages[-1]['content'] }}",
 }
 """The templates in Jinja, as written into a checkpoint's `chat_template.jinja`; R1's keeps of earlier turns only what
 follows their thinking."""
@@ -52,11 +53,35 @@ def r1(question: str) -> str:
     return R1.format(question=question)
 
 
-def template_of(chat_template: str) -> Template:
-    """The template of a checkpoint, by the Jinja that it holds: R1's, or else R1-Zero's."""
-    return r1 if chat_template == CHAT_TEMPLATES["r1"] else r1_zero
-
-
 def bare(question: str) -> str:
     """The question alone, for models that are prompted without a template."""
     return question
+
+
+_BY_NAME: dict[str, Template] = {"r1_zero": r1_zero, "r1": r1, "bare": bare}
+
+
+def jinja_of(template: Template, *, beginning: str = "") -> str | None:
+    """A template in Jinja, for the checkpoint of a model that was trained with it.
+
+    Args:
+        template: one of this module.
+        beginning: what the tokenizer of the model puts before every prompt. Whoever renders a chat template does not
+            put it there again, so that it is part of the template.
+
+    Returns:
+        The Jinja; None for a template that a checkpoint brought along.
+    """
+    name = next((name for name, known in _BY_NAME.items() if known is template), None)
+    return None if name is None else beginning + CHAT_TEMPLATES[name]
+
+
+def template_of(chat_template: str, *, beginning: str = "") -> Template | None:
+    """The template of this module that a checkpoint holds in Jinja; None where it is another one.
+
+    Args:
+        chat_template: what the checkpoint holds.
+        beginning: as in `jinja_of`.
+    """
+    text = chat_template.removeprefix(beginning)
+    return next((_BY_NAME[name] for name, jinja in CHAT_TEMPLATES.items() if jinja == text), None)

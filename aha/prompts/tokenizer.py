@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RawTokenizer
 from torch import Tensor
 
-from aha.prompts.templates import CHAT_TEMPLATES
+from aha.prompts.templates import CHAT_TEMPLATES, Template, jinja_of
 
 __all__ = ["END", "PAD", "UNKNOWN", "Tokenizer", "build_tokenizer"]
 
@@ -35,7 +35,7 @@ class Tokenizer:
         pad_id: a token for padding; its value never reaches a loss.
         begin_id: the token that begins a text, None where the model has none.
         vocab_size: number of tokens, added ones included.
-        chat_template: how prompts are written for its model, in Jinja.
+        chat_template: how prompts are written for its model, in Jinja; empty where its checkpoint does not say.
         described: what the tokenizer_config.json of its folder says besides, to be written back.
     """
 
@@ -96,6 +96,16 @@ class Tokenizer:
         plain, full = (self.raw.encode(".", add_special_tokens=with_special).ids for with_special in (False, True))
         starts = [n for n in range(len(full)) if plain and full[n : n + len(plain)] == plain]
         return full[: starts[0]] if starts else []
+
+    @property
+    def beginning(self) -> str:
+        """Text of what the tokenizer puts before every prompt; empty for most."""
+        return "".join(str(self.raw.id_to_token(id)) for id in self._before)
+
+    def trained_with(self, template: Template) -> "Tokenizer":
+        """The same tokenizer for a model that was trained with a template, which its checkpoint then names."""
+        jinja = jinja_of(template, beginning=self.beginning)
+        return self if jinja is None else self.with_chat_template(jinja)
 
     def with_chat_template(self, chat_template: str) -> "Tokenizer":
         """The same tokenizer for a model that is prompted in another way."""

@@ -214,8 +214,14 @@ def named_template(name: TemplateName, model: Checkpoint) -> Template:
         model: the checkpoint.
 
     Raises:
-        ValueError: the checkpoint has no tokenizer, or its chat template cannot be understood.
+        ValueError: the checkpoint has no tokenizer or no chat template, or that cannot be understood.
     """
     if name == "chat":
-        return chat(read_tokenizer(model.path, room=read_config(model.path).vocab_size))
+        tokenizer = read_tokenizer(model.path, room=read_config(model.path).vocab_size)
+        if not tokenizer.chat_template:
+            raise ValueError(
+                f"--template chat: {model.path} has no chat template (chat_template.jinja, or chat_template in "
+                "tokenizer_config.json); take r1_zero, r1 or bare"
+            )
+        return chat(tokenizer)
     return {"auto": r1_zero, "r1_zero": r1_zero, "r1": r1, "bare": bare}[name]

@@ -1,34 +1,38 @@
-"""Looking at one model: its figures on the built-in world, and single responses."""
+"""Looking at one model: its figures on the built-in world or on a suite, and single responses."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from aha.policy.pretrained import read_config
-from aha.problems.suites import open_suite
+from aha.problems.suites import OpenSuite, open_suite
 from aha.problems.world import held_out_problems
 from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
-from aha.prompts.templates import CHAT_TEMPLATES, Template, r1, r1_zero, template_of
+from aha.prompts.templates import Template, r1, r1_zero, template_of
 from aha.recipes.assignment import judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import TemplateName
+from aha.recipes.processes import among_peers
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, rules
 from aha.rollouts.engine import Decoding, Request
 from aha.rollouts.local import LocalEngine
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig
-from aha.stages.evaluate import Setting, evaluate
+from aha.stages.evaluate import CUT_SHARE, Setting, evaluate
 from aha.stages.run import Run
 from aha.training.checkpoint import read_model
+from aha.training.config import Precision
+from aha.training.trainable import DTYPES
+from aha.training.world import World
 from aha.types import Checkpoint, Problem, Report
 
-__all__ = ["SuiteOrder", "evaluate_model", "evaluate_suite", "sample_once"]
+__all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "own_template", "sample_once"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,7 @@ class SuiteOrder:
         weak_sandbox: run code also where it cannot be isolated well.
         limit: problems that are taken; all where None.
         num_samples: responses for each; the suite's where None.
+        max_new_tokens: length cap of a response; the suite's, as far as the model has positions, where None.
     """
 
     name: str
@@ -52,113 +57,186 @@ class SuiteOrder:
     weak_sandbox: bool = False
     limit: int | None = None
     num_samples: int | None = None
+    max_new_tokens: int | None = None
 
 
-def evaluate_model(
-    model: Path | str | None, split: str, config: EvaluationConfig, *, seed: int, template: TemplateName = "auto"
-) -> Report:
-    """Evaluate a model on held-out problems of the built-in world.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOrder:
+    """What to evaluate: the job that the processes of an evaluation share.
 
-    Args:
-        model: its folder or its name at the hub; None for the built-in base.
-        split: which problems.
-        config: how many, and how they are sampled.
+    Attributes:
+        model: model folder, or its name at the hub; None for the built-in base.
+        config: how responses are sampled; a suite says how many.
         seed: of the draws.
-        template: the prompt; `auto` takes the one that the model was trained with.
-    """
-    policy, problems = open_base(model), held_out_problems(split, config.num_problems)
-    prompt = _prompt(policy, template)
-    setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES)
-    return _evaluate(policy, split, problems, config, setting, seed)
-
-
-def evaluate_suite(
-    model: Path | str | None,
-    suite: SuiteOrder,
-    config: EvaluationConfig,
-    *,
-    seed: int,
-    template: TemplateName = "auto",
-) -> tuple[Report, str]:
-    """Evaluate a model on a suite.
-
-    Args:
-        model: its folder or its name at the hub; None for the built-in base.
+        split: which problems of the built-in world, where no suite is given.
         suite: the suite.
-        config: how responses are sampled; the suite says how many.
-        seed: of the draws.
-        template: the prompt; `auto` takes R1-Zero's or R1's for a model trained with it, else the model's own.
+        template: the prompt; `auto` takes the one that the model was trained with.
+        num_processes: processes that share the work.
+        device_name: where they compute, `cpu` or `cuda`.
+    """
+
+    model: str | None
+    config: EvaluationConfig
+    seed: int
+    split: str = "test"
+    suite: SuiteOrder | None = None
+    template: TemplateName = "auto"
+    num_processes: int = 1
+    device_name: str = "cpu"
+
+    def check(self) -> None:
+        """Find the model."""
+        open_base(self.model)
+
+    def share(self, world: World) -> None:
+        """Evaluate in a process that writes nothing."""
+        _evaluate(self, world)
+
+
+def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
+    """Evaluate a model on held-out problems of the built-in world, or on a suite.
 
     Returns:
-        The figures, and what was read, in words.
+        The figures, and what was read and what to beware of, in words.
 
     Raises:
-        ValueError: model or suite cannot be read.
-        RuntimeError: the suite is code, and nothing here isolates it.
+        ValueError: model or suite cannot be read, or the samples cannot be shared out by the processes.
+        RuntimeError: the suite is code, and nothing here isolates it; or another process ended.
     """
-    policy = open_base(model)
-    opened = open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
-    prompt = _prompt(policy, template)
-    problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
-    counts = {"num_problems": len(problems), "num_samples": suite.num_samples or opened.suite.num_samples}
-    how = config.model_copy(update=counts)
+    num_samples = order.config.num_samples
+    if order.suite is None and num_samples % order.num_processes:
+        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
+    if order.num_processes == 1:
+        return _evaluate(order, World(device=order.device_name))
+    with among_peers(order) as world:
+        return _evaluate(order, world)
+
+
+def _evaluate(order: EvaluationOrder, world: World) -> tuple[Report, str]:
+    """The evaluation as each process does it, outside of any run."""
+    policy = open_base(order.model)
+    prompt = own_template(policy, order.template)
     with ExitStack() as stack:
-        functions = judges({one.domain for one in problems}, stack, allow_weak=suite.weak_sandbox)
-        setting = Setting(template=prompt, reward=rules_of(functions, prompt))
-        report = _evaluate(policy, opened.suite.name, problems, how, setting, seed)
-    return report, "; ".join(filter(None, (opened.problems.says, opened.note)))
+        if order.suite is None:
+            name, notes = order.split, list[str]()
+            problems = held_out_problems(order.split, order.config.num_problems)
+            config = order.config
+            setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES)
+        else:
+            opened = _opened(order.suite)
+            name, notes = opened.suite.name, [opened.problems.says, opened.note]
+            problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
+            config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
+            functions = judges({one.domain for one in problems}, stack, allow_weak=order.suite.weak_sandbox)
+            setting = Setting(template=prompt, reward=rules_of(functions, prompt))
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aha-")))
+        run = Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world)
+        report = evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
+    return report, "; ".join(filter(None, [*notes, *_warnings(report)]))
 
 
-def _prompt(policy: Checkpoint, name: TemplateName) -> Template:
-    """A template by name; `auto` is R1-Zero's, R1's, or the checkpoint's own."""
+def _opened(suite: SuiteOrder) -> OpenSuite:
+    """The suite of an order."""
+    return open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
+
+
+def _suite_config(
+    order: EvaluationOrder, opened: OpenSuite, policy: Checkpoint, prompts: Sequence[str]
+) -> EvaluationConfig:
+    """How a suite is sampled: its own numbers where the order names none.
+
+    Raises:
+        ValueError: a prompt leaves no position for a response, or the samples cannot be shared out.
+    """
+    suite, shape = order.suite, read_config(policy.path)
+    assert suite is not None
+    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
+    longest = max(map(len, tokenizer.encode_prompts(prompts)))
+    capacity = shape.max_position_embeddings - longest
+    max_new_tokens = suite.max_new_tokens or min(opened.suite.max_new_tokens, capacity)
+    if max_new_tokens > capacity or max_new_tokens < 1:
+        raise ValueError(
+            f"suite {opened.suite.name}: its longest prompt has {longest} tokens and the model "
+            f"{shape.max_position_embeddings} positions, which leaves {max(capacity, 0)} for a response: lower "
+            "--max-new-tokens, or leave out the longest problems"
+        )
+
+    num_samples = suite.num_samples or opened.suite.num_samples
+    if num_samples % order.num_processes:
+        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
+    numbers = {"num_problems": len(prompts), "num_samples": num_samples, "max_new_tokens": max_new_tokens}
+    return order.config.model_copy(update=numbers)
+
+
+def _warnings(report: Report) -> list[str]:
+    """What makes the figures of an evaluation mean less than they seem to."""
+    cut = report.row("truncated").value
+    cap = report.decoding["max_new_tokens"]
+    if cut <= CUT_SHARE:
+        return []
+    return [f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens"]
+
+
+def own_template(policy: Checkpoint, name: TemplateName = "auto") -> Template:
+    """A template by name; `auto` is the one that the checkpoint names, and R1-Zero's where it names none.
+
+    Raises:
+        ValueError: the checkpoint has no tokenizer, or no chat template that can be understood.
+    """
     if name != "auto":
         return named_template(name, policy)
-    known = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).chat_template
-    return template_of(known) if known in CHAT_TEMPLATES.values() else named_template("chat", policy)
+    tokenizer = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size)
+    if not tokenizer.chat_template:
+        return r1_zero
+    known = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)
+    return known or named_template("chat", policy)
 
 
-def _evaluate(
-    policy: Checkpoint,
-    name: str,
-    problems: Sequence[Problem],
-    config: EvaluationConfig,
-    setting: Setting,
-    seed: int,
-) -> Report:
-    """Evaluate outside of any run."""
-    with tempfile.TemporaryDirectory(prefix="aha-") as folder:
-        run = Run(folder=RunFolder(Path(folder)), seed=seed)
-        return evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOrder:
+    """A response to sample.
+
+    Attributes:
+        model: model folder, or its name at the hub; None for the built-in base.
+        prompt: text given as it is; or
+        question: a question to put into the template.
+        decoding: length, temperature and nucleus.
+        seed: of the draws.
+        template: the prompt around the question; `auto` takes the one that the model was trained with.
+        device: where it computes.
+        precision: type of the weights that compute.
+    """
+
+    model: str | None
+    prompt: str | None = None
+    question: str | None = None
+    decoding: Decoding
+    seed: int
+    template: TemplateName = "auto"
+    device: str = "cpu"
+    precision: Precision = "float32"
 
 
-def sample_once(
-    model: Path | str | None, *, prompt: str | None, question: str | None, decoding: Mapping[str, float], seed: int
-) -> dict[str, Any]:
+def sample_once(order: SampleOrder) -> dict[str, Any]:
     """One response of a model.
 
-    Args:
-        model: the folder; None for the built-in base.
-        prompt: text given as it is; or
-        question: a question to put into the model's template.
-        decoding: `temperature`, `top_p` and `max_new_tokens`.
-        seed: of the draws.
-
     Returns:
-        `prompt_tokens`, `tokens` (the end token included), `text`, its `thinking` and `summary`, `finish`, and
-        `unknown`, the words that the vocabulary lacks.
+        `prompt`, `prompt_tokens`, `tokens` (the end token included), `text`, its `thinking` and `summary`, `finish`,
+        and `unknown`, the words that the vocabulary lacks.
     """
-    start = open_base(model)
-    policy, tokenizer = read_model(start.path)
-    text = prompt if prompt is not None else _prompt(start, "auto")(question or "")
-    how = Decoding(
-        max_new_tokens=int(decoding["max_new_tokens"]), temperature=decoding["temperature"], top_p=decoding["top_p"]
-    )
+    start = open_base(order.model)
+    policy, tokenizer = read_model(start.path, device=order.device, dtype=DTYPES[order.precision])
+    text = order.prompt
+    if text is None:
+        text = own_template(start, order.template)(order.question or "")
+
     problem = Problem(id=text, question=text, answer="", domain="")
-    [[rollout]] = LocalEngine(policy, tokenizer).sample(
-        [Request(problem=problem, prompt=text, seed=(seed, "sample"))], 1, how
-    )
+    request = Request(problem=problem, prompt=text, seed=(order.seed, "sample"))
+    [[rollout]] = LocalEngine(policy, tokenizer).sample([request], 1, order.decoding)
     parsed = parse_response(rollout.text)
     return {
+        "prompt": text,
         "prompt_tokens": rollout.prompt_tokens.tolist(),
         "tokens": rollout.tokens.tolist(),
         "text": rollout.text,

@@ -1,29 +1,17 @@
 """Running a recipe: claim the folder, start the processes, run, and write what came of it."""
 
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.resource_tracker
-import os
-import signal
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-import torch
-
-from aha.policy.allocation import keep_freed_memory
 from aha.policy.compiled import library
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
+from aha.recipes.processes import among_peers, device_of
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
@@ -34,13 +22,12 @@ from aha.runs.folder import RunFolder
 from aha.runs.page import write_page
 from aha.runs.provenance import now, provenance
 from aha.stages.doctor import Diagnosis
-from aha.stages.run import Interrupted, Run
+from aha.stages.run import Run
 from aha.training.checkpoint import read_state
-from aha.training.learner import NonFiniteLossError
 from aha.training.world import World
 from aha.types import Checkpoint
 
-__all__ = ["Order", "carry_out", "device_of"]
+__all__ = ["Order", "carry_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +67,30 @@ class Order:
     is_quiet: bool = False
 
 
-def device_of(name: Device, scale: str) -> str:
-    """Where a run computes.
-
-    Raises:
-        ValueError: CUDA is asked for, and there is none.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise ValueError("--device cuda: torch finds no CUDA device here; install a CUDA build of torch, or take cpu")
-    return "cuda" if name == "cuda" or (name == "auto" and has_cuda and scale != "tiny") else "cpu"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Peer:
-    """Another process of the run, and the line on which it says "" once it is ready, or why it failed."""
+class _RunJob:
+    """A recipe as the processes of its run share it."""
 
-    process: SpawnProcess
-    line: Connection
+    order: Order
+
+    @property
+    def num_processes(self) -> int:
+        """How many share the work."""
+        return self.order.config.processes
+
+    @property
+    def device_name(self) -> str:
+        """Where they compute."""
+        return device_of(self.order.device, self.order.scale)
+
+    def check(self) -> None:
+        """Read the models that the run starts from."""
+        _given(self.order)
+
+    def share(self, world: World) -> None:
+        """Run the recipe in a process that writes nothing."""
+        folder = RunFolder(self.order.folder, is_writer=False)
+        _run(Run(folder=folder, seed=self.order.seed, world=world), self.order, _given(self.order))
 
 
 class _Clock:
@@ -160,7 +153,7 @@ def carry_out(order: Order) -> Checkpoint:
         clock.keep()
 
     try:
-        with _among_peers(order) as world:
+        with among_peers(_RunJob(order=order)) as world:
             run = Run(folder=folder, seed=order.seed, world=world, report=report, say=display.say)
             run.stop_on_signals()
             result = _run(run, order, models)
@@ -222,111 +215,3 @@ def _steps(folder: Path) -> int:
     """Updates of all finished stages."""
     finals = sorted((folder / "stages").glob("*/final"))
     return sum(int(read_state(path)[0]["step"]) for path in finals)
-
-
-@contextmanager
-def _among_peers(order: Order) -> Iterator[World]:
-    """This process among the others of the run, which are started here, and ended here whatever happens."""
-    peers: list[_Peer] = []
-    with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
-        rendezvous = os.path.join(meeting, "rendezvous")
-        try:
-            _start_peers(peers, order, rendezvous)
-            world = _join(0, order, rendezvous)
-            yield world
-            world.leave()
-            for peer in peers:
-                peer.process.join(timeout=10)
-        except Interrupted as stopped:
-            raise Interrupted(f"{stopped} and saved: the same command goes on from there") from None
-        except NonFiniteLossError:
-            raise
-        except RuntimeError as error:
-            raise RuntimeError(_failure(peers) or str(error)) from error
-        finally:
-            for peer in peers:
-                peer.process.kill()
-
-
-def _failure(peers: list[_Peer]) -> str:
-    """What the processes that have ended said of it: the others notice only that a connection broke."""
-    ended = multiprocessing.connection.wait([peer.process.sentinel for peer in peers], timeout=1) if peers else []
-    return next((_said(peer) for peer in peers if peer.process.sentinel in ended), "")
-
-
-def _said(peer: _Peer) -> str:
-    """The next word of another process: "" when it is ready, else why it failed."""
-    try:
-        return str(peer.line.recv())
-    except EOFError:
-        peer.process.join()
-        return (
-            f"another process of the run was ended from outside (exit status {peer.process.exitcode}; was there enough "
-            "memory?): the same command goes on from the last checkpoint"
-        )
-
-
-def _join(rank: int, order: Order, rendezvous: str) -> World:
-    """Make this process one of the run's."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    return World(rank, order.config.processes, rendezvous, device_of(order.device, order.scale))
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let signals to stop wait; the processes that are started meanwhile never get them: they are for the first."""
-    multiprocessing.resource_tracker.ensure_running()  # now, since it unblocks the signals
-    numbers, waiting = (signal.SIGINT, signal.SIGTERM), list[int]()
-    handlers = {number: signal.signal(number, lambda number, frame: waiting.append(number)) for number in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for caught in waiting:
-            signal.raise_signal(caught)
-
-
-def _start_peers(peers: list[_Peer], order: Order, rendezvous: str) -> None:
-    """Start the other processes and wait until they are ready; those that run are in the list whatever happens."""
-    if order.config.processes == 1:
-        return
-    with _uninterrupted():
-        for rank in range(1, order.config.processes):
-            peers.append(_start_peer(order, rank, rendezvous))
-    for peer in peers:
-        if failure := _said(peer):
-            raise RuntimeError(failure)
-
-
-def _start_peer(order: Order, rank: int, rendezvous: str) -> _Peer:
-    """Start another process of the run."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_peer, args=(order, rank, rendezvous, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    return _Peer(process=process, line=ours)
-
-
-def _peer(order: Order, rank: int, rendezvous: str, line: Connection) -> None:
-    """Another process of the run: does its share, writes nothing, and ends with the first."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(
-        target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
-    ).start()
-    try:
-        models = _given(order)
-        line.send("")
-        world = _join(rank, order, rendezvous)
-        run = Run(folder=RunFolder(order.folder, is_writer=False), seed=order.seed, world=world)
-        _run(run, order, models)
-        run.world.leave()
-    except (Interrupted, RuntimeError, ValueError, OSError) as error:
-        with suppress(OSError):
-            line.send(f"another process of the run failed: {error}")
-        os._exit(1)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
 from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
-from aha.rewards.verifier import normalised
+from aha.rewards.verifier import final_answer, normalised
 from aha.types import Problem, Rollout, Verdict
 
 __all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "normalised_answer"]
@@ -63,7 +63,11 @@ def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
     Returns:
         The form: an integer, the canonical text of an expression, the sorted roots, or the text itself.
     """
-    answer = _answer(problem, parse_response(rollout.text))
+    if problem.domain == "math":
+        # What the verifier judges: the box inside of an answer block, where there is one.
+        answer, _ = final_answer(rollout.text)
+    else:
+        answer = _answer(problem, parse_response(rollout.text))
     return None if answer is None else _FORMS.get(problem.domain, _plain_text)(answer)
 
 

@@ -30,7 +30,6 @@ __all__ = ["models_in_words", "summary", "write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE_NAME = "report.html"
-SUMMARY_METRICS = ("pass@1", "cons@16", "length", "reflection", "mixing")
 REFLECTIVE_WORDS = (
     *("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check", "try", "hmm"),
     *("试", "等", "查", "嗯"),
@@ -84,11 +83,11 @@ def summary(run: Path) -> dict[str, object]:
         run: the run folder.
 
     Returns:
-        `start` and `end`: for each of pass@1, cons@16, length, reflection and mixing over all problems, {value, low,
-        high}, or None where it was not evaluated; `model`: absolute path of the final checkpoint, None before the end;
-        `page`: absolute path of the page, None before it is written; `seconds`, `steps` (so far, before the end);
-        `seed`. A run with a pipeline has `stages` too: the figures of each trained model, as
-        `aha.runs.stage_table.stage_figures` gives them.
+        `start` and `end`: for each of pass@1, cons@k (with the number of samples in place of k), length, reflection
+        and mixing over all problems, {value, low, high}, or None where it was not evaluated; `model`: absolute path
+        of the final checkpoint, None before the end; `page`: absolute path of the page, None before it is written;
+        `seconds`, `steps` (so far, before the end); `seed`. A run with a pipeline has `stages` too: the figures of
+        each trained model, as `aha.runs.stage_table.stage_figures` gives them.
 
     Raises:
         ValueError: the folder holds no run.
@@ -96,9 +95,10 @@ def summary(run: Path) -> dict[str, object]:
     record = read_record(run)
     model = record.result.get("model")
     page = record.folder / PAGE_NAME
+    metrics = ("pass@1", vote_metric(record), "length", "reflection", "mixing")
     figures: dict[str, object] = {
-        "start": {metric: _interval(find_row(record.start, metric)) for metric in SUMMARY_METRICS},
-        "end": {metric: _interval(find_row(record.end, metric)) for metric in SUMMARY_METRICS},
+        "start": {metric: _interval(find_row(record.start, metric)) for metric in metrics},
+        "end": {metric: _interval(find_row(record.end, metric)) for metric in metrics},
         "model": str((record.folder / model).resolve()) if isinstance(model, str) else None,
         "page": str(page) if page.is_file() else None,
         "seconds": record.seconds,

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from aha.runs.config import Config
-from aha.training.config import OptimizerConfig
+from aha.training.config import OptimizerConfig, Precision
 
 __all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig", "RejectionConfig", "SupervisedConfig"]
 
@@ -82,6 +82,8 @@ class EvaluationConfig(Config):
     """Nucleus. Source: R1 v1 3."""
     max_new_tokens: int = Field(default=32768, ge=1)
     """Length cap of a response, tokens. Source: R1 v1 3."""
+    precision: Precision = "float32"
+    """Type of the weights that compute. The papers do not report one."""
 
 
 class PretrainConfig(Config):

@@ -4,8 +4,9 @@ Source: DeepSeek-R1, arXiv:2501.12948v1, section 3: temperature 0.6, top-p 0.95,
 accuracy, cons@k the accuracy of the majority vote.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -23,10 +24,12 @@ from aha.rollouts.local import LocalEngine
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
-from aha.training.checkpoint import read_model
+from aha.training.checkpoint import read_model, weights_digest
+from aha.training.trainable import DTYPES
 from aha.types import Checkpoint, Group, Problem, Report, Rollout, Row
 
 __all__ = [
+    "CUT_SHARE",
     "EVALUATION_METRICS",
     "GENERAL_METRICS",
     "Measure",
@@ -37,6 +40,7 @@ __all__ = [
     "helping",
     "sampling_of",
     "solving",
+    "template_digest",
     "true_worth",
 ]
 
@@ -51,8 +55,15 @@ EVALUATION_METRICS = (
     "readability",
     "format",
     "truncated",
+    "unparsable",
 )
 """Metrics of an evaluation on problems with an answer; k stands for the number of samples."""
+
+CUT_SHARE = 0.3
+"""Where a larger share of the responses is cut, an evaluation says more of the length cap than of the model."""
+
+_RIGHT = "equal to the reference"
+"""The vote of a right answer."""
 
 GENERAL_METRICS = ("general", "helpfulness", "harmlessness")
 """Metrics of an evaluation on general prompts: the first two of helpful ones, the third of harmful ones."""
@@ -97,7 +108,7 @@ def evaluate(
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
-    model, tokenizer = read_model(policy.path, device=run.world.device)
+    model, tokenizer = read_model(policy.path, device=run.world.device, dtype=DTYPES[config.precision])
     sampling = sampling_of(config, (run.seed, stage))
     groups = sample_groups(
         LocalEngine(model, tokenizer),
@@ -107,7 +118,11 @@ def evaluate(
         template=setting.template,
         world=run.world,
     )
-    report = figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure)
+    report = replace(
+        figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure),
+        weights=weights_digest(policy.path),
+        template=template_digest(setting.template),
+    )
     run.folder.write_rollouts(stage, record(groups))
     row = {"name": name, "stage": stage, "iteration": 0, "step": policy.step, "report": asdict(report)}
     run.folder.rewind(stage, 0)
@@ -115,6 +130,11 @@ def evaluate(
     run.folder.write(f"stages/{stage}.json", {"key": key, "report": asdict(report)})
     run.say(f"{name}: {headline(report)}")
     return report
+
+
+def template_digest(template: Template) -> str:
+    """Hash of a prompt template: two templates of one digest put a question into the same text."""
+    return hashlib.sha256(template("QUESTION").encode()).hexdigest()[:16]
 
 
 def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...]) -> Sampling:
@@ -125,7 +145,7 @@ def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...]) -> Sampli
 
 def _report(saved: Mapping[str, Any]) -> Report:
     rows = tuple(Row(**row) for row in saved["rows"])
-    return Report(rows=rows, checkpoint=saved["checkpoint"], decoding=saved["decoding"], seed=saved["seed"])
+    return Report(**{**saved, "rows": rows})
 
 
 def headline(report: Report) -> str:
@@ -168,13 +188,20 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
 
 
 def solving(group: Group) -> dict[str, float]:
-    """The figures of one problem with an answer: `EVALUATION_METRICS`; programs do not vote."""
+    """The figures of one problem with an answer: `EVALUATION_METRICS`; programs do not vote.
+
+    Right answers are equal to the reference, and so to each other, however they are written: they vote together. Of
+    the others those vote together that have the same normal form.
+    """
     problem, rollouts = group.problem, group.rollouts
     verdicts = [
         reward.parts["accuracy"] if "accuracy" in reward.parts else accuracy(problem, rollout).score
         for rollout, reward in zip(rollouts, group.rewards, strict=True)
     ]
-    votes = [normalised_answer(problem, rollout) for rollout in rollouts]
+    votes = [
+        _RIGHT if verdict == 1.0 else normalised_answer(problem, rollout)
+        for rollout, verdict in zip(rollouts, verdicts, strict=True)
+    ]
     winner = majority(votes)
     num_correct = sum(verdict == 1.0 for verdict in verdicts)
     agreement = {} if problem.tests else {"cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0}
@@ -189,6 +216,7 @@ def solving(group: Group) -> dict[str, float]:
         "readability": fmean(is_readable(rollout.text, problem.language) for rollout in rollouts),
         "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
         "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
+        "unparsable": fmean(reward.kinds.get("accuracy") == "unparsable" for reward in group.rewards),
     }
 
 

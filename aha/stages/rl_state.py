@@ -10,6 +10,7 @@ from typing import Any
 
 from aha.policy.activations import Activations
 from aha.policy.transformer import Transformer
+from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 from aha.rollouts.local import LocalEngine
 from aha.runs.seeds import derive_seed
@@ -84,8 +85,19 @@ class RLState:
         )
 
 
-def begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None) -> RLState:
-    """Policy, reference, learner and engine: as at the start, or as a checkpoint has them."""
+def begin(
+    run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None, template: Template
+) -> RLState:
+    """Policy, reference, learner and engine: as at the start, or as a checkpoint has them.
+
+    Args:
+        run: the run.
+        name: of the stage.
+        config: the hyper-parameters.
+        start: where the stage starts.
+        resumed: the checkpoint at which it goes on, None for a new training.
+        template: the prompt of the training, which every checkpoint of it names.
+    """
     device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
     origin = _origin(start, config, resumed)
     policy, tokenizer = read_trainable(
@@ -96,6 +108,7 @@ def begin(run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Res
         seed=derive_seed(run.seed, name, "adapters"),
         max_tokens=max(micro_batch_tokens(device), longest),
     )
+    tokenizer = tokenizer.trained_with(template)
     reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
 
     load = workload(policy.config, config, device, num_processes=run.world.size)

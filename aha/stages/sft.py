@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aha.objectives.supervised import next_token_loss
 from aha.policy.transformer import Transformer
-from aha.prompts.templates import CHAT_TEMPLATES, Template, r1
+from aha.prompts.templates import Template, r1
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.runs.shards import read_rows
@@ -66,7 +66,6 @@ def sft(
     data: Sequence[Dataset],
     config: SupervisedConfig,
     template: Template = r1,
-    chat_template: str = CHAT_TEMPLATES["r1"],
 ) -> Checkpoint:
     """Fine-tune a policy on demonstrations.
 
@@ -76,8 +75,7 @@ def sft(
         policy: where it starts.
         data: the demonstrations, all sets together.
         config: epochs, chunks and optimizer.
-        template: the prompt around a question.
-        chat_template: the same in Jinja, for the checkpoint.
+        template: the prompt around a question, which the checkpoint names.
 
     Returns:
         The fine-tuned policy.
@@ -100,7 +98,7 @@ def sft(
         return done
     resumed = run.resume(name, key)
     model, tokenizer = _model(run, name, policy, resumed, config)
-    tokenizer = tokenizer.with_chat_template(chat_template)
+    tokenizer = tokenizer.trained_with(template)
     schedule = _schedule(run, name, config, _examples(run, name, data, template, tokenizer, config.max_tokens))
     learner = _learner(run, model, config, len(schedule.chunks))
 

@@ -13,13 +13,14 @@ import pytest
 from command import SMALL, Ended, FinishedRun, executable, fingerprint, run
 
 from aha.cli import main
+from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.doctor import DOCTOR_METRICS
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.evaluate import EVALUATION_METRICS
-from aha.training.checkpoint import MANIFEST, verify
+from aha.training.checkpoint import MANIFEST, verify, weights_digest
 
 Call = Callable[..., Ended]
 MountDisk = Callable[[str], Path]
@@ -120,13 +121,21 @@ def test_eval_as_json(call: Call) -> None:
     evaluated = one_object(
         call("eval", "base", "--problems", 2, "--samples", 2, "--max-new-tokens", 12, "--seed", 5, "--json")
     )
-    assert set(evaluated) == {"rows", "checkpoint", "decoding", "seed"}
+    assert set(evaluated) == {"rows", "checkpoint", "decoding", "seed", "weights", "template"}
+    assert evaluated["weights"] == weights_digest(BUILT_IN)
     assert evaluated["seed"] == 5
     assert evaluated["decoding"]["max_new_tokens"] == 12
     overall = {row["metric"]: row for row in evaluated["rows"] if row["suite"] == "all"}
     expected = {name.replace("@k", "@2") for name in EVALUATION_METRICS}
     assert expected == set(overall)
     assert all(row["n"] == 2 for row in overall.values())
+
+
+@pytest.mark.full
+def test_an_evaluation_is_the_same_by_several_processes(call: Call) -> None:
+    words = ("eval", "base", "--problems", 3, "--samples", 4, "--max-new-tokens", 12, "--json", "--processes")
+    assert one_object(call(*words, 2)) == one_object(call(*words, 1))
+    assert_fails(call(*words, 3), "--samples 4 cannot be shared out evenly by --processes 3")
 
 
 def test_eval_of_a_suite_of_ones_own_as_json(call: Call, tmp_path: Path) -> None:
@@ -137,6 +146,13 @@ def test_eval_of_a_suite_of_ones_own_as_json(call: Call, tmp_path: Path) -> None
     evaluated = one_object(call("eval", "base", *given))
     assert {row["n"] for row in evaluated["rows"] if row["suite"] == "all"} == {3}
     assert {row["suite"] for row in evaluated["rows"]} == {"all", "math", "math/0"}
+
+    # Without a cap of its own the suite's is taken, as far as the model has positions.
+    *given, _, _, _ = given
+    capped = one_object(call("eval", "base", *given[:2], "--problems", 1, "--samples", 2, "--json"))
+    positions = read_config(BUILT_IN).max_position_embeddings
+    assert 300 < capped["decoding"]["max_new_tokens"] < positions
+    assert_fails(call("eval", "base", *given, "--max-new-tokens", positions), "leaves", "lower --max-new-tokens")
     assert_fails(call("eval", "base", "--suite", tmp_path / "none.jsonl"), "is neither a suite", "nor a file")
 
 
@@ -186,7 +202,7 @@ def test_a_benchmark_as_json_and_in_words(call: Call) -> None:
 def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
     words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
     first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
-    assert set(first) == {"prompt_tokens", "tokens", "text", "thinking", "summary", "finish", "unknown"}
+    assert set(first) == {"prompt", "prompt_tokens", "tokens", "text", "thinking", "summary", "finish", "unknown"}
     assert first == again != other
     assert first["prompt_tokens"] == other["prompt_tokens"]
     assert 0 < len(first["tokens"]) <= 30

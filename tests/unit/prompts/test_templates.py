@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, bare, r1, r1_zero, template_of
+from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, Template, bare, jinja_of, r1, r1_zero, template_of
 
 TABLE_1 = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -51,6 +51,20 @@ def test_of_earlier_turns_only_the_summary_is_kept() -> None:
     assert shown == "<｜User｜>1 + 1<｜Assistant｜> 2 .<eos><｜User｜>2 + 2<｜Assistant｜>"
 
 
-def test_a_checkpoint_is_prompted_as_it_was_trained() -> None:
-    assert template_of(CHAT_TEMPLATES["r1"]) is r1
-    assert template_of(CHAT_TEMPLATES["r1_zero"]) is template_of("something else") is r1_zero
+@pytest.mark.parametrize("template", [r1_zero, r1, bare])
+@pytest.mark.parametrize("beginning", ["", "<|begin_of_text|>"])
+def test_a_checkpoint_is_prompted_as_it_was_trained(template: Template, beginning: str) -> None:
+    jinja = jinja_of(template, beginning=beginning)
+    assert jinja is not None
+    assert template_of(jinja, beginning=beginning) is template
+    shown = (
+        jinja2.Environment()
+        .from_string(jinja)
+        .render(messages=[{"role": "user", "content": "1 + 1"}], add_generation_prompt=True, eos_token="<eos>")
+    )
+    assert shown == beginning + template("1 + 1")
+
+
+def test_another_template_is_no_template_of_ours() -> None:
+    assert template_of("something else") is None
+    assert jinja_of(lambda question: question) is None

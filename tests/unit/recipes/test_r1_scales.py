@@ -447,7 +447,7 @@ def tune(run: Run, policy: Checkpoint, config: SupervisedConfig) -> str:
         for number in range(12)
     ]
     data = write_demonstrations(run, "given", rows, key=repr(rows))
-    tuned = sft(run, "stage", policy=policy, data=[data], config=config, template=bare, chat_template="")
+    tuned = sft(run, "stage", policy=policy, data=[data], config=config, template=bare)
     return weights_digest(tuned.path)
 
 

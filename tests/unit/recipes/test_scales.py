@@ -13,7 +13,7 @@ from tiny import evenness
 
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.recipes.assignment import assigned
-from aha.recipes.evaluation import evaluate_model
+from aha.recipes.evaluation import EvaluationOrder, evaluate_order
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
@@ -85,7 +85,13 @@ PRETRAIN_CHANGES = {
     "num_layers": 2,
 }
 PRETRAIN_HABITS = {"checkpoint_every": 1}
-EVALUATION_CHANGES = {"num_samples": 3, "temperature": 0.5, "top_p": 0.3, "max_new_tokens": 7}
+EVALUATION_CHANGES = {
+    "num_samples": 3,
+    "temperature": 0.5,
+    "top_p": 0.3,
+    "max_new_tokens": 7,
+    "precision": "bfloat16",
+}
 """Another value for each field. Changes must change a result; habits must change files and no result."""
 
 
@@ -257,7 +263,7 @@ COUNTS = [("num_problems", 1), ("num_problems", 5), ("num_samples", 1), ("num_sa
 @pytest.mark.parametrize(("name", "count"), COUNTS)
 def test_as_many_problems_and_samples_are_taken_as_were_asked_for(name: str, count: int, base: Checkpoint) -> None:
     config = changed(LOOK, name, count)
-    report = evaluate_model(base.path, "test", config, seed=0)
+    report, _ = evaluate_order(EvaluationOrder(model=str(base.path), config=config, seed=0))
     assert report.row("pass@1").n == config.num_problems
     assert report.row(f"cons@{config.num_samples}").n == config.num_problems
 

@@ -147,3 +147,10 @@ def test_the_vote_metric_is_the_one_that_was_evaluated(make_run: MakeRun, tmp_pa
     path = run / "evaluations.jsonl"
     path.write_text(path.read_text().replace("cons@16", "cons@64"))
     assert vote_metric(read_record(run)) == "cons@64"
+
+    # Validations with another number of samples do not decide what the headline shows.
+    lines = path.read_text().splitlines(keepends=True)
+    changed = [line.replace("cons@64", "cons@16") if '"name": "validation"' in line else line for line in lines]
+    assert changed != lines
+    path.write_text("".join(changed))
+    assert vote_metric(read_record(run)) == "cons@64"

@@ -1,0 +1,101 @@
+"""One question, one prompt: training, evaluation, `sample` and the served chat template give the same tokens."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from checkpoints import write_tokenizer_files
+from tiny import evenness, tiny_config, tiny_policy
+from transformers import AutoTokenizer
+
+from aha.policy.pretrained import write_policy
+from aha.problems.sets import ProblemSet
+from aha.problems.splits import file_problems
+from aha.prompts.pretrained import read_tokenizer
+from aha.recipes.assignment import named_template
+from aha.recipes.base_model import open_base
+from aha.recipes.evaluation import SampleOrder, own_template, sample_once
+from aha.recipes.own_data import TemplateName
+from aha.rollouts.engine import Decoding
+from aha.runs.folder import RunFolder
+from aha.stages.config import EvaluationConfig, RLConfig
+from aha.stages.evaluate import Setting, evaluate, template_digest
+from aha.stages.rl import Task, Validation, rl
+from aha.stages.run import Run
+from aha.types import Checkpoint, Problem
+
+QUESTION = "Let x be 3. What is x + 4?"
+PROBLEM = Problem(id="p", question=QUESTION, answer="7", domain="text")
+SHORT = RLConfig(iterations=1, problems_per_iteration=1, group_size=2, num_minibatches=1, max_new_tokens=3)
+LOOK = EvaluationConfig(num_problems=1, num_samples=1, max_new_tokens=3)
+
+
+def model_of(folder: Path, kind: str) -> Checkpoint:
+    """A random model with the tokenizer and the chat template of a family."""
+    folder.mkdir()
+    write_tokenizer_files(folder, kind)
+    tokenizer = read_tokenizer(folder, room=512)
+    policy = tiny_policy(tiny_config(vocab_size=512, max_position_embeddings=1024))
+    write_policy(
+        policy,
+        folder,
+        end_id=tokenizer.end_id,
+        pad_id=tokenizer.pad_id,
+        begin_id=tokenizer.begin_id,
+        stop_ids=tokenizer.stop_ids,
+    )
+    return open_base(folder)
+
+
+def recorded(run: Run, name: str) -> tuple[list[int], list[int]]:
+    """Tokens of the first prompt and response of a rollout file."""
+    text = gzip.decompress((run.folder.path / "rollouts" / f"{name}.jsonl.gz").read_bytes()).decode()
+    row = json.loads(text.splitlines()[0])
+    return row["prompt_tokens"], row["tokens"]
+
+
+@pytest.mark.parametrize("kind", ["qwen2.5", "mistral", "distilled"])
+@pytest.mark.parametrize("name", ["auto", "r1_zero", "r1", "bare", "chat"])
+def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str, tmp_path: Path) -> None:
+    start = model_of(tmp_path / "start", kind)
+    template = named_template(name, start)
+    problems = ProblemSet(problems=[PROBLEM], name="one", says="")
+    task = Task(
+        problems=file_problems([problems], seed=0),
+        reward={"text": {evenness: 1.0}},
+        validation=Validation(problems=[PROBLEM], config=LOOK),
+        template=template,
+    )
+    run = Run(folder=RunFolder(tmp_path / "run"), seed=0)
+    trained = rl(run, "zero", policy=start, task=task, config=SHORT)
+    in_training, _ = recorded(run, "zero-000000")
+
+    # What `--template auto` takes is what the model was trained with.
+    found = own_template(trained)
+    assert template_digest(found) == template_digest(template)
+    setting = Setting(template=found, reward=task.reward)
+    report = evaluate(run, "end", policy=trained, problems=[PROBLEM], config=LOOK, setting=setting)
+    assert report.template == template_digest(template)
+    assert recorded(run, "evaluation-end")[0] == in_training
+
+    order = SampleOrder(model=str(trained.path), question=QUESTION, decoding=Decoding(max_new_tokens=3), seed=0)
+    sampled = sample_once(order)
+    assert sampled["prompt_tokens"] == in_training
+
+    # What vLLM and `transformers` serve.
+    served = AutoTokenizer.from_pretrained(trained.path)
+    messages = [{"role": "user", "content": QUESTION}]
+    encoded = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert list(encoded) == in_training
+
+
+def test_a_model_without_a_chat_template_is_asked_as_a_base_model(tmp_path: Path) -> None:
+    model = model_of(tmp_path / "model", "qwen2.5")
+    path = model.path / "tokenizer_config.json"
+    described = json.loads(path.read_text(encoding="utf-8"))
+    del described["chat_template"]
+    path.write_text(json.dumps(described), encoding="utf-8")
+    assert template_digest(own_template(model)) == template_digest(named_template("r1_zero", model))
+    with pytest.raises(ValueError, match=r"--template chat: .*model has no chat template"):
+        own_template(model, "chat")

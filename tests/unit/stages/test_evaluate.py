@@ -1,0 +1,61 @@
+"""The figures of one problem, from its responses and their verdicts."""
+
+import pytest
+import torch
+
+from aha.rewards.verifier import MathVerifier
+from aha.stages.evaluate import solving
+from aha.types import Group, Problem, Reward, Rollout
+
+
+def group_of(gold: str, answers: list[str]) -> Group:
+    """Responses to a problem of mathematics, as the verifier judges them."""
+    problem = Problem(id="p", question="?", answer=gold, domain="math")
+    rollouts = tuple(
+        Rollout(
+            problem_id="p",
+            prompt_tokens=torch.tensor([1]),
+            tokens=torch.tensor([1, 2]),
+            logp=torch.zeros(2),
+            text=f"<think> so </think> <answer> {answer} </answer>",
+            finish="stop",
+            policy_version=0,
+        )
+        for answer in answers
+    )
+    with MathVerifier(num_workers=1) as verifier:
+        verdicts = verifier.judge_all([(problem, rollout) for rollout in rollouts])
+    rewards = tuple(
+        Reward(
+            parts={"accuracy": verdict.score},
+            weights={"accuracy": 1.0},
+            reasons={"accuracy": verdict.reason},
+            kinds={"accuracy": verdict.kind},
+        )
+        for verdict in verdicts
+    )
+    return Group(problem=problem, rollouts=rollouts, rewards=rewards)
+
+
+@pytest.mark.parametrize(
+    ("gold", "right"),
+    [
+        ("1/2", ["0.5", r"\frac{1}{2}", r"\boxed{1/2}", r"so it is \boxed{\frac12}", r"50\%"]),
+        ("5", ["5", "5 m", r"\boxed{5}", r"\boxed{5\text{ m}}", "5.0"]),
+        ("x+1", ["x+1", "1+x", r"\boxed{x+1}", r"\boxed{1 + x}", "(x+1)"]),
+    ],
+)
+def test_equal_answers_vote_together_however_they_are_written(gold: str, right: list[str]) -> None:
+    figures = solving(group_of(gold, ["77", "77", *right]))
+    assert figures["pass@1"] == pytest.approx(5 / 7)
+    assert figures["cons@k"] == 1.0
+
+
+def test_the_box_inside_an_answer_block_is_what_votes() -> None:
+    wrong = [r"first \boxed{7}", r"then \boxed{7}", r"\boxed{7}"]
+    assert solving(group_of("5", [*wrong, "5", "5"]))["cons@k"] == 0.0
+
+
+def test_what_cannot_be_read_is_counted_beside_what_is_wrong() -> None:
+    figures = solving(group_of("5", ["5", "6", "((", ""]))
+    assert (figures["pass@1"], figures["unparsable"]) == (0.25, 0.5)
