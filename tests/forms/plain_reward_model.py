@@ -1,10 +1,10 @@
-"""Reward models in their plainest form, beside DeepSeek-R1, arXiv:2501.12948v2, 3.1, and InstructGPT, 2203.02155, Eq. 1.
+"""Reward models in their plainest form, beside DeepSeek-R1, arXiv:2501.12948v2, 3.1.
 
     helpful:  L = -1/P sum_x 1/|pairs(x)| sum_(w, l) log sigmoid(r(x, y_w) - r(x, y_l)),  (w, l) where q_w > q_l
     harmless: L = -1/B sum_i [ s_i log sigmoid(r_i) + (1 - s_i) log sigmoid(-r_i) ],  s_i = 1 if y_i is safe
 
-r(x, y) is a linear function of the last hidden state, read at the end token. In the end the helpful model's scores are
-shifted so that the best responses to the training prompts have mean 0.
+r(x, y) is a linear function of the last hidden state, read at the end token (InstructGPT, arXiv:2203.02155, Eq. 1). In
+the end the helpful model's scores are shifted so that the best responses to the training prompts have mean 0.
 """
 
 import math

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from forms.plain_draws import seed_of
-from forms.plain_policy import Weights, num_matrix_parameters, read_config, read_weights, response_logp
+from forms.plain_policy import num_matrix_parameters, read_config, read_weights, response_logp
 from forms.plain_update import PlainAdamW
 from tokenizers import Tokenizer
 

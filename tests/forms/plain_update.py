@@ -38,7 +38,7 @@ class PlainAdamW:
         names = list(self.weights)
         gradients = torch.autograd.grad(loss, [self.weights[name] for name in names])
         norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
-        shrink = min(1.0, self.settings["grad_clip"] / norm)
+        shrink = min(1.0, self.settings["grad_clip"] / norm) if norm else 1.0
         rate, beta1, beta2 = self.learning_rate(), self.settings["beta1"], self.settings["beta2"]
         self.num_updates += 1
 
@@ -58,6 +58,10 @@ class PlainAdamW:
         """The weights as they are now."""
         return {name: weight.detach().clone() for name, weight in self.weights.items()}
 
+    def moments(self) -> tuple[Weights, Weights]:
+        """The first and the second moments as they are now."""
+        return dict(self.first), dict(self.second)
+
 
 def distance(found: Weights, expected: Weights, start: Weights) -> float:
     """How far weights lie from where they should, in parts of the way that training has taken them from the start."""
@@ -67,18 +71,17 @@ def distance(found: Weights, expected: Weights, start: Weights) -> float:
     return math.sqrt(off / way)
 
 
-def moments_distance(checkpoint: Path, form: PlainAdamW, start: Weights) -> float:
-    """The same for the moments that a checkpoint holds.
+def moments_distance(checkpoint: Path, expected: tuple[Weights, Weights]) -> float:
+    """The largest relative gap between a moment that a checkpoint holds and where it should be.
 
-    They are numbered there, matrices before vectors; here they are found by their shapes and sums.
+    Moments are numbered there; here each is compared with the nearest one of its shape.
     """
     stored = load_file(checkpoint / "trainer.safetensors")
-    worst = 0.0
-    for kind, moments in (("exp_avg", form.first), ("exp_avg_sq", form.second)):
+    gaps = []
+    for kind, moments in zip(("exp_avg", "exp_avg_sq"), expected, strict=True):
         found = [tensor.double() for name, tensor in stored.items() if name.endswith(f".{kind}")]
-        assert len(found) == len(start)
-        for expected in moments.values():
-            same_shape = [tensor for tensor in found if tensor.shape == expected.shape]
-            nearest = min(float((tensor - expected).norm()) for tensor in same_shape)
-            worst = max(worst, nearest / float(expected.norm()))
-    return worst
+        assert len(found) == len(moments)
+        for moment in moments.values():
+            nearest = min(float((tensor - moment).norm()) for tensor in found if tensor.shape == moment.shape)
+            gaps.append(nearest / float(moment.norm()))
+    return max(gaps)
