@@ -1,7 +1,7 @@
 """A policy in its plainest form: one sequence at a time, in float64, from the tensors of a checkpoint.
 
-A Qwen3 transformer whose output head is the embedding: RMSNorm, rotary positions, grouped-query attention with
-normalised queries and keys, SwiGLU. Nothing here is shared with the package.
+A transformer whose output head is the embedding: RMSNorm, rotary positions, grouped-query attention, SwiGLU. Qwen3 also
+normalises queries and keys, and Qwen2 has biases. Nothing here is shared with the package.
 """
 
 import json
@@ -26,7 +26,6 @@ def read_weights(folder: Path) -> Weights:
 def read_config(folder: Path) -> Config:
     """The shape of the model in a folder."""
     config: Config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert config["model_type"] == "qwen3"
     assert config["tie_word_embeddings"]
     return config
 
@@ -41,17 +40,16 @@ def hidden_states(weights: Weights, config: Config, tokens_T: Tensor) -> Tensor:
     x_TD = weights["model.embed_tokens.weight"][tokens_T]
 
     for layer in range(config["num_hidden_layers"]):
-        own = {
-            name.removeprefix(f"model.layers.{layer}.").removesuffix(".weight"): weight
-            for name, weight in weights.items()
-            if name.startswith(f"model.layers.{layer}.")
-        }
-        y_TD = rms_norm(x_TD, own["input_layernorm"], config)
-        q_THK = (y_TD @ own["self_attn.q_proj"].T).view(num_tokens, num_heads, head_dim)
-        k_TJK = (y_TD @ own["self_attn.k_proj"].T).view(num_tokens, num_kv_heads, head_dim)
-        v_TJK = (y_TD @ own["self_attn.v_proj"].T).view(num_tokens, num_kv_heads, head_dim)
-        q_THK = rotate(rms_norm(q_THK, own["self_attn.q_norm"], config), config)
-        k_TJK = rotate(rms_norm(k_TJK, own["self_attn.k_norm"], config), config)
+        prefix = f"model.layers.{layer}."
+        own = {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+        y_TD = rms_norm(x_TD, own["input_layernorm.weight"], config)
+        q_THK = project(y_TD, own, "self_attn.q_proj").view(num_tokens, num_heads, head_dim)
+        k_TJK = project(y_TD, own, "self_attn.k_proj").view(num_tokens, num_kv_heads, head_dim)
+        v_TJK = project(y_TD, own, "self_attn.v_proj").view(num_tokens, num_kv_heads, head_dim)
+        if "self_attn.q_norm.weight" in own:
+            q_THK = rms_norm(q_THK, own["self_attn.q_norm.weight"], config)
+            k_TJK = rms_norm(k_TJK, own["self_attn.k_norm.weight"], config)
+        q_THK, k_TJK = rotate(q_THK, config), rotate(k_TJK, config)
 
         # Every key-value head serves several query heads in a row.
         k_THK = k_TJK.repeat_interleave(num_heads // num_kv_heads, dim=1)
@@ -59,13 +57,19 @@ def hidden_states(weights: Weights, config: Config, tokens_T: Tensor) -> Tensor:
         scores_HTT = torch.einsum("thk,shk->hts", q_THK, k_THK) / math.sqrt(head_dim)
         shares_HTT = scores_HTT.masked_fill(is_later_TT, -math.inf).softmax(dim=-1)
         mixed_TI = torch.einsum("hts,shk->thk", shares_HTT, v_THK).reshape(num_tokens, -1)
-        x_TD = x_TD + mixed_TI @ own["self_attn.o_proj"].T
+        x_TD = x_TD + project(mixed_TI, own, "self_attn.o_proj")
 
-        y_TD = rms_norm(x_TD, own["post_attention_layernorm"], config)
-        gate_TI = torch.nn.functional.silu(y_TD @ own["mlp.gate_proj"].T)
-        x_TD = x_TD + (gate_TI * (y_TD @ own["mlp.up_proj"].T)) @ own["mlp.down_proj"].T
+        y_TD = rms_norm(x_TD, own["post_attention_layernorm.weight"], config)
+        gate_TI = torch.nn.functional.silu(project(y_TD, own, "mlp.gate_proj"))
+        x_TD = x_TD + project(gate_TI * project(y_TD, own, "mlp.up_proj"), own, "mlp.down_proj")
 
     return rms_norm(x_TD, weights["model.norm.weight"], config)
+
+
+def project(x_TI: Tensor, own: Weights, name: str) -> Tensor:
+    """A matrix of a layer, and its bias where it has one."""
+    out_TI = x_TI @ own[f"{name}.weight"].T
+    return out_TI + own[f"{name}.bias"] if f"{name}.bias" in own else out_TI
 
 
 def rms_norm(x: Tensor, weight: Tensor, config: Config) -> Tensor:
