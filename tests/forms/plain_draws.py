@@ -1,4 +1,4 @@
-"""Generators for shuffling in their plainest form, and what plain files say."""
+"""Random orders in their plainest form, and the rows of the files that a run writes."""
 
 import gzip
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def seed_of(*names: int | str) -> int:
-    """64 bits from a path of names: the rule of docs/decisions, written again."""
+    """64 bits of a hash of some names, each with its type: 7 and "7" are not the same."""
     text = "\x1f".join(f"{type(name).__name__}:{name}" for name in names)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 

@@ -5,6 +5,8 @@ model on exactly one set of data. So nothing of the recipe has to be believed.
 """
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from forms.plain_draws import rows_of
 from forms.plain_evaluation import TEMPLATE
 from forms.plain_policy import read_config, read_weights, response_logp
+from forms.plain_reward_model import score
 from forms.plain_sft import plain_sft
 from tokenizers import Tokenizer
 
@@ -100,6 +103,7 @@ def scale() -> R1Config:
         loop |= {"iterations": 1, "problems_per_iteration": 4, "group_size": 4, "num_minibatches": 1}
         loop |= {"max_new_tokens": 24, "evaluate_every": 2}
         loop["optimizer"] |= {"learning_rate": 1e-3, "warmup_steps": 0}
+    settings["scenarios"] |= {"problems_per_iteration": 12, "max_new_tokens": 48}
     for lessons in (settings["dev1"], settings["dev3"], rewards["training"], students["qwen2"], students["llama"]):
         lessons |= {"epochs": 1, "batch_size": 4, "max_tokens": 96}
         lessons["optimizer"] |= {"learning_rate": 2e-3, "warmup_steps": 0}
@@ -179,6 +183,32 @@ def test_every_stage_has_the_rewards_of_the_figure(run: Path) -> None:
             learned = "harmlessness" if row["domain"] == "harmful" else "helpfulness"
             assert row["reward"]["parts"].keys() == {learned, "format", "language"}
     assert {row["domain"] in GENERAL_DOMAINS for row in first_rows(run, "r1")} == {True, False}
+
+
+def test_a_general_response_has_the_reward_of_the_model_that_was_trained_for_it(run: Path) -> None:
+    """The safe one reads all of a response, the helpful one what follows the thinking, both after the question."""
+    tokenizer = Tokenizer.from_file(str(open_base().path / "tokenizer.json"))
+    judged = set()
+    for row in first_rows(run, "r1"):
+        name = "harmlessness" if row["domain"] == "harmful" else "helpfulness"
+        text = row["text"] if name == "harmlessness" else summary(row["text"])
+        if row["domain"] not in GENERAL_DOMAINS or text is None:
+            continue
+        folder = model(run, name)
+        bias = json.loads((folder / "reward_model.json").read_text(encoding="utf-8"))["bias"]
+        prompt = CHAT.format(question=row["question"])
+        found = score(read_weights(folder), read_config(folder), tokenizer, prompt, text).item()
+        assert row["reward"]["parts"][name] == pytest.approx(1 / (1 + math.exp(bias - found)), abs=1e-4)
+        judged.add(name)
+    assert judged == {"helpfulness", "harmlessness"}, [row["text"] for row in first_rows(run, "r1")]
+
+
+def summary(text: str) -> str | None:
+    """What follows the thinking, all of a response that does not think; None where that is not plain to see."""
+    tags = re.findall(r"</?(?:think|answer)>", text)
+    if tags == ["<think>", "</think>"]:
+        return text.partition("</think>")[2].strip() or None
+    return None if tags else text.strip()
 
 
 def test_every_lesson_starts_where_the_figure_says_and_has_its_data(run: Path) -> None:
