@@ -103,6 +103,8 @@ def scale() -> R1Config:
         loop |= {"iterations": 1, "problems_per_iteration": 4, "group_size": 4, "num_minibatches": 1}
         loop |= {"max_new_tokens": 24, "evaluate_every": 2}
         loop["optimizer"] |= {"learning_rate": 1e-3, "warmup_steps": 0}
+    for loop in (zero["zero"], zero["longer"]):
+        loop |= {"problems_per_iteration": 10, "max_new_tokens": 40}
     settings["scenarios"] |= {"problems_per_iteration": 12, "max_new_tokens": 48}
     for lessons in (settings["dev1"], settings["dev3"], rewards["training"], students["qwen2"], students["llama"]):
         lessons |= {"epochs": 1, "batch_size": 4, "max_tokens": 96}
@@ -158,6 +160,12 @@ def test_every_stage_samples_from_the_model_before_it(run: Path) -> None:
             prompt, response = row["prompt_tokens"], row["tokens"]
             logp_T = response_logp(weights, config, prompt, response, temperature=temperature(stage))
             assert row["logp"] == pytest.approx(logp_T.tolist(), abs=1e-4), stage
+
+
+def test_every_model_of_the_chain_has_learned_something(run: Path) -> None:
+    """Or one could be taken for the other."""
+    for stage in ("zero", "longer", "dev1", "dev2", "dev2-plain", "dev3", "reasoning", "r1"):
+        assert rows_of(run / "metrics.jsonl", stage=stage)[0]["grad_norm"] > 0.1, stage
 
 
 def test_every_stage_asks_in_its_template(run: Path) -> None:
@@ -221,7 +229,7 @@ def test_every_lesson_starts_where_the_figure_says_and_has_its_data(run: Path) -
         form = plain_sft(model(run, name), data, lessons[stage].model_dump(), seed=5, stage=stage)
         _, metrics = next(form)
         logged = rows_of(run / "metrics.jsonl", stage=stage)[0]
-        assert {key: logged[key] for key in metrics} == pytest.approx(metrics, rel=1e-3), stage
+        assert {key: logged[key] for key in metrics} == pytest.approx(metrics, rel=1e-4), stage
 
 
 def test_nothing_that_is_examined_is_harvested(run: Path) -> None:
