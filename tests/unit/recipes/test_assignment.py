@@ -66,6 +66,38 @@ def test_training_problems_that_the_test_asks_too_are_left_out(tmp_path: Path) -
         assert any("left out" in note for note in assignment.notes)
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_what_is_trained_on_overlaps_with_nothing_that_is_held_out(is_same: bool, tmp_path: Path) -> None:
+    """Two files ask alike, in other letters or with another end; what one of them holds out, the other must not teach.
+
+    Ten words in a row are enough: the questions of a pair differ in the eleventh.
+    """
+    words = [
+        "{} walks to the market and buys {} red apples for {}",
+        "{} WALKS to the market and buys {} red apples  for {}",
+    ]
+    ends = [" euros", " euros"] if is_same else [" euros", " francs"]
+    paths = []
+    for number, (text, end) in enumerate(zip(words, ends, strict=True)):
+        rows = [
+            {"question": text.format(NAMES[n % 10], n, n * n % 97) + end, "answer": str(n)} for n in range(100, 160)
+        ]
+        paths.append(tmp_path / f"{number}.jsonl")
+        paths[-1].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with assigned(OwnData(problems=tuple(map(str, paths))), open_base(), SCALE, seed=0) as assignment:
+        trained = {beginning(text) for text in questions(list(assignment.pool))}
+        test, watched = questions(assignment.suites[""]), questions(assignment.watched)
+        assert len(trained) > 20
+        assert min(len(test), len(watched)) > 10
+        assert not trained & {beginning(text) for text in test}
+        assert not trained & {beginning(text) for text in watched}
+
+
+def beginning(question: str) -> str:
+    """Its first ten words, whatever its letters and blanks."""
+    return " ".join(question.casefold().split()[:10])
+
+
 def test_the_draws_follow_the_seed_and_the_contents(tmp_path: Path) -> None:
     def key(seed: int, path: str) -> str:
         with assigned(OwnData(problems=(path,)), open_base(), SCALE, seed=seed) as assignment:

@@ -15,7 +15,7 @@ import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.evaluation.contamination import Contamination
-from aha.prompts.templates import bare
+from aha.prompts.templates import bare, r1
 from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
@@ -23,7 +23,7 @@ from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, Picked, harvest
 from aha.stages.labelling import Labelled
 from aha.stages.rejection import Rejection
-from aha.stages.run import Run
+from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
 from aha.types import Dataset, Draft, Group, Problem, Rollout
 
@@ -94,6 +94,34 @@ def test_a_finished_harvest_is_not_repeated_and_a_lost_shard_is_made_again(tmp_p
     assert {path.name: path.read_bytes() for path in sorted(data.path.glob("shard-*"))} == whole
 
 
+class Answers:
+    """Keeps what is answered, whoever was asked: equal answers are equal rows."""
+
+    key = "answers"
+
+    def __call__(self, groups: Sequence[Group]) -> Picked:
+        texts = [one.text for group in groups for one in group.rollouts]
+        return Picked(rows=[{"response": text} for text in texts], dropped={})
+
+
+def test_a_row_of_an_earlier_shard_is_not_kept_again_also_after_a_stop(tmp_path: Path) -> None:
+    """Responses of two letters repeat within a shard, between shards, and between what two runs of the stage sample."""
+    model, config = open_base(model_in(tmp_path / "model")), CONFIG.model_copy(update={"max_new_tokens": 2})
+    field = Field(policy=model, problems=problems(), reward={"letters": {}}, template=bare)
+    run = Run(folder=RunFolder(tmp_path / "run"), seed=0, _asked_to_stop=True)
+    with pytest.raises(Interrupted, match="after shard 1 of 3"):
+        harvest(run, "kept", field=field, pick=Answers(), config=config)
+    run = Run(folder=RunFolder(tmp_path / "run"), seed=0)
+    data = harvest(run, "kept", field=field, pick=Answers(), config=config)
+
+    shards = [read_shard(data.path, number) for number in range(3)]
+    rows = [row["response"] for shard in shards for row in shard.rows]
+    assert len(rows) == len(set(rows)) == data.num_rows
+    counts = sum((Counter(shard.counts) for shard in shards), Counter[str]())
+    assert (counts["items"], counts["kept"], counts["duplicate"]) == (48, len(rows), 48 - len(rows))
+    assert all(shard.counts["duplicate"] > 0 for shard in shards)
+
+
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     model = model_in(tmp_path / "model")
     reap(tmp_path / "run", model)
@@ -158,7 +186,7 @@ import sys, time
 from pathlib import Path
 from aha.runs.folder import RunFolder
 from aha.stages.harvest import write_demonstrations
-from aha.stages.run import Run
+from aha.stages.run import Interrupted, Run
 from aha.training.world import World
 folder, rank = Path(sys.argv[1]), int(sys.argv[2])
 world = World(rank, 2, str(folder / "rendezvous"))
@@ -271,12 +299,12 @@ def by_length(problem: Problem, texts: Sequence[str]) -> list[float] | None:
     ("reads", "shown"), [("summary", ["b", "ccc"]), ("response", ["<think> a </think> b", "<think> a </think> ccc"])]
 )
 def test_a_labeller_sees_what_the_reward_model_will_read(reads: str, shown: list[str]) -> None:
-    pick = Labelled(source="test", reads=reads, template=bare, label=by_length, is_comparison=True)  # type: ignore[arg-type]
+    pick = Labelled(source="test", reads=reads, template=r1, label=by_length, is_comparison=True)  # type: ignore[arg-type]
     picked = pick([group("<think> a </think> b", "<think> a </think> ccc", "<think> a </think> b", "<think> a")])
     assert picked.rows == [
         {
             "problem_id": "p",
-            "prompt": "compute 2 + 3",
+            "prompt": "<｜User｜>compute 2 + 3<｜Assistant｜>",
             "responses": (*shown, *(["<think> a"] if reads == "response" else [])),
             "qualities": tuple(float(len(text)) for text in (*shown, *(["<think> a"] if reads == "response" else []))),
             "source": "test",

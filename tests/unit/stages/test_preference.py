@@ -5,7 +5,6 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
 from aha.objectives.reward_model import ranking_loss
 from aha.policy.layout import padded
 from aha.policy.reward_model import from_policy
-from aha.prompts.templates import bare
 from aha.runs.folder import RunFolder
 from aha.runs.seeds import generator
 from aha.runs.shards import Shard, write_shard
@@ -29,7 +27,6 @@ from aha.stages.preference import (
     Given,
     Kind,
     Stored,
-    learned_reward,
     reward_model,
     score_last,
 )
@@ -38,7 +35,7 @@ from aha.training.batch import stack
 from aha.training.checkpoint import read_scorer, write_checkpoint
 from aha.training.config import OptimizerConfig
 from aha.training.world import World
-from aha.types import Checkpoint, Dataset, Preference, Problem, Rollout
+from aha.types import Checkpoint, Dataset, Preference
 
 CONFIG = SupervisedConfig(
     epochs=2,
@@ -113,19 +110,6 @@ def held_out_of(folder: Path) -> dict[str, float]:
     return found
 
 
-@torch.no_grad()
-def best_scores(checkpoint: Checkpoint, preferences: Sequence[Preference]) -> list[float]:
-    """The score of the best response to each prompt, one by one by the plain layout."""
-    model, tokenizer = read_scorer(checkpoint.path)
-    scores = []
-    for one in preferences:
-        best = one.responses[one.qualities.index(max(one.qualities))]
-        tokens_T = torch.cat([tokenizer.encode(one.prompt), tokenizer.encode(best), torch.tensor([tokenizer.end_id])])
-        lengths_B = torch.tensor([len(tokens_T)])
-        scores.append(model(padded(tokens_T[None], lengths_B), lengths_B).item())
-    return scores
-
-
 # Learning
 
 
@@ -165,33 +149,6 @@ def test_it_learns_what_is_safe(tmp_path: Path) -> None:
     assert set(rows(tmp_path)[0]) == {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"pair_accuracy", "margin"}
     model, _ = read_scorer(checkpoint.path)
     assert (model.reads, model.bias.item()) == ("response", 0.0)
-
-
-def test_the_best_responses_score_zero_on_average(tmp_path: Path) -> None:
-    data = ranked(16, name="train")
-    checkpoint = train(make_run(tmp_path), start(tmp_path), data, ranked(4, name="new"))
-    assert read_scorer(checkpoint.path)[0].bias.item() != 0
-    assert sum(best_scores(checkpoint, data.preferences)) / 16 == pytest.approx(0.0, abs=1e-5)
-
-
-def test_the_reward_function_of_a_checkpoint(tmp_path: Path, rollout: Callable[[str], Rollout]) -> None:
-    data = ranked(16, name="train")
-    checkpoint = train(make_run(tmp_path), start(tmp_path), data, ranked(4, name="new"))
-    reward = learned_reward(checkpoint, name="helpfulness", template=bare)
-    assert (reward.key, reward.reads, reward.__name__) == (checkpoint.key, "summary", "helpfulness")
-    one = data.preferences[0]
-    problem = Problem(id="p", question=one.prompt, answer="", domain="essay")
-    verdict = reward(problem, rollout("<think> h h </think> " + one.responses[-1]))
-    assert verdict.score == pytest.approx(1 / (1 + math.exp(-best_scores(checkpoint, [one])[0])), abs=1e-6)
-
-
-@pytest.fixture
-def rollout() -> Callable[[str], Rollout]:
-    """A rollout with a given text."""
-    nothing = torch.zeros(1)
-    return lambda text: Rollout(
-        problem_id="p", prompt_tokens=nothing.long(), tokens=nothing.long(), logp=nothing, text=text, finish="stop"
-    )
 
 
 # The same, whichever way

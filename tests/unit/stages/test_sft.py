@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import world_tokenizer
 
 from aha.prompts.templates import r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
 from aha.stages.harvest import write_demonstrations
 from aha.stages.run import Interrupted, Run
-from aha.stages.sft import SFT_METRICS, sft
+from aha.stages.sft import sft
 from aha.training.checkpoint import read_model, weights_digest
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint, Dataset, Demonstration
@@ -77,33 +76,21 @@ def test_the_same_inputs_make_the_same_model_and_every_input_counts(
     assert weights_digest(tuned(new_run(), base, asked).path) != digest
 
 
-@pytest.mark.parametrize(
-    "change", [{"epochs": 3}, {"batch_size": 3}, {"max_tokens": 80}, {"optimizer": OptimizerConfig()}]
-)
-def test_every_setting_trains_another_model(
-    base: Checkpoint, new_run: NewRun, whole: tuple[Run, str], change: dict[str, object]
-) -> None:
-    assert weights_digest(tuned(new_run(), base, sums(), CONFIG.model_copy(update=change)).path) != whole[1]
-
-
 def test_how_often_it_saves_changes_no_result(base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]) -> None:
     often = CONFIG.model_copy(update={"checkpoint_every": 1})
     assert weights_digest(tuned(new_run(), base, sums(), often).path) == whole[1]
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 9])
-def test_interrupted_and_resumed_is_uninterrupted(
-    base: Checkpoint, tmp_path: Path, whole: tuple[Run, str], stop_after: int
-) -> None:
+def test_interrupted_and_resumed_is_uninterrupted(base: Checkpoint, tmp_path: Path, whole: tuple[Run, str]) -> None:
     first = Run(folder=RunFolder(tmp_path), seed=0)
     made: list[int] = []
 
     def report(*_: object) -> None:
         made.append(1)
-        first._asked_to_stop = len(made) == stop_after
+        first._asked_to_stop = len(made) == 4
 
     first.report = report
-    with pytest.raises(Interrupted, match=f"after update {stop_after} of"):
+    with pytest.raises(Interrupted, match="after update 4 of"):
         tuned(first, base, sums())
     again = Run(folder=RunFolder(tmp_path), seed=0)
     assert weights_digest(tuned(again, base, sums()).path) == whole[1]
@@ -139,22 +126,6 @@ def test_what_does_not_fit_is_left_out_and_said(base: Checkpoint, new_run: NewRu
     assert any("1 of 25 demonstrations are longer than 48 tokens" in line for line in said)
     with pytest.raises(ValueError, match="no demonstration of at most 16 tokens"):
         tuned(new_run(), base, sums(), CONFIG.model_copy(update={"max_tokens": 16}))
-
-
-def test_what_is_logged(whole: tuple[Run, str]) -> None:
-    lines = [
-        json.loads(line) for line in (whole[0].folder.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    rows = [row for row in lines if row["stage"] == "dev1"]
-    assert all({*row} == {"stage", "iteration", "step", *SFT_METRICS} for row in rows)
-    num_tokens = sum(row["trained_tokens"] for row in rows)
-    tokenizer = world_tokenizer()
-    one_epoch = sum(len(tokenizer.encode(r1(row.question) + row.response)) + 1 for row in sums())
-    assert num_tokens == 2 * one_epoch
-    rates = [row["learning_rate"] for row in rows]
-    assert rates[0] == pytest.approx(1e-2)
-    assert rates == sorted(rates, reverse=True)
-    assert 1e-3 <= rates[-1] < 2.5e-3
 
 
 def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> None:
