@@ -7,6 +7,7 @@ __all__ = [
     "families",
     "fields",
     "files",
+    "folders",
     "formats",
     "general",
     "gym",

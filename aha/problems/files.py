@@ -1,4 +1,4 @@
-"""Rows of data files: JSON lines, JSON lists, both gzipped or not, and Parquet.
+"""Rows of data files: JSON lines, JSON lists, both gzipped or not, Parquet, and the Arrow files of `save_to_disk`.
 
 Rows are read one after the other and have a bounded size, so a file may be larger than the memory. A row that cannot
 be read is reported with its place, and reading goes on behind it.
@@ -16,13 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MAX_ROW_BYTES", "SUFFIXES", "FileRow", "data_files", "normal_name", "read_rows"]
+__all__ = ["MAX_ROW_BYTES", "SUFFIXES", "FileRow", "data_files", "is_data", "normal_name", "read_rows"]
 
 MAX_ROW_BYTES = 64 << 20
 """A longer line of a JSON lines file is no row, in bytes."""
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet", ".arrow")
 """How the names of data files end."""
+
+_RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""What the `datasets` library writes beside the data."""
 
 _BATCH_ROWS = 256
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -63,15 +66,16 @@ def data_files(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    found = sorted(p for p in path.iterdir() if _is_data(p)) if path.is_dir() else [path]
-    if not found or not _is_data(found[0]):
+    found = sorted(p for p in path.iterdir() if is_data(p)) if path.is_dir() else [path]
+    if not found or not is_data(found[0]):
         where = "holds no data file" if path.is_dir() else "is no data file"
         raise ValueError(f"{path} {where}: the name of one ends in {', '.join(SUFFIXES)}")
     return found
 
 
-def _is_data(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(SUFFIXES)
+def is_data(path: Path) -> bool:
+    """Whether a path is a file of data by its name, and not one of the records that `datasets` keeps beside it."""
+    return path.is_file() and path.name.lower().endswith(SUFFIXES) and path.name not in _RECORDS
 
 
 def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:
@@ -86,10 +90,13 @@ def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:
 
     Raises:
         ValueError: the file cannot be read, or not to its end.
-        RuntimeError: a Parquet file, and the extra `parquet` is not installed.
+        RuntimeError: a Parquet or Arrow file, and the extra `parquet` is not installed.
     """
     if path.name.lower().endswith(".parquet"):
         yield from _parquet_rows(path, columns)
+        return
+    if path.name.lower().endswith(".arrow"):
+        yield from _arrow_rows(path, columns)
         return
     with _readable(path), _open(path) as file:
         starts_list = ".json" in path.suffixes and _first_byte(file) == b"["
@@ -206,6 +213,22 @@ def _parquet_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
         raise ValueError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 
+def _arrow_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
+    """Rows of an Arrow stream, which is what `save_to_disk` of the `datasets` library writes."""
+    _parquet()
+    import pyarrow  # type: ignore[import-untyped]  # pyarrow ships no types
+
+    number = 0
+    try:
+        with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as reader:
+            for batch in reader:
+                names = [name for name in batch.schema.names if not columns or normal_name(name) in columns]
+                yield from _batch_rows(path, number, batch.select(names))
+                number += batch.num_rows
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is no Arrow stream, or is damaged: {error}") from error
+
+
 def _batch_rows(path: Path, number: int, batch: Any) -> Iterator[FileRow]:
     """Rows of a batch; where one of them is not UTF-8, which no batch survives, they are read one by one."""
     try:
@@ -229,6 +252,6 @@ def _parquet() -> ModuleType:
     try:
         from pyarrow import parquet  # type: ignore[import-untyped]  # pyarrow ships no types
     except ImportError as error:
-        raise RuntimeError("a Parquet file needs the package `pyarrow`: pip install 'aha[parquet]'") from error
+        raise RuntimeError("a Parquet or Arrow file needs the package `pyarrow`: pip install 'aha[parquet]'") from error
     found: ModuleType = parquet
     return found

@@ -1,13 +1,17 @@
 """Problems by address: a local path, a data set of the hub, or a family of reasoning-gym."""
 
+import os
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from aha.problems.folders import describe_splits, group_by_split, split_files
 from aha.problems.gym import gym_problems
 from aha.problems.sets import OnBad, ProblemSet, read_problems
 from aha.runs.hub import dataset_files
 
-__all__ = ["GYM", "HUB", "open_problems"]
+__all__ = ["GYM", "HUB", "open_problems", "open_splits"]
 
 HUB, GYM = "hub:", "gym:"
 """How addresses begin that are no path."""
@@ -45,12 +49,63 @@ def open_problems(
         return _from_gym(address, format.removeprefix("auto") or mapping, limit, seed)
     if not address.startswith(HUB):
         return read_problems(Path(address), format=format, mapping=mapping, on_bad=on_bad, limit=limit)
+    name, files = _hub_files(address)
+    return read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
+
+
+def open_splits(
+    address: str, *, format: str = "", mapping: str = "", on_bad: OnBad = "stop", seed: int = 0
+) -> dict[str, ProblemSet]:
+    """The problems at an address, by the split that file names tell.
+
+    Args:
+        address: as in `open_problems`. Of a folder, or of several files of the hub, each file is put in the split that
+            its path names; a single file and a family of reasoning-gym tell none.
+        format: as in `read_problems`.
+        mapping: likewise.
+        on_bad: likewise.
+        seed: of a family of reasoning-gym.
+
+    Returns:
+        Sets under `train`, `validation` and `test`, or one under the empty name. Beside training files, those without
+        a split are left out; without training files, they are under the empty name.
+
+    Raises:
+        ValueError: as in `open_problems`.
+        RuntimeError: likewise.
+    """
+    name, files = _files_by_split(address)
+    if set(files) <= {""}:
+        return {"": open_problems(address, format=format, mapping=mapping, on_bad=on_bad, seed=seed)}
+    says = describe_splits(address, files)
+    sets = {
+        split: read_problems(paths, format=format, mapping=mapping, on_bad=on_bad, name=f"{name}-{split}")
+        for split, paths in files.items()
+        if split or "train" not in files
+    }
+    return {split: replace(one, says=f"{one.says} ({says})") for split, one in sets.items()}
+
+
+def _files_by_split(address: str) -> tuple[str, dict[str, list[Path]]]:
+    """Name of a source and its files by split; no files where the address is a single file or a family."""
+    if address.startswith(GYM):
+        return "", {}
+    if not address.startswith(HUB):
+        path = Path(address)
+        return path.name, split_files(path) if path.is_dir() else {}
+    name, files = _hub_files(address)
+    if len(files) == 1:
+        return name, {}
+    return name, group_by_split(Path(os.path.commonpath(files)), files)
+
+
+def _hub_files(address: str) -> tuple[str, Sequence[Path]]:
+    """Name of a data set of the hub, and the files of it that an address names."""
     parts = _HUB.fullmatch(address)
     if parts is None:
         raise ValueError(f"{address!r}: write hub:NAME[@REVISION]:FILES, such as hub:openai/gsm8k:main/train-*.parquet")
     files = dataset_files(parts["name"], parts["pattern"], revision=parts["revision"] or "")
-    name = parts["name"].rpartition("/")[2]
-    return read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
+    return parts["name"].rpartition("/")[2], files
 
 
 def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> ProblemSet:

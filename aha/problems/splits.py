@@ -12,7 +12,7 @@ from aha.problems.sets import ProblemSet, digest
 from aha.runs.seeds import generator
 from aha.types import Problem
 
-__all__ = ["FileProblems", "file_problems", "hold_out", "without"]
+__all__ = ["FileProblems", "draw_sample", "file_problems", "hold_out", "without"]
 
 _PARTS = 1_000_000
 
@@ -47,6 +47,35 @@ def hold_out(
         replace(problems, problems=rest, says=f"{problems.says}, but {num:,} held out"),
         replace(problems, problems=held, says=f"{num:,} held out of {problems.says}", faults=(), num_faults=0),
     )
+
+
+def draw_sample(sets: Sequence[ProblemSet], num: int) -> list[ProblemSet]:
+    """A fixed sample over several sets: of each in proportion to its size, and one problem at least.
+
+    Args:
+        sets: the sets.
+        num: size of the sample, num >= 1; where the sets have no more problems than that, they are returned as they
+            are.
+
+    Returns:
+        As many sets, each with its problems in the order of the file. A hash of its question decides about a problem.
+    """
+    total = sum(map(len, sets))
+    if total <= num:
+        return list(sets)
+
+    sizes = [max(len(one) * num // total, min(len(one), 1)) for one in sets]
+    # What rounding leaves over goes to those that lost most by it.
+    by_loss = sorted(range(len(sets)), key=lambda index: -(len(sets[index]) * num % total))
+    for index in by_loss[: max(num - sum(sizes), 0)]:
+        sizes[index] += 1
+
+    parts = []
+    for one, size in zip(sets, sizes, strict=True):
+        ranked = sorted(one, key=lambda problem: hashlib.sha256(f"sample\0{_same(problem)}".encode()).digest())
+        chosen = {problem.id for problem in ranked[:size]}
+        parts.append(replace(one, problems=[problem for problem in one if problem.id in chosen]))
+    return parts
 
 
 def without(problems: ProblemSet, others: Iterable[Problem]) -> tuple[ProblemSet, list[Problem]]:

@@ -8,8 +8,8 @@ from itertools import chain
 from aha.evaluation.contamination import decontaminate
 from aha.policy.pretrained import read_config
 from aha.problems.sets import ProblemSet
-from aha.problems.sources import open_problems
-from aha.problems.splits import file_problems, hold_out, without
+from aha.problems.sources import open_splits
+from aha.problems.splits import draw_sample, file_problems, hold_out, without
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
@@ -115,10 +115,14 @@ def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
 
 def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, template: Template) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
-    train, test = _read(own, own.problems, seed), _read(own, own.test, seed)
+    train, watched, test = _training_files(own)
+    if own.test:
+        test = _test_files(own)
     if not test:
-        train, test = _divided(train, scale.evaluation.num_problems, seed, "test")
-    train, watched = _divided(train, scale.validation.num_problems, seed, "validation")
+        train, test = _divided(train, scale.evaluation.num_problems, "test")
+    if not watched:
+        train, watched = _divided(train, scale.validation.num_problems, "validation")
+
     held_out = [*chain(*test), *chain(*watched)]
     notes = [one.says for one in (*train, *test)]
     kept = []
@@ -133,13 +137,22 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         raise ValueError("no training problem is left beside the held-out ones: give more, or other --test files")
     ask = list if template is r1_zero else worded
     asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
-    suites = {"": ask(list(chain(*test))[: scale.evaluation.num_problems])}
+    examined = [replace(one, problems=ask(one.problems)) for one in draw_sample(test, scale.evaluation.num_problems)]
+    notes += [
+        f"{one.name}: evaluated on {len(part):,} of {len(one):,} problems, drawn by a hash of each question"
+        for part, one in zip(examined, test, strict=True)
+        if len(part) < len(one)
+    ]
+    suites: dict[str, Sequence[Problem]] = {"": list(chain(*examined))}
+    if len(examined) > 1:
+        # One file after the other as well, so that the figures of each can be told apart.
+        suites |= _named_suites(examined)
     problems = file_problems(asked, seed=seed)
     domains = {problem.domain for problem in chain(held_out, *asked)}
     return Assignment(
         problems=problems,
         suites=suites,
-        watched=ask(list(chain(*watched))[: scale.validation.num_problems]),
+        watched=ask(list(chain(*draw_sample(watched, scale.validation.num_problems)))),
         reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), template),
         template=template,
         notes=tuple(notes),
@@ -147,21 +160,54 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
     )
 
 
-def _read(own: OwnData, addresses: Iterable[str], seed: int) -> list[ProblemSet]:
-    """Problem sets at addresses."""
+def _training_files(own: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:
+    """The sets for training, for watching it and for the test, as far as the names of files in folders tell them."""
+    found: dict[str, list[ProblemSet]] = {"train": [], "validation": [], "test": []}
+    for address in own.problems:
+        sets = _read(own, address)
+        if not {"train", ""} & sets.keys():
+            raise ValueError(
+                f"{address} holds no training file, only {' and '.join(sets)}: name a file itself to train on it"
+            )
+        for split, one in sets.items():
+            found[split or "train"].append(one)
+    return found["train"], found["validation"], found["test"]
+
+
+def _test_files(own: OwnData) -> list[ProblemSet]:
+    """The sets that `test` names: of a folder its test files, or else validation files, or else those of no split."""
+    found = []
+    for address in own.test:
+        sets = _read(own, address)
+        split = next((split for split in ("test", "validation", "") if split in sets), None)
+        if split is None:
+            raise ValueError(f"{address} holds no test file, only train: name a file itself to test on it")
+        found.append(sets[split])
+    return found
+
+
+def _read(own: OwnData, address: str) -> dict[str, ProblemSet]:
+    """Problem sets at an address by split. The run's seed has no part in it, so that every seed has the same ones."""
     name = own.format.removeprefix("auto")
-    return [
-        open_problems(address, format=name, mapping=own.fields, on_bad=own.bad_rows, seed=seed) for address in addresses
-    ]
+    return open_splits(address, format=name, mapping=own.fields, on_bad=own.bad_rows)
 
 
-def _divided(sets: Sequence[ProblemSet], num: int, seed: int, split: str) -> tuple[list[ProblemSet], list[ProblemSet]]:
+def _named_suites(sets: Sequence[ProblemSet]) -> dict[str, Sequence[Problem]]:
+    """Sets by name; a number follows the name of a second set of the same name."""
+    suites: dict[str, Sequence[Problem]] = {}
+    for one in sets:
+        count = sum(name.rpartition("_")[0] == one.name or name == one.name for name in suites)
+        suites[f"{one.name}_{count + 1}" if count else one.name] = one.problems
+    return suites
+
+
+def _divided(sets: Sequence[ProblemSet], num: int, split: str) -> tuple[list[ProblemSet], list[ProblemSet]]:
     """What is trained on, and what is held out: of each set in proportion to its size, a fifth of it at most."""
     total, parts = sum(map(len, sets)), []
     for one in sets:
         share = min(-(-num * len(one) // total), len(one) // 5)
         if share:
-            parts.append(hold_out(one, share, seed=seed, split=split))
+            parts.append(hold_out(one, share, split=split))
         else:
             parts.append((one, replace(one, problems=())))
     return [train for train, _ in parts], [held for _, held in parts]

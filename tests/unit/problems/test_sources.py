@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.problems.sources import open_problems
+from aha.problems.sources import open_problems, open_splits
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
@@ -39,3 +39,27 @@ def test_an_address_that_names_nothing_is_refused(address: str, said: str) -> No
 def test_a_family_takes_no_mapping() -> None:
     with pytest.raises(ValueError, match="takes neither a format nor a mapping"):
         open_problems("gym:gcd", mapping="question=a")
+
+
+def rows_file(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    for split, question in (("train", "Capital of France?"), ("test", "Capital of Spain?")):
+        (tmp_path / split).mkdir()
+        table = pyarrow.table({"question": [question], "answer": ["Paris"]})
+        path = tmp_path / split / "data-00000-of-00001.arrow"
+        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        (tmp_path / split / "state.json").write_text("{}")
+        (tmp_path / split / "dataset_info.json").write_text("{}")
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    assert [problem.question for problem in open_problems(str(tmp_path / "train"))] == ["Capital of France?"]
+    found = open_splits(str(tmp_path))
+    assert {split: [p.question for p in one] for split, one in found.items()} == {
+        "train": ["Capital of France?"],
+        "test": ["Capital of Spain?"],
+    }

@@ -166,3 +166,47 @@ def test_a_reference_that_cannot_be_compared_with_is_found_before_anything_runs(
         assigned(own, open_base(), SCALE, seed=0, is_checked=True),
     ):
         pass
+
+
+def test_the_test_file_of_a_folder_is_evaluated_on_and_never_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train-00000-of-00002.jsonl", 40)
+    write(tmp_path / "data" / "train-00001-of-00002.jsonl", 40, offset=100)
+    write(tmp_path / "data" / "test-00000-of-00001.jsonl", 10, offset=200)
+    (tmp_path / "dev").mkdir()
+    write(tmp_path / "dev" / "part.jsonl", 10, offset=300)
+    with assigned(OwnData(problems=(str(tmp_path),)), open_base(), SCALE, seed=0) as assignment:
+        assert {int(problem.answer) - 1 for problem in assignment.pool} == {*range(40), *range(100, 140)}
+        assert {int(problem.answer) - 1 for problem in assignment.suites[""]} == {*range(200, 210)}
+        assert {int(problem.answer) - 1 for problem in assignment.watched} == {*range(300, 310)}
+        assert any("train: 2 files" in note and "test: 1 file" in note for note in assignment.notes)
+
+
+def test_a_folder_with_nothing_but_a_test_file_is_not_trained_on(tmp_path: Path) -> None:
+    write(tmp_path / "test.jsonl", 40)
+    own = OwnData(problems=(str(tmp_path),))
+    with pytest.raises(ValueError, match="holds no training file"), assigned(own, open_base(), SCALE, seed=0):
+        pass
+
+
+def test_every_test_file_is_evaluated_on(tmp_path: Path) -> None:
+    scale = SCALE.model_copy(update={"evaluation": SCALE.evaluation.model_copy(update={"num_problems": 30})})
+    own = OwnData(
+        problems=(write(tmp_path / "train.jsonl", 40),),
+        test=(write(tmp_path / "one.jsonl", 80, offset=100), write(tmp_path / "two.jsonl", 10, offset=200)),
+    )
+    with assigned(own, open_base(), scale, seed=0) as assignment:
+        assert len(assignment.suites[""]) == 30
+        assert list(assignment.suites) == ["", "one", "two"]
+        assert [*assignment.suites["one"], *assignment.suites["two"]] == assignment.suites[""]
+        assert len(assignment.suites["two"]) == 3
+        assert any("27 of 80" in note or "26 of 80" in note for note in assignment.notes)
+
+
+def test_what_is_held_out_does_not_depend_on_the_seed(tmp_path: Path) -> None:
+    own = OwnData(problems=(write(tmp_path / "own.jsonl", 100),))
+    found = []
+    for seed in (0, 1):
+        with assigned(own, open_base(), SCALE, seed=seed) as assignment:
+            found.append((list(assignment.suites[""]), list(assignment.watched)))
+    assert found[0] == found[1]
