@@ -130,7 +130,7 @@ def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tens
 
 
 def _penalty(kl: Tensor, kl_coef: float) -> Tensor:
-    """beta k3; exact zeros where beta is 0, since k3 may overflow."""
+    """Beta k3; exact zeros where beta is 0, since k3 may overflow."""
     return kl_coef * kl if kl_coef else torch.zeros_like(kl)
 
 

@@ -27,7 +27,7 @@ def test_k3_punishes_lost_probability_more_than_gained() -> None:
 
 
 def test_the_value_of_k3_is_unbiased_and_its_gradient_is_not() -> None:
-    """Expectations over three outcomes are sums, so the gradient of KL and the mean gradient of each estimator are exact.
+    """Over three outcomes every expectation is a sum, and so are the mean gradients.
 
     Under pi_theta, E[grad k2] = grad KL(pi_theta || pi_ref), while E[grad k3] = grad KL(pi_ref || pi_theta).
     """
