@@ -53,15 +53,16 @@ def grpo_loss(
     gradients of tokens being cut (v2, section 3.2.1), which only this one has.
     """
     logp_BT = zero_outside(logp_BT, mask_BT)
-    ratio_BT = (logp_BT - old_logp_BT).exp()
-    gain_BT, is_cut_BT = _clipped_gain(ratio_BT, adv_BT, clip_eps)
+    log_ratio_BT = logp_BT - old_logp_BT
+    ratio_BT = log_ratio_BT.detach().exp()
+    gain_BT, is_cut_BT = _clipped_gain(log_ratio_BT, adv_BT, clip_eps)
     kl_BT = kl_k3(logp_BT, ref_logp_BT)
     metrics = {
         "kl": mean_where(kl_BT, mask_BT),
         "clip_fraction": mean_where(is_cut_BT.to(ratio_BT.dtype), mask_BT),
         "ratio": mean_where(ratio_BT, mask_BT),
     }
-    return sequence_mean(kl_coef * kl_BT - gain_BT, mask_BT, metrics=metrics)
+    return sequence_mean(_penalty(kl_BT, kl_coef) - gain_BT, mask_BT, metrics=metrics)
 
 
 def grpo_sequence_loss(
@@ -103,23 +104,34 @@ def grpo_sequence_loss(
     mask_B = mask_BT.any(dim=1)
     adv_B = _shared_advantage(adv_BT, mask_BT)
     logp_B = sequence_sum(logp_BT, mask_BT)
-    ratio_B = (logp_B - sequence_sum(old_logp_BT, mask_BT)).exp()
-    gain_B, is_cut_B = _clipped_gain(ratio_B, adv_B, clip_eps)
+    log_ratio_B = logp_B - sequence_sum(old_logp_BT, mask_BT)
+    ratio_B = log_ratio_B.detach().exp()
+    gain_B, is_cut_B = _clipped_gain(log_ratio_B, adv_B, clip_eps)
     kl_B = kl_k3(logp_B, sequence_sum(ref_logp_BT, mask_BT))
     metrics = {
         "kl": mean_where(kl_B, mask_B),
         "clip_fraction": mean_where(is_cut_B.to(ratio_B.dtype), mask_B),
         "ratio": mean_where(ratio_B, mask_B),
     }
-    loss_B = zero_outside(kl_coef * kl_B - gain_B, mask_B)
+    loss_B = zero_outside(_penalty(kl_B, kl_coef) - gain_B, mask_B)
     return Loss(total=loss_B.sum(), count=mask_B.sum(), metrics=metrics)
 
 
-def _clipped_gain(ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tensor, Tensor]:
+def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tensor, Tensor]:
     """min[rho A, clip(rho, 1 - eps, 1 + eps) A], and where the clipped side is smaller, so that no gradient passes."""
-    plain = ratio * adv
+    ratio = log_ratio.detach().exp()
     clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps) * adv
-    return torch.minimum(plain, clipped), clipped < plain
+    is_cut = clipped < ratio * adv
+
+    # Where no gradient passes, the exponential must not see the log-ratio: an overflow times zero is undefined.
+    has_gradient = ~is_cut & (adv != 0)
+    gain = (log_ratio.where(has_gradient, 0.0).exp() * adv).where(has_gradient, clipped)
+    return gain, is_cut
+
+
+def _penalty(kl: Tensor, kl_coef: float) -> Tensor:
+    """Beta k3; exact zeros where beta is 0, since k3 may overflow."""
+    return kl_coef * kl if kl_coef else torch.zeros_like(kl)
 
 
 def _shared_advantage(adv_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -1,11 +1,17 @@
 """Estimators of the divergence KL(pi_theta || pi_ref) from samples of pi_theta.
 
 All three take the log-probability of the sampled token (or of the whole response) under both policies, and differ in
-what one sample says: k1 is unbiased and noisy, k2 biased and calm, k3 unbiased, calm and never negative. GRPO uses
-k3.
+what one sample says. As a value, k1 is unbiased with a large variance, k2 is biased with a small one, and k3 is
+unbiased with a small variance and never negative. GRPO uses k3.
 
-They are named as in J. Schulman, "Approximating KL divergence" (2020). "Unbiased" is about the value, and only while
-the samples come from pi_theta itself: after the first minibatch of an iteration they come from pi_old.
+As a loss they behave differently, because autograd differentiates the estimate and not the distribution that was
+sampled. On average over samples of pi_theta, the gradient of k1 is zero, the gradient of k2 is that of
+KL(pi_theta || pi_ref), and the gradient of k3 is that of KL(pi_ref || pi_theta): k3 is unbiased in value only.
+
+Each of these statements holds while the samples come from pi_theta itself. After the first mini-batch of an iteration
+they come from pi_old.
+
+Source: J. Schulman, "Approximating KL divergence" (2020), for the names and the values.
 """
 
 from torch import Tensor, expm1
@@ -41,7 +47,8 @@ def kl_k2(logp: Tensor, ref_logp: Tensor) -> Tensor:
         ref_logp: log pi_ref, nats, the same shape.
 
     Returns:
-        One estimate per entry, nats, >= 0; biased, by a term of third order in log r.
+        One estimate per entry, nats, >= 0; biased, by a term of third order in log r. The mean of its gradient under
+        pi_theta is that of KL(pi_theta || pi_ref), without a bias.
 
     Source: Schulman (2020).
     """
@@ -61,8 +68,9 @@ def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
         ref_logp: log pi_ref, nats, the same shape.
 
     Returns:
-        One estimate per entry, nats, >= 0, and 0 only where the two agree. d k3 / d logp = 1 - r. Overflows where
-        log r > 88 (float32).
+        One estimate per entry, nats, >= 0, and 0 only where the two agree. d k3 / d logp = 1 - r, which has no bound
+        where pi_theta is far below pi_ref; its mean under pi_theta is the gradient of KL(pi_ref || pi_theta).
+        Overflows where log r > 88 (float32).
 
     Source: DeepSeekMath, arXiv:2402.03300, Eq. 4; DeepSeek-R1, arXiv:2501.12948v1 and v2, Eq. 2. Ours: expm1 in place
     of exp - 1, because near the reference k3 is about (log r)^2 / 2 and float32 would lose all of it.

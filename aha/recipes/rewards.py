@@ -73,7 +73,7 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         config=scale.training,
         kind=kind,
     )
-    return learned_reward(checkpoint, name=name, template=r1)
+    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device)
 
 
 def safety_labels(problem: Problem, responses: Sequence[str]) -> list[float]:

@@ -20,6 +20,7 @@ from aha.types import Problem, Verdict
 __all__ = [
     "SCORES",
     "Ask",
+    "AskAll",
     "Judgement",
     "Outcome",
     "balance_lengths",
@@ -33,6 +34,9 @@ __all__ = [
 
 Ask = Callable[[str], str | None]
 """From a prompt to a reply, or to None where the judge could not be reached; asked twice, it may reply otherwise."""
+
+AskAll = Callable[[Sequence[str]], Sequence[str | None]]
+"""The same for many prompts at once, with a reply to each in their order."""
 
 Outcome = Literal["correct", "incorrect", "unparsable", "no answer"]
 """What became of one question to the judge; the last two say nothing about the prediction."""
@@ -142,23 +146,28 @@ def _judgement(content: object) -> Iterator[Judgement]:
 
 
 def preference_votes(
-    ask: Ask, question: str, a: str, b: str, *, num_votes: int = 4, rng: random.Random
-) -> float | None:
-    """Asks the judge several times which of two responses is better, each of them in front in half of the votes.
+    ask_all: AskAll,
+    question: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    num_votes: int = 4,
+    rng: random.Random,
+) -> list[float | None]:
+    """Asks the judge several times which response of each pair is better, each in front in half of the votes.
 
     mean over the votes of s, with s = 2, 1, 0, -1, -2 for A>>B, A>B, A=B, B>A, B>>A
 
     Args:
-        ask: the judge; equal prompts are asked more than once, so it must not reply from a cache.
+        ask_all: the judge, asked for all votes on all pairs at once; equal prompts are asked more than once, so it must
+            not reply from a cache.
         question: as the person asked it.
-        a: a response, with its thinking or without.
-        b: the other.
-        num_votes: even, at least 2.
+        pairs: two responses each, with their thinking or without.
+        num_votes: votes on each pair; even, at least 2.
         rng: draws in which votes the order is swapped.
 
     Returns:
-        The mean in favour of `a`, -2 to 2; None where a reply is missing or cannot be read. The votes after it are then
-        not asked for.
+        For each pair the mean in favour of its first response, -2 to 2; None where a reply is missing or cannot be
+        read.
 
     Raises:
         ValueError: the number of votes is odd or less than 2.
@@ -168,16 +177,24 @@ def preference_votes(
     """
     if num_votes < 2 or num_votes % 2:
         raise ValueError(f"num_votes is {num_votes}; half of the votes are swapped, so it must be even and at least 2")
-    swaps = [False, True] * (num_votes // 2)
-    rng.shuffle(swaps)
-    total = 0
-    for is_swapped in swaps:
-        reply = ask(compare_instruction(question, b, a) if is_swapped else compare_instruction(question, a, b))
-        score = None if reply is None else parse_comparison(reply)
-        if score is None:
-            return None
-        total += -score if is_swapped else score
-    return total / num_votes
+
+    signs: list[int] = []
+    prompts: list[str] = []
+    for a, b in pairs:
+        order = [1, -1] * (num_votes // 2)
+        rng.shuffle(order)
+        signs += order
+        prompts += [compare_instruction(question, *((a, b) if sign > 0 else (b, a))) for sign in order]
+
+    scores = [None if reply is None else parse_comparison(reply) for reply in ask_all(prompts)]
+    votes = [None if score is None else sign * score for sign, score in zip(signs, scores, strict=True)]
+    return [_mean_vote(votes[start : start + num_votes]) for start in range(0, len(votes), num_votes)]
+
+
+def _mean_vote(votes: Sequence[int | None]) -> float | None:
+    """Mean of the votes on one pair; None where one is missing."""
+    known = [vote for vote in votes if vote is not None]
+    return sum(known) / len(known) if len(known) == len(votes) else None
 
 
 def parse_comparison(reply: str) -> int | None:

@@ -8,6 +8,8 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2 (rewriting), B.3.3 (judging) and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
+from statistics import fmean
 
 from aha.prompts.instructions import rewrite_instruction
 from aha.rewards.judge import balance_lengths, judged, keeps, preference_votes
@@ -19,8 +21,6 @@ from aha.stages.rejection import Editor, Judge
 from aha.types import Draft, Preference, Problem
 
 __all__ = ["Balanced", "comparing", "judging", "rewriting"]
-
-PAIR = 2
 
 
 def rewriting(endpoint: Endpoint, *, seed: int, temperature: float = 0.7) -> Editor:
@@ -61,24 +61,44 @@ def judging(endpoint: Endpoint) -> Judge:
 
 
 def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
-    """A labeller of pairs that is another model: four votes with the order swapped in two, and a margin above 1.
+    """A labeller of responses that is another model: each pair is judged by four votes, with the order swapped in two.
+
+    The label of a response is its Copeland score: 1 for each other response that it clearly beats (a mean vote with a
+    margin above 1), and 1/2 for each comparison that is not clear or got no verdict.
 
     Args:
-        endpoint: the model.
+        endpoint: the model; all votes on the responses to one prompt are asked at once, K (K - 1) / 2 x `num_votes`.
         seed: run seed, for the order of each vote.
         num_votes: how often each pair is judged.
 
     Returns:
-        Labels the better response 1 and the other 0; gives no label to a pair that is not clear, nor to anything that
-        is not a pair.
+        Labels K responses, two or more, with 0 to K - 1; of two responses the better is 1 and the other 0. Gives no
+        label where no pair is clear, nor to a single response.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1, for two responses. Ours: the score of more than two.
     """
 
+    def ask_all(prompts: Sequence[str]) -> list[str | None]:
+        requests = [ChatRequest(messages=prompt, temperature=1.0, max_tokens=8192) for prompt in prompts]
+        return [answer.text for answer in endpoint.ask_all(requests)]
+
     def compare_by_endpoint(problem: Problem, texts: Sequence[str]) -> list[float] | None:
-        if len(texts) != PAIR:
-            return None
-        rng = generator(seed, "votes", problem.id)
-        mean = preference_votes(endpoint.ask, problem.question, *texts, num_votes=num_votes, rng=rng)
-        return None if mean is None or not keeps(mean) else [float(mean > 0), float(mean < 0)]
+        indices = list(combinations(range(len(texts)), 2))
+        means = preference_votes(
+            ask_all,
+            problem.question,
+            [(texts[first], texts[second]) for first, second in indices],
+            num_votes=num_votes,
+            rng=generator(seed, "votes", problem.id),
+        )
+
+        scores = [0.0] * len(texts)
+        is_clear = [mean is not None and keeps(mean) for mean in means]
+        for (first, second), mean, decides in zip(indices, means, is_clear, strict=True):
+            gain = float((mean or 0.0) > 0) if decides else 0.5
+            scores[first] += gain
+            scores[second] += 1 - gain
+        return scores if any(is_clear) else None
 
     compare_by_endpoint.__qualname__ = f"comparing({endpoint.model}, {num_votes})"
     return compare_by_endpoint
@@ -86,10 +106,10 @@ def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balanced:
-    """Pairs of which some are left out, so that chosen and rejected responses are about equally long.
+    """Preferences of which some are left out, so that chosen and rejected responses are about equally long.
 
     Attributes:
-        source: pairs.
+        source: preferences between two responses or more.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1: a judge prefers long responses, and a reward model would learn that.
     """
@@ -102,12 +122,13 @@ class Balanced:
         return f"balanced {self.source.key}"
 
     def __call__(self) -> Sequence[Preference]:
-        """The pairs that stay, in order."""
-        pairs = [one for one in self.source() if len(one.responses) == PAIR and len(set(one.qualities)) == PAIR]
-        return balance_lengths(pairs, [_lengths(pair) for pair in pairs])
+        """The preferences that stay, in order; those between responses of equal quality do not."""
+        unequal = [one for one in self.source() if len(set(one.qualities)) > 1]
+        return balance_lengths(unequal, [_lengths(one) for one in unequal])
 
 
-def _lengths(pair: Preference) -> tuple[int, int]:
-    """Letters of the chosen and of the rejected response."""
-    better = max(range(PAIR), key=pair.qualities.__getitem__)
-    return len(pair.responses[better]), len(pair.responses[1 - better])
+def _lengths(preference: Preference) -> tuple[int, int]:
+    """Letters of the chosen and of the rejected response, on average over the pairs that are learned from."""
+    rated = list(zip(preference.responses, preference.qualities, strict=True))
+    pairs = [(len(a), len(b)) for (a, better), (b, worse) in permutations(rated, 2) if better > worse]
+    return round(fmean(chosen for chosen, _ in pairs)), round(fmean(rejected for _, rejected in pairs))

@@ -110,7 +110,7 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
     seen = _seen(run, name, key, first)
     total = -(-len(ids) // config.shard_size)
     if first < total:
-        model, tokenizer = read_model(field.policy.path)
+        model, tokenizer = read_model(field.policy.path, device=run.world.device)
         engine = LocalEngine(model, tokenizer)
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))

@@ -251,18 +251,21 @@ def score_last(model: RewardModel, batch: Batch) -> Tensor:
     return scores_B
 
 
-def learned_reward(checkpoint: Checkpoint, *, name: str, template: Template) -> LearnedReward:
+def learned_reward(
+    checkpoint: Checkpoint, *, name: str, template: Template, device: torch.device | str = "cpu"
+) -> LearnedReward:
     """The reward function of a trained reward model.
 
     Args:
         checkpoint: the reward model.
         name: name of its part of the reward: `helpfulness` or `harmlessness`.
         template: the prompt around a question, as in its preferences.
+        device: where it computes.
 
     Raises:
         ValueError: the checkpoint is damaged, or no reward model.
     """
-    model, tokenizer = read_scorer(checkpoint.path)
+    model, tokenizer = read_scorer(checkpoint.path, device=device)
     return LearnedReward(
         name=name, model=model, tokenizer=tokenizer, key=checkpoint.key, reads=model.reads, template=template
     )
@@ -273,8 +276,8 @@ def _begin(
 ) -> tuple[RewardModel, Tokenizer]:
     """The reward model as at the start, or as it was saved."""
     if resumed:
-        return read_scorer(resumed.folder)
-    start, tokenizer = read_model(policy.path)
+        return read_scorer(resumed.folder, device=run.world.device)
+    start, tokenizer = read_model(policy.path, device=run.world.device)
     head = torch.Generator().manual_seed(derive_seed(run.seed, name, "head") % 2**63)
     return from_policy(start, head, reads=kind.reads), tokenizer
 

@@ -95,3 +95,24 @@ def test_one_sequence_ratio_refuses_advantages_that_differ_by_token() -> None:
     with pytest.raises(ValueError, match="differs within a response"):
         grpo_sequence_loss(logp_BT, **signals, mask_BT=mask_BT, **KNOBS)
     assert math.isfinite(grpo_loss(logp_BT, **signals, mask_BT=mask_BT, **KNOBS).total.item())
+
+
+@pytest.mark.parametrize("loss", [grpo_loss, grpo_sequence_loss])
+@pytest.mark.parametrize(("advantage", "log_ratio"), [(0.0, 200.0), (0.0, -200.0), (1.0, 200.0), (-1.0, -200.0)])
+@pytest.mark.parametrize("kl_coef", [0.0, 0.001])
+def test_a_huge_ratio_that_is_not_learned_from_is_finite(loss, advantage, log_ratio, kl_coef) -> None:
+    """exp(200) is infinite in float32: neither the clipped gain nor an advantage of 0 may multiply it by 0."""
+    logp_BT = torch.full((1, 2), log_ratio, requires_grad=True)
+    mask_BT = torch.tensor([[True, False]])
+    signals = {
+        "old_logp_BT": torch.zeros(1, 2),
+        "ref_logp_BT": torch.full((1, 2), log_ratio if kl_coef else 0.0),
+        "adv_BT": torch.full((1, 2), advantage),
+        "mask_BT": mask_BT,
+    }
+    total = loss(logp_BT, **signals, clip_eps=0.2, kl_coef=kl_coef).total
+    total.backward()
+    clipped = min(max(0.0 if log_ratio < 0 else 2.0, 0.8), 1.2)
+    assert total.item() == pytest.approx(-advantage * clipped)
+    assert logp_BT.grad is not None
+    assert logp_BT.grad.tolist() == [[0.0, 0.0]]

@@ -31,6 +31,11 @@ RIGHT = '{"analysis": "it agrees", "correctness": "correct"}'
 WRONG = '{"analysis": "it differs", "correctness": "incorrect"}'
 
 
+def votes_on(ask, question, a, b, **settings):
+    """The votes on one pair by a judge that is asked once for each."""
+    return preference_votes(lambda prompts: [ask(one) for one in prompts], question, [(a, b)], **settings)[0]
+
+
 # Right or wrong
 
 
@@ -193,14 +198,14 @@ def scorer(score: Callable[[str, str], int]) -> Ask:
 @pytest.mark.parametrize("bias", SCORES.values())
 @pytest.mark.parametrize("seed", range(5))
 def test_bias_for_a_place_cancels(bias: int, seed: int) -> None:
-    assert preference_votes(scorer(lambda a, b: bias), "q", "x", "y", rng=random.Random(seed)) == 0
+    assert votes_on(scorer(lambda a, b: bias), "q", "x", "y", rng=random.Random(seed)) == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_judge_of_the_content_is_heard_from_both_places(seed: int) -> None:
     by_content = scorer(lambda a, b: 2 if a == "x" else -2)
-    assert preference_votes(by_content, "q", "x", "y", rng=random.Random(seed)) == 2
-    assert preference_votes(by_content, "q", "y", "x", rng=random.Random(seed)) == -2
+    assert votes_on(by_content, "q", "x", "y", rng=random.Random(seed)) == 2
+    assert votes_on(by_content, "q", "y", "x", rng=random.Random(seed)) == -2
 
 
 def test_half_of_the_votes_are_swapped_in_a_drawn_order() -> None:
@@ -212,7 +217,7 @@ def test_half_of_the_votes_are_swapped_in_a_drawn_order() -> None:
             seen.append(shown(prompt)[0])
             return "[[A=B]]"
 
-        preference_votes(ask, "q", "x", "y", rng=random.Random(seed))
+        votes_on(ask, "q", "x", "y", rng=random.Random(seed))
         assert sorted(seen) == ["x", "x", "y", "y"]
         orders.add("".join(seen))
     assert len(orders) == 6
@@ -224,7 +229,7 @@ def test_truth_is_recovered_from_noise() -> None:
     right = kept = 0
     for _ in range(300):
         a, b = rng.sample(range(100), 2)
-        mean = preference_votes(noisy, "q", str(a), str(b), rng=rng)
+        mean = votes_on(noisy, "q", str(a), str(b), rng=rng)
         assert mean is not None
         if keeps(mean):
             kept += 1
@@ -237,13 +242,13 @@ def test_truth_is_recovered_from_noise() -> None:
 @pytest.mark.parametrize("reply", [None, "no verdict"])
 def test_a_missing_vote_leaves_no_mean(failing: int, reply: str | None) -> None:
     replies = cycle([*["[[A>B]]"] * failing, reply, *["[[A>B]]"] * (3 - failing)])
-    assert preference_votes(lambda _: next(replies), "q", "x", "y", rng=random.Random(0)) is None
+    assert votes_on(lambda _: next(replies), "q", "x", "y", rng=random.Random(0)) is None
 
 
 @pytest.mark.parametrize("num_votes", [-2, 0, 1, 3])
 def test_votes_come_in_twos(num_votes: int) -> None:
     with pytest.raises(ValueError, match="even"):
-        preference_votes(lambda _: "[[A=B]]", "q", "x", "y", num_votes=num_votes, rng=random.Random(0))
+        votes_on(lambda _: "[[A=B]]", "q", "x", "y", num_votes=num_votes, rng=random.Random(0))
 
 
 def test_the_margin_is_strict() -> None:

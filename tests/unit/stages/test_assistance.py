@@ -64,6 +64,20 @@ def test_four_votes_make_a_label(server: Server, endpoint: Endpoint) -> None:
     assert len(server.prompts) == 8
 
 
+def test_any_number_of_responses_is_compared_with_all_votes_at_once(server: Server, endpoint: Endpoint) -> None:
+    """The longer response is far better; no vote is answered before as many are under way as there are workers."""
+    flowers = ["vv-lily", "xxxx-lily", "u-lily", "www-lily"]
+
+    def longer(prompt: str, count: int) -> object:
+        server.wait_for(endpoint.num_workers)
+        first, second = sorted((one for one in flowers if one in prompt), key=prompt.index)
+        return 200, reply("[[A>>B]]" if len(first) > len(second) else "[[B>>A]]")
+
+    server.act = longer
+    assert comparing(endpoint, seed=0)(FACT, flowers) == [1.0, 3.0, 0.0, 2.0]
+    assert len(server.prompts) == 6 * 4
+
+
 def test_a_judge_who_prefers_the_first_gives_no_label(server: Server, endpoint: Endpoint) -> None:
     server.act = lambda prompt, count: (200, reply("[[A>>B]]"))
     assert comparing(endpoint, seed=0)(FACT, ["lily", "rose"]) is None
