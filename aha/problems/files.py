@@ -250,7 +250,7 @@ def _single_row(path: Path, number: int, batch: Any) -> FileRow:
 
 def _parquet() -> ModuleType:
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped]  # pyarrow ships no types
+        from pyarrow import parquet  # pyarrow ships no types
     except ImportError as error:
         raise RuntimeError("a Parquet or Arrow file needs the package `pyarrow`: pip install 'aha[parquet]'") from error
     found: ModuleType = parquet
