@@ -206,9 +206,11 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
     how, seed = _decoding(command, **counts), command.seed
     if command.suite is None:
         said = ""
-        report = evaluate_model(command.model, command.split, how, seed=seed, template=command.template)
+        report = evaluate_model(
+            command.model, command.split, how, seed=seed, template=command.template, stop=command.stop
+        )
     else:
-        names = ("data", "fields", "bad_rows", "weak_sandbox")
+        names = ("data", "fields", "bad_rows", "weak_sandbox", "stop")
         order = {name: value for name, value in asdict(command).items() if name in names}
         suite = SuiteOrder(name=command.suite, limit=command.problems, num_samples=command.samples, **order)
         report, said = evaluate_suite(command.model, suite, how, seed=seed, template=command.template)
@@ -219,6 +221,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
 
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.evaluation import sample_once
+    from aha.stages.evaluate import sampling_of
 
     if (command.prompt is None) == (command.question is None):
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
@@ -227,7 +230,7 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
         command.model,
         prompt=command.prompt,
         question=command.question,
-        decoding={"temperature": how.temperature, "top_p": how.top_p, "max_new_tokens": how.max_new_tokens},
+        decoding=sampling_of(how, (), command.stop).decoding,
         seed=command.seed,
     )
     if sampled["unknown"]:

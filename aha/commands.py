@@ -193,6 +193,8 @@ class EvalCommand:
     """Nucleus."""
     max_new_tokens: int = 192
     """Length cap of a response."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response besides the model's end token."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
@@ -215,6 +217,8 @@ class SampleCommand:
     """Nucleus."""
     max_new_tokens: int = 192
     """Length cap of the response."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the response besides the model's end token."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False

@@ -25,6 +25,7 @@ from aha.rewards.sandbox import Sandbox
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
 from aha.rewards.verifier import MathVerifier
+from aha.stages.evaluate import Setting
 from aha.stages.rl import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
@@ -46,6 +47,7 @@ class Assignment:
         template: the prompt around a question.
         notes: what was read and left out, for people.
         pool: all training problems, where they can be counted.
+        stop: texts that end a response.
     """
 
     problems: ProblemSource
@@ -55,11 +57,23 @@ class Assignment:
     template: Template = r1_zero
     notes: tuple[str, ...] = ()
     pool: Sequence[Problem] = ()
+    stop: tuple[str, ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """How its suites are evaluated."""
+        return Setting(template=self.template, reward=self.reward, stop=self.stop)
 
     def task(self, scale: R1ZeroConfig) -> Task:
         """The task of its training."""
         validation = Validation(problems=self.watched, config=scale.validation)
-        return Task(problems=self.problems, reward=self.reward, validation=validation, template=self.template)
+        return Task(
+            problems=self.problems,
+            reward=self.reward,
+            validation=validation,
+            template=self.template,
+            stop=self.stop,
+        )
 
 
 @contextmanager
@@ -98,7 +112,7 @@ def assigned(
             check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
         functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
         mine: RewardTable = {domain: functions for domain in assignment.reward}
-        yield replace(assignment, reward=merged(assignment.reward, mine))
+        yield replace(assignment, reward=merged(assignment.reward, mine), stop=own.stop)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:

@@ -70,7 +70,9 @@ def examine(
                 problems=assignment.problems(0, num_groups),
                 template=assignment.template,
                 reward=assignment.reward,
-                decoding=Decoding(max_new_tokens=stage.max_new_tokens, temperature=stage.temperature),
+                decoding=Decoding(
+                    max_new_tokens=stage.max_new_tokens, temperature=stage.temperature, stop=assignment.stop
+                ),
                 group_size=stage.group_size if is_small else min(4, stage.group_size),
                 seed=seed,
             )

@@ -1,7 +1,7 @@
 """Looking at one model: its figures on the built-in world, and single responses."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class SuiteOrder:
         weak_sandbox: run code also where it cannot be isolated well.
         limit: problems that are taken; all where None.
         num_samples: responses for each; the suite's where None.
+        stop: texts that end a response.
     """
 
     name: str
@@ -52,10 +53,17 @@ class SuiteOrder:
     weak_sandbox: bool = False
     limit: int | None = None
     num_samples: int | None = None
+    stop: tuple[str, ...] = ()
 
 
 def evaluate_model(
-    model: Path | str | None, split: str, config: EvaluationConfig, *, seed: int, template: TemplateName = "auto"
+    model: Path | str | None,
+    split: str,
+    config: EvaluationConfig,
+    *,
+    seed: int,
+    template: TemplateName = "auto",
+    stop: tuple[str, ...] = (),
 ) -> Report:
     """Evaluate a model on held-out problems of the built-in world.
 
@@ -65,10 +73,11 @@ def evaluate_model(
         config: how many, and how they are sampled.
         seed: of the draws.
         template: the prompt; `auto` takes the one that the model was trained with.
+        stop: texts that end a response.
     """
     policy, problems = open_base(model), held_out_problems(split, config.num_problems)
     prompt = _prompt(policy, template)
-    setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES)
+    setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES, stop=stop)
     return _evaluate(policy, split, problems, config, setting, seed)
 
 
@@ -104,7 +113,7 @@ def evaluate_suite(
     how = config.model_copy(update=counts)
     with ExitStack() as stack:
         functions = judges({one.domain for one in problems}, stack, allow_weak=suite.weak_sandbox)
-        setting = Setting(template=prompt, reward=rules_of(functions, prompt))
+        setting = Setting(template=prompt, reward=rules_of(functions, prompt), stop=suite.stop)
         report = _evaluate(policy, opened.suite.name, problems, how, setting, seed)
     return report, "; ".join(filter(None, (opened.problems.says, opened.note)))
 
@@ -132,7 +141,7 @@ def _evaluate(
 
 
 def sample_once(
-    model: Path | str | None, *, prompt: str | None, question: str | None, decoding: Mapping[str, float], seed: int
+    model: Path | str | None, *, prompt: str | None, question: str | None, decoding: Decoding, seed: int
 ) -> dict[str, Any]:
     """One response of a model.
 
@@ -140,7 +149,7 @@ def sample_once(
         model: the folder; None for the built-in base.
         prompt: text given as it is; or
         question: a question to put into the model's template.
-        decoding: `temperature`, `top_p` and `max_new_tokens`.
+        decoding: how the response is sampled.
         seed: of the draws.
 
     Returns:
@@ -150,12 +159,9 @@ def sample_once(
     start = open_base(model)
     policy, tokenizer = read_model(start.path)
     text = prompt if prompt is not None else _prompt(start, "auto")(question or "")
-    how = Decoding(
-        max_new_tokens=int(decoding["max_new_tokens"]), temperature=decoding["temperature"], top_p=decoding["top_p"]
-    )
     problem = Problem(id=text, question=text, answer="", domain="")
     [[rollout]] = LocalEngine(policy, tokenizer).sample(
-        [Request(problem=problem, prompt=text, seed=(seed, "sample"))], 1, how
+        [Request(problem=problem, prompt=text, seed=(seed, "sample"))], 1, decoding
     )
     parsed = parse_response(rollout.text)
     return {

@@ -28,6 +28,8 @@ class OwnData:
     """What a row that cannot be used does."""
     template: TemplateName = "auto"
     """Prompt around a question: chat is the checkpoint's own; auto takes r1_zero."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on."""
     reward: tuple[str, ...] = ()
     """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
     weak_sandbox: bool = False

@@ -91,14 +91,13 @@ def evaluate(
         config=config.model_dump(),
         seed=run.seed,
         problems=digest(problems),
-        template=setting.template(""),
-        rewards=identities(setting.reward),
+        **setting.key(),
     )
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
     model, tokenizer = read_model(policy.path, device=run.world.device)
-    sampling = sampling_of(config, (run.seed, stage))
+    sampling = sampling_of(config, (run.seed, stage), setting.stop)
     groups = sample_groups(
         LocalEngine(model, tokenizer),
         problems,
@@ -117,9 +116,11 @@ def evaluate(
     return report
 
 
-def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...]) -> Sampling:
+def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...], stop: tuple[str, ...] = ()) -> Sampling:
     """How an evaluation samples."""
-    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p)
+    decoding = Decoding(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p, stop=stop
+    )
     return Sampling(num_samples=config.num_samples, decoding=decoding, seed=seed)
 
 
@@ -225,8 +226,15 @@ class Setting:
         template: the prompt around a question.
         reward: the rewards that are recorded with each rollout.
         measure: the figures of a problem.
+        stop: texts that end a response.
     """
 
     template: Template = r1_zero
     reward: RewardTable = field(default_factory=lambda: RULES)
     measure: Measure = solving
+    stop: tuple[str, ...] = ()
+
+    def key(self) -> dict[str, object]:
+        """What decides an evaluation besides policy, problems and decoding: part of its key."""
+        stop = {"stop": list(self.stop)} if self.stop else {}
+        return {"template": self.template(""), "rewards": identities(self.reward), **stop}

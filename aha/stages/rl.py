@@ -129,6 +129,7 @@ class Task:
         validation: what the stage is watched on.
         template: the prompt around a question.
         truth: what learned rewards are compared with, by name; logged, never trained on.
+        stop: texts that end a response, in training and in validation.
     """
 
     problems: ProblemSource
@@ -136,6 +137,7 @@ class Task:
     validation: Validation
     template: Template = r1_zero
     truth: Truth = nothing_known
+    stop: tuple[str, ...] = ()
 
     @property
     def key(self) -> dict[str, object]:
@@ -146,6 +148,7 @@ class Task:
             "rewards": identities(self.reward),
             "validation": watched,
             "template": self.template(""),
+            **({"stop": list(self.stop)} if self.stop else {}),
         }
 
 
@@ -246,7 +249,7 @@ def _iterate(
 ) -> dict[str, float]:
     """One iteration: sample, score, update, write down."""
     timeline = Timeline(run.world.device)
-    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=task.stop)
     named = run.seed, name, iteration, "mini-batches"
     state.learner.activations.begin(state.learner.policy, first_responses(config, generator(*named), run.world))
     with merged(state.learner.policy):
@@ -332,7 +335,7 @@ def _watch(run: Run, name: str, iteration: int, task: Task, state: _State) -> No
         groups = sample_groups(
             state.engine,
             validation.problems,
-            sampling_of(validation.config, (run.seed, name, iteration, "validation")),
+            sampling_of(validation.config, (run.seed, name, iteration, "validation"), task.stop),
             reward=task.reward,
             template=task.template,
             world=run.world,

@@ -87,6 +87,13 @@ def test_a_reward_of_the_users_own_joins_every_domain(tmp_path: Path) -> None:
         }
 
 
+def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
+    with assigned(OwnData(stop=("</answer>",)), open_base(), SCALE, seed=0) as assignment:
+        assert assignment.task(SCALE).stop == ("</answer>",)
+        assert assignment.setting.stop == ("</answer>",)
+        assert assignment.setting.key()["stop"] == ["</answer>"]
+
+
 def test_too_few_problems_are_refused(tmp_path: Path) -> None:
     own = OwnData(problems=(write(tmp_path / "own.jsonl", 5),), test=(write(tmp_path / "test.jsonl", 5),))
     with pytest.raises(ValueError, match="no training problem is left"), assigned(own, open_base(), SCALE, seed=0):
