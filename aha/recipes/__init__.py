@@ -10,6 +10,7 @@ __all__ = [
     "evaluation",
     "examination",
     "own_data",
+    "prompt_lengths",
     "r1",
     "r1_scales",
     "r1_zero",

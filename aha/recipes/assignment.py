@@ -16,6 +16,7 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
 from aha.prompts.templates import Template, bare, r1, r1_zero
 from aha.recipes.own_data import OwnData, TemplateName
+from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
@@ -34,6 +35,9 @@ __all__ = ["Assignment", "assigned", "check_references", "judges", "named_templa
 MATHEMATICS, CODE = ("math",), ("code", "stdio")
 """Domains that the verifier of mathematics and the sandbox judge; the others are compared as text."""
 
+NUM_SHOWN = 5
+"""Places of problems that were left out that a note names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
@@ -48,6 +52,7 @@ class Assignment:
         notes: what was read and left out, for people.
         pool: all training problems, where they can be counted.
         stop: texts that end a response.
+        left_out: places of the problems that were left out because their prompts are too long, with their lengths.
     """
 
     problems: ProblemSource
@@ -58,6 +63,7 @@ class Assignment:
     notes: tuple[str, ...] = ()
     pool: Sequence[Problem] = ()
     stop: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def setting(self) -> Setting:
@@ -104,10 +110,13 @@ def assigned(
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
     with ExitStack() as stack:
         template = named_template(own.template, start)
+        wording = worded if own.problems and template is not r1_zero else list
+        limits = prompt_limits(start, scale, template, wording, own.long_prompts)
         if own.problems:
-            assignment = _from_files(own, scale, seed, stack, template)
+            assignment = _from_files(own, scale, seed, stack, limits)
         else:
             assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
+            _measure_built_in(assignment, limits)
         if is_checked:
             check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
         functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
@@ -127,14 +136,38 @@ def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
     )
 
 
-def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, template: Template) -> Assignment:
+def _measure_built_in(assignment: Assignment, limits: PromptLimits) -> None:
+    """Refuse a model with too few positions for the built-in world.
+
+    Its training problems have no end; all of them are short, and the first thousand show how short.
+
+    Raises:
+        ValueError: a prompt is too long.
+    """
+    always_stop = replace(limits, on_long="stop")
+    sample = {problem.id: problem for problem in assignment.problems(0, 1000)}
+    always_stop.fitting(ProblemSet(name="built-in", problems=list(sample.values())), "train")
+    always_stop.fitting(ProblemSet(name="built-in", problems=assignment.watched), "validation")
+    for problems in assignment.suites.values():
+        always_stop.fitting(ProblemSet(name="built-in", problems=problems), "test")
+
+
+def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
     train, test = _read(own, own.problems, seed), _read(own, own.test, seed)
     if not test:
         train, test = _divided(train, scale.evaluation.num_problems, seed, "test")
     train, watched = _divided(train, scale.validation.num_problems, seed, "validation")
+    left_out: list[str] = []
+    for use, sets in (("train", train), ("validation", watched), ("test", test)):
+        for index, one in enumerate(sets):
+            sets[index], places = limits.fitting(one, use)
+            left_out += places
     held_out = [*chain(*test), *chain(*watched)]
     notes = [one.says for one in (*train, *test)]
+    if left_out:
+        shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
+        notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
     kept = []
     for one in train:
         apart, same = without(one, held_out)
@@ -145,7 +178,7 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
             notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
     if not any(len(one) for one in kept):
         raise ValueError("no training problem is left beside the held-out ones: give more, or other --test files")
-    ask = list if template is r1_zero else worded
+    ask = limits.wording
     asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
     suites = {"": ask(list(chain(*test))[: scale.evaluation.num_problems])}
     problems = file_problems(asked, seed=seed)
@@ -154,10 +187,11 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         problems=problems,
         suites=suites,
         watched=ask(list(chain(*watched))[: scale.validation.num_problems]),
-        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), template),
-        template=template,
+        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), limits.template),
+        template=limits.template,
         notes=tuple(notes),
         pool=tuple(chain(*asked)),
+        left_out=tuple(left_out),
     )
 
 

@@ -41,6 +41,9 @@ SMALL_MODEL = 50_000_000
 TOY_MODEL = 10_000_000
 """Parameters up to which the numbers of scale tiny may be meant."""
 
+NUM_PLACES = 5
+"""Places of prompts that a finding names."""
+
 LONGEST_SHOWN = 300
 """Characters of a question or a response that are shown."""
 
@@ -90,8 +93,9 @@ def examine(
                 seed=seed,
             )
         )
-    if toy := toy_numbers(num_parameters, config, device):
-        diagnosis = replace(diagnosis, findings=(*diagnosis.findings, toy))
+        left_out = assignment.left_out
+    warnings = [toy_numbers(num_parameters, config, device), _prompts_left_out(left_out)]
+    diagnosis = replace(diagnosis, findings=(*diagnosis.findings, *filter(None, warnings)))
     return _with_costs(diagnosis, policy.config, config, torch.device(device))
 
 
@@ -102,6 +106,19 @@ def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> l
         for problem in source(iteration, num_groups):
             problems.setdefault(problem.id, problem)
     return list(problems.values())
+
+
+def _prompts_left_out(places: Sequence[str]) -> Finding | None:
+    """Prompts that were left out because they are too long."""
+    if not places:
+        return None
+    others = f" and {len(places) - NUM_PLACES:,} more" if len(places) > NUM_PLACES else ""
+    return Finding(
+        code="prompts-left-out",
+        is_fatal=False,
+        what=f"{len(places):,} prompts are too long and left out: {', '.join(places[:NUM_PLACES])}{others}",
+        remedy="lower the max-new-tokens of the stages, of validation or of evaluation, if they are needed",
+    )
 
 
 def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Finding | None:

@@ -10,7 +10,7 @@ from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.assignment import assigned, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
-from aha.recipes.scales import R1_ZERO_SCALES
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.table import RULES, part_name
 from aha.types import Problem
 
@@ -92,6 +92,54 @@ def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
         assert assignment.task(SCALE).stop == ("</answer>",)
         assert assignment.setting.stop == ("</answer>",)
         assert assignment.setting.key()["stop"] == ["</answer>"]
+
+
+def with_long_ones(path: Path, *lines: int, count: int = 60) -> str:
+    """Problems of which those in some lines have more words than the model has positions."""
+    write(path, count)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        rows[line - 1]["question"] += " and one more" * 700
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(("place", "option"), [("train", "longer"), ("test", "evaluation")])
+def test_a_prompt_that_is_too_long_is_refused_before_the_start(tmp_path: Path, place: str, option: str) -> None:
+    files = {
+        name: with_long_ones(tmp_path / f"{name}.jsonl", *((8, 31) if name == place else ()))
+        for name in ("train", "test")
+    }
+    own = OwnData(problems=(files["train"],), test=(files["test"],))
+    with pytest.raises(ValueError, match=rf"{place}\.jsonl:8: ") as refused, assigned(own, open_base(), SCALE, seed=0):
+        pass
+    message = str(refused.value)
+    assert f"{place} prompts do not" in message
+    assert f"--{option}.max-new-tokens 192" in message
+    assert "--long-prompts skip" in message
+
+
+def test_prompts_that_are_too_long_are_left_out_and_named(tmp_path: Path) -> None:
+    path = with_long_ones(tmp_path / "own.jsonl", *range(1, 60, 3))
+    with assigned(OwnData(problems=(path,), long_prompts="skip"), open_base(), SCALE, seed=0) as assignment:
+        kept = questions([*assignment.pool, *assignment.watched, *assignment.suites[""]])
+        assert len(kept) == 40
+        assert not any("one more" in question for question in kept)
+        assert f"{path}:1 " in " ".join(assignment.left_out)
+        assert len(assignment.left_out) == 20
+        assert any("20 prompts" in note and f"{path}:" in note for note in assignment.notes)
+
+
+def test_a_cap_that_leaves_no_room_is_named_whatever_is_done_about_long_prompts(tmp_path: Path) -> None:
+    config = SCALE.model_dump()
+    config["validation"]["max_new_tokens"] = 100_000
+    scale = R1ZeroConfig.model_validate(config)
+    for own in (OwnData(problems=(write(tmp_path / "own.jsonl", 60),), long_prompts="skip"), OwnData()):
+        with (
+            pytest.raises(ValueError, match=r"--validation.max-new-tokens 100000"),
+            assigned(own, open_base(), scale, seed=0),
+        ):
+            pass
 
 
 def test_too_few_problems_are_refused(tmp_path: Path) -> None:
