@@ -68,7 +68,7 @@ class PromptLimits:
             if any(fits):
                 remedy += ", or leave these problems out with --long-prompts skip"
             raise ValueError(
-                f"{place}: the prompt has {length:,} tokens, and with the {cap:,} of a response ({option} {cap}) it must "
+                f"{place}: the prompt has {length:,} tokens, and with those of a response ({option} {cap}) it must "
                 f"fit into the {self.positions:,} positions of the model; {len(too_long):,} of {len(lengths):,} {use} "
                 f"prompts do not: {remedy}"
             )
