@@ -14,7 +14,7 @@ from typing import Literal
 
 from aha.problems.fields import BadRow
 from aha.problems.files import FileRow, data_files, read_rows
-from aha.problems.formats import Format
+from aha.problems.formats import OWN, Format
 from aha.problems.mapping import choose_format, parse_mapping
 from aha.types import Problem
 
@@ -32,7 +32,7 @@ MAX_ANSWER_CHARS = 20_000
 _SAMPLE_ROWS = 64
 _KEPT_FAULTS = 1000
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_WITHOUT_ANSWER = ("stdio",)
+_WITHOUT_ANSWER = ("stdio", OWN)
 _WITH_TESTS = ("stdio", "code")
 
 

@@ -1,12 +1,13 @@
 """What a model is set to learn: problems, rewards and prompts, from the built-in world or from the user's files."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from aha.evaluation.contamination import decontaminate
 from aha.policy.pretrained import read_config
+from aha.problems.formats import OWN
 from aha.problems.sets import ProblemSet
 from aha.problems.sources import open_problems
 from aha.problems.splits import file_problems, hold_out, without
@@ -119,6 +120,11 @@ def assigned(
             _measure_built_in(assignment, limits)
         if is_checked:
             check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
+        if OWN in assignment.reward and not own.reward:
+            raise ValueError(
+                f"problems of domain {OWN} are judged by rewards of your own alone: give one with "
+                "--reward FILE.py:FUNCTION"
+            )
         functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
         mine: RewardTable = {domain: functions for domain in assignment.reward}
         yield replace(assignment, reward=merged(assignment.reward, mine), stop=own.stop)
@@ -187,7 +193,7 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         problems=problems,
         suites=suites,
         watched=ask(list(chain(*watched))[: scale.validation.num_problems]),
-        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), limits.template),
+        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), limits.template, domains),
         template=limits.template,
         notes=tuple(notes),
         pool=tuple(chain(*asked)),
@@ -216,7 +222,7 @@ def _divided(sets: Sequence[ProblemSet], num: int, seed: int, split: str) -> tup
 
 
 def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False) -> dict[str, RewardFunction]:
-    """The accuracy reward of each domain; processes that it needs live as long as the stack.
+    """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
 
     Args:
         domains: of the problems.
@@ -226,7 +232,7 @@ def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False
     Raises:
         RuntimeError: there is code to run, and nothing here isolates it.
     """
-    found: dict[str, RewardFunction] = dict.fromkeys(sorted(domains), accuracy)
+    found: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
     if found.keys() & set(MATHEMATICS):
         found |= dict.fromkeys(found.keys() & set(MATHEMATICS), stack.enter_context(MathVerifier()))
     if found.keys() & set(CODE):
@@ -246,12 +252,20 @@ def check_references(reward: RewardTable, problems: Iterable[Problem]) -> None:
         verifier.check_named_gold(golds)
 
 
-def rules_of(functions: Mapping[str, RewardFunction], template: Template) -> RewardTable:
-    """Accuracy with the format that a template asks for: none where it does not speak of thinking."""
+def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:
+    """Accuracy with the format that a template asks for: none where it does not speak of thinking.
+
+    Args:
+        functions: the accuracy reward of each domain that has one.
+        template: the prompt around a question.
+        domains: further domains, which get the format alone.
+    """
     form = (
         zero_format if template is r1_zero else format_reward if "<think>" in template("") or template is r1 else None
     )
-    return {domain: {one: 1.0, **({form: 1.0} if form else {})} for domain, one in functions.items()}
+    form_alone: dict[RewardFunction, float] = {form: 1.0} if form else {}
+    table = {domain: form_alone for domain in domains}
+    return table | {domain: {one: 1.0, **form_alone} for domain, one in functions.items()}
 
 
 def named_template(name: TemplateName, model: Checkpoint) -> Template:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
+from aha.problems.formats import OWN
 from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
 from aha.problems.sets import digest
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
@@ -169,8 +170,13 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
 
 
 def solving(group: Group) -> dict[str, float]:
-    """The figures of one problem with an answer: `EVALUATION_METRICS`; programs do not vote."""
+    """The figures of one problem: `EVALUATION_METRICS`; programs do not vote.
+
+    Where only rewards of the user's own judge, nothing is right or wrong: then the figures of accuracy are missing.
+    """
     problem, rollouts = group.problem, group.rollouts
+    if problem.domain == OWN:
+        return _style(group)
     verdicts = [
         reward.parts["accuracy"] if "accuracy" in reward.parts else accuracy(problem, rollout).score
         for rollout, reward in zip(rollouts, group.rewards, strict=True)
@@ -183,6 +189,14 @@ def solving(group: Group) -> dict[str, float]:
         "pass@1": fmean(verdicts),
         "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
         **agreement,
+        **_style(group),
+    }
+
+
+def _style(group: Group) -> dict[str, float]:
+    """How the responses to one problem are written, right or wrong."""
+    problem, rollouts = group.problem, group.rollouts
+    return {
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
         "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
         "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),

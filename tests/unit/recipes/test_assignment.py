@@ -2,17 +2,20 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.assignment import assigned, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
-from aha.rewards.table import RULES, part_name
-from aha.types import Problem
+from aha.rewards.table import RULES, part_name, score
+from aha.stages.evaluate import solving
+from aha.types import Group, Problem, Rollout
 
 SCALE = R1_ZERO_SCALES["tiny"]
 NAMES = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon"]
@@ -92,6 +95,47 @@ def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
         assert assignment.task(SCALE).stop == ("</answer>",)
         assert assignment.setting.stop == ("</answer>",)
         assert assignment.setting.key()["stop"] == ["</answer>"]
+
+
+def prompts_without_answers(folder: Path) -> OwnData:
+    """Texts to write, and a reward of one's own that judges them."""
+    rows = [{"text": f"Write {n} words about {NAMES[n % 10]}."} for n in range(60)]
+    (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "mine.py").write_text("def short(problem, rollout):\n    return -len(rollout.tokens)\n", encoding="utf-8")
+    return OwnData(
+        problems=(str(folder / "own.jsonl"),),
+        fields="question=text,domain=own",
+        reward=(f"{folder / 'mine.py'}:short",),
+    )
+
+
+def test_prompts_without_answers_are_judged_by_own_rewards_alone(tmp_path: Path) -> None:
+    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0, is_checked=True) as assignment:
+        assert {problem.answer for problem in assignment.pool} == {""}
+        assert {part_name(one): weight for one, weight in assignment.reward["own"].items()} == {
+            "format": 1.0,
+            "short": 1.0,
+        }
+
+
+def test_an_evaluation_has_no_figures_of_accuracy_where_nothing_is_right_or_wrong(tmp_path: Path) -> None:
+    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0) as assignment:
+        (problem, *_) = assignment.suites[""]
+        tokens = torch.tensor([5, 6])
+        rollout = Rollout(
+            problem_id=problem.id, prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(2), text="two", finish="stop"
+        )
+        reward = score(assignment.reward, problem, rollout)
+        measured = solving(Group(problem=problem, rollouts=(rollout,), rewards=(reward,)))
+        assert reward.total == -2.0
+        assert measured["length"] == 2
+        assert not measured.keys() & {"pass@1", "pass@k", "cons@k"}
+
+
+def test_without_a_reward_of_ones_own_nothing_could_judge_them(tmp_path: Path) -> None:
+    own = replace(prompts_without_answers(tmp_path), reward=())
+    with pytest.raises(ValueError, match="give one with --reward"), assigned(own, open_base(), SCALE, seed=0):
+        pass
 
 
 def with_long_ones(path: Path, *lines: int, count: int = 60) -> str:
