@@ -126,7 +126,7 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
     if num_parameters <= TOY_MODEL:
         return None
     toy, stage = R1_ZERO_SCALES["tiny"].zero, config.zero
-    found, remedies = [], ["--scale gpu"]
+    found, remedies = [], []
     if stage.optimizer.learning_rate == toy.optimizer.learning_rate and not stage.optimizer.lora.rank:
         found.append(f"learning rate {stage.optimizer.learning_rate:g}")
         remedies.append("--zero.optimizer.learning-rate 1e-6")
@@ -143,7 +143,7 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
         is_fatal=False,
         what=f"{', '.join(found)}: these are for the built-in model of half a million parameters, and this model has "
         f"{num_parameters / 1e6:,.0f} million",
-        remedy=f"take {', or '.join(remedies)}; the stage `longer` has numbers of its own",
+        remedy=f"take --scale gpu, or set {' and '.join(remedies)}; the stage `longer` has numbers of its own",
     )
 
 
