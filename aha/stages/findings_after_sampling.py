@@ -84,14 +84,21 @@ def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
     del candidate
     kinds = [reward.kinds["accuracy"] for group in groups for reward in group.rewards if "accuracy" in reward.kinds]
     unparsable = fmean(kind == "unparsable" for kind in kinds) if kinds else 0.0
-    if unparsable >= 0.9:
-        yield Finding(
-            code="answers-unparsable",
-            is_fatal=unparsable == 1.0,
-            what=f"no answer can be read from {unparsable:.0%} of the responses",
-            remedy="look at the responses: is the template the one that this model follows? A base model may need "
-            "examples (cold start) before it can be rewarded",
-        )
+    if unparsable < 0.9:
+        return
+    remedy = (
+        "look at the responses: is the template the one that this model follows? A base model may need "
+        "examples (cold start) before it can be rewarded"
+    )
+    cut_share = fmean(rollout.finish == "length" for group in groups for rollout in group.rollouts)
+    if cut_share > 0.5:
+        remedy = f"raise max-new-tokens first ({cut_share:.0%} are cut before their end); then {remedy}"
+    yield Finding(
+        code="answers-unparsable",
+        is_fatal=unparsable == 1.0,
+        what=f"no answer can be read from {unparsable:.0%} of the responses",
+        remedy=remedy,
+    )
 
 
 def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:

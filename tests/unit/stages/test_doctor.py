@@ -239,6 +239,11 @@ def test_a_run_without_spread_is_hopeless_only_after_enough_samples() -> None:
     assert f"{1 - 0.8145125**8:.1%}" in warned.what
 
 
+def test_where_responses_are_cut_the_cap_is_the_first_remedy_for_answers_that_cannot_be_read() -> None:
+    found = {finding.code: finding for finding in diagnose(short(healthy())).findings}
+    assert found["answers-unparsable"].remedy.startswith("raise max-new-tokens first")
+
+
 def test_three_responses_are_shown_with_what_was_read() -> None:
     shown = diagnose(healthy()).responses
     assert len({one.verdict for one in shown}) == len(shown) == 3
