@@ -231,6 +231,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
         split=command.split,
         suite=suite,
         template=command.template,
+        stop=command.stop,
         num_processes=command.processes,
         device_name=device_of(command.device, _size_of(command.model)),
     )
@@ -243,7 +244,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.evaluation import SampleOrder, sample_once
     from aha.recipes.processes import device_of
-    from aha.rollouts.engine import Decoding
+    from aha.stages.evaluate import sampling_of
 
     if (command.prompt is None) == (command.question is None):
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
@@ -252,7 +253,7 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
         model=command.model,
         prompt=command.prompt,
         question=command.question,
-        decoding=Decoding(max_new_tokens=how.max_new_tokens, temperature=how.temperature, top_p=how.top_p),
+        decoding=sampling_of(how, (), command.stop).decoding,
         seed=command.seed,
         template=command.template,
         device=device_of(command.device, _size_of(command.model)),

@@ -203,6 +203,8 @@ class EvalCommand:
     """Type of the weights that compute."""
     processes: int = 1
     """Processes that share the work; each takes an equal part of the samples."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response besides the model's end token."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
@@ -231,6 +233,8 @@ class SampleCommand:
     """Where to compute; auto takes CUDA where there is one, but not for the built-in base."""
     precision: Precision = "float32"
     """Type of the weights that compute."""
+    stop: tuple[str, ...] = ()
+    """Texts that end the response besides the model's end token."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False

@@ -111,7 +111,7 @@ class Reward:
     """The reward of one rollout (r_i in the papers), kept in parts.
 
     Attributes:
-        parts: score of each reward function by name.
+        parts: score of each reward function by name; one that abstained has none.
         weights: weight of each part, the same keys.
         reasons: each part explained in words.
         kinds: how verifiers came to their parts, where they say.

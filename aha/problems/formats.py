@@ -20,16 +20,20 @@ from aha.problems.rows import (
     humaneval_row,
     math_row,
     plain_row,
+    prompt_row,
     puzzle_row,
     stdio_row,
 )
 from aha.types import Problem
 
-__all__ = ["DOMAINS", "PLAIN", "Format", "formats"]
+__all__ = ["DOMAINS", "OWN", "PLAIN", "PROMPTS", "Format", "formats"]
 
-DOMAINS = ("math", "choice", "code", "stdio", "text", "countdown")
+OWN = "own"
+"""The domain of problems that only rewards of the user's own judge; they need no reference answer."""
+
+DOMAINS = ("math", "choice", "code", "stdio", "text", "countdown", OWN)
 """How an answer may be compared: by the verifier of mathematics, as a letter, by unit tests, by what a program prints,
-as text, or as an expression that makes a number from the numbers of a list."""
+as text, as an expression that makes a number from the numbers of a list, or by rewards of the user's own alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ def formats(options_seed: int | None = None) -> dict[str, Format]:
             optional=("record_id", "id"),
         ),
     )
-    return {one.name: one for one in (*_FORMATS, *choices, _AIME, PLAIN)}
+    return {one.name: one for one in (*_FORMATS, *choices, _AIME, PLAIN, PROMPTS)}
 
 
 _FORMATS = (
@@ -146,3 +150,12 @@ PLAIN = Format(
     build=plain_row,
 )
 """Question and answer: what a file is read as that has no more than these, once it is known how answers compare."""
+
+PROMPTS = Format(
+    name="prompts",
+    says="the question from question, to be judged by rewards of your own alone",
+    columns=("question",),
+    build=prompt_row,
+    optional=("answer", "id", "level"),
+)
+"""Questions that need no answer: what a file is read as whose domain is declared to be `own`."""

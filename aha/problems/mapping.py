@@ -7,7 +7,7 @@ from typing import Any
 
 from aha.problems.fields import BadRow, Fields, find
 from aha.problems.files import normal_name
-from aha.problems.formats import DOMAINS, PLAIN, Format, formats
+from aha.problems.formats import DOMAINS, OWN, PLAIN, PROMPTS, Format, formats
 from aha.problems.rows import plain_row
 from aha.types import Problem
 
@@ -86,7 +86,9 @@ def _detect(
     rows: Sequence[Fields], known: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
 ) -> Format:
     seen = {name for row in rows for name in row}
-    particular = [one for one in known.values() if one.name not in ("aime", "plain")]
+    if mapping.get("domain") == OWN and "question" in seen:
+        return PROMPTS
+    particular = [one for one in known.values() if one.name not in ("aime", "plain", "prompts")]
     fitting = [one for one in particular if one.has_columns(seen) and one.fits(rows)]
     if len(fitting) == 1:
         return fitting[0]
@@ -96,7 +98,7 @@ def _detect(
     raise ValueError(
         f"the columns {', '.join(columns)} {several}: name them with a mapping such as "
         f"question={columns[0] if columns else 'COLUMN'},answer={columns[-1] if columns else 'COLUMN'},domain=math, "
-        f"or give the format ({', '.join(known)})"
+        f"or give the format ({', '.join(known)}); prompts without answers are question=COLUMN,domain={OWN}"
     )
 
 

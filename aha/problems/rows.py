@@ -23,7 +23,17 @@ from aha.problems.fields import (
 from aha.problems.gym import EXCLUDED, GYM_DOMAINS
 from aha.types import Problem
 
-__all__ = ["aime_row", "chat_row", "gsm8k_row", "humaneval_row", "math_row", "plain_row", "puzzle_row", "stdio_row"]
+__all__ = [
+    "aime_row",
+    "chat_row",
+    "gsm8k_row",
+    "humaneval_row",
+    "math_row",
+    "plain_row",
+    "prompt_row",
+    "puzzle_row",
+    "stdio_row",
+]
 
 _AIME = re.compile(r"0*([0-9]{1,3})", re.ASCII)
 
@@ -67,6 +77,18 @@ def plain_row(fields: Fields) -> Problem:
         question=text_field(fields, "question"),
         answer=answer_field(fields, "answer"),
         domain="text",
+        level=level_field(fields),
+    )
+
+
+def prompt_row(fields: Fields) -> Problem:
+    """A question, and a reference answer where there is one: only rewards of the user's own judge the responses."""
+    has_answer = fields.get("answer") not in (None, "")
+    return Problem(
+        id=id_field(fields, "id"),
+        question=text_field(fields, "question"),
+        answer=answer_field(fields, "answer") if has_answer else "",
+        domain="own",
         level=level_field(fields),
     )
 

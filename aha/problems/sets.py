@@ -6,15 +6,15 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2 and B.1: questions with answers tha
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 from aha.problems.fields import BadRow
 from aha.problems.files import FileRow, data_files, read_rows
-from aha.problems.formats import Format
+from aha.problems.formats import OWN, Format
 from aha.problems.mapping import choose_format, parse_mapping
 from aha.types import Problem
 
@@ -32,7 +32,7 @@ MAX_ANSWER_CHARS = 20_000
 _SAMPLE_ROWS = 64
 _KEPT_FAULTS = 1000
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_WITHOUT_ANSWER = ("stdio",)
+_WITHOUT_ANSWER = ("stdio", OWN)
 _WITH_TESTS = ("stdio", "code")
 
 
@@ -57,6 +57,7 @@ class ProblemSet:
         says: what was read, and as what, in words.
         faults: rows that were left out, the first thousand.
         num_faults: all of them.
+        places: `file:line` of each problem by its id, where it was read from a file.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ProblemSet:
     says: str = ""
     faults: tuple[Fault, ...] = ()
     num_faults: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -156,12 +158,15 @@ class _Reader:
         self.problems: list[Problem] = []
         self.faults: list[Fault] = []
         self.num_faults = 0
+        self.places: dict[str, str] = {}
         self._seen: dict[bytes, tuple[Path, int]] = {}
 
     def take(self, row: FileRow) -> None:
         """Add the problem of a row, or its fault."""
         try:
-            self.problems.append(self._problem(row))
+            problem = self._problem(row)
+            self.problems.append(problem)
+            self.places[problem.id] = row.place
         except BadRow as error:
             self.num_faults += 1
             if len(self.faults) < _KEPT_FAULTS:
@@ -202,6 +207,7 @@ class _Reader:
             says=says + left_out,
             faults=tuple(self.faults),
             num_faults=self.num_faults,
+            places=self.places,
         )
 
 

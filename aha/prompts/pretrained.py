@@ -23,7 +23,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
     """The tokenizer of a model folder.
 
     Special tokens stand in tokenizer_config.json, or else in special_tokens_map.json; all tokens that end a response
-    in generation_config.json, or else in config.json.
+    in generation_config.json, or else in config.json, which may also be the only ones to name the end token.
 
     Args:
         folder: a Hugging Face model folder.
@@ -44,8 +44,13 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
     described = _object(folder / _DESCRIPTION)
     special = {**_object(folder / "special_tokens_map.json"), **{k: v for k, v in described.items() if v is not None}}
     end, pad, begin = (_content(special.get(name)) for name in ("eos_token", "pad_token", "bos_token"))
+    if end is None and (stop_ids := _stop_ids(folder)):
+        end = raw.id_to_token(stop_ids[0])
     if end is None:
-        raise ValueError(f"{folder / _DESCRIPTION} names no eos_token: without it no response can end")
+        raise ValueError(
+            f"{folder / _DESCRIPTION} names no eos_token, and generation_config.json no eos_token_id: "
+            "without one of them no response can end"
+        )
     if (needed := max(raw.get_vocab().values(), default=0) + 1) > room:
         raise ValueError(
             f"the tokenizer in {folder} has {needed} tokens, the model only {room}: they do not belong together"

@@ -11,6 +11,7 @@ __all__ = [
     "examination",
     "own_data",
     "processes",
+    "prompt_lengths",
     "r1",
     "r1_scales",
     "r1_zero",

@@ -1,12 +1,13 @@
 """What a model is set to learn: problems, rewards and prompts, from the built-in world or from the user's files."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from aha.evaluation.contamination import decontaminate
 from aha.policy.pretrained import read_config
+from aha.problems.formats import OWN
 from aha.problems.sets import ProblemSet
 from aha.problems.sources import open_splits
 from aha.problems.splits import draw_sample, file_problems, hold_out, without
@@ -16,6 +17,7 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
 from aha.prompts.templates import Template, bare, r1, r1_zero
 from aha.recipes.own_data import OwnData, TemplateName
+from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
@@ -25,6 +27,7 @@ from aha.rewards.sandbox import Sandbox
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
 from aha.rewards.verifier import MathVerifier
+from aha.stages.evaluate import Setting
 from aha.stages.rl import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
@@ -32,6 +35,9 @@ __all__ = ["Assignment", "assigned", "check_references", "judges", "named_templa
 
 MATHEMATICS, CODE = ("math",), ("code", "stdio")
 """Domains that the verifier of mathematics and the sandbox judge; the others are compared as text."""
+
+NUM_SHOWN = 5
+"""Places of problems that were left out that a note names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,8 @@ class Assignment:
         template: the prompt around a question.
         notes: what was read and left out, for people.
         pool: all training problems, where they can be counted.
+        stop: texts that end a response.
+        left_out: places of the problems that were left out because their prompts are too long, with their lengths.
     """
 
     problems: ProblemSource
@@ -55,11 +63,24 @@ class Assignment:
     template: Template = r1_zero
     notes: tuple[str, ...] = ()
     pool: Sequence[Problem] = ()
+    stop: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def setting(self) -> Setting:
+        """How its suites are evaluated."""
+        return Setting(template=self.template, reward=self.reward, stop=self.stop)
 
     def task(self, scale: R1ZeroConfig) -> Task:
         """The task of its training."""
         validation = Validation(problems=self.watched, config=scale.validation)
-        return Task(problems=self.problems, reward=self.reward, validation=validation, template=self.template)
+        return Task(
+            problems=self.problems,
+            reward=self.reward,
+            validation=validation,
+            template=self.template,
+            stop=self.stop,
+        )
 
 
 @contextmanager
@@ -90,15 +111,23 @@ def assigned(
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
     with ExitStack() as stack:
         template = named_template(own.template, start)
+        wording = worded if own.problems and template is not r1_zero else list
+        limits = prompt_limits(start, scale, template, wording, own.long_prompts)
         if own.problems:
-            assignment = _from_files(own, scale, seed, stack, template)
+            assignment = _from_files(own, scale, seed, stack, limits)
         else:
             assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
+            _measure_built_in(assignment, limits)
         if is_checked:
             check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
+        if OWN in assignment.reward and not own.reward:
+            raise ValueError(
+                f"problems of domain {OWN} are judged by rewards of your own alone: give one with "
+                "--reward FILE.py:FUNCTION"
+            )
         functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
         mine: RewardTable = {domain: functions for domain in assignment.reward}
-        yield replace(assignment, reward=merged(assignment.reward, mine))
+        yield replace(assignment, reward=merged(assignment.reward, mine), stop=own.stop)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
@@ -113,7 +142,32 @@ def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
     )
 
 
-def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, template: Template) -> Assignment:
+def _measure_built_in(assignment: Assignment, limits: PromptLimits) -> None:
+    """Refuse a model with too few positions for the built-in world.
+
+    Its training problems have no end; all of them are short, and the first thousand show how short.
+
+    Raises:
+        ValueError: a prompt is too long.
+    """
+    always_stop = replace(limits, on_long="stop")
+    sample = {problem.id: problem for problem in assignment.problems(0, 1000)}
+    always_stop.fitting(ProblemSet(name="built-in", problems=list(sample.values())), "train")
+    always_stop.fitting(ProblemSet(name="built-in", problems=assignment.watched), "validation")
+    for problems in assignment.suites.values():
+        always_stop.fitting(ProblemSet(name="built-in", problems=problems), "test")
+
+
+def _leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> list[str]:
+    """Replace each set by its prompts that are short enough, and say where the others stand."""
+    left_out: list[str] = []
+    for index, one in enumerate(sets):
+        sets[index], places = limits.fitting(one, use)
+        left_out += places
+    return left_out
+
+
+def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
     train, watched, test = _training_files(own)
     if own.test:
@@ -123,8 +177,16 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
     if not watched:
         train, watched = _divided(train, scale.validation.num_problems, "validation")
 
+    left_out = [
+        place
+        for use, sets in (("train", train), ("validation", watched), ("test", test))
+        for place in _leave_out_long(sets, use, limits)
+    ]
     held_out = [*chain(*test), *chain(*watched)]
     notes = [one.says for one in (*train, *test)]
+    if left_out:
+        shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
+        notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
     kept = []
     for one in train:
         apart, same = without(one, held_out)
@@ -135,7 +197,7 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
             notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
     if not any(len(one) for one in kept):
         raise ValueError("no training problem is left beside the held-out ones: give more, or other --test files")
-    ask = list if template is r1_zero else worded
+    ask = limits.wording
     asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
     examined = [replace(one, problems=ask(one.problems)) for one in draw_sample(test, scale.evaluation.num_problems)]
     notes += [
@@ -153,10 +215,11 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         problems=problems,
         suites=suites,
         watched=ask(list(chain(*draw_sample(watched, scale.validation.num_problems)))),
-        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), template),
-        template=template,
+        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), limits.template, domains),
+        template=limits.template,
         notes=tuple(notes),
         pool=tuple(chain(*asked)),
+        left_out=tuple(left_out),
     )
 
 
@@ -214,7 +277,7 @@ def _divided(sets: Sequence[ProblemSet], num: int, split: str) -> tuple[list[Pro
 
 
 def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False) -> dict[str, RewardFunction]:
-    """The accuracy reward of each domain; processes that it needs live as long as the stack.
+    """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
 
     Args:
         domains: of the problems.
@@ -224,7 +287,7 @@ def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False
     Raises:
         RuntimeError: there is code to run, and nothing here isolates it.
     """
-    found: dict[str, RewardFunction] = dict.fromkeys(sorted(domains), accuracy)
+    found: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
     if found.keys() & set(MATHEMATICS):
         found |= dict.fromkeys(found.keys() & set(MATHEMATICS), stack.enter_context(MathVerifier()))
     if found.keys() & set(CODE):
@@ -244,12 +307,20 @@ def check_references(reward: RewardTable, problems: Iterable[Problem]) -> None:
         verifier.check_named_gold(golds)
 
 
-def rules_of(functions: Mapping[str, RewardFunction], template: Template) -> RewardTable:
-    """Accuracy with the format that a template asks for: none where it does not speak of thinking."""
+def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:
+    """Accuracy with the format that a template asks for: none where it does not speak of thinking.
+
+    Args:
+        functions: the accuracy reward of each domain that has one.
+        template: the prompt around a question.
+        domains: further domains, which get the format alone.
+    """
     form = (
         zero_format if template is r1_zero else format_reward if "<think>" in template("") or template is r1 else None
     )
-    return {domain: {one: 1.0, **({form: 1.0} if form else {})} for domain, one in functions.items()}
+    form_alone: dict[RewardFunction, float] = {form: 1.0} if form else {}
+    table = {domain: form_alone for domain in domains}
+    return table | {domain: {one: 1.0, **form_alone} for domain, one in functions.items()}
 
 
 def named_template(name: TemplateName, model: Checkpoint) -> Template:

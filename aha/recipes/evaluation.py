@@ -71,6 +71,7 @@ class EvaluationOrder:
         split: which problems of the built-in world, where no suite is given.
         suite: the suite.
         template: the prompt; `auto` takes the one that the model was trained with.
+        stop: texts that end a response.
         num_processes: processes that share the work.
         device_name: where they compute, `cpu` or `cuda`.
     """
@@ -81,6 +82,7 @@ class EvaluationOrder:
     split: str = "test"
     suite: SuiteOrder | None = None
     template: TemplateName = "auto"
+    stop: tuple[str, ...] = ()
     num_processes: int = 1
     device_name: str = "cpu"
 
@@ -121,15 +123,16 @@ def _evaluate(order: EvaluationOrder, world: World) -> tuple[Report, str]:
             name, notes = order.split, list[str]()
             problems = held_out_problems(order.split, order.config.num_problems)
             config = order.config
-            setting = Setting(template=prompt, reward=rules(form=format_reward) if prompt is r1 else RULES)
+            reward = rules(form=format_reward) if prompt is r1 else RULES
         else:
             opened = _opened(order.suite)
             name, notes = opened.suite.name, [opened.problems.says, opened.note]
             problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
             config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
             functions = judges({one.domain for one in problems}, stack, allow_weak=order.suite.weak_sandbox)
-            setting = Setting(template=prompt, reward=rules_of(functions, prompt))
+            reward = rules_of(functions, prompt)
 
+        setting = Setting(template=prompt, reward=reward, stop=order.stop)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aha-")))
         run = Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world)
         report = evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)

@@ -26,8 +26,12 @@ class OwnData:
     """Which fields hold what, as in question=problem,answer=solution."""
     bad_rows: Literal["stop", "skip"] = "stop"
     """What a row that cannot be used does."""
+    long_prompts: Literal["stop", "skip"] = "stop"
+    """What a prompt does that leaves the model no positions for a response of full length."""
     template: TemplateName = "auto"
     """Prompt around a question: chat is the checkpoint's own; auto takes r1_zero."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on."""
     reward: tuple[str, ...] = ()
     """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
     weak_sandbox: bool = False

@@ -5,7 +5,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, section 2.
 
 from aha.recipes.assignment import Assignment
 from aha.recipes.scales import R1ZeroConfig
-from aha.stages.evaluate import Setting, evaluate
+from aha.stages.evaluate import evaluate
 from aha.stages.rl import Task, rl
 from aha.stages.run import Run
 from aha.types import Checkpoint
@@ -47,7 +47,6 @@ def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task, *, c
 
 def _examine(run: Run, when: str, model: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> None:
     """Evaluate on every suite."""
-    setting = Setting(template=assignment.template, reward=assignment.reward)
     for suite, problems in assignment.suites.items():
         name = f"{when}-{suite}" if suite else when
-        evaluate(run, name, policy=model, problems=problems, config=scale.evaluation, setting=setting)
+        evaluate(run, name, policy=model, problems=problems, config=scale.evaluation, setting=assignment.setting)

@@ -21,7 +21,7 @@ from aha.runs.console import Display
 from aha.runs.folder import RunFolder
 from aha.runs.page import write_page
 from aha.runs.provenance import now, provenance
-from aha.stages.doctor import Diagnosis
+from aha.stages.diagnosis import Diagnosis
 from aha.stages.run import Run
 from aha.training.checkpoint import read_state
 from aha.training.world import World

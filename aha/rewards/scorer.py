@@ -26,7 +26,7 @@ class Scorer:
         """Take a table; no thread starts before there is something to do."""
         self._table = table
         self._waiting: deque[tuple[int, Sequence[Pair]]] = deque()
-        self._known: dict[int, list[dict[RewardFunction, Verdict]]] = {}
+        self._known: dict[int, list[dict[RewardFunction, Verdict | None]]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         self._futures: list[Future[None]] = []
         self._stopped = Event()
@@ -76,7 +76,7 @@ class Scorer:
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         pairs = [pair for _, group in taken for pair in group]
         rows = [self._table.get(problem.domain, {}) for problem, _ in pairs]
-        known: list[dict[RewardFunction, Verdict]] = [{} for _ in pairs]
+        known: list[dict[RewardFunction, Verdict | None]] = [{} for _ in pairs]
         for function in dict.fromkeys(function for row in rows for function in row if overlaps(function)):
             if self._stopped.is_set():
                 return

@@ -39,16 +39,16 @@ class RewardFunction(Protocol):
     def __name__(self) -> str:
         """Its name."""
 
-    def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
-        """The verdict on one rollout of a problem."""
+    def __call__(self, problem: Problem, rollout: Rollout) -> Verdict | None:
+        """The verdict on one rollout of a problem; None to abstain from it."""
 
 
 @runtime_checkable
 class BatchedReward(Protocol):
     """A reward function that judges many rollouts faster together than one by one."""
 
-    def judge_all(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """The verdict on each rollout of a problem, in order."""
+    def judge_all(self, pairs: Sequence[Pair]) -> Sequence[Verdict | None]:
+        """The verdict on each rollout of a problem, in order; None to abstain from one."""
 
 
 @runtime_checkable
@@ -154,7 +154,7 @@ def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
 
 
 def score_all(
-    table: RewardTable, pairs: Sequence[Pair], known: Sequence[Mapping[RewardFunction, Verdict]] = ()
+    table: RewardTable, pairs: Sequence[Pair], known: Sequence[Mapping[RewardFunction, Verdict | None]] = ()
 ) -> list[Reward]:
     """Rewards of many rollouts, the same as one by one; a function that judges in batches is called once.
 
@@ -164,13 +164,13 @@ def score_all(
         known: verdicts that some functions have given already, for each pair; nothing where none has.
 
     Returns:
-        A reward for each pair, in order.
+        A reward for each pair, in order. A function that abstains from a response has no part in its reward.
 
     Raises:
         ValueError: as `score` does.
     """
     rows = [_row(table, problem.domain) for problem, _ in pairs]
-    given: list[dict[RewardFunction, Verdict]] = [dict(one) for one in known] or [{} for _ in pairs]
+    given: list[dict[RewardFunction, Verdict | None]] = [dict(one) for one in known] or [{} for _ in pairs]
     verdicts: list[dict[str, Verdict]] = [{} for _ in pairs]
     for function in dict.fromkeys(function for row in rows for function in row):
         places = [place for place, row in enumerate(rows) if function in row]
@@ -178,9 +178,11 @@ def score_all(
         for place, verdict in zip(asked, judge(function, [pairs[place] for place in asked]), strict=True):
             given[place][function] = verdict
         for place in places:
-            _refuse_infinity(function, rows[place][function], pairs[place][0], given[place][function])
-            verdicts[place][part_name(function)] = given[place][function]
-    return [_reward(row, found) for row, found in zip(rows, verdicts, strict=True)]
+            found = given[place][function]
+            if found is not None:
+                _refuse_infinity(function, rows[place][function], pairs[place][0], found)
+                verdicts[place][part_name(function)] = found
+    return [_reward(row, own) for row, own in zip(rows, verdicts, strict=True)]
 
 
 def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
@@ -194,7 +196,7 @@ def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
     return row
 
 
-def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict]:
+def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict | None]:
     """The verdicts of one function, in order.
 
     Args:
@@ -204,7 +206,7 @@ def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict]:
     if not pairs:
         return []
     if isinstance(function, BatchedReward):
-        return function.judge_all(pairs)
+        return list(function.judge_all(pairs))
     return [function(problem, rollout) for problem, rollout in pairs]
 
 
@@ -219,7 +221,8 @@ def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, 
 
 def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[str, Verdict]) -> Reward:
     """The verdicts on one rollout as its reward, parts in the order of the row."""
-    weights = {part_name(function): weight for function, weight in row.items()}
+    names = {function: part_name(function) for function in row}
+    weights = {names[function]: weight for function, weight in row.items() if names[function] in verdicts}
     return Reward(
         parts={name: verdicts[name].score for name in weights},
         weights=weights,

@@ -12,4 +12,5 @@ __all__ = [
     "recording",
     "sampling",
     "slots",
+    "stopping",
 ]

@@ -18,11 +18,13 @@ class Decoding:
         max_new_tokens: length cap of a response.
         temperature: >= 0; 0 takes the most likely token.
         top_p: nucleus, in (0, 1]; below 1 only for evaluation, since the policy that is trained is the untruncated one.
+        stop: texts that end a response besides the model's own end tokens; the response keeps them.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -30,6 +32,8 @@ class Decoding:
         Raises:
             ValueError: a value out of its range.
         """
+        if "" in self.stop:
+            raise ValueError("a stop string is empty: every response would end with its first token")
         if self.max_new_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError(
                 f"illegal decoding {self}: max_new_tokens >= 1, temperature >= 0 and 0 < top_p <= 1 are needed"

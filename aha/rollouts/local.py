@@ -24,6 +24,7 @@ from aha.rollouts.graphed import GraphedDecoder, can_be_graphed
 from aha.rollouts.plain import PlainDecoder
 from aha.rollouts.sampling import sample_tokens
 from aha.rollouts.slots import Slots
+from aha.rollouts.stopping import StopStrings
 from aha.runs.seeds import uniforms
 from aha.types import Rollout
 
@@ -119,7 +120,7 @@ class LocalEngine:
 
         for order, tokens_T, logp_T in self._decode(work, draws, decoding) if requests else ():
             number = order // num_samples
-            rollouts[order] = self._rollout(requests[number], prompts[number], tokens_T, logp_T)
+            rollouts[order] = self._rollout(requests[number], prompts[number], tokens_T, logp_T, decoding.stop)
             num_left[number] -= 1
             if on_group is not None and not num_left[number]:
                 on_group(number, group(number))
@@ -162,6 +163,7 @@ class LocalEngine:
         slots = Slots(work.num_slots, work.max_new_tokens, device)
         waiting = deque(range(len(work.prompts) * work.num_samples))
         stops = torch.tensor(self._tokenizer.stop_ids, device=device)
+        stop_strings = StopStrings(decoding.stop, self._tokenizer)
         logits_BV = torch.zeros(0, self._policy.config.vocab_size, device=device)
         steps = count(1)
         while waiting or len(slots):
@@ -171,7 +173,10 @@ class LocalEngine:
                 logits_BV = torch.cat((logits_BV, decoder.admit([order // work.num_samples for order in new])))
             tokens_B, logp_B = self._draw(logits_BV, slots, decoding)
             slots.write(tokens_B, logp_B, torch.isin(tokens_B, stops))
-            if next(steps) % decoder.look_every == 0 and slots.is_over_B.any():
+            is_looked_at = next(steps) % decoder.look_every == 0
+            if is_looked_at and stop_strings:
+                _end_at_strings(slots, stop_strings, num_new=decoder.look_every)
+            if is_looked_at and slots.is_over_B.any():
                 yield from slots.read()
                 kept_B = slots.drop()
                 decoder.keep(kept_B)
@@ -182,15 +187,27 @@ class LocalEngine:
         """Each row's next token and its log-probability, [B]."""
         return sample_tokens(logits_BV, slots.uniforms_B, temperature=decoding.temperature, top_p=decoding.top_p)
 
-    def _rollout(self, request: Request, prompt: Tensor, tokens_T: Tensor, logp_T: Tensor) -> Rollout:
-        """One response, told from the one token that may end it."""
-        has_ended = int(tokens_T[-1]) in self._tokenizer.stop_ids
+    def _rollout(
+        self, request: Request, prompt: Tensor, tokens_T: Tensor, logp_T: Tensor, stop: Sequence[str]
+    ) -> Rollout:
+        """One response, told from the token or the text that may end it."""
+        has_end_token = int(tokens_T[-1]) in self._tokenizer.stop_ids
+        text = self._tokenizer.decode(tokens_T[:-1] if has_end_token else tokens_T)
+        has_ended = has_end_token or StopStrings(stop, self._tokenizer).are_in(text)
         return Rollout(
             problem_id=request.problem.id,
             prompt_tokens=prompt,
             tokens=tokens_T.clone(),
             logp=logp_T.clone(),
-            text=self._tokenizer.decode(tokens_T[:-1] if has_ended else tokens_T),
+            text=text,
             finish="stop" if has_ended else "length",
             policy_version=self._version,
         )
+
+
+def _end_at_strings(slots: Slots, stop_strings: StopStrings, *, num_new: int) -> None:
+    """End the rows whose newest tokens complete a stop string, each with the token that does."""
+    for row in stop_strings.may_end(slots.tails(num_new + stop_strings.num_tail)):
+        length = stop_strings.end_of(slots.tokens(row), num_new=num_new)
+        if length is not None:
+            slots.end(row, length)

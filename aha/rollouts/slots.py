@@ -64,6 +64,21 @@ class Slots:
         self.length_B = self.length_B + ~self.is_over_B
         self.is_over_B = self.is_over_B | is_last_B | (self.length_B == self._most)
 
+    def tails(self, count: int) -> list[list[int]]:
+        """The last tokens of each row, `count` at most."""
+        columns_BC = self.length_B[:, None] - count + torch.arange(count, device=self.length_B.device)
+        tokens_BC = self._tokens_ST[self._slot_B[:, None], columns_BC.clamp(min=0)].tolist()
+        lengths = self.length_B.tolist()
+        return [tokens[max(0, count - length) :] for tokens, length in zip(tokens_BC, lengths, strict=True)]
+
+    def tokens(self, row: int) -> list[int]:
+        """All tokens of a row."""
+        return [int(token) for token in self._tokens_ST[self._slot_B[row], : int(self.length_B[row])].tolist()]
+
+    def end(self, row: int, length: int) -> None:
+        """End a row behind its first `length` tokens."""
+        self.length_B[row], self.is_over_B[row] = length, True
+
     def read(self) -> list[tuple[int, Tensor, Tensor]]:
         """Number, tokens and log-probabilities of each row that has ended, on the CPU."""
         slot_R, length_R, order_R = (x[self.is_over_B] for x in (self._slot_B, self.length_B, self.order_B))

@@ -3,8 +3,11 @@
 __all__ = [
     "assistance",
     "config",
+    "diagnosis",
     "doctor",
     "evaluate",
+    "findings_after_sampling",
+    "findings_before_sampling",
     "groups",
     "harvest",
     "labelling",

@@ -12,6 +12,7 @@ from typing import Any
 
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
+from aha.problems.formats import OWN
 from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
 from aha.problems.sets import digest
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
@@ -102,14 +103,13 @@ def evaluate(
         config=config.model_dump(),
         seed=run.seed,
         problems=digest(problems),
-        template=setting.template(""),
-        rewards=identities(setting.reward),
+        **setting.key(),
     )
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
     model, tokenizer = read_model(policy.path, device=run.world.device, dtype=DTYPES[config.precision])
-    sampling = sampling_of(config, (run.seed, stage))
+    sampling = sampling_of(config, (run.seed, stage), setting.stop)
     groups = sample_groups(
         LocalEngine(model, tokenizer),
         problems,
@@ -137,9 +137,11 @@ def template_digest(template: Template) -> str:
     return hashlib.sha256(template("QUESTION").encode()).hexdigest()[:16]
 
 
-def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...]) -> Sampling:
+def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...], stop: tuple[str, ...] = ()) -> Sampling:
     """How an evaluation samples."""
-    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p)
+    decoding = Decoding(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p, stop=stop
+    )
     return Sampling(num_samples=config.num_samples, decoding=decoding, seed=seed)
 
 
@@ -188,12 +190,15 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
 
 
 def solving(group: Group) -> dict[str, float]:
-    """The figures of one problem with an answer: `EVALUATION_METRICS`; programs do not vote.
+    """The figures of one problem: `EVALUATION_METRICS`; programs do not vote.
 
+    Where only rewards of the user's own judge, nothing is right or wrong: then the figures of accuracy are missing.
     Right answers are equal to the reference, and so to each other, however they are written: they vote together. Of
     the others those vote together that have the same normal form.
     """
     problem, rollouts = group.problem, group.rollouts
+    if problem.domain == OWN:
+        return _style(group)
     verdicts = [
         reward.parts["accuracy"] if "accuracy" in reward.parts else accuracy(problem, rollout).score
         for rollout, reward in zip(rollouts, group.rewards, strict=True)
@@ -209,6 +214,15 @@ def solving(group: Group) -> dict[str, float]:
         "pass@1": fmean(verdicts),
         "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
         **agreement,
+        "unparsable": fmean(reward.kinds.get("accuracy") == "unparsable" for reward in group.rewards),
+        **_style(group),
+    }
+
+
+def _style(group: Group) -> dict[str, float]:
+    """How the responses to one problem are written, right or wrong."""
+    problem, rollouts = group.problem, group.rollouts
+    return {
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
         "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
         "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),
@@ -216,7 +230,6 @@ def solving(group: Group) -> dict[str, float]:
         "readability": fmean(is_readable(rollout.text, problem.language) for rollout in rollouts),
         "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
         "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
-        "unparsable": fmean(reward.kinds.get("accuracy") == "unparsable" for reward in group.rewards),
     }
 
 
@@ -253,8 +266,15 @@ class Setting:
         template: the prompt around a question.
         reward: the rewards that are recorded with each rollout.
         measure: the figures of a problem.
+        stop: texts that end a response.
     """
 
     template: Template = r1_zero
     reward: RewardTable = field(default_factory=lambda: RULES)
     measure: Measure = solving
+    stop: tuple[str, ...] = ()
+
+    def key(self) -> dict[str, object]:
+        """What decides an evaluation besides policy, problems and decoding: part of its key."""
+        stop = {"stop": list(self.stop)} if self.stop else {}
+        return {"template": self.template(""), "rewards": identities(self.reward), **stop}

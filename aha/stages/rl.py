@@ -130,6 +130,7 @@ class Task:
         validation: what the stage is watched on.
         template: the prompt around a question.
         truth: what learned rewards are compared with, by name; logged, never trained on.
+        stop: texts that end a response, in training and in validation.
     """
 
     problems: ProblemSource
@@ -137,6 +138,7 @@ class Task:
     validation: Validation
     template: Template = r1_zero
     truth: Truth = nothing_known
+    stop: tuple[str, ...] = ()
 
     @property
     def key(self) -> dict[str, object]:
@@ -147,6 +149,7 @@ class Task:
             "rewards": identities(self.reward),
             "validation": watched,
             "template": self.template(""),
+            **({"stop": list(self.stop)} if self.stop else {}),
         }
 
 
@@ -249,7 +252,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, st
     """One iteration: sample, score, update, write down."""
     config = state.config
     timeline = Timeline(run.world.device)
-    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=task.stop)
     history = state.history(iteration)
     seed = run.seed, name, history.iterations
     partition = *seed, "mini-batches"
@@ -295,7 +298,7 @@ def _watch(run: Run, name: str, iteration: int, task: Task, state: RLState) -> N
         groups = sample_groups(
             state.engine,
             validation.problems,
-            sampling_of(validation.config, (run.seed, name, iteration, "validation")),
+            sampling_of(validation.config, (run.seed, name, iteration, "validation"), task.stop),
             reward=task.reward,
             template=task.template,
             world=run.world,

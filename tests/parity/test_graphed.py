@@ -35,6 +35,16 @@ def sampled(
     return [o for group in engine.sample(requests_for(prompts), 3, decoding) for o in group]
 
 
+@needs_gpu
+def test_stop_strings_end_the_same_responses_at_the_same_tokens() -> None:
+    """The host looks at the rows every sixteen steps; what was written behind the string is not read."""
+    policy, decoding = policy_of("qwen2-grouped"), Decoding(max_new_tokens=20, temperature=1.5, stop=("b", "c d"))
+    graphed, plain = sampled(policy, decoding), sampled(policy, decoding, plain=True)
+    assert [o.tokens.tolist() for o in graphed] == [o.tokens.tolist() for o in plain]
+    assert [o.finish for o in graphed] == [o.finish for o in plain]
+    assert any("b" in o.text for o in graphed)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("shape", ["qwen2-grouped", "qwen3-grouped"])
 def test_the_interpreter_samples_what_torch_does(shape: str) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,11 @@ def test_the_doctor_ends_with_a_status_of_its_own(call: Call) -> None:
 
 def test_a_run_that_cannot_learn_is_refused_before_it_begins(call: Call, tmp_path: Path) -> None:
     ended = call("run", "r1_zero", "--run", tmp_path / "run", "--zero.max-new-tokens", 2)
-    assert_fails(ended, "this run cannot learn", "cap-too-short", "--force starts it all the same")
+    complaint, *responses = ended.err.splitlines(keepends=True)
+    assert_fails(
+        replace(ended, err=complaint), "this run cannot learn", "cap-too-short", "--force starts it all the same"
+    )
+    assert sum(line.startswith("response ") for line in responses) == 3
     assert not (tmp_path / "run").exists()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.commands import DoctorCommand, R1Command, WrongUseError, ZeroCommand, parse
+from aha.commands import DoctorCommand, EvalCommand, R1Command, SampleCommand, WrongUseError, ZeroCommand, parse
 
 FILE = """
 seed = 3
@@ -59,6 +59,14 @@ def test_the_doctor_takes_a_file_too(tmp_path: Path) -> None:
     command = parse(["doctor", "--config", str(path)])
     assert isinstance(command, DoctorCommand)
     assert (command.groups, command.config.zero.group_size) == (2, 4)
+
+
+@pytest.mark.parametrize("words", [["run", "r1_zero"], ["doctor"], ["eval", "base"], ["sample", "base"]])
+def test_stop_strings_can_be_given_wherever_responses_are_sampled(words: list[str]) -> None:
+    command = parse([*words, "--stop", "</answer>", "User:"])
+    assert isinstance(command, ZeroCommand | DoctorCommand | EvalCommand | SampleCommand)
+    stop = command.own.stop if isinstance(command, ZeroCommand | DoctorCommand) else command.stop
+    assert stop == ("</answer>", "User:")
 
 
 @pytest.mark.parametrize("recipe", ["r1_zero", "r1"])

@@ -76,6 +76,19 @@ def test_special_tokens_may_stand_in_their_own_file(tmp_path: Path) -> None:
     assert (tokenizer.end, tokenizer.begin) == ("<|eot_id|>", "<|begin_of_text|>")
 
 
+@pytest.mark.parametrize("name", ["generation_config.json", "config.json"])
+def test_the_end_token_may_be_named_by_its_id_alone(name: str, tmp_path: Path) -> None:
+    write_tokenizer_files(tmp_path, "qwen2.5")
+    change(tmp_path / "tokenizer_config.json", eos_token=None)
+    for file in ("generation_config.json", "config.json", "special_tokens_map.json"):
+        (tmp_path / file).unlink(missing_ok=True)
+    raw = RawTokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    write(tmp_path / name, {"eos_token_id": raw.token_to_id("<|im_end|>")})
+    tokenizer = read_tokenizer(tmp_path, room=512)
+    assert tokenizer.end == "<|im_end|>"
+    assert tokenizer.stop_ids == (raw.token_to_id("<|im_end|>"),)
+
+
 def test_stops_may_stand_in_the_models_configuration(tmp_path: Path) -> None:
     tokenizer = tokenizer_of(tmp_path, "llama3")
     stops = tokenizer.stop_ids

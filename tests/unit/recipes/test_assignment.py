@@ -2,17 +2,20 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.assignment import assigned, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
-from aha.recipes.scales import R1_ZERO_SCALES
-from aha.rewards.table import RULES, part_name
-from aha.types import Problem
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.rewards.table import RULES, part_name, score
+from aha.stages.evaluate import solving
+from aha.types import Group, Problem, Rollout
 
 SCALE = R1_ZERO_SCALES["tiny"]
 NAMES = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon"]
@@ -117,6 +120,102 @@ def test_a_reward_of_the_users_own_joins_every_domain(tmp_path: Path) -> None:
             "format": 1.0,
             "short": 0.1,
         }
+
+
+def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
+    with assigned(OwnData(stop=("</answer>",)), open_base(), SCALE, seed=0) as assignment:
+        assert assignment.task(SCALE).stop == ("</answer>",)
+        assert assignment.setting.stop == ("</answer>",)
+        assert assignment.setting.key()["stop"] == ["</answer>"]
+
+
+def prompts_without_answers(folder: Path) -> OwnData:
+    """Texts to write, and a reward of one's own that judges them."""
+    rows = [{"text": f"Write {n} words about {NAMES[n % 10]}."} for n in range(60)]
+    (folder / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "mine.py").write_text("def short(problem, rollout):\n    return -len(rollout.tokens)\n", encoding="utf-8")
+    return OwnData(
+        problems=(str(folder / "own.jsonl"),),
+        fields="question=text,domain=own",
+        reward=(f"{folder / 'mine.py'}:short",),
+    )
+
+
+def test_prompts_without_answers_are_judged_by_own_rewards_alone(tmp_path: Path) -> None:
+    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0, is_checked=True) as assignment:
+        assert {problem.answer for problem in assignment.pool} == {""}
+        assert {part_name(one): weight for one, weight in assignment.reward["own"].items()} == {
+            "format": 1.0,
+            "short": 1.0,
+        }
+
+
+def test_an_evaluation_has_no_figures_of_accuracy_where_nothing_is_right_or_wrong(tmp_path: Path) -> None:
+    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0) as assignment:
+        (problem, *_) = assignment.suites[""]
+        tokens = torch.tensor([5, 6])
+        rollout = Rollout(
+            problem_id=problem.id, prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(2), text="two", finish="stop"
+        )
+        reward = score(assignment.reward, problem, rollout)
+        measured = solving(Group(problem=problem, rollouts=(rollout,), rewards=(reward,)))
+        assert reward.total == -2.0
+        assert measured["length"] == 2
+        assert not measured.keys() & {"pass@1", "pass@k", "cons@k"}
+
+
+def test_without_a_reward_of_ones_own_nothing_could_judge_them(tmp_path: Path) -> None:
+    own = replace(prompts_without_answers(tmp_path), reward=())
+    with pytest.raises(ValueError, match="give one with --reward"), assigned(own, open_base(), SCALE, seed=0):
+        pass
+
+
+def with_long_ones(path: Path, *lines: int, count: int = 60) -> str:
+    """Problems of which those in some lines have more words than the model has positions."""
+    write(path, count)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        rows[line - 1]["question"] += " and one more" * 700
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(("place", "option"), [("train", "longer"), ("test", "evaluation")])
+def test_a_prompt_that_is_too_long_is_refused_before_the_start(tmp_path: Path, place: str, option: str) -> None:
+    files = {
+        name: with_long_ones(tmp_path / f"{name}.jsonl", *((8, 31) if name == place else ()))
+        for name in ("train", "test")
+    }
+    own = OwnData(problems=(files["train"],), test=(files["test"],))
+    with pytest.raises(ValueError, match=rf"{place}\.jsonl:8: ") as refused, assigned(own, open_base(), SCALE, seed=0):
+        pass
+    message = str(refused.value)
+    assert f"{place} prompts do not" in message
+    assert f"--{option}.max-new-tokens 192" in message
+    assert "--long-prompts skip" in message
+
+
+def test_prompts_that_are_too_long_are_left_out_and_named(tmp_path: Path) -> None:
+    path = with_long_ones(tmp_path / "own.jsonl", *range(1, 60, 3))
+    with assigned(OwnData(problems=(path,), long_prompts="skip"), open_base(), SCALE, seed=0) as assignment:
+        kept = questions([*assignment.pool, *assignment.watched, *assignment.suites[""]])
+        assert len(kept) == 40
+        assert not any("one more" in question for question in kept)
+        assert f"{path}:1 " in " ".join(assignment.left_out)
+        assert len(assignment.left_out) == 20
+        assert any("20 prompts" in note and f"{path}:" in note for note in assignment.notes)
+
+
+def test_a_cap_that_leaves_no_room_is_named_whatever_is_done_about_long_prompts(tmp_path: Path) -> None:
+    config = SCALE.model_dump()
+    config["validation"]["max_new_tokens"] = 100_000
+    scale = R1ZeroConfig.model_validate(config)
+    for own in (OwnData(problems=(write(tmp_path / "own.jsonl", 60),), long_prompts="skip"), OwnData()):
+        with (
+            pytest.raises(ValueError, match=r"--validation.max-new-tokens 100000"),
+            assigned(own, open_base(), scale, seed=0),
+        ):
+            pass
 
 
 def test_too_few_problems_are_refused(tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ import pytest
 import torch
 
 from aha.rewards.own import load_reward
+from aha.rewards.scorer import Scorer
 from aha.rewards.table import identity, overlaps, score
 from aha.types import Problem, Rollout
 
 PROBLEM = Problem(id="p", question="2 + 2", answer="4", domain="mine")
 SOURCE = """
+import numpy
+import torch
+
 from aha.types import Verdict
 
 LIMIT = 10
@@ -21,8 +25,29 @@ def contains(problem, rollout):
 def explained(problem, rollout):
     return Verdict(score=0.25, reason="a quarter")
 
-def lost(problem, rollout):
+def abstains(problem, rollout):
     return None
+
+def words(problem, rollout):
+    return "good"
+
+def raises(problem, rollout):
+    return {"4": 1.0}[rollout.text]
+
+def from_numpy(problem, rollout):
+    return numpy.float32(0.5)
+
+def truth_of_numpy(problem, rollout):
+    return numpy.bool_(True)
+
+def from_array(problem, rollout):
+    return numpy.array(0.25)
+
+def from_torch(problem, rollout):
+    return torch.tensor(0.75)
+
+def several(problem, rollout):
+    return torch.tensor([0.75])
 
 def infinite(problem, rollout):
     return float("inf")
@@ -60,7 +85,7 @@ def test_a_verdict_is_taken_as_it_is(file: Path) -> None:
 
 def test_a_function_overlaps_with_sampling_where_it_says_so(file: Path) -> None:
     file.write_text(file.read_text() + "\nexplained.overlaps_sampling = True\ncontains.overlaps_sampling = False\n")
-    found = {name: load_reward(f"{file}:{name}")[0] for name in ("explained", "contains", "lost")}
+    found = {name: load_reward(f"{file}:{name}")[0] for name in ("explained", "contains", "words")}
     assert [name for name, reward in found.items() if overlaps(reward)] == ["explained"]
 
 
@@ -77,12 +102,63 @@ def test_a_changed_file_is_another_reward(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "complaint"), [("lost", "returned NoneType for problem 'p'"), ("infinite", "must be finite")]
+    ("name", "expected"),
+    [("from_numpy", 0.5), ("truth_of_numpy", 1.0), ("from_array", 0.25), ("from_torch", 0.75)],
 )
-def test_what_is_no_number_is_refused(file: Path, name: str, complaint: str) -> None:
+def test_numbers_of_numpy_and_torch_are_numbers(file: Path, name: str, expected: float) -> None:
     function, weight = load_reward(f"{file}:{name}")
-    with pytest.raises(ValueError, match=complaint):
-        score({"mine": {function: weight}}, PROBLEM, rollout(""))
+    part = score({"mine": {function: weight}}, PROBLEM, rollout("")).parts[name]
+    assert (part, type(part)) == (expected, float)
+
+
+def test_a_function_that_returns_none_abstains(file: Path) -> None:
+    """The response has no such part, and all other parts count as they would without it."""
+    abstaining, contains = (load_reward(f"{file}:{name}")[0] for name in ("abstains", "contains"))
+    reward = score({"mine": {abstaining: 1.0, contains: 0.5}}, PROBLEM, rollout("4"))
+    assert reward.parts == {"contains": 1.0}
+    assert reward.weights == {"contains": 0.5}
+    assert reward.total == 0.5
+
+
+def test_a_function_may_abstain_while_sampling_goes_on(file: Path) -> None:
+    file.write_text(file.read_text() + "\nabstains.overlaps_sampling = True\n")
+    abstaining = load_reward(f"{file}:abstains")[0]
+    pairs = [(PROBLEM, rollout("4"))]
+    with Scorer({"mine": {abstaining: 1.0}}) as scorer:
+        scorer.take(0, pairs)
+        assert scorer.rewards([pairs])[0][0].parts == {}
+
+
+def test_an_error_is_told_once_per_kind_with_file_and_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run goes on: the response gets 0 with the verdict `crash`, which the metrics count."""
+    function, _ = load_reward(f"{file}:raises")
+    texts = ("4", "5", "6", "5")
+    rewards = [score({"mine": {function: 1.0}}, PROBLEM, rollout(text)) for text in texts]
+
+    line = SOURCE.splitlines().index('    return {"4": 1.0}[rollout.text]') + 1
+    assert [reward.total for reward in rewards] == [1.0, 0.0, 0.0, 0.0]
+    assert [reward.kinds for reward in rewards] == [{}, *[{"raises": "crash"}] * 3]
+    assert f"{file}:{line}: KeyError: '5'" in rewards[1].reasons["raises"]
+
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "reward 'raises' fails for problem 'p'" in told[0]
+    assert f"{file}:{line}: KeyError: '5'" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("words", "returned str"), ("several", "returned Tensor"), ("infinite", "returned inf")],
+)
+def test_what_is_no_finite_number_is_a_failure_too(
+    file: Path, name: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function, weight = load_reward(f"{file}:{name}")
+    reward = score({"mine": {function: weight}}, PROBLEM, rollout(""))
+    line = SOURCE.splitlines().index(f"def {name}(problem, rollout):") + 1
+    assert (reward.total, reward.kinds) == (0.0, {name: "crash"})
+    assert f"{file}:{line}: " in reward.reasons[name]
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -90,7 +166,7 @@ def test_what_is_no_number_is_refused(file: Path, name: str, complaint: str) -> 
     [
         ("{file}", "write FILE.py:FUNCTION"),
         ("{file}:contains=much", "'much' is no weight"),
-        ("{file}:contained", "has no function 'contained'; it has: contains, explained"),
+        ("{file}:contained", "has no function 'contained'; it has: abstains, contains"),
         ("{file}:LIMIT", "has no function 'LIMIT'"),
         ("{file}:narrow", r"must take two arguments, \(problem, rollout\)"),
         ("{file}x.py:contains", "there is no file"),
@@ -107,3 +183,15 @@ def test_a_file_that_is_no_python_is_named(file: Path) -> None:
     file.write_text("def contains(:\n", encoding="utf-8")
     with pytest.raises(ValueError, match="is not valid Python"):
         load_reward(f"{file}:contains")
+
+
+def test_a_file_that_raises_when_it_is_read_is_named_with_its_line(file: Path) -> None:
+    file.write_text("LIMIT = 10\nRATE = LIMIT / 0\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine\.py:2: ZeroDivisionError: division by zero"):
+        load_reward(f"{file}:contains")
+
+
+def test_an_object_that_can_be_called_is_named_by_its_specification(file: Path) -> None:
+    file.write_text(SOURCE + "\nfrom functools import partial\nhalf = partial(lambda s, p, r: s, 0.5)\n")
+    function, _ = load_reward(f"{file}:half")
+    assert score({"mine": {function: 1.0}}, PROBLEM, rollout("")).parts == {"half": 0.5}

@@ -1,7 +1,9 @@
 """The doctor finds planted faults, each by its name, and has nothing to say of the built-in world."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,24 +13,29 @@ from torch import nn
 
 from aha.policy.transformer import Transformer
 from aha.problems.world import TrainingProblems
+from aha.prompts.chat import chat
 from aha.prompts.templates import CHAT_TEMPLATES, r1_zero
 from aha.prompts.tokenizer import END, PAD, Tokenizer
 from aha.recipes.base_model import BUILT_IN
 from aha.rewards.format import format_reward
-from aha.rewards.table import RULES
+from aha.rewards.own import load_reward
+from aha.rewards.table import RULES, RewardTable
 from aha.rollouts.engine import Decoding
-from aha.stages.doctor import Patient, diagnose
+from aha.runs.seeds import generator
+from aha.stages.diagnosis import RunCandidate
+from aha.stages.doctor import MAX_RESPONSES, diagnose
 from aha.training.checkpoint import read_model
 from aha.types import Problem, Rollout, Verdict
 
 
-def healthy(seed: int = 0) -> Patient:
+def healthy(seed: int = 0) -> RunCandidate:
     """R1-Zero on the built-in world, as it starts."""
     policy, tokenizer = read_model(BUILT_IN)
-    return Patient(
+    return RunCandidate(
         policy=policy,
         tokenizer=tokenizer,
-        problems=TrainingProblems(seed=seed)(0, 8),
+        problems=TrainingProblems(seed=seed)(0, 16),
+        num_groups=8,
         template=r1_zero,
         reward=RULES,
         decoding=Decoding(max_new_tokens=128),
@@ -37,73 +44,77 @@ def healthy(seed: int = 0) -> Patient:
     )
 
 
-def opened(patient: Patient) -> Patient:
-    return replace(patient, template=lambda question: f"{r1_zero(question)} <think>\n")
+def opened(candidate: RunCandidate) -> RunCandidate:
+    return replace(candidate, template=lambda question: f"{r1_zero(question)} <think>\n")
 
 
-def short(patient: Patient) -> Patient:
-    return replace(patient, decoding=Decoding(max_new_tokens=2))
+def short(candidate: RunCandidate) -> RunCandidate:
+    return replace(candidate, decoding=Decoding(max_new_tokens=2))
 
 
-def unreadable(patient: Patient) -> Patient:
-    return replace(patient, template=lambda question: "= = =")
+def unreadable(candidate: RunCandidate) -> RunCandidate:
+    return replace(candidate, problems=candidate.problems[:8], template=lambda question: "= = =")
 
 
-def endless(patient: Patient) -> Patient:
+def endless(candidate: RunCandidate) -> RunCandidate:
     """The tokenizer's end is not the one that the model was trained with."""
-    return replace(patient, tokenizer=Tokenizer(patient.tokenizer.raw, end=PAD))
+    return replace(candidate, tokenizer=Tokenizer(candidate.tokenizer.raw, end=PAD))
 
 
-def endless_turns(patient: Patient) -> Patient:
-    """The chat template ends turns with a token at which sampling does not stop."""
-    raw = RawTokenizer.from_str(patient.tokenizer.raw.to_str())
-    template = "{{ messages[0]['content'] }}<|im_end|>"
+def endless_turns(candidate: RunCandidate) -> RunCandidate:
+    """The template in use ends turns with a token at which sampling does not stop."""
+    described = json.loads(candidate.tokenizer.raw.to_str())
+    vocabulary = described["model"]["vocab"]
+    last_word = max(vocabulary, key=vocabulary.__getitem__)
+    vocabulary["<|im_end|>"] = vocabulary.pop(last_word)
+    raw = RawTokenizer.from_str(json.dumps(described))
     raw.add_special_tokens([AddedToken("<|im_end|>", special=True)])
-    return replace(patient, tokenizer=Tokenizer(raw, end=END, chat_template=template))
+    tokenizer = Tokenizer(raw, end=END, chat_template="{{ messages[0]['content'] }}<|im_end|>")
+    return replace(candidate, tokenizer=tokenizer, template=chat(tokenizer))
 
 
-def constant(patient: Patient) -> Patient:
+def constant(candidate: RunCandidate) -> RunCandidate:
     def always(problem: Problem, rollout: Rollout) -> Verdict:
         return Verdict(score=1.0, reason="why not")
 
-    return replace(patient, reward={domain: {always: 1.0} for domain in RULES})
+    return replace(candidate, reward={domain: {always: 1.0} for domain in RULES})
 
 
-def not_a_number(patient: Patient) -> Patient:
-    weight = next(patient.policy.parameters())
+def not_a_number(candidate: RunCandidate) -> RunCandidate:
+    weight = next(candidate.policy.parameters())
     with torch.no_grad():
         weight[5, 3] = torch.nan
-    return patient
+    return candidate
 
 
-def cramped(patient: Patient) -> Patient:
-    return replace(patient, decoding=Decoding(max_new_tokens=patient.policy.config.max_position_embeddings))
+def cramped(candidate: RunCandidate) -> RunCandidate:
+    return replace(candidate, decoding=Decoding(max_new_tokens=candidate.policy.config.max_position_embeddings))
 
 
-def foreign(patient: Patient) -> Patient:
+def foreign(candidate: RunCandidate) -> RunCandidate:
     text = "Natalia sold clips to forty eight friends during April, and then she sold half as many clips during May."
-    return replace(patient, problems=[replace(problem, question=f"{text} {text}") for problem in patient.problems])
+    return replace(candidate, problems=[replace(problem, question=f"{text} {text}") for problem in candidate.problems])
 
 
-def swallowed(patient: Patient) -> Patient:
+def swallowed(candidate: RunCandidate) -> RunCandidate:
     """The tags of the format are special tokens, which decoding leaves out."""
-    raw = RawTokenizer.from_str(patient.tokenizer.raw.to_str())
+    raw = RawTokenizer.from_str(candidate.tokenizer.raw.to_str())
     raw.add_special_tokens([AddedToken(tag, special=True) for tag in ("<think>", "</think>")])
-    return replace(patient, tokenizer=Tokenizer(raw, end=END, chat_template=CHAT_TEMPLATES["r1_zero"]))
+    return replace(candidate, tokenizer=Tokenizer(raw, end=END, chat_template=CHAT_TEMPLATES["r1_zero"]))
 
 
-def failing(patient: Patient) -> Patient:
+def failing(candidate: RunCandidate) -> RunCandidate:
     def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
         return Verdict(score=0.0, reason="no verdict within 5 s", kind="timeout")
 
-    return replace(patient, reward={domain: {accuracy: 1.0, format_reward: 1.0} for domain in RULES})
+    return replace(candidate, reward={domain: {accuracy: 1.0, format_reward: 1.0} for domain in RULES})
 
 
-def raising(patient: Patient) -> Patient:
+def raising(candidate: RunCandidate) -> RunCandidate:
     def mine(problem: Problem, rollout: Rollout) -> Verdict:
         raise KeyError("solution")
 
-    return replace(patient, reward={domain: {mine: 1.0} for domain in RULES})
+    return replace(candidate, reward={domain: {mine: 1.0} for domain in RULES})
 
 
 class Dropping(nn.Module):
@@ -118,13 +129,13 @@ class Dropping(nn.Module):
         return out
 
 
-def disagreeing(patient: Patient) -> Patient:
-    layer = patient.policy.model.layers[0]
+def disagreeing(candidate: RunCandidate) -> RunCandidate:
+    layer = candidate.policy.model.layers[0]
     layer.mlp = Dropping(layer.mlp)
-    return patient
+    return candidate
 
 
-FAULTS: dict[Callable[[Patient], Patient], str] = {
+FAULTS: dict[Callable[[RunCandidate], RunCandidate], str] = {
     opened: "thinking-opened",
     short: "cap-too-short",
     unreadable: "answers-unparsable",
@@ -142,7 +153,7 @@ FAULTS: dict[Callable[[Patient], Patient], str] = {
 
 
 @pytest.mark.parametrize(("plant", "code"), FAULTS.items(), ids=lambda given: getattr(given, "__name__", given))
-def test_a_planted_fault_is_found_and_is_fatal(plant: Callable[[Patient], Patient], code: str) -> None:
+def test_a_planted_fault_is_found_and_is_fatal(plant: Callable[[RunCandidate], RunCandidate], code: str) -> None:
     diagnosis = diagnose(plant(healthy()))
     found = {finding.code: finding for finding in diagnosis.findings}
     assert code in found, diagnosis.findings
@@ -162,8 +173,8 @@ def test_the_built_in_world_is_fit(seed: int) -> None:
 
 
 def test_the_same_seed_gives_the_same_diagnosis() -> None:
-    def told(patient: Patient) -> object:
-        diagnosis = diagnose(patient)
+    def told(candidate: RunCandidate) -> object:
+        diagnosis = diagnose(candidate)
         figures = {name: value for name, value in diagnosis.figures.items() if name != "tokens_per_second"}
         return figures, diagnosis.parts, diagnosis.responses
 
@@ -171,8 +182,96 @@ def test_the_same_seed_gives_the_same_diagnosis() -> None:
 
 
 def test_the_policy_is_left_as_it_was() -> None:
-    patient = healthy()
-    before = {name: weight.clone() for name, weight in patient.policy.named_parameters()}
-    diagnose(patient)
-    assert isinstance(patient.policy, Transformer)
-    assert all(torch.equal(before[name], weight) for name, weight in patient.policy.named_parameters())
+    candidate = healthy()
+    before = {name: weight.clone() for name, weight in candidate.policy.named_parameters()}
+    diagnose(candidate)
+    assert isinstance(candidate.policy, Transformer)
+    assert all(torch.equal(before[name], weight) for name, weight in candidate.policy.named_parameters())
+
+
+def test_a_chat_template_that_is_not_in_use_decides_nothing() -> None:
+    """A base model may come with a chat template; under R1-Zero's template nothing of it is used."""
+    other = replace(endless_turns(healthy()), template=r1_zero)
+    assert "stop-token-missing" not in {finding.code for finding in diagnose(other).findings}
+
+
+def right_with(chance: float) -> RewardTable:
+    """A reward as of a policy that is right with this chance, drawn from the response itself."""
+
+    def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
+        is_right = generator(problem.id, *rollout.tokens.tolist()).random() < chance
+        return Verdict(score=float(is_right), reason="drawn", kind="correct" if is_right else "wrong")
+
+    return {domain: {accuracy: 1.0} for domain in RULES}
+
+
+def of_few_groups(chance: float, seed: int) -> RunCandidate:
+    """Two groups of four in any case, as for a large model; short responses."""
+    return replace(
+        healthy(seed),
+        problems=TrainingProblems(seed=seed)(0, 32),
+        num_groups=2,
+        group_size=4,
+        reward=right_with(chance),
+        decoding=Decoding(max_new_tokens=24),
+    )
+
+
+def test_a_policy_that_is_right_one_time_in_ten_is_not_refused() -> None:
+    """Two groups of four show no spread in .9^8 = 43 % of tries; sampling goes on until one does."""
+    diagnoses = [diagnose(of_few_groups(0.1, seed)) for seed in range(6)]
+    assert max(diagnosis.figures["responses"] for diagnosis in diagnoses) > 8
+    for diagnosis in diagnoses:
+        assert "no-spread" not in {finding.code for finding in diagnosis.findings}
+        assert diagnosis.figures["zero_spread"] < 1
+
+
+def test_a_run_without_spread_is_hopeless_only_after_enough_samples() -> None:
+    never = of_few_groups(0.0, 0)
+    (refused,) = [finding for finding in diagnose(never).findings if finding.code == "no-spread"]
+    assert refused.is_fatal
+    assert f"{MAX_RESPONSES // 4} groups" in refused.what
+
+    few = replace(never, problems=never.problems[:8])
+    (warned,) = [finding for finding in diagnose(few).findings if finding.code == "no-spread"]
+    assert not warned.is_fatal
+    # .8145 is the chance that four responses of a policy that is right one time in twenty are all equal.
+    assert f"{1 - 0.8145125**8:.1%}" in warned.what
+
+
+def test_where_responses_are_cut_the_cap_is_the_first_remedy_for_answers_that_cannot_be_read() -> None:
+    found = {finding.code: finding for finding in diagnose(short(healthy())).findings}
+    assert found["answers-unparsable"].remedy.startswith("raise max-new-tokens first")
+
+
+def test_three_responses_are_shown_with_what_was_read() -> None:
+    shown = diagnose(healthy()).responses
+    assert len({one.verdict for one in shown}) == len(shown) == 3
+    assert {one.verdict.split(":")[0] for one in shown} <= {"correct", "wrong", "unparsable"}
+    for one in shown:
+        assert one.text
+        assert one.question
+        assert (one.answer is None) == ("no single answer block" in one.verdict)
+
+
+def test_an_own_reward_that_raises_is_found_with_file_and_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def mine(problem, rollout):\n    if len(rollout.tokens) % 2:\n        return 1 / 0\n    return {}[1]\n"
+    )
+    own, _ = load_reward(f"{file}:mine")
+    candidate = healthy()
+    table: RewardTable = {domain: {**row, own: 1.0} for domain, row in candidate.reward.items()}
+    findings = {finding.code: finding for finding in diagnose(replace(candidate, reward=table)).findings}
+    assert findings.keys() == {"reward-broken"}
+    assert findings["reward-broken"].is_fatal
+    assert findings["reward-broken"].what.count(f"{file}:3: ZeroDivisionError: division by zero") == 1
+    assert findings["reward-broken"].what.count(f"{file}:4: KeyError: 1") == 1
+
+
+def test_a_base_model_that_writes_on_is_told_of_stop_strings() -> None:
+    writes_on = replace(healthy(), tokenizer=Tokenizer(healthy().tokenizer.raw, end=PAD))
+    found = {finding.code: finding for finding in diagnose(writes_on).findings}
+    assert "--stop" in found["stop-token-missing"].remedy
+    stopped = replace(writes_on, decoding=replace(writes_on.decoding, stop=("</answer>",)))
+    assert diagnose(stopped).findings == ()

@@ -1,6 +1,7 @@
 """One stage of reinforcement learning on a tiny policy: what it logs, and what each setting changes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,13 @@ LOOK = EvaluationConfig(num_problems=1, num_samples=2, temperature=1.0, top_p=1.
 
 
 def train(
-    folder: Path, base: Checkpoint, reward: RewardFunction = evenness, *, stop_after: int = 0, **settings: float
+    folder: Path,
+    base: Checkpoint,
+    reward: RewardFunction = evenness,
+    *,
+    stop_after: int = 0,
+    stop: tuple[str, ...] = (),
+    **settings: float,
 ) -> Checkpoint:
     """A stage of two iterations, or one that is interrupted."""
     given = {"iterations": 2, "problems_per_iteration": 3, "group_size": 4, "num_minibatches": 2, "max_new_tokens": 6}
@@ -32,6 +39,7 @@ def train(
         problems=TrainingProblems(seed=0),
         reward={domain: {reward: 1.0} for domain in COMPARERS},
         validation=watched,
+        stop=stop,
     )
     run, made = Run(folder=RunFolder(folder), seed=0), list[int]()
 
@@ -46,6 +54,30 @@ def train(
 def logged(folder: Path) -> list[dict[str, float]]:
     """The lines of metrics."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_stop_string_ends_responses_of_training_and_validation(base: Checkpoint, tmp_path: Path) -> None:
+    """What follows the space of a word is whatever a random policy says; every response holds a first letter."""
+    train(tmp_path / "without", base)
+    train(tmp_path / "with", base, stop=tuple("abcdefghijklmnopqrstuvwxyz0123456789"))
+    without, within = logged(tmp_path / "without"), logged(tmp_path / "with")
+    assert within[0]["length"] < without[0]["length"]
+    assert within[0]["truncated"] < without[0]["truncated"]
+    validations = [
+        json.loads((tmp_path / name / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()[0])["report"][
+            "rows"
+        ]
+        for name in ("without", "with")
+    ]
+    lengths = [next(row["value"] for row in rows if row["metric"] == "length") for rows in validations]
+    assert lengths[1] < lengths[0]
+
+
+def test_a_stop_string_is_part_of_the_key_only_where_there_is_one() -> None:
+    watched = Validation(problems=held_out_problems("validation", 1), config=LOOK)
+    task = Task(problems=TrainingProblems(seed=0), reward={}, validation=watched)
+    assert "stop" not in task.key
+    assert replace(task, stop=("</answer>",)).key == {**task.key, "stop": ["</answer>"]}
 
 
 def test_the_parts_of_an_iteration_are_within_its_time(base: Checkpoint, tmp_path: Path) -> None:

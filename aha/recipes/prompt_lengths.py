@@ -1,0 +1,111 @@
+"""Prompts measured before a run starts: each must leave the model enough positions for a response of full length.
+
+A prompt that is too long would end a run at the iteration that draws it, and again whenever the run is resumed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from aha.policy.pretrained import read_config
+from aha.problems.sets import OnBad, ProblemSet
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.templates import Template
+from aha.prompts.tokenizer import Tokenizer
+from aha.recipes.scales import R1ZeroConfig
+from aha.types import Checkpoint, Problem
+
+__all__ = ["PromptLimits", "prompt_limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLimits:
+    """What decides whether a prompt is too long.
+
+    Attributes:
+        tokenizer: of the model.
+        positions: positions that the model has.
+        template: the prompt around a question.
+        wording: what is said around the questions before that.
+        caps: the option that sets the longest response, and its tokens, by use: `train`, `validation` and `test`.
+        on_long: whether a prompt that is too long stops the run or is left out.
+    """
+
+    tokenizer: Tokenizer
+    positions: int
+    template: Template
+    wording: Callable[[Sequence[Problem]], Sequence[Problem]]
+    caps: Mapping[str, tuple[str, int]]
+    on_long: OnBad
+
+    def fitting(self, problems: ProblemSet, use: str) -> tuple[ProblemSet, list[str]]:
+        """The problems whose prompts leave room for a response.
+
+        Args:
+            problems: of one set.
+            use: `train`, `validation` or `test`.
+
+        Returns:
+            The set without what is too long, and for each problem that was left out its place with its length.
+
+        Raises:
+            ValueError: a prompt is too long and is not to be left out, or every prompt is; says which and what to do.
+        """
+        option, cap = self.caps[use]
+        prompts = [self.template(problem.question) for problem in self.wording(list(problems))]
+        lengths = [len(ids) for ids in self.tokenizer.encode_prompts(prompts)]
+        fits = [length > 0 and length + cap <= self.positions for length in lengths]
+        if all(fits):
+            return problems, []
+
+        too_long = [
+            (problems.places.get(problem.id, problem.id), length)
+            for problem, length, is_fitting in zip(problems, lengths, fits, strict=True)
+            if not is_fitting
+        ]
+        if self.on_long == "stop" or not any(fits):
+            place, length = too_long[0]
+            remedy = f"lower {option} to {max(0, self.positions - max(lengths))} or less"
+            if any(fits):
+                remedy += ", or leave these problems out with --long-prompts skip"
+            raise ValueError(
+                f"{place}: the prompt has {length:,} tokens, and with those of a response ({option} {cap}) it must "
+                f"fit into the {self.positions:,} positions of the model; {len(too_long):,} of {len(lengths):,} {use} "
+                f"prompts do not: {remedy}"
+            )
+        kept = [problem for problem, is_fitting in zip(problems, fits, strict=True) if is_fitting]
+        return replace(problems, problems=kept), [f"{place} ({length:,} tokens)" for place, length in too_long]
+
+
+def prompt_limits(
+    model: Checkpoint,
+    config: R1ZeroConfig,
+    template: Template,
+    wording: Callable[[Sequence[Problem]], Sequence[Problem]],
+    on_long: OnBad,
+) -> PromptLimits:
+    """The limits of a run.
+
+    Args:
+        model: where it starts; has the tokenizer and the positions.
+        config: the length caps of all stages, of validation and of evaluation.
+        template: the prompt around a question.
+        wording: what is said around the questions before that.
+        on_long: what to do about a prompt that is too long.
+    """
+    shape = read_config(model.path)
+    stage_caps = (
+        ("--zero.max-new-tokens", config.zero.max_new_tokens),
+        ("--longer.max-new-tokens", config.longer.max_new_tokens),
+    )
+    return PromptLimits(
+        tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
+        positions=shape.max_position_embeddings,
+        template=template,
+        wording=wording,
+        caps={
+            "train": max(stage_caps, key=lambda one: one[1]),
+            "validation": ("--validation.max-new-tokens", config.validation.max_new_tokens),
+            "test": ("--evaluation.max-new-tokens", config.evaluation.max_new_tokens),
+        },
+        on_long=on_long,
+    )

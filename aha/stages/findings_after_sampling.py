@@ -1,0 +1,174 @@
+"""What the doctor finds in the first responses of a run: how they end, what can be read, how rewards differ."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from aha.rewards.own import OwnReward
+from aha.rewards.table import part_name
+from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
+from aha.types import VERDICT_KINDS, Group, Reward
+
+__all__ = ["count_verdicts", "findings_after_sampling", "has_spread"]
+
+MAX_MISMATCH_NATS = 0.02
+"""Largest mean gap between the engine's log-probabilities and the learner's; bfloat16 stays below it."""
+
+RARE = 0.05
+"""Responses that get another reward than the rest: the rarest that a run without spread must have excluded."""
+
+CERTAINTY = 0.95
+"""How surely."""
+
+_ANSWERED = re.compile(r"</answer>\s*\S")
+_KIND_OF_ERROR = re.compile(r".*?:\d+: [^:]*")
+
+
+def findings_after_sampling(
+    candidate: RunCandidate, groups: Sequence[Group], figures: Mapping[str, float]
+) -> list[Finding]:
+    """All that is wrong with the first responses.
+
+    Args:
+        candidate: the run.
+        groups: its first responses with their rewards.
+        figures: what was measured on them; `logp_gap` is read.
+    """
+    checks = (_endings, _answers, _verifiers, _own_rewards, _spread)
+    findings = [finding for check in checks for finding in check(candidate, groups)]
+    return [*findings, *_exactness(figures["logp_gap"])]
+
+
+def has_spread(group: Group) -> bool:
+    """Whether the rewards of a group differ, so that there is something to learn from it."""
+    return len({reward.total for reward in group.rewards}) > 1
+
+
+def count_verdicts(rewards: Sequence[Reward], own_parts: frozenset[str] = frozenset()) -> dict[str, int]:
+    """How verifiers ended, all kinds; parts of the user's own are left out where their names are given."""
+    counts = Counter(kind for reward in rewards for name, kind in reward.kinds.items() if name not in own_parts)
+    return {kind: counts[kind] for kind in VERDICT_KINDS}
+
+
+def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Responses that are cut at the length cap."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    cut_share = fmean(rollout.finish == "length" for rollout in rollouts)
+    if cut_share < 0.3:
+        return
+
+    tokenizer = candidate.tokenizer
+    ids = {tokenizer.raw.token_to_id(token): token for token in END_TOKENS}
+    end_tokens = {id: token for id, token in ids.items() if id is not None and id not in tokenizer.stop_ids}
+    ignored = Counter(end_tokens[id] for one in rollouts for id in one.tokens.tolist() if id in end_tokens)
+    num_answered = sum(one.finish == "length" and _ANSWERED.search(one.text) is not None for one in rollouts)
+
+    what = f"{cut_share:.0%} of the responses are cut at {candidate.decoding.max_new_tokens} tokens"
+    remedy = "raise max-new-tokens, or see that the model knows its stop token (eos_token_id)"
+    if ignored:
+        what += f"; {ignored.most_common(1)[0][0]} was written and ignored {ignored.total()} times"
+    if num_answered:
+        what += f"; {num_answered} of them go on behind </answer>"
+        remedy = "let the answer end a response: --stop '</answer>'"
+    yield Finding(
+        code="stop-token-missing" if cut_share == 1.0 and ignored else "cap-too-short",
+        is_fatal=cut_share >= 0.95,
+        what=what,
+        remedy=remedy,
+    )
+
+
+def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Answers that cannot be read."""
+    del candidate
+    kinds = [reward.kinds["accuracy"] for group in groups for reward in group.rewards if "accuracy" in reward.kinds]
+    unparsable = fmean(kind == "unparsable" for kind in kinds) if kinds else 0.0
+    if unparsable < 0.9:
+        return
+    remedy = (
+        "look at the responses: is the template the one that this model follows? A base model may need "
+        "examples (cold start) before it can be rewarded"
+    )
+    cut_share = fmean(rollout.finish == "length" for group in groups for rollout in group.rollouts)
+    if cut_share > 0.5:
+        remedy = f"raise max-new-tokens first ({cut_share:.0%} are cut before their end); then {remedy}"
+    yield Finding(
+        code="answers-unparsable",
+        is_fatal=unparsable == 1.0,
+        what=f"no answer can be read from {unparsable:.0%} of the responses",
+        remedy=remedy,
+    )
+
+
+def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Verifiers that fail."""
+    rewards = [reward for group in groups for reward in group.rewards]
+    counts = count_verdicts(rewards, _own_parts(candidate))
+    failed = (counts["timeout"] + counts["crash"]) / max(1, sum(counts.values()))
+    if failed > 0.05:
+        yield Finding(
+            code="verifier-fails",
+            is_fatal=failed >= 0.5,
+            what=f"the verifier failed on {failed:.0%} of the responses "
+            f"({counts['timeout']} timeouts, {counts['crash']} crashes)",
+            remedy="raise its deadline, or run `aha audit` on the responses",
+        )
+
+
+def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Reward functions of the user's own that raise, each kind of error once."""
+    own_parts = _own_parts(candidate)
+    failures: dict[str, list[str]] = {}
+    for reward in (reward for group in groups for reward in group.rewards):
+        for name in own_parts & reward.kinds.keys():
+            if reward.kinds[name] == "crash":
+                kind = _KIND_OF_ERROR.match(reward.reasons[name])
+                failures.setdefault(kind[0] if kind else name, []).append(reward.reasons[name])
+    if failures:
+        yield Finding(
+            code="reward-broken",
+            is_fatal=True,
+            what="; ".join(f"{reasons[0]} ({len(reasons)} times)" for reasons in failures.values()),
+            remedy="mend the reward function; it may return None for a response that it cannot judge",
+        )
+
+
+def _own_parts(candidate: RunCandidate) -> frozenset[str]:
+    """Names of the parts of the reward that are the user's own."""
+    functions = [function for row in candidate.reward.values() for function in row]
+    return frozenset(part_name(function) for function in functions if isinstance(function, OwnReward))
+
+
+def _spread(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Groups whose responses all get the same reward."""
+    if any(has_spread(group) for group in groups):
+        return
+    # If one response in twenty had another reward than the rest, at least one group would have shown it with this
+    # probability. Below 95 % the samples are too few to call the run hopeless.
+    flat_group = RARE**candidate.group_size + (1 - RARE) ** candidate.group_size
+    certainty = 1 - flat_group ** len(groups)
+
+    rewards = [group.rewards[0] for group in groups]
+    totals = sorted({reward.total for reward in rewards})
+    best = sum(weight for weight in rewards[0].weights.values() if weight > 0)
+    is_solved = totals == [best] and best > 0
+    yield Finding(
+        code="no-spread",
+        is_fatal=certainty >= CERTAINTY,
+        what=f"every response of each of {len(groups)} groups of {candidate.group_size} gets the same reward "
+        f"({', '.join(f'{total:g}' for total in totals)}): there is nothing to learn from (if {RARE:.0%} of the "
+        f"responses had another reward, a group would have shown it with probability {certainty:.1%})",
+        remedy="take harder problems" if is_solved else "take easier problems, a stronger model or a larger group",
+    )
+
+
+def _exactness(gap: float) -> Iterator[Finding]:
+    """An engine that samples from another policy than the one that is trained."""
+    if not gap <= MAX_MISMATCH_NATS:
+        yield Finding(
+            code="mismatch",
+            is_fatal=True,
+            what=f"engine and learner disagree by {gap:.3g} nats a token",
+            remedy="load the model in float32",
+        )

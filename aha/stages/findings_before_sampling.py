@@ -1,0 +1,105 @@
+"""What the doctor finds before a single response is sampled: in weights, tokenizer, template and prompts."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+
+from aha.prompts.chat import opens_thinking
+from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
+
+__all__ = ["findings_before_sampling"]
+
+FORMAT_SAMPLE = "<think> a </think> <answer> b </answer>"
+"""A response that keeps to R1-Zero's format: a tokenizer must be able to say it."""
+
+_SAMPLE_QUESTION = "1 + 1"
+
+
+def findings_before_sampling(candidate: RunCandidate) -> list[Finding]:
+    """All that is wrong with a run before a response is sampled."""
+    checks = (_weights, _lengths, _words, _thinking, _tags, _stops)
+    return [finding for check in checks for finding in check(candidate)]
+
+
+def _weights(candidate: RunCandidate) -> Iterator[Finding]:
+    """Weights that are not finite."""
+    named = candidate.policy.named_parameters()
+    bad = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
+    if bad:
+        yield Finding(
+            code="weights-not-finite",
+            is_fatal=True,
+            what=f"{len(bad)} tensors of the model hold infinities or NaN, {bad[0]} first",
+            remedy="take another checkpoint, or load it in float32",
+        )
+
+
+def _lengths(candidate: RunCandidate) -> Iterator[Finding]:
+    """Prompts that leave too few positions for the response."""
+    limit, cap = candidate.policy.config.max_position_embeddings, candidate.decoding.max_new_tokens
+    lengths = [len(ids) for ids in candidate.tokenizer.encode_prompts(candidate.prompts)]
+    if not min(lengths) or max(lengths) + cap > limit:
+        yield Finding(
+            code="no-room",
+            is_fatal=True,
+            what=f"prompts of {min(lengths)} to {max(lengths)} tokens and {cap} new ones; the model has {limit} places",
+            remedy=f"lower max-new-tokens to {max(0, limit - max(lengths))} or less, or leave out the longest problems",
+        )
+
+
+def _words(candidate: RunCandidate) -> Iterator[Finding]:
+    """Words that the vocabulary lacks."""
+    prompts, tokenizer = candidate.prompts, candidate.tokenizer
+    unknown = Counter(word for prompt in prompts for word in tokenizer.unknown_words(prompt))
+    share = unknown.total() / max(1, sum(len(ids) for ids in tokenizer.encode_prompts(prompts)))
+    if unknown:
+        shown = ", ".join(repr(word) for word, _ in unknown.most_common(5))
+        yield Finding(
+            code="unknown-words",
+            is_fatal=share > 0.1,
+            what=f"{share:.0%} of the prompts' tokens are unknown to the vocabulary: {shown}",
+            remedy="take a model whose tokenizer covers the problems",
+        )
+
+
+def _thinking(candidate: RunCandidate) -> Iterator[Finding]:
+    """A template that writes the opening tag itself, so that no response can."""
+    has_format = any(function.__name__.startswith("format") for row in candidate.reward.values() for function in row)
+    if has_format and opens_thinking(candidate.prompts[0]):
+        yield Finding(
+            code="thinking-opened",
+            is_fatal=True,
+            what="the prompt ends inside an opened <think>: a response holds no <think>, and its format is never right",
+            remedy="take --template r1_zero or r1, or a chat template that does not open the tag",
+        )
+
+
+def _tags(candidate: RunCandidate) -> Iterator[Finding]:
+    """A tokenizer that leaves the tags of the format out when it decodes."""
+    tokenizer = candidate.tokenizer
+    decoded = tokenizer.decode(tokenizer.encode(FORMAT_SAMPLE))
+    lost = [tag for tag in FORMAT_SAMPLE.split() if tag.startswith("<") and tag not in decoded]
+    if lost:
+        yield Finding(
+            code="format-unreachable",
+            is_fatal=True,
+            what=f"the tokenizer cannot say {', '.join(lost)}: it decodes {FORMAT_SAMPLE!r} as {decoded!r}",
+            remedy="mark these tokens as not special in tokenizer.json, or take another model",
+        )
+
+
+def _stops(candidate: RunCandidate) -> Iterator[Finding]:
+    """A template that ends turns with a token at which sampling does not stop."""
+    tokenizer = candidate.tokenizer
+    # Only the template in use counts: a base model may come with a chat template that this run never renders. What ends
+    # the turn of the user in a prompt ends the turn of the model too.
+    prompt = candidate.template(_SAMPLE_QUESTION)
+    written = [token for token in END_TOKENS if token in prompt]
+    if written and not any(tokenizer.raw.token_to_id(token) in tokenizer.stop_ids for token in written):
+        yield Finding(
+            code="stop-token-missing",
+            is_fatal=True,
+            what=f"the prompt ends turns with {written[0]}, but sampling stops only at {tokenizer.end}",
+            remedy=f"add the id of {written[0]} to eos_token_id in generation_config.json",
+        )

@@ -1,0 +1,56 @@
+"""What the doctor says to people, and what it says of numbers that were made for the built-in model."""
+
+import pytest
+
+from aha.recipes.doctor import in_words, refuse, toy_numbers
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding
+
+LARGE = 135_000_000
+
+
+def test_the_numbers_of_the_toy_are_named_where_the_model_is_none() -> None:
+    found = toy_numbers(LARGE, R1_ZERO_SCALES["tiny"], "cpu")
+    assert found is not None
+    assert not found.is_fatal
+    assert "learning rate 0.0003, length cap 128 tokens, device cpu" in found.what
+    assert "135 million" in found.what
+    for option in ("--scale gpu", "--zero.optimizer.learning-rate", "--zero.max-new-tokens", "--device cuda"):
+        assert option in found.remedy
+
+
+def test_only_what_is_the_toys_is_named() -> None:
+    tiny = R1_ZERO_SCALES["tiny"].model_dump()
+    tiny["zero"]["max_new_tokens"] = 1024
+    found = toy_numbers(LARGE, R1ZeroConfig.model_validate(tiny), "cuda")
+    assert found is not None
+    assert "learning rate" in found.what
+    assert "cap" not in found.what
+    assert "device" not in found.what
+
+
+@pytest.mark.parametrize(("size", "scale", "device"), [(600_000, "tiny", "cpu"), (LARGE, "gpu", "cuda")])
+def test_nothing_is_said_of_numbers_that_fit(size: int, scale: str, device: str) -> None:
+    assert toy_numbers(size, R1_ZERO_SCALES[scale], device) is None
+
+
+def test_responses_are_shown_to_people_and_with_a_refusal() -> None:
+    example = ExampleResponse(
+        question="How many\nclips?",
+        text="<think> 2 </think> " + "word " * 200 + "<answer> 72 </answer>",
+        reference="48",
+        answer="72",
+        verdict="wrong: 72 is not 48",
+        reward=1.0,
+    )
+    fatal = Finding(code="no-spread", is_fatal=True, what="all the same", remedy="take others")
+    diagnosis = Diagnosis(findings=(fatal,), responses=(example,))
+    with pytest.raises(ValueError, match="this run cannot learn: no-spread: all the same; take others") as refused:
+        refuse(diagnosis)
+    for text in (in_words(diagnosis), str(refused.value)):
+        assert "How many clips?" in text
+        assert "<think> 2 </think> word" in text
+        assert "<answer> 72 </answer>" in text
+        assert "answer read    '72'; the reference is '48'" in text
+        assert "wrong: 72 is not 48; reward 1" in text
+        assert len(text) < 1200
