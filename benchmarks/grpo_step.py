@@ -20,7 +20,7 @@ def main() -> None:
         "--kernels",
         nargs="+",
         default=[""],
-        help="instruction sets of aha's kernels (avx512, avx2, off), each a side; the first is compared with the others",
+        help="instruction sets of aha's kernels, each a side; the first is compared with the others",
     )
     given = arguments.parse_args()
     options = ("--no-reference",) if given.no_reference else ()
