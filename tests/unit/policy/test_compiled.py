@@ -33,17 +33,17 @@ def built(tmp_path: Path) -> list[Path]:
 
 @needs_compiler
 def test_a_library_is_built_once(tmp_path: Path) -> None:
-    assert compiled.library("decode") is not None
+    assert compiled.library("sampling") is not None
     (place,) = built(tmp_path)
     before = place.stat().st_mtime_ns
-    assert compiled.library("decode") is not None
+    assert compiled.library("sampling") is not None
     assert [place.stat().st_mtime_ns for place in built(tmp_path)] == [before]
     assert not stat.S_IMODE(place.parent.stat().st_mode) & 0o077
 
 
 def test_the_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(SWITCH, "off")
-    assert compiled.library("decode") is None
+    assert compiled.library("sampling") is None
     assert compiled.kernels_in_use() == "off"
     assert built(tmp_path) == []
 
@@ -61,7 +61,7 @@ def test_a_switch_that_names_no_set_is_refused(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv(SWITCH, asked)
     names = " and ".join(one.name for one in SUPPORTED)
     with pytest.raises(ValueError, match=rf"AHA_KERNELS is '{asked}', but this processor has {names}: .*'off'"):
-        compiled.library("decode")
+        compiled.library("sampling")
     assert built(tmp_path) == []
 
 
@@ -89,7 +89,7 @@ def test_without_a_compiler_that_works_there_is_no_library(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: str
 ) -> None:
     monkeypatch.setenv("CC", compiler)
-    assert compiled.library("decode") is None
+    assert compiled.library("sampling") is None
     assert compiled.kernels_in_use() == "off"
     assert built(tmp_path) == []
 
@@ -99,7 +99,7 @@ def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "aha"
     folder.mkdir(parents=True)
     folder.chmod(0o777)
-    assert compiled.library("decode") is not None
+    assert compiled.library("sampling") is not None
     assert built(tmp_path) == []
 
 
@@ -107,7 +107,7 @@ def test_a_folder_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
 def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert compiled.library("decode") is not None
+    assert compiled.library("sampling") is not None
     assert os.listdir(tmp_path) == ["file"]
 
 
