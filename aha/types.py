@@ -77,7 +77,7 @@ class Rollout:
         prompt_tokens: [T0], int64.
         tokens: [T], int64, as sampled, the end token included when there is one.
         logp: [T], float32, nats, under the tempered and untruncated policy that sampled.
-        text: the decoded response, the end token left out.
+        text: the whole response, decoded, the end token left out; a `<think>` that the prompt wrote is part of it.
         finish: `stop` (end token), `length` (cut at the cap) or `error`.
         policy_version: updates the policy had seen when it sampled.
     """

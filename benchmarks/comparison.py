@@ -16,6 +16,7 @@ import torch
 from ceiling import floor_shares, multiplying_rate, part_flops
 from workload import PARTS, Unit
 
+from aha.policy.compiled import kernels_in_use
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_config
 from aha.runs.provenance import revision
@@ -52,16 +53,20 @@ class Side:
         python: its interpreter.
         script: a file of this folder.
         options: of the script, after the work.
+        kernels: instruction set of aha's kernels, as `AHA_KERNELS` takes it; the best one where empty.
     """
 
     name: str
     python: str
     script: str
     options: tuple[str, ...] = ()
+    kernels: str = ""
 
     def run(self, work: Work) -> Figures:
         """Measure in a process of its own, print its line and return it."""
         settings = {"OMP_NUM_THREADS": str(work.threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        if self.kernels:
+            settings["AHA_KERNELS"] = self.kernels
         arguments = [str(work.models.resolve()), work.name, work.lengths]
         arguments += ["--threads", str(work.threads), "--steps", str(work.steps)]
         done = subprocess.run(
@@ -76,10 +81,11 @@ class Side:
         return dict(json.loads(line))
 
 
-def our_side(*options: str, max_tokens: int | None = None) -> Side:
+def our_side(*options: str, max_tokens: int | None = None, kernels: str = "") -> Side:
     """The side of aha; the bound on a pass is the learner's default where none is given."""
     bound = ("--max-tokens", str(max_tokens)) if max_tokens else ()
-    return Side("aha", sys.executable, "aha_side.py", (*options, *bound))
+    name = f"aha with {kernels}" if kernels else "aha"
+    return Side(name, sys.executable, "aha_side.py", (*options, *bound), kernels)
 
 
 def in_turn(
@@ -186,6 +192,7 @@ def machine() -> dict[str, Any]:
         "cpu": models[0] if models else "unknown",
         "cores": os.cpu_count(),
         "torch": torch.__version__,
+        "kernels": kernels_in_use(),
         "revision": revision(),
     }
 

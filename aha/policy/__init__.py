@@ -14,6 +14,7 @@ __all__ = [
     "gpu",
     "gpu_decoding",
     "gpu_training",
+    "instructions",
     "kernels",
     "layout",
     "lora",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from aha.policy.kernels import are_fit, call
+from aha.policy.kernels import call, has_kernel
 
 __all__ = ["attention", "attention_backward", "has_attention"]
 
@@ -25,7 +25,7 @@ class _Shape(ctypes.Structure):
 
 def has_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> bool:
     """Whether `attention` can take these."""
-    return are_fit(q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
+    return has_kernel("attention", q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
 
 
 def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:

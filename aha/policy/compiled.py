@@ -1,8 +1,9 @@
 """C kernels of the policy, built by the system's compiler when they are first needed.
 
 The source lies beside this module; what is built is kept in the user's cache folder under a name that holds a digest of
-source, compiler options and processor, so that nothing stale is ever loaded. Where there is no compiler, or
-`AHA_KERNELS=off` is set, there is no kernel, and whoever asked computes with torch instead.
+source, compiler options and processor, so that nothing stale is ever loaded. The environment variable `AHA_KERNELS`
+chooses the instruction set; without it the kernels use the best that the processor has. Where there is no compiler, or
+with `AHA_KERNELS=off`, there is no kernel, and torch computes instead.
 """
 
 import ctypes
@@ -12,32 +13,78 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SWITCH", "functions", "has_gpu_kernels", "is_on", "library"]
+from aha.policy.instructions import InstructionSet, choose_set, cpu_features
+
+__all__ = [
+    "SWITCH",
+    "built_for",
+    "functions",
+    "has_gpu_kernels",
+    "instruction_set",
+    "is_on",
+    "kernels_in_use",
+    "library",
+]
 
 SWITCH = "AHA_KERNELS"
-"""Environment variable: `on` (the default) or `off`."""
+"""Environment variable: the name of an instruction set that the processor has, or `off`."""
 
-_FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-march=native")
+_SOURCES = ("attention", "decode", "kernels", "sampling")
+_OPTIONS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
 _HEADER = "vectors.h"
 _SECONDS = 120
+
+
+def instruction_set() -> InstructionSet | None:
+    """The instruction set that kernels are built for; None where they are switched off.
+
+    Raises:
+        ValueError: the switch names none that this processor has.
+    """
+    name = os.environ.get(SWITCH)
+    return None if name == "off" else choose_set(name, cpu_features(), asked_by=SWITCH)
 
 
 def is_on() -> bool:
     """Whether kernels may be used.
 
     Raises:
-        ValueError: the switch is set to something else than `on` or `off`.
+        ValueError: as `instruction_set`.
     """
-    switch = os.environ.get(SWITCH, "on")
-    if switch not in ("on", "off"):
-        raise ValueError(f"{SWITCH} is {switch!r}; it must be 'on' or 'off'")
-    return switch == "on"
+    return instruction_set() is not None
+
+
+@cache
+def built_for(*names: str) -> InstructionSet | None:
+    """The instruction set that libraries of this folder are built for.
+
+    Args:
+        names: of the libraries, as `library` takes them.
+
+    Returns:
+        The set; None where kernels are switched off, or one of the libraries cannot be built.
+
+    Raises:
+        ValueError: as `instruction_set`.
+    """
+    are_built = all(library(name) is not None for name in names)
+    return instruction_set() if are_built else None
+
+
+def kernels_in_use() -> str:
+    """The value of the switch that gives the same bits as this process: `off` where a library cannot be built.
+
+    Raises:
+        ValueError: as `instruction_set`.
+    """
+    chosen = built_for(*_SOURCES)
+    return "off" if chosen is None else chosen.name
 
 
 @cache
@@ -57,21 +104,27 @@ def library(name: str) -> ctypes.CDLL | None:
         The loaded library; None where there is no compiler that can build it, or kernels are switched off.
 
     Raises:
-        ValueError: the switch is set to something else than `on` or `off`.
+        ValueError: as `instruction_set`.
     """
+    chosen = instruction_set()
     compiler = shutil.which(os.environ.get("CC") or "cc")
-    if not is_on() or compiler is None:
+    if chosen is None or compiler is None:
         return None
+
+    command = (compiler, *_OPTIONS, *chosen.options, f"-DLANES={chosen.lanes}")
     source = Path(__file__).with_name(f"{name}.c")
     texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]
-    known = "\n".join((*texts, compiler, *_FLAGS, platform.platform(), _processor()))
-    file, folder = f"{name}-{hashlib.sha256(known.encode()).hexdigest()[:24]}.so", _cache_folder()
+    known = "\n".join((*texts, *command, platform.platform(), _processor()))
+    digest = hashlib.sha256(known.encode()).hexdigest()[:24]
+    file = f"{name}-{chosen.name}-{digest}.so"
+
+    folder = _cache_folder()
     if folder is not None:
         place = folder / file
-        return ctypes.CDLL(str(place)) if place.exists() or _build(compiler, source, place) else None
+        return ctypes.CDLL(str(place)) if place.exists() or _build(command, source, place) else None
     with tempfile.TemporaryDirectory(prefix="aha-") as own:
         place = Path(own) / file
-        return ctypes.CDLL(str(place)) if _build(compiler, source, place) else None
+        return ctypes.CDLL(str(place)) if _build(command, source, place) else None
 
 
 def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..., Any]] | None:
@@ -119,13 +172,13 @@ def _cache_folder() -> Path | None:
     return folder if is_own and os.access(folder, os.W_OK) else None
 
 
-def _build(compiler: str, source: Path, place: Path) -> bool:
+def _build(command: Sequence[str], source: Path, place: Path) -> bool:
     """Build into the place, whole or not at all; whether that went well."""
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         built = Path(folder) / place.name
-        command = [compiler, *_FLAGS, str(source), "-o", str(built), "-lm"]
+        whole = [*command, str(source), "-o", str(built), "-lm"]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)
+            done = subprocess.run(whole, capture_output=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return False
         if done.returncode:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from aha.policy.compiled import has_gpu_kernels
-from aha.policy.kernels import are_fit, call
+from aha.policy.kernels import call, has_kernel
 
 __all__ = [
     "linear",
@@ -81,7 +81,7 @@ def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
     if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
         return False
     are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
-    return are_laid and are_fit(b_KN.shape[1], a_MK, b_KN, *others)
+    return are_laid and has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
 
 
 def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
@@ -112,7 +112,8 @@ def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
         known = weight_OD.grad
         return x_ND.dim() == 2 and known is not None and known.dtype == torch.float32 != x_ND.dtype == weight_OD.dtype
     others = (x_ND,) if bias_O is None else (x_ND, bias_O)
-    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and are_fit(x_ND.shape[1])
+    # The gradient of the input, and of the weight, are products with as many columns as the input has.
+    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and has_kernel("product", x_ND.shape[1])
 
 
 class _Linear(torch.autograd.Function):
@@ -158,7 +159,7 @@ def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
     Source: Zhang and Sennrich 2019, arXiv:1910.07467, Eq. 4.
     """
-    if not are_fit(x_XD.shape[-1], x_XD, weight_D):
+    if not has_kernel("norm", x_XD.shape[-1], x_XD, weight_D):
         return F.rms_norm(x_XD, weight_D.shape, weight_D, eps)
     result: Tensor = _Norm.apply(x_XD, weight_D, eps)  # type: ignore[no-untyped-call]
     return result
@@ -199,7 +200,7 @@ def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
 
     Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
     """
-    if not are_fit(gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
+    if not has_kernel("swiglu", gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
         return F.silu(gate_NI) * up_NI
     result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
     return result
@@ -248,9 +249,11 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
 
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
-    num_rows, half = len(x_NHK), x_NHK.shape[-1] // 2
-    has_kernel = are_fit(half, x_NHK, cos_NK, sin_NK) or (_are_on_gpu(x_NHK, cos_NK, sin_NK) and half & (half - 1) == 0)
-    if has_kernel and cos_NK.shape == (num_rows, 1, half):
+    num_rows, size = len(x_NHK), x_NHK.shape[-1]
+    half = size // 2
+    tensors = (x_NHK, cos_NK, sin_NK)
+    is_known = has_kernel("rotary", size, *tensors) or (_are_on_gpu(*tensors) and half & (half - 1) == 0)
+    if is_known and cos_NK.shape == (num_rows, 1, half):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result
     first, second = x_NHK.chunk(2, dim=-1)

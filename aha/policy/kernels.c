@@ -42,12 +42,19 @@ void swiglu_backward(int64_t count, float *gate, float *up, float *dout, float *
 // Turn x[rows][heads][2 half] by angles[rows][half]; the gradient is turned back, with sign -1.
 void rotary(int64_t rows, int64_t heads, int64_t half, float sign, float *x, float *cosine, float *sine, float *out) {
     for (int64_t r = 0; r < rows; r++, cosine += half, sine += half)
-        for (int64_t h = 0; h < heads; h++, x += 2 * half, out += 2 * half)
-            for (int64_t d = 0; d < half; d += W) {
+        for (int64_t h = 0; h < heads; h++, x += 2 * half, out += 2 * half) {
+            int64_t d = 0;
+            for (; d + W <= half; d += W) {
                 const vec a = AT(x + d), b = AT(x + half + d), c = AT(cosine + d), s = AT(sine + d) * sign;
                 AT(out + d) = a * c - b * s;
                 AT(out + half + d) = b * c + a * s;
             }
+            for (; d < half; d++) { // a half need not be whole vectors: heads of 80 are five of 16
+                const float a = x[d], b = x[half + d], c = cosine[d], s = sine[d] * sign;
+                out[d] = a * c - b * s;
+                out[half + d] = b * c + a * s;
+            }
+        }
 }
 
 // Rows of a matrix, which lie apart, next to each other.

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aha.policy.compiled import functions
+from aha.policy.compiled import built_for, functions
+from aha.policy.instructions import Width
 
-__all__ = ["are_fit", "call"]
+__all__ = ["call", "has_kernel"]
 
 _SIGNATURES = {
     "kernels": {
-        "lanes": ":i",
         "norm": "iifpppp",
         "norm_backward": "iipppppp",
         "swiglu": "ippp",
@@ -44,18 +44,12 @@ def _kernels() -> dict[str, Callable[..., int]] | None:
     return kernels
 
 
-@cache
-def _lanes() -> int:
-    """Figures that a kernel takes at a time: the sizes it is given are multiples. 0 where there are no kernels."""
-    kernels = _kernels()
-    return kernels["lanes"]() if kernels is not None else 0
-
-
-def are_fit(size: int, *tensors: Tensor) -> bool:
-    """Whether there are kernels for these tensors, the last dimension of which is cut into parts of a size."""
-    is_plain = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-    lanes = _lanes() if is_plain else 0
-    return lanes > 0 and size % lanes == 0
+def has_kernel(width: Width, count: int, *tensors: Tensor) -> bool:
+    """Whether there is a kernel for a width of so many numbers, and it can take these tensors."""
+    if any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors):
+        return False
+    instructions = built_for(*_SIGNATURES)
+    return instructions is not None and instructions.has_kernel(width, count)
 
 
 def call(name: str, *arguments: Any) -> int:

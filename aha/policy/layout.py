@@ -147,20 +147,22 @@ class Layout:
 def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
     """Attention of one block, [stop - start, H, K]. Query heads that share a key head are laid along the query axis."""
     num_rows, num_queries = block.queries_RQ.shape
-    num_heads, num_shared = q_NHK.shape[1], k_NGK.shape[1]
+    (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
     repeat = num_heads // num_shared
+    # Every dimension is given, since one that is inferred cannot be where there is no token.
+    keys_shape = (num_rows, bias_RQS.shape[-1])
     q = q_NHK[block.start : block.stop]
     if block.kept_M is not None:
         q = gathered(q_NHK, block.queries_RQ.flatten())
-    q = q.view(num_rows, num_queries, num_shared, repeat, -1).permute(0, 2, 3, 1, 4).flatten(2, 3)
+    q = q.view(num_rows, num_queries, num_shared, repeat, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
     if block.keys_RS is None:
-        k, v = (_rows_first(x[block.start : block.stop], num_rows) for x in (k_NGK, v_NGK))
+        k, v = (_rows_first(x[block.start : block.stop], keys_shape) for x in (k_NGK, v_NGK))
     else:
         index = block.keys_RS.flatten()
-        k, v = (_rows_first(gathered(x, index), num_rows) for x in (k_NGK, v_NGK))
+        k, v = (_rows_first(gathered(x, index), keys_shape) for x in (k_NGK, v_NGK))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS)
     out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
-    out = out.reshape(num_rows * num_queries, num_heads, -1)
+    out = out.reshape(num_rows * num_queries, num_heads, size)
     return out if block.kept_M is None else out.index_select(0, block.kept_M)
 
 
@@ -170,9 +172,9 @@ def gathered(x_NX: Tensor, places_M: Tensor) -> Tensor:
     return x_NX[places_M] if x_NX.is_cuda else x_NX.index_select(0, places_M)
 
 
-def _rows_first(x_MGK: Tensor, num_rows: int) -> Tensor:
-    """Keys or values of a block's rows laid end to end, as [R, G, S, K]."""
-    return torch.unflatten(x_MGK, 0, (num_rows, -1)).transpose(1, 2)
+def _rows_first(x_MGK: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Keys or values of a block's rows laid end to end, R rows of S, as [R, G, S, K]."""
+    return torch.unflatten(x_MGK, 0, shape).transpose(1, 2)
 
 
 def rows(tokens_RT: Tensor) -> Layout:

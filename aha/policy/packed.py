@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from aha.policy.allocation import huge_memory
 from aha.policy.checkpointing import RecomputedLayer
-from aha.policy.compiled import functions
+from aha.policy.compiled import built_for, functions
 from aha.policy.config import PolicyConfig
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "kept_fields"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "has_sizes", "kept_fields"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""
@@ -39,7 +39,6 @@ _PARTS = (
 
 
 _SIGNATURES = {
-    "lanes": ":i",
     "scratch_floats": "pii:i",
     "kept_floats": "p:i",
     "forward": "ppppppiipp",
@@ -60,18 +59,32 @@ def _kernels() -> dict[str, Callable[..., Any]] | None:
     return functions("decode", _SIGNATURES)
 
 
+def _panel() -> int:
+    """Columns of a matrix, or keys, that lie together: two vectors. There must be kernels."""
+    instructions = built_for("decode")
+    assert instructions is not None
+    return 2 * instructions.lanes
+
+
+def has_sizes(config: PolicyConfig) -> bool:
+    """Whether there are kernels, and they take the sizes of a policy."""
+    instructions = built_for("decode")
+    return (
+        instructions is not None
+        and instructions.has_kernel("packed hidden", config.hidden_size)
+        and instructions.has_kernel("packed head", config.head_dim)
+        and instructions.has_kernel("packed intermediate", config.intermediate_size)
+    )
+
+
 def fits(policy: Transformer) -> bool:
-    """Whether the kernels can compute this policy: float32 on the CPU, whole vectors, no parts of others."""
-    config, weights, kernels = policy.config, list(policy.parameters()), _kernels()
-    if kernels is None or any(type(module) not in _PARTS for module in policy.modules()):
+    """Whether the kernels can compute this policy: float32 on the CPU, their sizes, no parts of others."""
+    weights = list(policy.parameters())
+    if not has_sizes(policy.config) or any(type(module) not in _PARTS for module in policy.modules()):
         return False
     if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
-    if sum(weight.nbytes for weight in weights) > MAX_BYTES:
-        return False
-    lanes = int(kernels["lanes"]())
-    vectors = (config.head_dim, config.intermediate_size)
-    return config.hidden_size % (2 * lanes) == 0 and all(count % lanes == 0 for count in vectors)
+    return sum(weight.nbytes for weight in weights) <= MAX_BYTES
 
 
 def kept_fields(config: PolicyConfig) -> dict[str, slice]:
@@ -80,10 +93,7 @@ def kept_fields(config: PolicyConfig) -> dict[str, slice]:
     Queries and keys are as projected, before norm and rotation; `middle` is the stream after attention, `out` after
     the layer; `lse` has the logarithms of the softmax's denominators.
     """
-    kernels = _kernels()
-    assert kernels is not None
-    panel = 2 * int(kernels["lanes"]())
-
+    panel = _panel()
     size, width, inner = config.head_dim, config.hidden_size, config.intermediate_size
     heads, shared = config.num_attention_heads, config.num_key_value_heads
     widths = {"q": heads * size, "k": shared * size, "v": shared * size, "gate": inner, "up": inner}
@@ -119,7 +129,7 @@ class PackedPolicy:
         if kernels is None or not fits(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
         self._kernels, self.config = kernels, policy.config
-        self.panel = 2 * int(kernels["lanes"]())
+        self.panel = _panel()
         config = policy.config
         self._shape = _Shape(
             config.num_hidden_layers,

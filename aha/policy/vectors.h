@@ -1,13 +1,10 @@
-// Vectors of floats for the kernels, as wide as the processor's, by the extensions that GCC and Clang share.
+// Vectors of floats for the kernels, by the extensions that GCC and Clang share. The build says how wide they are:
+// LANES is that of the instruction set, 8 or 16 (instructions.py).
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#ifdef __AVX512F__
-#define W 16 // floats of a vector
-#else
-#define W 8
-#endif
+#define W LANES // floats of a vector
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -72,5 +69,3 @@ INLINE void tiles(int64_t m, int64_t n, int64_t k, const float *a, int64_t apart
     for (; m > 0; m -= 6, a += apart, c += 6 * rc, start = start ? start + 6 * rs : 0)
         switch (m) { case 1: TILE(1) case 2: TILE(2) case 3: TILE(3) case 4: TILE(4) case 5: TILE(5) default: TILE(6) }
 }
-
-int64_t lanes(void) { return W; }

@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 
-__all__ = ["DATE", "chat", "opens_thinking"]
+__all__ = ["DATE", "chat"]
 
 DATE = datetime(2024, 7, 26)
 """The day a template is told where it asks: the one that Llama's template names when it cannot ask. Ours: the day of
@@ -48,7 +48,6 @@ _REFUSED = {"lipsum", "pprint", "random", "urlize", "wordwrap", "xmlattr"}
 
 _TURNS, _JOINED = "turns of a loop", "joined texts"
 _WIDTH = re.compile(r"[0-9]{4,}|\*|:[^{}]*\{")
-_OPENING = re.compile(r"<think(ing)?>\s*\Z")
 
 
 def chat(
@@ -89,14 +88,6 @@ def chat(
             ) from None
 
     return prompt
-
-
-def opens_thinking(prompt: str) -> bool:
-    """Whether a prompt ends inside an opened `<think>`, so that the response begins with the thinking itself.
-
-    The templates of the distilled R1 models do; a response is then to close the tag without opening it.
-    """
-    return _OPENING.search(prompt) is not None
 
 
 _FAILURES = (

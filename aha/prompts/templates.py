@@ -4,9 +4,22 @@ Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the R1-Zero template); only th
 it asks for reflection or for any strategy. The chat template is that of the released DeepSeek-R1 models.
 """
 
+import re
 from collections.abc import Callable
 
-__all__ = ["CHAT_TEMPLATES", "R1", "R1_ZERO", "Template", "bare", "jinja_of", "r1", "r1_zero", "template_of"]
+__all__ = [
+    "CHAT_TEMPLATES",
+    "R1",
+    "R1_ZERO",
+    "Template",
+    "bare",
+    "continuation",
+    "jinja_of",
+    "opening_of",
+    "r1",
+    "r1_zero",
+    "template_of",
+]
 
 Template = Callable[[str], str]
 """From a question to the prompt text."""
@@ -85,3 +98,25 @@ def template_of(chat_template: str, *, beginning: str = "") -> Template | None:
     """
     text = chat_template.removeprefix(beginning)
     return next((_BY_NAME[name] for name, jinja in CHAT_TEMPLATES.items() if jinja == text), None)
+
+
+_OPENING = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
+
+
+def opening_of(prompt: str) -> str:
+    """What a prompt writes of the response itself: an opened `<think>`, or an empty thinking block; else nothing.
+
+    The templates of the distilled R1 models, of QwQ and of Qwen3 end like that. The sampled tokens go on from there,
+    and whoever reads the response reads this text before them.
+    """
+    found = _OPENING.search(prompt)
+    return found[0] if found else ""
+
+
+def continuation(prompt: str, response: str) -> str:
+    """What is left to write of a whole response after a prompt that may have opened its thinking."""
+    opening = opening_of(prompt).strip()
+    text = response.lstrip()
+    if not opening or not text.startswith(opening):
+        return response
+    return text.removeprefix(opening).lstrip()

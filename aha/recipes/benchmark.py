@@ -21,6 +21,7 @@ import torch
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
 from aha.policy.allocation import keep_freed_memory
+from aha.policy.compiled import kernels_in_use
 from aha.policy.packed import fits
 from aha.policy.transformer import Transformer
 from aha.problems.world import TrainingProblems
@@ -220,7 +221,7 @@ def _decoder(policy: Transformer) -> str:
     """What the engine decodes with."""
     if can_be_graphed(policy):
         return "graphed"
-    return "compiled" if fits(policy) else "plain"
+    return f"compiled ({kernels_in_use()})" if fits(policy) else "plain"
 
 
 def _is_read(tokenizer: Tokenizer, prompt: str, room: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from aha.policy.compiled import library
+from aha.policy.compiled import SWITCH, kernels_in_use
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
@@ -133,7 +133,9 @@ def carry_out(order: Order) -> Checkpoint:
             "start": models[0].key if models else None,
             **({"continues": True} if order.continue_from else {}),
             **({"device": device} if device != "cpu" else {}),
-            **({"kernels": "none"} if None in map(library, ("decode", "kernels", "attention")) else {}),
+            # Each instruction set adds up in an order of its own, so a run goes on with the one that it began with.
+            # It is recorded under the switch's name, so that a refusal says what to set.
+            SWITCH: kernels_in_use(),
             **({"own": asdict(order.own)} if order.own != OwnData() else {}),
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
             **({"assistant": order.assistant.model} if order.assistant else {}),

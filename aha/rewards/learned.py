@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha.policy.reward_model import Reads, RewardModel, ended, score_responses
 from aha.prompts.parsing import parse_response
-from aha.prompts.templates import Template
+from aha.prompts.templates import Template, continuation
 from aha.prompts.tokenizer import Tokenizer
 from aha.types import Problem, Rollout, Verdict
 
@@ -92,9 +92,11 @@ class LearnedReward:
     def _scores(self, problems: Sequence[Problem], texts: Sequence[str]) -> Tensor:
         """Scores of texts as responses to problems, less the bias, [B]."""
         limit = self.model.config.max_position_embeddings
-        prompts = self.tokenizer.encode_prompts([self.template(problem.question) for problem in problems])
+        questions = [self.template(problem.question) for problem in problems]
+        prompts = self.tokenizer.encode_prompts(questions)
+        written = [continuation(prompt, text) for prompt, text in zip(questions, texts, strict=True)]
         # A remote engine may reply with half a character, which no tokenizer takes.
-        responses = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in texts])
+        responses = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in written])
         sequences = [
             ended(_tokens(prompt), _tokens(response), end_id=self.tokenizer.end_id, max_tokens=limit)
             for prompt, response in zip(prompts, responses, strict=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from aha.policy.activations import Activations
 from aha.policy.packed import fits
 from aha.policy.transformer import Transformer
+from aha.prompts.templates import opening_of
 from aha.prompts.tokenizer import Tokenizer
 from aha.rollouts.compiled import CompiledDecoder
 from aha.rollouts.decoder import Decoder, DecoderFactory, Work
@@ -199,7 +200,8 @@ class LocalEngine:
             prompt_tokens=prompt,
             tokens=tokens_T.clone(),
             logp=logp_T.clone(),
-            text=text,
+            # What the prompt has written of the response, such as an opened <think>, is read with it.
+            text=opening_of(request.prompt) + text,
             finish="stop" if has_ended else "length",
             policy_version=self._version,
         )

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import torch
 
-from aha.prompts.chat import opens_thinking
 from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
 
 __all__ = ["findings_before_sampling"]
@@ -18,7 +17,7 @@ _SAMPLE_QUESTION = "1 + 1"
 
 def findings_before_sampling(candidate: RunCandidate) -> list[Finding]:
     """All that is wrong with a run before a response is sampled."""
-    checks = (_weights, _lengths, _words, _thinking, _tags, _stops)
+    checks = (_weights, _lengths, _words, _tags, _stops)
     return [finding for check in checks for finding in check(candidate)]
 
 
@@ -60,18 +59,6 @@ def _words(candidate: RunCandidate) -> Iterator[Finding]:
             is_fatal=share > 0.1,
             what=f"{share:.0%} of the prompts' tokens are unknown to the vocabulary: {shown}",
             remedy="take a model whose tokenizer covers the problems",
-        )
-
-
-def _thinking(candidate: RunCandidate) -> Iterator[Finding]:
-    """A template that writes the opening tag itself, so that no response can."""
-    has_format = any(function.__name__.startswith("format") for row in candidate.reward.values() for function in row)
-    if has_format and opens_thinking(candidate.prompts[0]):
-        yield Finding(
-            code="thinking-opened",
-            is_fatal=True,
-            what="the prompt ends inside an opened <think>: a response holds no <think>, and its format is never right",
-            remedy="take --template r1_zero or r1, or a chat template that does not open the tag",
         )
 
 

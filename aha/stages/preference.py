@@ -19,7 +19,7 @@ from torch import Tensor
 from aha.evaluation.metrics import mean_interval
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.policy.reward_model import Reads, RewardModel, ended, from_policy, score_responses
-from aha.prompts.templates import Template
+from aha.prompts.templates import Template, continuation
 from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.learned import LearnedReward
 from aha.runs.folder import as_json
@@ -314,7 +314,8 @@ def _examples(
 def _example(one: Preference, tokenizer: Tokenizer, max_tokens: int) -> _Example:
     """A preference as tokens."""
     prompt_T, end_id = tokenizer.encode_prompt(one.prompt), tokenizer.end_id
-    fitted = [ended(prompt_T, tokenizer.encode(x), end_id=end_id, max_tokens=max_tokens) for x in one.responses]
+    written = [tokenizer.encode(continuation(one.prompt, text)) for text in one.responses]
+    fitted = [ended(prompt_T, response_T, end_id=end_id, max_tokens=max_tokens) for response_T in written]
     return _Example(prompt=fitted[0][0], responses=tuple(r for _, r in fitted), qualities=one.qualities)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aha.objectives.supervised import next_token_loss
 from aha.policy.transformer import Transformer
-from aha.prompts.templates import Template, r1
+from aha.prompts.templates import Template, continuation, r1
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.runs.shards import read_rows
@@ -158,8 +158,11 @@ def _examples(
         raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
     given = demonstrations(data)
     end = [tokenizer.end_id]
-    prompts = tokenizer.encode_prompts([template(one.question) for one in given])
-    responses = tokenizer.encode_all([one.response for one in given])
+    texts = [template(one.question) for one in given]
+    prompts = tokenizer.encode_prompts(texts)
+
+    # Where the prompt opens the thinking, the response goes on from there.
+    responses = tokenizer.encode_all([continuation(text, one.response) for text, one in zip(texts, given, strict=True)])
     examples = [
         (torch.tensor(prompt), torch.tensor(response + end))
         for prompt, response in zip(prompts, responses, strict=True)

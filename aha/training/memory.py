@@ -21,15 +21,14 @@ Sampling and updating take turns, so the peak is the larger of the two.
 
 import os
 from dataclasses import dataclass
-from math import gcd
 
 import torch
 from torch import nn
 
-from aha.policy.attention import has_attention
 from aha.policy.compiled import has_gpu_kernels
 from aha.policy.config import PolicyConfig
-from aha.policy.packed import MAX_BYTES, kept_fields
+from aha.policy.kernels import has_kernel
+from aha.policy.packed import MAX_BYTES, has_sizes, kept_fields
 from aha.policy.scoring import chunk_tokens
 from aha.policy.transformer import SPARSE_ABOVE, Transformer
 from aha.training.config import OptimizerConfig
@@ -159,8 +158,12 @@ def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
     """Whether kernels compute what is no matrix product: in C, or on a GPU those of half precision."""
     if device.type == "cuda":
         return size == 2 and has_gpu_kernels()
-    part = torch.empty(1, 1, gcd(config.head_dim, config.hidden_size, config.intermediate_size))
-    return size == 4 and has_attention(part, part, part)
+    return (
+        size == 4
+        and has_kernel("norm", config.hidden_size)
+        and has_kernel("attention", config.head_dim)
+        and has_kernel("swiglu", config.intermediate_size)
+    )
 
 
 def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
@@ -209,7 +212,8 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     has_kernels = _has_kernels(config, size, device)
-    is_copied = has_kernels and device.type == "cpu" and not rank and size * count <= MAX_BYTES
+    # As `aha.policy.packed.fits` decides it: whether sampling copies the weights, and may keep activations.
+    is_copied = device.type == "cpu" and size == 4 and not rank and has_sizes(config) and size * count <= MAX_BYTES
     return Estimate(
         weights=size * count + 4 * num_adapters,
         reference=(4 * num_adapters if rank else size * count) * load.has_reference,

@@ -13,6 +13,7 @@ from aha.policy.pretrained import write_policy
 from aha.problems.sets import ProblemSet
 from aha.problems.splits import file_problems
 from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.templates import opening_of
 from aha.recipes.assignment import named_template
 from aha.recipes.base_model import open_base
 from aha.recipes.evaluation import SampleOrder, own_template, sample_once
@@ -48,11 +49,11 @@ def model_of(folder: Path, kind: str) -> Checkpoint:
     return open_base(folder)
 
 
-def recorded(run: Run, name: str) -> tuple[list[int], list[int]]:
-    """Tokens of the first prompt and response of a rollout file."""
+def recorded(run: Run, name: str) -> tuple[list[int], str]:
+    """Tokens of the first prompt, and text of the first response, of a rollout file."""
     text = gzip.decompress((run.folder.path / "rollouts" / f"{name}.jsonl.gz").read_bytes()).decode()
     row = json.loads(text.splitlines()[0])
-    return row["prompt_tokens"], row["tokens"]
+    return row["prompt_tokens"], row["text"]
 
 
 @pytest.mark.parametrize("kind", ["qwen2.5", "mistral", "distilled"])
@@ -69,7 +70,12 @@ def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str,
     )
     run = Run(folder=RunFolder(tmp_path / "run"), seed=0)
     trained = rl(run, "zero", policy=start, task=task, config=SHORT)
-    in_training, _ = recorded(run, "zero-000000")
+    in_training, text = recorded(run, "zero-000000")
+
+    # Where the template opens the thinking, the response is read with the tag.
+    opening = opening_of(template(QUESTION))
+    assert text.startswith(opening)
+    assert bool(opening) == (kind == "distilled" and name == "chat")
 
     # What `--template auto` takes is what the model was trained with.
     found = own_template(trained)

@@ -14,6 +14,7 @@ import pytest
 from command import SMALL, Ended, FinishedRun, executable, fingerprint, run
 
 from aha.cli import main
+from aha.policy.compiled import SWITCH, kernels_in_use
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.doctor import DOCTOR_METRICS
@@ -456,6 +457,20 @@ def test_a_run_folder_of_another_model(claimed: RunFolder, model: Path, call: Ca
     ended = call("run", "r1_zero", "--seed", 5, "--base", model, "--run", claimed.path)
     assert_fails(ended, claimed.path, f"config.start: {open_base().key} -> {open_base(model).key}")
     assert contents(claimed.path) == before
+
+
+def test_a_run_folder_of_another_instruction_set(tmp_path: Path, call: Call) -> None:
+    """Each adds up in an order of its own: a run that went on with another would have other bits than one without."""
+    ours = kernels_in_use()
+    other = "avx2" if ours != "avx2" else "avx512"
+    config = {**R1_ZERO_SCALES["tiny"].model_dump(), "start": open_base().key}
+    folder = RunFolder(tmp_path / "run")
+    folder.claim({"recipe": "r1_zero", "scale": "tiny", "seed": 0, "config": {**config, SWITCH: other}})
+    folder.release()
+    before = contents(folder.path)
+    ended = call("run", "r1_zero", "--run", folder.path)
+    assert_fails(ended, f"other settings (config.AHA_KERNELS: {other} -> {ours})", "--run", "--fresh")
+    assert contents(folder.path) == before
 
 
 def test_a_run_folder_that_is_something_else(tmp_path: Path, call: Call) -> None:

@@ -188,7 +188,7 @@ def results(folder: Path, script: str, *options: str) -> list[dict[str, object]]
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert set(found["machine"]) == {"cpu", "cores", "torch", "revision"}
+    assert set(found["machine"]) == {"cpu", "cores", "torch", "kernels", "revision"}
     for one in found["cases"]:
         assert {"name", "ours", "peer", "ratio", "floor_share"} <= set(one)
         assert (one["peer"], one["ratio"]) == (None, None)

@@ -1,4 +1,8 @@
-"""The kernels against the plain forms in float64: values and gradients, at odd sizes, for one token and for none."""
+"""The kernels against the plain forms in float64: values and gradients, at odd sizes, for one token and for none.
+
+Which widths have kernels depends on the instruction set, so each test tries widths of all kinds and expects the kernel
+where `aha.policy.instructions` says that there is one, and the same values from torch elsewhere.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +11,18 @@ import torch
 from torch import Tensor
 
 from aha.policy import attention, fused, kernels
-from aha.policy.compiled import library
+from aha.policy.compiled import built_for
 from aha.policy.fused import MIN_ROWS, linear, normalise, product, rotate, swiglu
+from aha.policy.instructions import Width
 from aha.policy.layout import Layout, pack, rows
 
-pytestmark = pytest.mark.skipif(library("kernels") is None, reason="there is no compiler, or kernels are switched off")
+INSTRUCTIONS = built_for("kernels", "attention")
+"""None where there is no compiler, or kernels are switched off: then torch computes everything."""
+
+LANES = INSTRUCTIONS.lanes if INSTRUCTIONS else 8
+
+WIDTHS = (7, 8, 16, 24, 40, 64, 80, 96, 128, 256)
+"""Whole vectors in no set, in some, and in all."""
 
 Operation = Callable[..., Tensor]
 
@@ -29,6 +40,10 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in (fused, attention):
         monkeypatch.setattr(module, "call", watched)
     return names
+
+
+def has_kernel(width: Width, count: int) -> bool:
+    return INSTRUCTIONS is not None and INSTRUCTIONS.has_kernel(width, count)
 
 
 def draws(*shapes: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> list[Tensor]:
@@ -55,30 +70,31 @@ def assert_as_plain(operation: Operation, inputs: Sequence[Tensor], limit: float
 
 
 @pytest.mark.parametrize("num", [0, 1, 7])
-@pytest.mark.parametrize("width", [8, 40, 256])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
 def test_norm(called: list[str], num: int, width: int, scale: float) -> None:
     x_ND, weight_D = draws((num, width), (width,))
     # The gradient grows as x shrinks: it is compared times the scale.
     assert_as_plain(lambda x, weight: normalise(x * scale, weight, 1e-6), (x_ND, weight_D), limit=5e-6)
-    assert called == ["norm", "norm_backward"] * 2
+    assert called == ["norm", "norm_backward"] * 2 * has_kernel("norm", width)
 
 
 @pytest.mark.parametrize("num", [0, 1, 5])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
-def test_swiglu(called: list[str], num: int, scale: float) -> None:
-    assert_as_plain(swiglu, draws((num, 24), (num, 24), scale=scale))
-    assert called == ["swiglu", "swiglu_backward"] * 2
+def test_swiglu(called: list[str], num: int, width: int, scale: float) -> None:
+    assert_as_plain(swiglu, draws((num, width), (num, width), scale=scale))
+    assert called == ["swiglu", "swiglu_backward"] * 2 * has_kernel("swiglu", width)
 
 
 @pytest.mark.parametrize("num", [0, 1, 5])
-@pytest.mark.parametrize("size", [16, 48])
+@pytest.mark.parametrize("size", [6, 8, 16, 48, 64, 80, 96, 128])
 def test_rotation(called: list[str], num: int, size: int) -> None:
     (angles_NK,) = draws((num, 1, size // 2), scale=10.0)
     assert_as_plain(
         lambda x: rotate(x, angles_NK.cos().to(x.dtype), angles_NK.sin().to(x.dtype)), draws((num, 3, size))
     )
-    assert called == ["rotary"] * 4
+    assert called == ["rotary"] * 4 * has_kernel("rotary", size)
 
 
 @pytest.mark.parametrize("depth", [1, 13, 255, 300])
@@ -86,7 +102,7 @@ def test_rotation(called: list[str], num: int, size: int) -> None:
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) -> None:
     """Laid out either way, with what is added or without; twice, bit for bit."""
-    num, across = MIN_ROWS + 1, vectors * kernels._lanes()
+    num, across = MIN_ROWS + 1, vectors * LANES
     a_MK, b_KN, start_MN = draws((num, depth), (depth, across), (num, across))
     left_MK, right_KN = a_MK.float(), b_KN.float()
     if is_turned:
@@ -97,7 +113,7 @@ def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) 
         exact_MN = a_MK @ b_KN + (0 if start is None else start)
         assert torch.allclose(found_MN.double(), exact_MN, rtol=0, atol=1e-5 * depth**0.5)
         assert torch.equal(product(left_MK, right_KN, given), found_MN)
-    assert called.count("product") == 6
+    assert called.count("product") == 6 * has_kernel("product", across)
 
 
 @pytest.mark.parametrize("num", [MIN_ROWS, 700])
@@ -107,18 +123,22 @@ def test_products_of_a_turned_matrix(called: list[str], num: int, across: int) -
     sum_MN = start_MN.float()
     assert product(a_KM.float().T, b_KN.float(), sum_MN, sum_MN) is sum_MN
     assert torch.allclose(sum_MN.double(), start_MN + a_KM.T @ b_KN, rtol=0, atol=3e-4)
-    assert "product" in called or across == 1  # one column lies as one row does
+    if across > 1:  # one column lies as one row does
+        assert called.count("product") == has_kernel("product", 48)
 
 
 @pytest.mark.parametrize("num", [MIN_ROWS, MIN_ROWS + 45])
-def test_projections(called: list[str], num: int) -> None:
-    x_ND, first, second, bias = draws((num, 48), (32, 48), (80, 48), (80,))
+@pytest.mark.parametrize("widths", [(48, 32, 80), (40, 32, 80), (48, 24, 72)], ids=str)
+def test_projections(called: list[str], num: int, widths: tuple[int, int, int]) -> None:
+    width, *across = widths
+    x_ND, first, second, bias = draws((num, width), *((count, width) for count in across), (across[1],))
 
     def projected(x: Tensor, w: Tensor, v: Tensor, b: Tensor) -> Tensor:
         return torch.cat(linear(x, (w, None), (v, b)), dim=-1)
 
     assert_as_plain(projected, (x_ND, first, second, bias), limit=5e-6)
-    assert called.count("product") == 2 * (2 + 4)
+    are_known = all(has_kernel("product", count) for count in widths)
+    assert called.count("product") == 2 * (2 + 4) * are_known
 
 
 def test_a_projection_adds_its_gradient_to_the_one_that_is_there() -> None:
@@ -165,13 +185,15 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@pytest.mark.parametrize(("heads", "shared", "size"), [(4, 2, 16), (3, 3, 8), (6, 2, 40)])
+@pytest.mark.parametrize(
+    ("heads", "shared", "size"), [(4, 2, 16), (3, 3, 8), (6, 2, 40), (2, 1, 64), (2, 2, 80), (1, 1, 96), (1, 1, 128)]
+)
 def test_attention(called: list[str], name: str, heads: int, shared: int, size: int) -> None:
     layout = LAYOUTS[name]()
     num = len(layout.tokens_N)
     inputs = draws((num, heads, size), (num, shared, size), (num, shared, size), scale=2.0)
     assert_as_plain(lambda q, k, v: layout.attend(0, q, k, v), inputs, limit=1e-5)
-    assert {"attention", "attention_backward"} <= set(called)
+    assert ({"attention", "attention_backward"} <= set(called)) == has_kernel("attention", size)
 
 
 def test_attention_of_no_token() -> None:
@@ -198,11 +220,12 @@ def test_what_is_not_finite_stays_so() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: torch.dtype) -> None:
     layout = grouped([5, 7], [3, 3])
-    for size, kind in ((8, dtype), (6, torch.float32)):
+    for size, kind in ((2 * LANES, dtype), (7, torch.float32)):
         x_ND = torch.randn(9, size).to(kind)
         normalise(x_ND, torch.ones(size, dtype=kind), 1e-6)
         swiglu(x_ND, x_ND)
-        rotate(x_ND[:, None], x_ND[:, None, : size // 2], x_ND[:, None, : size // 2])
+        even_ND = x_ND[:, : size // 2 * 2] if kind == dtype else x_ND.double()[:, :6]
+        rotate(even_ND[:, None], even_ND[:, None, : size // 2], even_ND[:, None, : size // 2])
         layout.attend(0, x_ND[:, None], x_ND[:, None], x_ND[:, None])
     assert called == []
 

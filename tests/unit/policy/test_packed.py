@@ -8,16 +8,20 @@ import torch
 from tiny import SHAPES, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.policy.compiled import library
+from aha.policy.compiled import built_for, library
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
 from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits, kept_fields
 from aha.policy.transformer import Transformer
 
-pytestmark = pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
+INSTRUCTIONS = built_for("decode")
+
+pytestmark = pytest.mark.skipif(INSTRUCTIONS is None, reason="there is no compiler, or kernels are switched off")
+
+LANES = INSTRUCTIONS.lanes if INSTRUCTIONS else 8
 
 WIDE = {"hidden_size": 64, "head_dim": 16}
-"""Whole vectors on every processor."""
+"""Whole vectors in every instruction set."""
 
 CLOSE = 1e-5
 
@@ -46,7 +50,15 @@ def packed_states(policy: Transformer, tokens_T: Tensor, cuts: tuple[int, int] =
 @pytest.mark.parametrize("shape", [*SHAPES, "llama-biased"])
 def test_a_pass_is_the_transformers(shape: str, length: int) -> None:
     more = {"attention_bias": True} if shape == "llama-biased" else {}
-    policy = tiny_policy(tiny_config("llama-grouped" if more else shape, **WIDE, **more))
+    assert_same_pass(tiny_policy(tiny_config("llama-grouped" if more else shape, **WIDE, **more)), length)
+
+
+@pytest.mark.parametrize("head", [32, 64, 80, 96, 128])
+def test_a_pass_with_heads_as_large_as_in_real_models_is_the_transformers(head: int) -> None:
+    assert_same_pass(tiny_policy(tiny_config("qwen3-grouped", hidden_size=64, head_dim=head)), 21)
+
+
+def assert_same_pass(policy: Transformer, length: int) -> None:
     (tokens_T,) = random_tokens([length])
     layout = rows(tokens_T[None])
     with torch.no_grad():
@@ -95,7 +107,7 @@ def test_extreme_activations_stay_finite_and_right() -> None:
 def test_a_product_has_the_same_bits_in_any_company() -> None:
     kernels = library("decode")
     assert kernels is not None
-    panel = 2 * int(kernels.lanes())
+    panel = 2 * LANES
     x_BK, w_JKP = torch.randn(13, 40), torch.randn(3, 40, panel)
 
     def product(x: Tensor) -> Tensor:
@@ -133,7 +145,25 @@ def test_what_the_kernels_cannot_compute_is_known_before() -> None:
     assert not fits(policy)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"intermediate_size": 72}, {"head_dim": 24, "num_attention_heads": 8}], ids=str)
+@pytest.mark.parametrize("hidden", [32, 48, 64, 80])
+@pytest.mark.parametrize("head", [6, 8, 16, 24, 80])
+@pytest.mark.parametrize("intermediate", [50, 64, 72])
+def test_the_sizes_that_fit_are_those_of_the_instruction_set(hidden: int, head: int, intermediate: int) -> None:
+    assert INSTRUCTIONS is not None
+    policy = tiny_policy(tiny_config(hidden_size=hidden, head_dim=head, intermediate_size=intermediate))
+    are_known = (
+        INSTRUCTIONS.has_kernel("packed hidden", hidden)
+        and INSTRUCTIONS.has_kernel("packed head", head)
+        and INSTRUCTIONS.has_kernel("packed intermediate", intermediate)
+    )
+    assert fits(policy) == are_known
+
+
+SIZES = ({}, {"intermediate_size": 9 * LANES}, {"head_dim": 3 * LANES, "num_attention_heads": 8})
+"""Whole vectors that are no whole panels."""
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_kept_of_a_layer_has_the_size_that_the_kernels_write(shape: str, sizes: dict[str, int]) -> None:
     config = tiny_config(shape, **WIDE | sizes)

@@ -5,7 +5,7 @@ import time
 import pytest
 from tiny import letters_tokenizer
 
-from aha.prompts.chat import chat, opens_thinking
+from aha.prompts.chat import chat
 from aha.prompts.templates import CHAT_TEMPLATES, Template, r1, r1_zero
 
 
@@ -111,20 +111,3 @@ def test_a_template_that_is_none_is_refused_at_once(source: str) -> None:
 def test_an_endless_template_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the chat template of the checkpoint has 300000 characters"):
         rendering("a" * 300_000)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "opens"),
-    [
-        ("<｜User｜>1 + 1<｜Assistant｜><think>\n", True),
-        ("<|im_start|>assistant\n<think>", True),
-        ("<|im_start|>assistant\n", False),
-        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", False),
-        ("<｜User｜>what does <think> do?<｜Assistant｜>", False),
-        (r1_zero("1 + 1"), False),
-        (r1("1 + 1"), False),
-        ("", False),
-    ],
-)
-def test_a_prompt_may_open_the_thinking(prompt: str, opens: bool) -> None:
-    assert opens_thinking(prompt) == opens

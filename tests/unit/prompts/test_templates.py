@@ -3,7 +3,18 @@
 import jinja2
 import pytest
 
-from aha.prompts.templates import CHAT_TEMPLATES, R1_ZERO, Template, bare, jinja_of, r1, r1_zero, template_of
+from aha.prompts.templates import (
+    CHAT_TEMPLATES,
+    R1_ZERO,
+    Template,
+    bare,
+    continuation,
+    jinja_of,
+    opening_of,
+    r1,
+    r1_zero,
+    template_of,
+)
 
 TABLE_1 = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -68,3 +79,23 @@ def test_a_checkpoint_is_prompted_as_it_was_trained(template: Template, beginnin
 def test_another_template_is_no_template_of_ours() -> None:
     assert template_of("something else") is None
     assert jinja_of(lambda question: question) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opening"),
+    [
+        ("<｜User｜>1 + 1<｜Assistant｜><think>\n", "<think>\n"),
+        ("<|im_start|>assistant\n<think>", "<think>"),
+        ("<|im_start|>assistant\n", ""),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+        ("<｜User｜>what does <think> do?<｜Assistant｜>", ""),
+        (r1_zero("1 + 1"), ""),
+        (r1("1 + 1"), ""),
+        ("", ""),
+    ],
+)
+def test_a_prompt_may_open_the_thinking(prompt: str, opening: str) -> None:
+    assert opening_of(prompt) == opening
+    whole = "<think> a </think> b"
+    assert continuation(prompt, whole) == ("a </think> b" if opening.strip() == "<think>" else whole)
+    assert continuation(prompt, "a </think> b") == "a </think> b"

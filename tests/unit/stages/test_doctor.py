@@ -44,10 +44,6 @@ def healthy(seed: int = 0) -> RunCandidate:
     )
 
 
-def opened(candidate: RunCandidate) -> RunCandidate:
-    return replace(candidate, template=lambda question: f"{r1_zero(question)} <think>\n")
-
-
 def short(candidate: RunCandidate) -> RunCandidate:
     return replace(candidate, decoding=Decoding(max_new_tokens=2))
 
@@ -136,7 +132,6 @@ def disagreeing(candidate: RunCandidate) -> RunCandidate:
 
 
 FAULTS: dict[Callable[[RunCandidate], RunCandidate], str] = {
-    opened: "thinking-opened",
     short: "cap-too-short",
     unreadable: "answers-unparsable",
     endless: "stop-token-missing",

@@ -319,7 +319,11 @@ def test_special_tokens_may_be_objects(folder: Path) -> None:
 
 
 def test_a_tokenizer_without_an_end_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"tokenizer_config.json names no eos_token"):
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        content.pop("eos_token_id", None)
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"names no eos_token"):
         read_model(from_elsewhere(folder, eos_token=None))
 
 

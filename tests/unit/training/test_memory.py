@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import random_tokens, tiny_config, tiny_policy
 
-from aha.policy.compiled import library
+from aha.policy.compiled import built_for, library
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import rows
-from aha.policy.packed import kept_fields
+from aha.policy.packed import fits, kept_fields
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
     MAX_ROWS,
@@ -103,7 +103,7 @@ def test_recomputing_keeps_less() -> None:
 
 SIZES = {"hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 3, "head_dim": 32, "num_attention_heads": 4}
 WIDE, NORMED = (tiny_config(f"{family}-grouped", vocab_size=64, **SIZES) for family in ("qwen2", "qwen3"))
-"""In whole vectors: the kernels take them."""
+"""In whole vectors of every instruction set: the kernels take them."""
 
 
 @pytest.mark.parametrize("shape", [WIDE, NORMED], ids=["qwen2", "qwen3"])
@@ -113,7 +113,7 @@ def test_activations_are_what_a_forward_pass_keeps(
 ) -> None:
     """The last of the layers in the formula stands for gradients, and is not there yet."""
     if kernels == "off":
-        monkeypatch.setattr("aha.policy.kernels._lanes", lambda: 0)
+        monkeypatch.setattr("aha.policy.kernels.built_for", lambda *names: None)
     policy, tokens_BT = tiny_policy(shape), torch.stack(random_tokens([64] * 4, vocab_size=64))
     weights, kept = {weight.data_ptr() for weight in policy.parameters()}, dict[int, int]()
 
@@ -133,9 +133,17 @@ def test_activations_are_what_a_forward_pass_keeps(
 
 def test_kernels_and_their_copy_of_the_weights_are_on_the_cpu_only() -> None:
     here, there = (estimate(WIDE, OptimizerConfig(), LOAD, torch.device(name)) for name in ("cpu", "cuda"))
-    assert (here.copies, there.copies) == (here.weights, 0)
-    assert here.activations < 0.8 * there.activations
+    has_kernels = built_for("kernels", "attention", "decode") is not None
+    assert (here.copies, there.copies) == (here.weights * has_kernels, 0)
+    assert (here.activations < 0.8 * there.activations) == has_kernels
     assert estimate(WIDE, OptimizerConfig(precision="bfloat16"), LOAD).copies == 0
+
+
+@pytest.mark.parametrize("hidden", [40, 48, 64])
+def test_weights_are_copied_where_the_kernels_decode_a_policy_of_these_sizes(hidden: int) -> None:
+    config = tiny_config(vocab_size=64, **SIZES | {"hidden_size": hidden})
+    found = estimate(config, OptimizerConfig(), LOAD)
+    assert found.copies == found.weights * fits(tiny_policy(config))
 
 
 @pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
