@@ -24,6 +24,7 @@ MAX_ROW_BYTES = 64 << 20
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet", ".arrow")
 """How the names of data files end."""
 
+_CACHED = re.compile(r"\.|cache-.*\.arrow$")
 _RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """What the `datasets` library writes beside the data."""
 
@@ -75,7 +76,12 @@ def data_files(path: Path) -> list[Path]:
 
 def is_data(path: Path) -> bool:
     """Whether a path is a file of data by its name, and not one of the records that `datasets` keeps beside it."""
-    return path.is_file() and path.name.lower().endswith(SUFFIXES) and path.name not in _RECORDS
+    return (
+        path.is_file()
+        and path.name.lower().endswith(SUFFIXES)
+        and path.name not in _RECORDS
+        and not _CACHED.match(path.name)
+    )
 
 
 def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:

@@ -42,7 +42,11 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     Raises:
         ValueError: there is no data file.
     """
-    nested = sorted(path for path in folder.rglob("*") if is_data(path))
+    nested = sorted(
+        path
+        for path in folder.rglob("*")
+        if is_data(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
     found = group_by_split(folder, nested)
     if set(found) <= {""}:
         # Without names of splits only the folder's own files are read.

@@ -32,6 +32,9 @@ MAX_ANSWER_CHARS = 20_000
 _SAMPLE_ROWS = 64
 _KEPT_FAULTS = 1000
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_KANA = re.compile("[\u3041-\u30ff]")
+_CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+_LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _WITHOUT_ANSWER = ("stdio", OWN)
 _WITH_TESTS = ("stdio", "code")
 
@@ -129,7 +132,9 @@ def read_problems(
     paths = [path] if isinstance(path, Path) else list(path)
     files = [file for one in paths for file in data_files(one)]
     chosen = _format_of(files, format, mapping, options_seed)
-    reader = _Reader(name or paths[0].name.split(".")[0], chosen)
+    reader = _Reader(
+        name or paths[0].name.split(".")[0], chosen, tells_language="language" not in parse_mapping(mapping)
+    )
     for row in chain.from_iterable(read_rows(file, chosen.reads) for file in files):
         reader.take(row)
         if len(reader.problems) == limit:
@@ -153,8 +158,8 @@ def _format_of(files: Sequence[Path], format: str, mapping: str, options_seed: i
 class _Reader:
     """Turns rows into problems, and keeps account of those that are none."""
 
-    def __init__(self, name: str, chosen: Format) -> None:
-        self.name, self.chosen = name, chosen
+    def __init__(self, name: str, chosen: Format, *, tells_language: bool) -> None:
+        self.name, self.chosen, self.tells_language = name, chosen, tells_language
         self.problems: list[Problem] = []
         self.faults: list[Fault] = []
         self.num_faults = 0
@@ -177,6 +182,8 @@ class _Reader:
             raise BadRow(row.fault)
         problem = self.chosen.build(row.fields)
         _check(problem)
+        if self.tells_language and _is_chinese(problem.question):
+            problem = replace(problem, language="zh")
         contents = hashlib.sha256(_contents(problem)).hexdigest()[:12]
         if problem.id:
             self._claim(f"id {problem.id}", row, f"the id {problem.id[:60]!r}")
@@ -209,6 +216,13 @@ class _Reader:
             num_faults=self.num_faults,
             places=self.places,
         )
+
+
+def _is_chinese(question: str) -> bool:
+    """Whether a question has more Chinese characters than Latin words; commands of LaTeX are none, nor is Japanese."""
+    if _KANA.search(question):
+        return False
+    return len(_CHINESE.findall(question)) > len(_LATIN_WORD.findall(question))
 
 
 def _check(problem: Problem) -> None:

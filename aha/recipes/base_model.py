@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ BUILT_IN = Path(aha.__file__).parent / "policy" / "base"
 
 HUB = "hub:"
 """How the name of a model at the hub begins."""
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 def base(run: Run, scale: BaseConfig) -> Checkpoint:
@@ -42,6 +45,10 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
         path = BUILT_IN
     else:
         path = model_folder(name.removeprefix(HUB)) if name.startswith(HUB) else Path(name)
+        if _HUB_NAME.fullmatch(name) and not path.exists():
+            raise ValueError(
+                f"there is no folder {name}; for the model of the Hugging Face hub write --model {HUB}{name}"
+            )
     verify(path, with_training=False)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
 

@@ -126,3 +126,18 @@ def test_memory_follows_the_problems_and_not_the_file(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(found) == 2000
     assert peak < path.stat().st_size / 4
+
+
+def test_a_chinese_question_is_chinese_without_being_told(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mixed.jsonl",
+        {"question": "小明有3个苹果, 又买了4个, 一共有几个?", "answer": "7"},
+        {"question": "已知 $\\triangle ABC$ 中 AB = 3, 求 AC 的长", "answer": "5"},
+        {"question": "Tom has 3 apples and buys 4. How many has he?", "answer": "7"},
+        {"question": "What does the sign 山 mean, as a number of strokes?", "answer": "3"},
+        {"question": "3 + 4", "answer": "7"},
+        {"question": "りんごは全部で何個ありますか", "answer": "7"},
+    )
+    assert [problem.language for problem in read_problems(path)] == ["zh", "zh", "en", "en", "en", "en"]
+    declared = read_problems(path, mapping="question=question,answer=answer,language=en")
+    assert {problem.language for problem in declared} == {"en"}

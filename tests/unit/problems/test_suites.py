@@ -99,3 +99,16 @@ def test_a_suite_takes_the_columns_that_the_user_names(tmp_path: Path) -> None:
 def test_smaller_sets_are_sampled_more() -> None:
     assert [samples_for(n) for n in (1, 30, 164, 500, 1319, 10**6)] == [64, 64, 16, 8, 4, 4]
     assert all(4 <= suite.num_samples <= 64 for suite in SUITES.values())
+
+
+def test_a_folder_is_a_suite_of_its_test_files(tmp_path: Path) -> None:
+    hidden = tmp_path / ".cache"
+    hidden.mkdir()
+    for number, path in enumerate([tmp_path / "train.jsonl", tmp_path / "test.jsonl", hidden / "test.jsonl"]):
+        path.write_text(json.dumps({"question": f"What is {number}?", "answer": str(number)}), encoding="utf-8")
+    (tmp_path / "cache-test.arrow").write_bytes(b"not read")
+    assert [problem.answer for problem in open_suite(str(tmp_path)).problems] == ["1"]
+
+    (tmp_path / "test.jsonl").unlink()
+    with pytest.raises(ValueError, match="holds no test file, only train"):
+        open_suite(str(tmp_path))

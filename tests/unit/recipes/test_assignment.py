@@ -309,3 +309,13 @@ def test_what_is_held_out_does_not_depend_on_the_seed(tmp_path: Path) -> None:
         with assigned(own, open_base(), SCALE, seed=seed) as assignment:
             found.append((list(assignment.suites[""]), list(assignment.watched)))
     assert found[0] == found[1]
+
+
+def test_a_name_of_the_hub_without_its_mark_is_told_how_to_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no folder Qwen/Qwen2\.5-0\.5B.*--model hub:Qwen/Qwen2\.5-0\.5B"):
+        open_base("Qwen/Qwen2.5-0.5B")
+    with pytest.raises(ValueError, match="no model folder at /nowhere/at/all"):
+        open_base("/nowhere/at/all")
