@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
-from aha.rewards.mathematics import EVIDENT_DIGITS, Listing, Number, Words, compare_values, form_of, read_value
+from aha.rewards.mathematics import EVIDENT_DIGITS, Listing, Number, Value, Words, compare_values, form_of, read_value
 from aha.rewards.notation import (
     MAX_CHARS,
     MONEY,
@@ -83,6 +83,35 @@ def final_answer(text: str) -> tuple[str | None, str]:
     if len({box if box is None else clean(box) for box in boxes}) > 1:
         return None, "several boxes with different content"
     return boxes.pop(), "a box that never closes"
+
+
+def votes(texts: Sequence[str]) -> list[str | None]:
+    """For each response to one problem of mathematics, the form of its answer; equal answers share the first one's.
+
+    Answers are equal where the verifier takes one for the other: whatever their notation, and as to percents and
+    units as `same_number` reads them.
+
+    Args:
+        texts: the responses, in order.
+    """
+    first: list[tuple[str, Value]] = []
+    found: list[str | None] = []
+    for text in texts:
+        answer, _ = final_answer(text)
+        form = normalised(answer) if answer is not None else None
+        clean_text = clean(answer) if answer is not None else None
+        value = read_value(without_name(clean_text)[0]) if clean_text is not None else None
+
+        # Whoever comes first gives the name under which its equals are counted.
+        if form is not None and value is not None:
+            equal = next((name for name, other in first if compare_values(other, value)), None)
+            if equal is None:
+                form = f"{form} ({len(first)})" if any(form == name for name, _ in first) else form
+                first.append((form, value))
+            else:
+                form = equal
+        found.append(form)
+    return found
 
 
 def normalised(answer: str) -> str | None:
