@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
+from aha.rewards.answers import final_answer, normalised, votes
 from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
-from aha.rewards.verifier import final_answer, normalised, votes
 from aha.types import Problem, Rollout, Verdict
 
 __all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "normalised_answer", "votes_of"]

@@ -10,8 +10,9 @@ import pytest
 
 from aha.evaluation.metrics import majority
 from aha.prompts.parsing import last_boxed
+from aha.rewards.answers import final_answer, normalised, votes
 from aha.rewards.table import BatchedReward, Keyed, part_name
-from aha.rewards.verifier import MathVerifier, final_answer, normalised, votes
+from aha.rewards.verifier import MathVerifier
 from aha.types import Problem, Rollout
 
 EQUAL = [
