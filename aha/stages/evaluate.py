@@ -25,7 +25,9 @@ from aha.rollouts.local import LocalEngine
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
+from aha.stages.workload import PROMPT_TOKENS
 from aha.training.checkpoint import read_model, weights_digest
+from aha.training.memory import decoded_rows
 from aha.training.trainable import DTYPES
 from aha.types import Checkpoint, Group, Problem, Report, Reward, Rollout, Row
 
@@ -110,8 +112,10 @@ def evaluate(
         return _report(known["report"])
     model, tokenizer = read_model(policy.path, device=run.world.device, dtype=DTYPES[config.precision])
     sampling = sampling_of(config, (run.seed, stage), setting.stop)
+    longest = config.max_new_tokens + PROMPT_TOKENS
+    num_rows = decoded_rows(model.config, longest, size=model.head_VD.element_size(), device=run.world.device)
     groups = sample_groups(
-        LocalEngine(model, tokenizer),
+        LocalEngine(model, tokenizer, max_rows=num_rows),
         problems,
         sampling,
         reward=setting.reward,
