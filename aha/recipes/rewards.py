@@ -73,7 +73,8 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         config=scale.training,
         kind=kind,
     )
-    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device)
+    precision = scale.training.optimizer.precision
+    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device, precision=precision)
 
 
 def safety_labels(problem: Problem, responses: Sequence[str]) -> list[float]:

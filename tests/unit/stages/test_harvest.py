@@ -94,6 +94,13 @@ def test_a_finished_harvest_is_not_repeated_and_a_lost_shard_is_made_again(tmp_p
     assert {path.name: path.read_bytes() for path in sorted(data.path.glob("shard-*"))} == whole
 
 
+def test_a_harvest_samples_in_the_precision_that_it_is_told(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "model")
+    half = CONFIG.model_copy(update={"precision": "bfloat16"})
+    precise, rounded = reap(tmp_path / "a", model), reap(tmp_path / "b", model, half)
+    assert list(read_rows(precise.path)) != list(read_rows(rounded.path))
+
+
 class Answers:
     """Keeps what is answered, whoever was asked: equal answers are equal rows."""
 
