@@ -332,3 +332,12 @@ def test_shards_hold_their_counts(tmp_path: Path) -> None:
     for number in range(3):
         counts = read_shard(data.path, number).counts
         assert counts["items"] == counts["kept"] == (20, 20, 8)[number]
+
+
+def test_a_judge_is_not_asked_where_there_is_a_rule() -> None:
+    def judge(problem: Problem, prediction: str) -> bool | None:
+        raise AssertionError(problem.domain)
+
+    asked = Problem(id="c", question="which one ? a ) x b ) y", answer="B", domain="choice")
+    keep = Rejection(source="Dev2", judge=judge)
+    keep([group(GOOD.replace("{ 5 }", "{ B }"), problem=asked)])
