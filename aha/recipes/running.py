@@ -11,7 +11,7 @@ from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
-from aha.recipes.processes import among_peers, device_of
+from aha.recipes.processes import among_peers, check_cards, device_of
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
@@ -122,6 +122,7 @@ def carry_out(order: Order) -> Checkpoint:
         RuntimeError: the loss is not finite, or another process of the run ended.
     """
     models, device = _given(order), device_of(order.device, order.scale)
+    check_cards(device, order.config.processes)
     folder = RunFolder(order.folder)
     diagnosis = _examined(order, folder, device)
     described = {

@@ -17,7 +17,7 @@ from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "normalised_answer", "votes_of"]
+__all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "has_rule", "normalised_answer", "votes_of"]
 
 T = TypeVar("T")
 Comparer = Callable[[str, Problem], Verdict]
@@ -49,6 +49,11 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     if answer is None:
         return _unparsable(f"no single answer block: {parsed.reason}")
     return _COMPARERS.get(problem.domain, _compare_text)(answer, problem)
+
+
+def has_rule(domain: str) -> bool:
+    """Whether answers of a domain are compared by a rule of its own, rather than as text."""
+    return domain in _COMPARERS
 
 
 def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
