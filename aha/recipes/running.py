@@ -48,6 +48,7 @@ class Order:
         assistant: another model that rewrites, judges and compares; the rules of the built-in world where None.
         fresh: throw an earlier run in the folder away.
         force: start whatever the doctor finds.
+        keep_rollouts: the rollouts of every how-many-th iteration are written; it may change when a run goes on.
         is_quiet: show no progress.
     """
 
@@ -64,6 +65,7 @@ class Order:
     assistant: OtherModel | None = None
     fresh: bool = False
     force: bool = False
+    keep_rollouts: int = 1
     is_quiet: bool = False
 
 
@@ -157,7 +159,14 @@ def carry_out(order: Order) -> Checkpoint:
 
     try:
         with among_peers(_RunJob(order=order)) as world:
-            run = Run(folder=folder, seed=order.seed, world=world, report=report, say=display.say)
+            run = Run(
+                folder=folder,
+                seed=order.seed,
+                world=world,
+                report=report,
+                say=display.say,
+                keep_rollouts=order.keep_rollouts,
+            )
             run.stop_on_signals()
             result = _run(run, order, models)
     finally:

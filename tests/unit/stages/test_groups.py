@@ -2,17 +2,21 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
+import pytest
+import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
 from aha.rollouts.engine import Decoding, OnGroup, Request
 from aha.rollouts.local import LocalEngine
-from aha.stages.groups import Sampling, sample_groups
+from aha.stages.groups import Sampling, rollout_metrics, sample_groups
 from aha.stages.timeline import Timeline
 from aha.training.world import World
-from aha.types import Group, Problem, Rollout, Verdict
+from aha.types import Group, Problem, Reward, Rollout, Verdict
 
 PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
@@ -48,6 +52,11 @@ class Slow:
 def length(problem: Problem, rollout: Rollout) -> Verdict:
     del problem
     return Verdict(score=float(len(rollout.tokens)), reason="tokens")
+
+
+def concise(problem: Problem, rollout: Rollout) -> Verdict | None:
+    """An own reward that says nothing of the second problem."""
+    return None if problem.id == "p1" else Verdict(score=-0.5 * len(rollout.tokens), reason="tokens")
 
 
 def groups_of(engine: LocalEngine, *functions: RewardFunction, timeline: Timeline | None = None) -> list[Group]:
@@ -92,3 +101,26 @@ def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
     # What else is asked, and where, changes no draw.
     assert twice[:2] == responses(first, second)
     assert responses(second) == [twice[1]]
+
+
+def test_every_reward_part_is_logged_and_an_own_one_cannot_take_the_name_of_a_metric() -> None:
+    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer())
+    groups = groups_of(engine, length, concise)
+    metrics = rollout_metrics(groups, torch.zeros(len(groups), 4))
+    rewards = [reward for group in groups for reward in group.rewards]
+    judged = [reward.parts["concise"] for reward in rewards if "concise" in reward.parts]
+    assert len(judged) == 16
+    assert metrics["reward_length"] == pytest.approx(fmean(reward.parts["length"] for reward in rewards))
+    assert metrics["reward_concise"] == pytest.approx(fmean(judged))
+    assert metrics["length"] == pytest.approx(
+        fmean(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    )
+
+
+def test_the_built_in_rules_log_no_other_names() -> None:
+    parts = {"accuracy": 1.0, "format": 0.0, "language": 0.5, "helpfulness": 0.25, "harmlessness": 1.0}
+    group = groups_of(LocalEngine(tiny_policy(tiny_config()), letters_tokenizer()), length)[0]
+    rewards = tuple(Reward(parts=parts, weights=dict.fromkeys(parts, 1.0)) for _ in group.rewards)
+    metrics = rollout_metrics([replace(group, rewards=rewards)], torch.zeros(1, 4))
+    assert {name for name in metrics if name.startswith("reward")} == {"reward"}
+    assert metrics["helpfulness"] == 0.25
