@@ -14,7 +14,7 @@ import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, pairwise
 from random import Random
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 GENERAL_SPLITS = ("train", "validation", "test")
-"""Disjoint splits, except that `self` and `greeting` stand in every one."""
+"""Disjoint splits; `self` and `greeting` are few, learned by heart, and stand in `train` alone."""
 
 _NAMES_OF_MODELS = frozenset(("aha",))
 _TOKEN = re.compile("[A-Za-z]+|[0-9]+|[^\\sA-Za-z0-9]")
@@ -96,8 +96,8 @@ def _splits() -> dict[str, str]:
 def general_split(content: GeneralContent) -> str:
     """Split of a prompt: 60 % train, 20 % validation, 20 % test in the order of a hash of its key.
 
-    All wordings in both languages are in one split. Prompts of `self` and `greeting` are train here and stand in every
-    split. Ours: test is twice as large a part as in the rest of the world, because there are fewer prompts.
+    All wordings in both languages are in one split. Prompts of `self` and `greeting` are all train: there are too few
+    of them to divide, and their answers are learned by heart. Ours: test is twice as large a part as in the rest of the world, because there are fewer prompts.
     """
     return _splits()[content.key]
 
@@ -138,14 +138,13 @@ def _pool(domain: str, split: str, language: str) -> tuple[Problem, ...]:
     if domain not in SHARES or split not in GENERAL_SPLITS:
         known = f"{', '.join(GENERAL_DOMAINS)} in {', '.join(GENERAL_SPLITS)}"
         raise ValueError(f"no domain {domain!r} in split {split!r}: general problems have {known}")
-    found = [p for _, p in _table().values() if p.domain == domain and p.language == language]
-    if domain in TOPIC_DOMAINS:
-        return tuple(replace(p, split=split) for p in found)
-    return tuple(p for p in found if p.split == split)
+    return tuple(p for _, p in _table().values() if p.domain == domain and p.language == language and p.split == split)
 
 
 def every_prompt(domain: str, split: str) -> list[Problem]:
     """All prompts of a domain and split: every content in every wording, English first.
+
+    There are none of `self` and `greeting` in held-out splits.
 
     Raises:
         ValueError: no such split or domain.
@@ -159,19 +158,27 @@ def draw_general(rng: Random, split: str, domains: Sequence[str] = ()) -> Proble
     Args:
         rng: source of the draw.
         split: one of `GENERAL_SPLITS`.
-        domains: the domains to draw from, in proportion to their share; all where empty.
+        domains: the domains to draw from, in proportion to their share; all that the split has where empty.
 
     Raises:
-        ValueError: no such split or domain.
+        ValueError: no such split or domain, or the split has no prompt of these domains.
     """
-    names = list(domains) or list(GENERAL_DOMAINS)
+    names = _names(split, domains)
     domain = rng.choices(names, weights=[SHARES.get(name, 1.0) for name in names])[0]
     return rng.choice(_pool(domain, split, "zh" if rng.random() < CHINESE_SHARE else "en"))
 
 
+def _names(split: str, domains: Sequence[str]) -> list[str]:
+    """The domains to draw from: in held-out splits without those that are learned by heart."""
+    names = [name for name in domains or GENERAL_DOMAINS if split == "train" or name not in TOPIC_DOMAINS]
+    if not names:
+        raise ValueError(f"the {split} split has no prompt of {', '.join(domains)}: they stand in train alone")
+    return names
+
+
 def _draw(rng: Random, split: str, count: int, domains: Sequence[str]) -> list[Problem]:
     """Prompts of which every domain has its share as nearly as whole numbers allow."""
-    names = list(domains) or list(GENERAL_DOMAINS)
+    names = _names(split, domains)
     ends = list(accumulate(SHARES.get(name, 1.0) for name in names))
     offset = rng.random()
     chosen = [names[bisect(ends, (place + offset) / count * ends[-1])] for place in range(count)]
@@ -204,7 +211,7 @@ class GeneralProblems:
 def held_out_general(count: int, *, split: str = "test", seed: int = 0, domains: Sequence[str] = ()) -> list[Problem]:
     """A fixed set of different prompts of a split, every domain with its share as far as it has that many.
 
-    Prompts of `self` and `greeting` are few and stand in every split: their answers are learned by heart.
+    Prompts of `self` and `greeting` stand in `train` alone and are left out of other splits.
 
     Args:
         count: how many.

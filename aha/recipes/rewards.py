@@ -19,7 +19,7 @@ from aha.stages.preference import HARMLESSNESS, HELPFULNESS, PreferenceSource, S
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
 
-__all__ = ["reward_models"]
+__all__ = ["preference_prompts", "reward_models"]
 
 UNJUDGED: RewardTable = {domain: {} for domain in (*HELPFUL_DOMAINS, "harmful")}
 """General prompts without any reward: their responses are only sampled."""
@@ -50,7 +50,6 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     """One reward model, with what it learns from and what it is examined on."""
     is_helpful = name == "helpfulness"
     kind, config = (HELPFULNESS, scale.helpful) if is_helpful else (HARMLESSNESS, scale.safety)
-    domains = HELPFUL_DOMAINS if is_helpful else ("harmful",)
     label: Label = assistant.helpfulness if is_helpful else safety_labels
     pick = Labelled(
         source=label.__qualname__,
@@ -62,7 +61,7 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     )
 
     def preferences(split: str, count: int) -> Dataset:
-        problems = prompts_of(count, split=split, seed=run.seed, domains=domains)
+        problems = preference_prompts(split, count, seed=run.seed, is_helpful=is_helpful)
         field = Field(policy=policy, problems=problems, reward=UNJUDGED, template=r1)
         return harvest(run, f"{name}-{split}", field=field, pick=pick, config=config)
 
@@ -79,6 +78,23 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     )
     precision = scale.training.optimizer.precision
     return learned_reward(checkpoint, name=name, template=r1, device=run.world.device, precision=precision)
+
+
+def preference_prompts(split: str, count: int, *, seed: int, is_helpful: bool) -> list[Problem]:
+    """The prompts whose responses a reward model is trained or examined on.
+
+    Args:
+        split: `train` or `validation`.
+        count: how many.
+        seed: run seed, which draws the prompts of the split `train` alone: what a model is examined on is the same in
+            every run.
+        is_helpful: prompts for helpfulness; those that ask for harm otherwise.
+
+    Raises:
+        ValueError: the split holds fewer different prompts.
+    """
+    domains = HELPFUL_DOMAINS if is_helpful else ("harmful",)
+    return prompts_of(count, split=split, seed=seed if split == "train" else 0, domains=domains)
 
 
 def safety_labels(problem: Problem, responses: Sequence[str]) -> list[float]:

@@ -25,7 +25,7 @@ from aha.problems.lexicon import GIVE_AWAYS
 from aha.problems.world import CHINESE_SHARE
 from aha.types import Problem
 
-FOUND_IN_EVERY_SPLIT = ("self", "greeting")
+TRAIN_ONLY = ("self", "greeting")
 
 
 def prompt(id: str) -> Problem:
@@ -54,10 +54,11 @@ def test_domains_are_the_helpful_ones_and_harm() -> None:
 @pytest.mark.parametrize("domain", GENERAL_DOMAINS)
 def test_a_prompt_is_in_one_split_in_every_wording_and_language(domain: str) -> None:
     keys = {split: {content_of(p).key for p in every_prompt(domain, split)} for split in GENERAL_SPLITS}
-    assert all(keys.values())
-    if domain in FOUND_IN_EVERY_SPLIT:
-        assert keys["train"] == keys["validation"] == keys["test"]
+    if domain in TRAIN_ONLY:
+        assert keys["train"]
+        assert not keys["validation"] | keys["test"]
         return
+    assert all(keys.values())
     for split in GENERAL_SPLITS:
         problems = every_prompt(domain, split)
         assert {general_split(content_of(p)) for p in problems} == {p.split for p in problems} == {split}
@@ -122,7 +123,7 @@ def test_held_out_prompts_are_different_fixed_and_of_their_split() -> None:
     assert problems != held_out_general(200, seed=1)
     assert len({p.id for p in problems}) == 200
     assert {p.split for p in problems} == {"test"}
-    assert {p.domain for p in problems} == {*GENERAL_DOMAINS}
+    assert {p.domain for p in problems} == {*GENERAL_DOMAINS} - {*TRAIN_ONLY}
     assert {p.split for p in held_out_general(50, split="validation")} == {"validation"}
 
 
@@ -131,6 +132,8 @@ def test_what_is_not_there_is_refused() -> None:
         held_out_general(500, domains=("fact",))
     with pytest.raises(ValueError, match="poems"):
         held_out_general(5, domains=("poems",))
+    with pytest.raises(ValueError, match="test split has no prompt of self"):
+        held_out_general(5, domains=("self",))
     with pytest.raises(ValueError, match="hard"):
         held_out_general(5, split="hard")
     with pytest.raises(ValueError, match="no problem of"):
