@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Literal
 
+import pytest
+import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
 from aha.rollouts.engine import Decoding, OnGroup, Request
 from aha.rollouts.local import LocalEngine
-from aha.stages.groups import Sampling, sample_groups
+from aha.stages.groups import Sampling, rollout_metrics, sample_groups
 from aha.stages.timeline import Timeline
 from aha.training.world import World
-from aha.types import Group, Problem, Rollout, Verdict
+from aha.types import Group, Problem, Reward, Rollout, Verdict
 
 PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
@@ -92,3 +95,41 @@ def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
     # What else is asked, and where, changes no draw.
     assert twice[:2] == responses(first, second)
     assert responses(second) == [twice[1]]
+
+
+def test_what_an_iteration_logs_is_worked_by_hand() -> None:
+    def response(logp: list[float], finish: Literal["stop", "length"]) -> Rollout:
+        tokens = torch.arange(len(logp))
+        return Rollout(
+            problem_id="p0", prompt_tokens=tokens[:1], tokens=tokens, logp=torch.tensor(logp), text="a", finish=finish
+        )
+
+    def reward(**parts: float) -> Reward:
+        return Reward(parts=parts, weights=dict.fromkeys(parts, 1.0))
+
+    easy = Group(
+        problem=PROBLEMS[0],
+        rollouts=(response([-1.0], "stop"), response([-0.5, -1.5, -1.0], "length")),
+        rewards=(reward(accuracy=1.0, format=1.0), reward(accuracy=1.0)),
+    )
+    hard = Group(
+        problem=PROBLEMS[1],
+        rollouts=(response([-2.0, -2.0], "stop"), response([-3.0, -1.0], "stop")),
+        rewards=(reward(accuracy=1.0), reward(accuracy=0.0, language=0.25)),
+    )
+    found = rollout_metrics(
+        [easy, hard], torch.tensor([[0.0, 0.0], [1.0, -1.0]]), lambda problem, _: {"worth": float(problem.id == "p1")}
+    )
+
+    assert found["reward"] == (2 + 1 + 1 + 0.25) / 4
+    assert found["accuracy"] == 3 / 4
+    # A part that only some responses have is averaged over those.
+    assert (found["format"], found["language"]) == (1.0, 0.25)
+    assert found["tokens"] == 8.0
+    assert found["length"] == 8 / 4
+    assert found["truncated"] == 1 / 4
+    assert found["zero_spread"] == 1 / 2
+    assert found["entropy"] == pytest.approx((1 + 3 + 4 + 4) / 8)
+    assert found["true_worth"] == 1 / 2
+    # Nobody asked a verifier how it ended, nor a model how helpful it was.
+    assert not found.keys() & {"timeout", "unparsable", "helpfulness"}
