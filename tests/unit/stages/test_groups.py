@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Literal
 
 import pytest
 import torch
@@ -124,3 +125,41 @@ def test_the_built_in_rules_log_no_other_names() -> None:
     metrics = rollout_metrics([replace(group, rewards=rewards)], torch.zeros(1, 4))
     assert {name for name in metrics if name.startswith("reward")} == {"reward"}
     assert metrics["helpfulness"] == 0.25
+
+
+def test_what_an_iteration_logs_is_worked_by_hand() -> None:
+    def response(logp: list[float], finish: Literal["stop", "length"]) -> Rollout:
+        tokens = torch.arange(len(logp))
+        return Rollout(
+            problem_id="p0", prompt_tokens=tokens[:1], tokens=tokens, logp=torch.tensor(logp), text="a", finish=finish
+        )
+
+    def reward(**parts: float) -> Reward:
+        return Reward(parts=parts, weights=dict.fromkeys(parts, 1.0))
+
+    easy = Group(
+        problem=PROBLEMS[0],
+        rollouts=(response([-1.0], "stop"), response([-0.5, -1.5, -1.0], "length")),
+        rewards=(reward(accuracy=1.0, format=1.0), reward(accuracy=1.0)),
+    )
+    hard = Group(
+        problem=PROBLEMS[1],
+        rollouts=(response([-2.0, -2.0], "stop"), response([-3.0, -1.0], "stop")),
+        rewards=(reward(accuracy=1.0), reward(accuracy=0.0, language=0.25)),
+    )
+    found = rollout_metrics(
+        [easy, hard], torch.tensor([[0.0, 0.0], [1.0, -1.0]]), lambda problem, _: {"worth": float(problem.id == "p1")}
+    )
+
+    assert found["reward"] == (2 + 1 + 1 + 0.25) / 4
+    assert found["accuracy"] == 3 / 4
+    # A part that only some responses have is averaged over those.
+    assert (found["format"], found["language"]) == (1.0, 0.25)
+    assert found["tokens"] == 8.0
+    assert found["length"] == 8 / 4
+    assert found["truncated"] == 1 / 4
+    assert found["zero_spread"] == 1 / 2
+    assert found["entropy"] == pytest.approx((1 + 3 + 4 + 4) / 8)
+    assert found["true_worth"] == 1 / 2
+    # Nobody asked a verifier how it ended, nor a model how helpful it was.
+    assert not found.keys() & {"timeout", "unparsable", "helpfulness"}
