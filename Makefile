@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup zero r1 test test-all base clean
+.PHONY: setup zero r1 test test-all mutate base clean
 
 setup: .venv/.ready  ## install into .venv; nothing to do while the two files below are unchanged
 
@@ -22,6 +22,13 @@ test: setup  ## format, lint, types, and every test that is not slow
 
 test-all: setup  ## the same, slow tests included
 	scripts/check ""
+
+SAMPLE ?= 20
+SEED ?= 0
+MINUTES ?= inf
+mutate: setup  ## how many single changes of the code the fast tests notice, in a sample of SAMPLE per folder
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,mutate]'
+	$(BIN)/python scripts/mutate --sample $(SAMPLE) --seed $(SEED) --minutes $(MINUTES)
 
 base: setup  ## pretrain the base model that ships with the package
 	$(BIN)/aha pretrain --out aha/policy/base

@@ -117,6 +117,8 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
 def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
     from aha.recipes.running import Order, carry_out
 
+    if command.keep_rollouts < 1:
+        raise WrongUseError(f"--keep-rollouts must be at least 1 (given: {command.keep_rollouts})")
     folder = command.run or Path("runs") / f"{command.recipe}-{command.seed}"
     order = Order(
         recipe=command.recipe,
@@ -132,6 +134,7 @@ def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
         assistant=_assistant(command) if isinstance(command, R1Command) else None,
         fresh=command.fresh,
         force=command.force,
+        keep_rollouts=command.keep_rollouts,
         is_quiet=command.json,
     )
     carry_out(order)

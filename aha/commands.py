@@ -40,6 +40,8 @@ __all__ = [
 
 DESCRIPTION = "The DeepSeek-R1 training system as one program."
 WRONG_USE = 2
+RUN_ONLY = ("run", "fresh", "force", "keep_rollouts", "keep-rollouts")
+"""Options in a file of `run` that the doctor, which writes nothing, leaves out."""
 _ILLEGAL = re.compile(
     r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
 )
@@ -79,6 +81,8 @@ class RunCommand(StartCommand):
     """Throw away an earlier run in the folder."""
     force: bool = False
     """Start even where the doctor finds that nothing can be learned."""
+    keep_rollouts: int = 1
+    """Write the rollouts of every how-many-th training iteration only, to save disk; changes no result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +352,7 @@ def _with_file(given: list[str]) -> list[str]:
     except tomllib.TOMLDecodeError as error:
         raise WrongUseError(f"{name} is not valid TOML: {error}") from None
     if given[0] == "doctor":  # a file of `run` serves the doctor, which writes nothing
-        content = {option: value for option, value in content.items() if option not in ("run", "fresh", "force")}
+        content = {option: value for option, value in content.items() if option not in RUN_ONLY}
     place = next((n for n, word in enumerate(given) if word.startswith("-")), len(given))
     return [*given[:place], *_as_arguments(content), *given[place:]]
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from r1_zero_seeds import evaluations, run, spread
 
+from aha.evaluation.metrics import mean_interval
+
 STAGES = ("zero", "dev1", "dev2", "dev3", "r1")
 STUDENTS = ("qwen2", "qwen2-rl", "qwen2-distilled", "qwen2-distilled-rl", "llama", "llama-distilled")
 SOLVING = ("pass@1", "cons@16", "length", "consistency", "readability")
 HELPING = ("general", "helpfulness", "harmlessness")
-T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
-"""97.5 % points of Student's t."""
 
 
 known = functools.cache(evaluations)
@@ -39,12 +39,18 @@ def table(folders: list[Path], names: tuple[str, ...], title: str) -> None:
 
 def difference(folders: list[Path], metric: str, better: str, worse: str) -> str:
     """Difference of two models, paired by seed, with its 95 % interval over seeds."""
-    gaps = [figure(folder, better, metric) - figure(folder, worse, metric) for folder in folders]
+    return paired([figure(folder, better, metric) - figure(folder, worse, metric) for folder in folders])
+
+
+def paired(gaps: list[float]) -> str:
+    """Mean of differences of two shares, one for each seed, with its 95 % interval where there are several."""
     mean = statistics.fmean(gaps)
     if len(gaps) < 2:
         return f"{mean:+.3f}"
-    half = T_95[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5
-    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f}; by seed {', '.join(f'{gap:+.3f}' for gap in gaps)})"
+
+    # The difference of two shares lies between -1 and 1.
+    _, low, high = mean_interval(gaps, bounds=(-1.0, 1.0))
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f}; by seed {', '.join(f'{gap:+.3f}' for gap in gaps)})"
 
 
 def steps_to_reach(folder: Path) -> str:

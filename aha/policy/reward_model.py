@@ -44,7 +44,7 @@ class RewardModel(nn.Module):
         reads: what of a response it was trained to read.
         backbone: the policy's transformer without its output head.
         score: the head w, [1, D].
-        bias: what is subtracted from every score, a buffer, [].
+        bias: what is subtracted from every score, a buffer, [], float32 also where the weights are bfloat16.
     """
 
     def __init__(self, config: PolicyConfig, *, reads: Reads) -> None:
@@ -105,7 +105,14 @@ def from_policy(policy: Transformer, generator: torch.Generator, *, reads: Reads
     model.backbone.load_state_dict(weights)
     with torch.no_grad():
         model.score.weight.normal_(0.0, (policy.config.hidden_size + 1) ** -0.5, generator=generator)
-    return model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype)
+    return _with_precise_bias(model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype), 0.0)
+
+
+def _with_precise_bias(model: RewardModel, bias: float) -> RewardModel:
+    """The model with this bias, float32 or better: bfloat16 would round every score by up to 1/256 of it."""
+    weight = model.score.weight
+    model.bias = torch.tensor(bias, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+    return model
 
 
 def ended(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_tokens: int) -> tuple[Tensor, Tensor]:
@@ -195,7 +202,7 @@ def read_reward_model(
     Args:
         folder: the folder.
         device: where the parameters go.
-        dtype: their type, whatever the file's.
+        dtype: their type, whatever the file's; the bias has float32 at least.
 
     Raises:
         ValueError: no such folder, a missing or broken file, or weights that do not fit; the message says which.
@@ -210,5 +217,4 @@ def read_reward_model(
     with torch.device("meta"):
         model = RewardModel(config, reads=reads)
     load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))
-    model.bias = torch.tensor(float(bias), device=device, dtype=dtype)
-    return model
+    return _with_precise_bias(model, float(bias))

@@ -97,9 +97,8 @@ def general_split(content: GeneralContent) -> str:
     """Split of a prompt: 60 % train, 20 % validation, 20 % test in the order of a hash of its key.
 
     All wordings in both languages are in one split. Prompts of `self` and `greeting` are all train: there are too few
-    of them to divide, and their answers are learned by heart.
-
-    Ours: test is twice as large a part as in the rest of the world, because there are fewer prompts.
+    of them to divide, and their answers are learned by heart. Ours: test is twice as large a part as in the rest of the
+    world, because there are fewer prompts.
     """
     return _splits()[content.key]
 

@@ -15,7 +15,7 @@ from aha.problems.world import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
-from aha.prompts.templates import Template, bare, r1, r1_zero
+from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
 from aha.recipes.own_data import OwnData, TemplateName
 from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
 from aha.recipes.scales import R1ZeroConfig
@@ -340,5 +340,6 @@ def named_template(name: TemplateName, model: Checkpoint) -> Template:
                 f"--template chat: {model.path} has no chat template (chat_template.jinja, or chat_template in "
                 "tokenizer_config.json); take r1_zero, r1 or bare"
             )
-        return chat(tokenizer)
+        # Wording and format reward go by the template, so one of ours is known again where a checkpoint names it.
+        return template_of(tokenizer.chat_template, beginning=tokenizer.beginning) or chat(tokenizer)
     return {"auto": r1_zero, "r1_zero": r1_zero, "r1": r1, "bare": bare}[name]

@@ -26,7 +26,7 @@ from aha.stages.run import Interrupted
 from aha.training.learner import NonFiniteLossError
 from aha.training.world import World
 
-__all__ = ["Job", "among_peers", "device_of"]
+__all__ = ["Job", "among_peers", "check_cards", "device_of", "device_of_rank"]
 
 
 class Job(Protocol):
@@ -79,14 +79,48 @@ def device_of(name: Device, scale: str) -> str:
     return "cuda" if name == "cuda" or (name == "auto" and has_cuda and scale != "tiny") else "cpu"
 
 
+def device_of_rank(rank: int, *, name: str, num_processes: int, num_cards: int) -> str:
+    """Where one process of a command computes: on CUDA each has a card of its own.
+
+    Args:
+        rank: number of the process.
+        name: `cpu` or `cuda`.
+        num_processes: how many processes share the work.
+        num_cards: how many CUDA devices torch finds.
+
+    Raises:
+        ValueError: there are fewer cards than processes.
+    """
+    if name != "cuda" or num_processes == 1:
+        return name
+    if num_cards < num_processes:
+        raise ValueError(
+            f"--device cuda with {num_processes} processes needs a card for each, and torch finds {num_cards}: "
+            f"set the number of processes to {max(1, num_cards)}, or take --device cpu"
+        )
+    return f"cuda:{rank}"
+
+
+def check_cards(name: str, num_processes: int) -> None:
+    """Make sure that each process of a command has a card of its own, where they compute on CUDA.
+
+    Raises:
+        ValueError: there are fewer cards than processes.
+    """
+    num_cards = torch.cuda.device_count() if name == "cuda" else 0
+    device_of_rank(0, name=name, num_processes=num_processes, num_cards=num_cards)
+
+
 @contextmanager
 def among_peers(job: Job) -> Iterator[World]:
     """This process among the others of a job, which are started here, and ended here whatever happens.
 
     Raises:
+        ValueError: there are fewer CUDA devices than processes; nothing was started.
         Interrupted: the user stopped the run, which has saved.
         RuntimeError: another process ended, or failed.
     """
+    check_cards(job.device_name, job.num_processes)
     peers: list[_Peer] = []
     with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
         rendezvous = os.path.join(meeting, "rendezvous")
@@ -130,7 +164,18 @@ def _join(rank: int, job: Job, rendezvous: str) -> World:
     """Make this process one of the run's."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    return World(rank, job.num_processes, rendezvous, job.device_name)
+    device = _device(rank, job)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # kernels of our own are launched on the current card
+    return World(rank, job.num_processes, rendezvous, device)
+
+
+def _device(rank: int, job: Job) -> torch.device:
+    """Where a process of the job computes."""
+    num_cards = torch.cuda.device_count() if job.device_name == "cuda" else 0
+    return torch.device(
+        device_of_rank(rank, name=job.device_name, num_processes=job.num_processes, num_cards=num_cards)
+    )
 
 
 @contextmanager

@@ -142,14 +142,18 @@ def _gpu_rl(iterations: int, **changes: object) -> RLConfig:
 
 def _gpu_sft(learning_rate: float) -> SupervisedConfig:
     """Fine-tuning at `gpu`."""
-    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=10, final_share=0.1)
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=10, final_share=0.1, precision="bfloat16")
     return SupervisedConfig(batch_size=16, max_tokens=8192, optimizer=optimizer)
 
 
 def _gpu_sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
     """Sampling at `gpu`."""
     return RejectionConfig(
-        num_problems=num_problems, num_samples=num_samples, num_kept=num_kept, max_new_tokens=4096, shard_size=256
+        num_problems=num_problems,
+        num_samples=num_samples,
+        num_kept=num_kept,
+        max_new_tokens=4096,
+        precision="bfloat16",
     )
 
 

@@ -25,6 +25,10 @@ UNJUDGED: RewardTable = {domain: {} for domain in (*HELPFUL_DOMAINS, "harmful")}
 """General prompts without any reward: their responses are only sampled."""
 
 
+MAX_COMPARED = 4
+"""Most responses to a prompt that another model compares: 4 have 6 pairs of 4 votes, 24 requests; 8 would need 112."""
+
+
 def reward_models(run: Run, policy: Checkpoint, scale: RewardsConfig, assistant: Assistant) -> RewardTable:
     """Train both reward models on responses of a policy, and return them as a table.
 
@@ -53,7 +57,7 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         template=r1,
         label=label,
         is_comparison=is_helpful,
-        num_kept=config.num_kept,
+        num_kept=min(config.num_kept, MAX_COMPARED) if is_helpful and assistant.is_judge else config.num_kept,
     )
 
     def preferences(split: str, count: int) -> Dataset:
@@ -72,7 +76,8 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         config=scale.training,
         kind=kind,
     )
-    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device)
+    precision = scale.training.optimizer.precision
+    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device, precision=precision)
 
 
 def preference_prompts(split: str, count: int, *, seed: int, is_helpful: bool) -> list[Problem]:

@@ -11,7 +11,7 @@ from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
-from aha.recipes.processes import among_peers, device_of
+from aha.recipes.processes import among_peers, check_cards, device_of
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
@@ -48,6 +48,7 @@ class Order:
         assistant: another model that rewrites, judges and compares; the rules of the built-in world where None.
         fresh: throw an earlier run in the folder away.
         force: start whatever the doctor finds.
+        keep_rollouts: the rollouts of every how-many-th iteration are written; it may change when a run goes on.
         is_quiet: show no progress.
     """
 
@@ -64,6 +65,7 @@ class Order:
     assistant: OtherModel | None = None
     fresh: bool = False
     force: bool = False
+    keep_rollouts: int = 1
     is_quiet: bool = False
 
 
@@ -122,6 +124,7 @@ def carry_out(order: Order) -> Checkpoint:
         RuntimeError: the loss is not finite, or another process of the run ended.
     """
     models, device = _given(order), device_of(order.device, order.scale)
+    check_cards(device, order.config.processes)
     folder = RunFolder(order.folder)
     diagnosis = _examined(order, folder, device)
     described = {
@@ -156,7 +159,14 @@ def carry_out(order: Order) -> Checkpoint:
 
     try:
         with among_peers(_RunJob(order=order)) as world:
-            run = Run(folder=folder, seed=order.seed, world=world, report=report, say=display.say)
+            run = Run(
+                folder=folder,
+                seed=order.seed,
+                world=world,
+                report=report,
+                say=display.say,
+                keep_rollouts=order.keep_rollouts,
+            )
             run.stop_on_signals()
             result = _run(run, order, models)
     finally:

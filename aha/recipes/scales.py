@@ -87,13 +87,14 @@ _TINY_RL = RLConfig(
     optimizer=_TINY_OPTIMIZER,
 )
 
+_GPU_OPTIMIZER = OptimizerConfig(learning_rate=1e-6, precision="bfloat16")
 _GPU_RL = RLConfig(
     iterations=160,
     problems_per_iteration=64,
     num_minibatches=4,
     max_new_tokens=2048,
     reference_every=100,
-    optimizer=OptimizerConfig(learning_rate=1e-6, warmup_steps=10),
+    optimizer=_GPU_OPTIMIZER.model_copy(update={"warmup_steps": 10}),
 )
 
 R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
@@ -112,11 +113,9 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
     ),
     "gpu": R1ZeroConfig(
         zero=_GPU_RL,
-        longer=_GPU_RL.model_copy(
-            update={"iterations": 40, "max_new_tokens": 4096, "optimizer": OptimizerConfig(learning_rate=1e-6)}
-        ),
-        validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=4096),
-        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096),
+        longer=_GPU_RL.model_copy(update={"iterations": 40, "max_new_tokens": 4096, "optimizer": _GPU_OPTIMIZER}),
+        validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=4096, precision="bfloat16"),
+        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096, precision="bfloat16"),
     ),
     "paper": R1ZeroConfig(),
 }

@@ -2,6 +2,7 @@
 
 __all__ = [
     "accuracy",
+    "answers",
     "audit",
     "choice",
     "code",

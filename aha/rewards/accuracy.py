@@ -8,16 +8,16 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2 and B.3.1.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
+from aha.rewards.answers import final_answer, normalised, votes
 from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
-from aha.rewards.verifier import final_answer, normalised
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "normalised_answer"]
+__all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "has_rule", "normalised_answer", "votes_of"]
 
 T = TypeVar("T")
 Comparer = Callable[[str, Problem], Verdict]
@@ -51,6 +51,11 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     return _COMPARERS.get(problem.domain, _compare_text)(answer, problem)
 
 
+def has_rule(domain: str) -> bool:
+    """Whether answers of a domain are compared by a rule of its own, rather than as text."""
+    return domain in _COMPARERS
+
+
 def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
     """The form under which equal answers of one problem vote together; None where there is nothing to vote for.
 
@@ -64,11 +69,17 @@ def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
         The form: an integer, the canonical text of an expression, the sorted roots, or the text itself.
     """
     if problem.domain == "math":
-        # What the verifier judges: the box inside of an answer block, where there is one.
         answer, _ = final_answer(rollout.text)
     else:
         answer = _answer(problem, parse_response(rollout.text))
     return None if answer is None else _FORMS.get(problem.domain, _plain_text)(answer)
+
+
+def votes_of(problem: Problem, rollouts: Sequence[Rollout]) -> list[str | None]:
+    """For each response to a problem, what it votes for; None where there is nothing to vote for."""
+    if problem.domain == "math":
+        return votes([rollout.text for rollout in rollouts])
+    return [normalised_answer(problem, rollout) for rollout in rollouts]
 
 
 def _answer(problem: Problem, parsed: Parsed) -> str | None:

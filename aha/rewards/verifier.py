@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from aha.prompts.parsing import TAGS, last_boxed, parse_response
-from aha.rewards.mathematics import EVIDENT_DIGITS, Listing, Number, Words, compare_values, form_of, read_value
+from aha.rewards.answers import final_answer
+from aha.rewards.mathematics import EVIDENT_DIGITS, Listing, Number, Words, compare_values, read_value
 from aha.rewards.notation import (
     MAX_CHARS,
     MONEY,
@@ -33,7 +33,7 @@ from aha.rewards.units import read_unit
 from aha.rewards.workers import Outcome, Question, WorkerPool
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
-__all__ = ["MathVerifier", "final_answer", "normalised"]
+__all__ = ["MathVerifier"]
 
 MAX_CHAIN: Final = 4
 """Most sides of a chain of equations that are checked."""
@@ -41,7 +41,6 @@ MAX_CHAIN: Final = 4
 EXACT_PLACES: Final = 12
 """Decimals to which sums and products of decimals are compared."""
 
-_BOX = re.compile(r"\\boxed\s*\{")
 _OPERATION = re.compile(
     r"[+*!^/]|(?<=[\w)}])-|\\(?:times|cdot|div|pm|sqrt|binom|sum|prod|int|lim|log|ln|sin|cos|tan|frac)"
 )
@@ -56,49 +55,6 @@ _REASONS: Final[dict[VerdictKind, str]] = {
     "timeout": "the comparison passed its deadline",
     "crash": "the comparison passed its memory, or its process died",
 }
-
-
-def final_answer(text: str) -> tuple[str | None, str]:
-    r"""The one answer that a response commits itself to.
-
-    The content of the answer block outside of the thinking, or of its `\boxed{}`, or without such a block of the
-    `\boxed{}` after the thinking. Several boxes count only if all hold the same.
-
-    Args:
-        text: a response.
-
-    Returns:
-        The answer, or None, and why there is none.
-    """
-    parsed = parse_response(text)
-    if parsed.answer is None or parsed.summary is None:
-        return None, f"no single final answer: {parsed.reason}"
-    if any(tag in parsed.summary for tag in TAGS):
-        return None, "thinking after the thinking"
-    starts = [found.start() for found in _BOX.finditer(parsed.summary)]
-    if not starts:
-        return parsed.answer, ""
-    ends = [*starts[1:], len(parsed.summary)]
-    boxes = {last_boxed(parsed.summary[start:end]) for start, end in zip(starts, ends, strict=True)}
-    if len({box if box is None else clean(box) for box in boxes}) > 1:
-        return None, "several boxes with different content"
-    return boxes.pop(), "a box that never closes"
-
-
-def normalised(answer: str) -> str | None:
-    """The form under which equal answers vote together; None where there is nothing to vote for.
-
-    Numbers, words and lists have one form each, whatever their notation; other mathematics is its clean text.
-
-    Args:
-        answer: a final answer.
-    """
-    text = clean(answer)
-    if text is None:
-        return " ".join(answer.split())[:MAX_CHARS] or None
-    result, _ = without_name(text)
-    value = read_value(result)
-    return form_of(value) if value is not None else result or None
 
 
 @dataclass(eq=False)

@@ -1,11 +1,18 @@
-"""What a run shows: a progress bar for each stage, and a line for each evaluation, all on standard error."""
+"""What a run shows: a progress bar for each stage, and a line for each evaluation, all on standard error.
 
+Where standard error is no terminal (a log file, a batch system), lines take the place of the bar.
+"""
+
+import time
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["Display"]
+
+SECONDS_BETWEEN_LINES = 5.0
+"""Without a terminal an iteration gets a line when the last line is this old, so that quick ones do not fill a log."""
 
 _SHOWN = ("accuracy", "length", "reward", "loss", "tokens_per_second")
 
@@ -16,6 +23,8 @@ class Display:
     def __init__(self, *, is_quiet: bool = False) -> None:
         """Open the display."""
         self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
+        self._has_bar = self._console.is_terminal
+        self._last_line = -SECONDS_BETWEEN_LINES
         self._progress = Progress(
             TextColumn("{task.description:>8}"),
             BarColumn(),
@@ -27,18 +36,38 @@ class Display:
             console=self._console,
         )
         self._stage = ""
-        self._progress.start()
+        if self._has_bar:
+            self._progress.start()
 
     def report(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """Move the bar of a stage."""
+        """Move the bar of a stage, or print a line where there is no terminal.
+
+        Args:
+            stage: its name.
+            done: iterations done.
+            total: iterations in all. The last one always gets a line.
+            figures: metrics of the iteration.
+        """
         shown = dict(figures)
         if figures.get("seconds"):
             shown["tokens_per_second"] = figures["tokens"] / figures["seconds"]
         text = "  ".join(f"{name} {shown[name]:.3g}" for name in _SHOWN if name in shown)
+        if not self._has_bar:
+            self._print_line(f"{stage} {done}/{total}  {text}", is_due=stage != self._stage or done == total)
+            self._stage = stage
+            return
+
         if stage != self._stage:
             self._stage = stage
             self._task = self._progress.add_task(stage, total=total, completed=done - 1, figures=text)
         self._progress.update(self._task, completed=done, figures=text)
+
+    def _print_line(self, text: str, *, is_due: bool) -> None:
+        """Print a line of progress if it is due, or if the last one is old enough."""
+        now = time.monotonic()
+        if is_due or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self.say(text.rstrip())
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -46,4 +75,5 @@ class Display:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        self._progress.stop()
+        if self._has_bar:
+            self._progress.stop()

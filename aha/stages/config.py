@@ -67,6 +67,8 @@ class RejectionConfig(Config):
     """Length cap of a response, tokens. Source: R1 v2 B.4.2 (the context of the fine-tuning that follows)."""
     shard_size: int = Field(default=256, ge=1)
     """Prompts that are sampled and written at once; decides what a killed run repeats, never a result."""
+    precision: Precision = "float32"
+    """Type of the weights that sample. The papers do not report one."""
 
 
 class EvaluationConfig(Config):

@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 
 from aha.prompts.parsing import parse_response
-from aha.rewards.verifier import final_answer
+from aha.rewards.answers import final_answer
 from aha.rollouts.local import LocalEngine
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.findings_after_sampling import count_verdicts, findings_after_sampling, has_spread

@@ -18,16 +18,18 @@ from aha.problems.sets import digest
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, r1_zero
-from aha.rewards.accuracy import accuracy, normalised_answer
+from aha.rewards.accuracy import accuracy, votes_of
 from aha.rewards.table import RULES, RewardTable, identities
 from aha.rollouts.engine import Decoding
 from aha.rollouts.local import LocalEngine
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
+from aha.stages.workload import PROMPT_TOKENS
 from aha.training.checkpoint import read_model, weights_digest
+from aha.training.memory import decoded_rows
 from aha.training.trainable import DTYPES
-from aha.types import Checkpoint, Group, Problem, Report, Rollout, Row
+from aha.types import Checkpoint, Group, Problem, Report, Reward, Rollout, Row
 
 __all__ = [
     "CUT_SHARE",
@@ -110,8 +112,10 @@ def evaluate(
         return _report(known["report"])
     model, tokenizer = read_model(policy.path, device=run.world.device, dtype=DTYPES[config.precision])
     sampling = sampling_of(config, (run.seed, stage), setting.stop)
+    longest = config.max_new_tokens + PROMPT_TOKENS
+    num_rows = decoded_rows(model.config, longest, size=model.head_VD.element_size(), device=run.world.device)
     groups = sample_groups(
-        LocalEngine(model, tokenizer),
+        LocalEngine(model, tokenizer, max_rows=num_rows),
         problems,
         sampling,
         reward=setting.reward,
@@ -193,19 +197,16 @@ def solving(group: Group) -> dict[str, float]:
     """The figures of one problem: `EVALUATION_METRICS`; programs do not vote.
 
     Where only rewards of the user's own judge, nothing is right or wrong: then the figures of accuracy are missing.
-    Right answers are equal to the reference, and so to each other, however they are written: they vote together. Of
-    the others those vote together that have the same normal form.
+    Right answers are equal to the reference, and so to each other, however they are written: they vote together. The
+    others vote with those that `votes_of` finds equal.
     """
     problem, rollouts = group.problem, group.rollouts
     if problem.domain == OWN:
         return _style(group)
-    verdicts = [
-        reward.parts["accuracy"] if "accuracy" in reward.parts else accuracy(problem, rollout).score
-        for rollout, reward in zip(rollouts, group.rewards, strict=True)
-    ]
+    judged = [_judged(problem, rollout, reward) for rollout, reward in zip(rollouts, group.rewards, strict=True)]
+    verdicts = [score for score, _ in judged]
     votes = [
-        _RIGHT if verdict == 1.0 else normalised_answer(problem, rollout)
-        for rollout, verdict in zip(rollouts, verdicts, strict=True)
+        _RIGHT if verdict == 1.0 else vote for vote, verdict in zip(votes_of(problem, rollouts), verdicts, strict=True)
     ]
     winner = majority(votes)
     num_correct = sum(verdict == 1.0 for verdict in verdicts)
@@ -214,9 +215,17 @@ def solving(group: Group) -> dict[str, float]:
         "pass@1": fmean(verdicts),
         "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
         **agreement,
-        "unparsable": fmean(reward.kinds.get("accuracy") == "unparsable" for reward in group.rewards),
+        "unparsable": fmean(kind == "unparsable" for _, kind in judged),
         **_style(group),
     }
+
+
+def _judged(problem: Problem, rollout: Rollout, reward: Reward) -> tuple[float, str]:
+    """Score and kind of the verdict on an answer: that of the rewards, or else the rule's."""
+    if "accuracy" in reward.parts:
+        return reward.parts["accuracy"], reward.kinds.get("accuracy", "")
+    verdict = accuracy(problem, rollout)
+    return verdict.score, verdict.kind
 
 
 def _style(group: Group) -> dict[str, float]:

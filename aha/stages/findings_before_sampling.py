@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
+from aha.prompts.chat import chat
 from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
 
 __all__ = ["findings_before_sampling"]
@@ -17,7 +18,7 @@ _SAMPLE_QUESTION = "1 + 1"
 
 def findings_before_sampling(candidate: RunCandidate) -> list[Finding]:
     """All that is wrong with a run before a response is sampled."""
-    checks = (_weights, _lengths, _words, _tags, _stops)
+    checks = (_weights, _lengths, _words, _served, _tags, _stops)
     return [finding for check in checks for finding in check(candidate)]
 
 
@@ -59,6 +60,24 @@ def _words(candidate: RunCandidate) -> Iterator[Finding]:
             is_fatal=share > 0.1,
             what=f"{share:.0%} of the prompts' tokens are unknown to the vocabulary: {shown}",
             remedy="take a model whose tokenizer covers the problems",
+        )
+
+
+def _served(candidate: RunCandidate) -> Iterator[Finding]:
+    """A template that the checkpoint cannot name, so that the trained model would be asked in another way."""
+    tokenizer = candidate.tokenizer.trained_with(candidate.template)
+    question = candidate.problems[0].question
+    trained = tokenizer.encode_prompts([candidate.template(question)])[0]
+    # A server renders the chat template of the checkpoint and puts nothing before it.
+    served = tokenizer.encode_all([chat(tokenizer)(question)])[0] if tokenizer.chat_template else None
+    if served != trained:
+        place = next((n for n, (a, b) in enumerate(zip(served or [], trained, strict=False)) if a != b), 0)
+        yield Finding(
+            code="served-otherwise",
+            is_fatal=False,
+            what="the chat template that the trained model will have makes another prompt than training does"
+            + (f", from token {place} on" if served else ": there is none"),
+            remedy="take --template r1_zero, r1, bare or chat, or write chat_template.jinja for your template",
         )
 
 

@@ -22,6 +22,9 @@ __all__ = ["Sampling", "Truth", "nothing_known", "record", "rollout_metrics", "s
 Truth = Callable[[Problem, str], Mapping[str, float]]
 """What a response is truly worth, by name, for the prompts where that is known."""
 
+_BUILT_IN_PARTS = ("accuracy", "format", "language", "helpfulness", "harmlessness")
+"""Reward parts that are logged under their own names."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -120,6 +123,9 @@ def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor, truth: Truth
         groups: the rollouts with their rewards.
         advantages_PG: their advantages.
         truth: what responses are truly worth; its figures are logged as `true_NAME`.
+
+    Returns:
+        The metrics by name. A reward part that has no metric of its own name is logged as `reward_NAME`.
     """
     pairs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
     rewards = [reward for group in groups for reward in group.rewards]
@@ -136,6 +142,7 @@ def rollout_metrics(groups: Sequence[Group], advantages_PG: Tensor, truth: Truth
         "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
         "tokens": float(num_tokens),
         **_learned_and_true(pairs, rewards, truth),
+        **_own_parts(rewards),
         **_failures(rewards),
     }
 
@@ -144,6 +151,15 @@ def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
     """Mean of one part over the responses that have it; None where none has."""
     found = [reward.parts[name] for reward in rewards if name in reward.parts]
     return fmean(found) if found else None
+
+
+def _own_parts(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Means of the reward parts that have no metric of their own name: those of the user's own reward functions.
+
+    The prefix keeps a part that is called `loss` or `length` apart from the metric of that name.
+    """
+    names = sorted({name for reward in rewards for name in reward.parts} - set(_BUILT_IN_PARTS))
+    return {f"reward_{name}": fmean(reward.parts[name] for reward in rewards if name in reward.parts) for name in names}
 
 
 def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
@@ -156,7 +172,7 @@ def _learned_and_true(
     pairs: Sequence[tuple[Problem, Rollout]], rewards: Sequence[Reward], truth: Truth
 ) -> dict[str, float]:
     """The monitor of reward hacking: what the reward models say, and what is true of the same responses."""
-    figures = {name: _mean_part(rewards, name) for name in ("language", "helpfulness", "harmlessness")}
+    figures = {name: _mean_part(rewards, name) for name in _BUILT_IN_PARTS if name not in ("accuracy", "format")}
     known: dict[str, list[float]] = {}
     for problem, rollout in pairs:
         for name, value in truth(problem, rollout.text).items():

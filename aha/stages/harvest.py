@@ -20,6 +20,7 @@ from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Interrupted, Run, stage_key
 from aha.training.checkpoint import read_model
 from aha.training.cost import forward_flops
+from aha.training.trainable import DTYPES
 from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
 
 __all__ = ["Field", "Pick", "Picked", "harvest", "write_demonstrations"]
@@ -81,7 +82,7 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
         name: of this stage.
         field: what is sampled from whom.
         pick: what is kept.
-        config: samples, temperature, shards.
+        config: samples, temperature, shards, and the type of the weights.
 
     Returns:
         The data.
@@ -110,7 +111,7 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
     seen = _seen(run, name, key, first)
     total = -(-len(ids) // config.shard_size)
     if first < total:
-        model, tokenizer = read_model(field.policy.path, device=run.world.device)
+        model, tokenizer = read_model(field.policy.path, device=run.world.device, dtype=DTYPES[config.precision])
         engine = LocalEngine(model, tokenizer)
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))

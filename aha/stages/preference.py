@@ -30,10 +30,12 @@ from aha.stages.run import Resumed, Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
 from aha.training.batch import layout_of, stack
 from aha.training.checkpoint import read_model, read_scorer
+from aha.training.config import Precision
 from aha.training.cost import cost_of_training, num_stream_tokens
 from aha.training.learner import Learner, Objective
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.packing import best_fit
+from aha.training.trainable import DTYPES
 from aha.types import Batch, Checkpoint, Dataset, Loss, Preference
 
 __all__ = [
@@ -226,7 +228,8 @@ def reward_model(
     if done := run.finished(name, key):
         return done
     resumed = run.resume(name, key)
-    model, tokenizer = _begin(run, name, policy, kind, resumed)
+    dtype = DTYPES[config.optimizer.precision]
+    model, tokenizer = _begin(run, name, policy, kind, resumed, dtype)
     limit = min(config.max_tokens, model.config.max_position_embeddings)
     examples, unseen = (_examples(name, source(), kind, tokenizer, limit) for source in (data, held_out))
     updates = _order(run, name, config, len(examples))
@@ -252,7 +255,12 @@ def score_last(model: RewardModel, batch: Batch) -> Tensor:
 
 
 def learned_reward(
-    checkpoint: Checkpoint, *, name: str, template: Template, device: torch.device | str = "cpu"
+    checkpoint: Checkpoint,
+    *,
+    name: str,
+    template: Template,
+    device: torch.device | str = "cpu",
+    precision: Precision = "float32",
 ) -> LearnedReward:
     """The reward function of a trained reward model.
 
@@ -261,23 +269,24 @@ def learned_reward(
         name: name of its part of the reward: `helpfulness` or `harmlessness`.
         template: the prompt around a question, as in its preferences.
         device: where it computes.
+        precision: type of the weights that compute; scores are float32 in any case.
 
     Raises:
         ValueError: the checkpoint is damaged, or no reward model.
     """
-    model, tokenizer = read_scorer(checkpoint.path, device=device)
+    model, tokenizer = read_scorer(checkpoint.path, device=device, dtype=DTYPES[precision])
     return LearnedReward(
         name=name, model=model, tokenizer=tokenizer, key=checkpoint.key, reads=model.reads, template=template
     )
 
 
 def _begin(
-    run: Run, name: str, policy: Checkpoint, kind: Kind, resumed: Resumed | None
+    run: Run, name: str, policy: Checkpoint, kind: Kind, resumed: Resumed | None, dtype: torch.dtype
 ) -> tuple[RewardModel, Tokenizer]:
     """The reward model as at the start, or as it was saved."""
     if resumed:
-        return read_scorer(resumed.folder, device=run.world.device)
-    start, tokenizer = read_model(policy.path, device=run.world.device)
+        return read_scorer(resumed.folder, device=run.world.device, dtype=dtype)
+    start, tokenizer = read_model(policy.path, device=run.world.device, dtype=dtype)
     head = torch.Generator().manual_seed(derive_seed(run.seed, name, "head") % 2**63)
     return from_policy(start, head, reads=kind.reads), tokenizer
 

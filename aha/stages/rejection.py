@@ -13,7 +13,7 @@ from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE, Limits, faults
 from aha.prompts.parsing import Ending, parse_response
 from aha.prompts.templates import Template, r1
-from aha.rewards.accuracy import COMPARERS, accuracy
+from aha.rewards.accuracy import accuracy, has_rule
 from aha.rewards.table import RewardTable
 from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, Picked, harvest
@@ -96,7 +96,7 @@ class Rejection:
 
     def _is_correct(self, problem: Problem, rollout: Rollout) -> bool | None:
         """The verdict of the rule, or of the judge where there is no rule."""
-        if problem.domain in COMPARERS or self.judge is None:
+        if has_rule(problem.domain) or self.judge is None:
             return accuracy(problem, rollout).score == 1.0
         return self.judge(problem, parse_response(rollout.text).summary or "")
 

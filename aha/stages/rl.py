@@ -84,6 +84,7 @@ OPTIONAL_METRICS = (
     "language",
     "helpfulness",
     "harmlessness",
+    "reward_NAME",
     "true_general",
     "true_helpfulness",
     "true_harmlessness",
@@ -92,7 +93,7 @@ OPTIONAL_METRICS = (
     "crash",
 )
 """Logged where a reward of that name, its true counterpart, or the verdict of a verifier is known for some of the
-prompts."""
+prompts. `reward_NAME` stands for the part NAME of a reward function that is none of the built-in ones."""
 
 
 class ProblemSource(Protocol):
@@ -287,7 +288,8 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, st
     metrics |= cost(learner.policy, groups, learned, has_reference=state.reference is not None) | timeline.metrics()
     row = {"stage": name, "iteration": iteration, "step": state.step, **metrics}
     run.folder.append("metrics", row)
-    run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
+    if iteration % run.keep_rollouts == 0:
+        run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, advantages_PG.tolist()))
     return metrics
 
 

@@ -168,6 +168,8 @@ class Run:
         world: its processes.
         report: told of every iteration: stage, iterations done, iterations in all, figures to show.
         say: told of every evaluation and every finished stage, a line of text.
+        keep_rollouts: the rollouts of every how-many-th iteration of a stage of reinforcement are written, the first
+            ones included. It changes no result, so it is part of no stage's key.
     """
 
     folder: RunFolder
@@ -175,6 +177,7 @@ class Run:
     world: World = field(default_factory=World)
     report: Callable[[str, int, int, Mapping[str, float]], None] = _say_nothing
     say: Callable[[str], None] = field(default=lambda text: None)
+    keep_rollouts: int = 1
     _asked_to_stop: bool = False
 
     def stop_on_signals(self) -> None:

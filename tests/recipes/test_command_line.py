@@ -194,7 +194,7 @@ def test_an_audit_as_json(call: Call, tmp_path: Path) -> None:
 def test_a_benchmark_as_json_and_in_words(call: Call) -> None:
     told = one_object(call("bench", "--seconds", 0.1, "--json"))
     assert (told["prompts"], told["threads"], told["rounds"]) == ("built-in world", 1, 1)
-    assert told["decoder"] in ("compiled", "plain")
+    assert told["decoder"] == "plain" or told["decoder"].startswith("compiled (")
     assert list(told["parts"]) == ["generation", "reference", "update"]
     for part in told["parts"].values():
         assert set(part) == {"seconds", "tokens", "tokens_per_second", "gflops", "share_of_ceiling"}
@@ -406,7 +406,7 @@ def test_a_model_folder_that_is_not_there(
 @pytest.mark.full
 def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path) -> None:
     failed = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--json")
-    assert_fails(failed, "no-room: ", "32768 new ones; the model has 1024 places", "lower max-new-tokens to ")
+    assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
     forced = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--force", "--json")
     assert_fails(forced, "with 32768 new ones it must have 1 to 1024 (max_position_embeddings)")
 

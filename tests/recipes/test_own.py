@@ -91,7 +91,7 @@ def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(model: Path, 
     refused = run(*order(model, rows, tmp_path / "refused"))
     assert refused.status == 1
     assert refused.err.startswith("aha: this run cannot learn: ")
-    assert "no-spread: " in refused.err
+    assert "cap-too-short: " in refused.err
     assert "--force starts it all the same" in refused.err
     assert not (tmp_path / "refused").exists()
 
@@ -100,7 +100,7 @@ def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(model: Path, 
     assert json.loads(whole.out)["steps"] > 0
     known = json.loads((tmp_path / "whole" / "doctor.json").read_text(encoding="utf-8"))
     assert known["is_fit"] is False
-    assert "no-spread" in {finding["code"] for finding in known["findings"]}
+    assert "cap-too-short" in {finding["code"] for finding in known["findings"]}
 
     killed = tmp_path / "killed"
     assert kill([*order(model, rows, killed), "--force"], killed, after=3, delay=0.0)

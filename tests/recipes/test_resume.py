@@ -15,6 +15,7 @@ from command import (
     Ended,
     FinishedRun,
     ended,
+    executable,
     fingerprint,
     kill,
     living,
@@ -176,3 +177,19 @@ def test_a_run_goes_on_with_other_numbers(tmp_path: Path) -> None:
     num_before, num_after = 4, 2 + 2
     assert state["training"]["history"]["iterations"] == num_before + num_after
     assert state["training"]["history"]["problems"] == 4 * (num_before + num_after)
+
+
+def test_timeout_limits_the_time_of_a_run(tmp_path: Path) -> None:
+    """`timeout` gives status 124 for its own doing, and the run that it ends has saved.
+
+    An alarm lets `timeout` believe that its time is over, so that the test need not guess how long a start takes.
+    """
+    folder = tmp_path / "limited"
+    command = ["timeout", "-s", "TERM", "600", executable(), *command_for(folder), "--zero.iterations=100000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        wait_until((folder / "metrics.jsonl").exists, "the first iteration", process)
+        process.send_signal(signal.SIGALRM)
+        stopped = ended(process)
+    assert stopped.status == 124, stopped.err
+    assert "of stage 'zero' and saved: the same command goes on from there" in stopped.err
+    assert list(folder.glob("stages/zero/iteration-*"))

@@ -12,6 +12,7 @@ from ceiling import floor_shares, part_flops, product_shapes
 from comparison import Side, Work, case, in_turn, medians, parser, ratio, works
 from growth import exponent, point, table
 from memory import chunk_mib
+from r1_seeds import paired
 from tiny import tiny_config
 from workload import END_ID, Clock, Unit, check_lengths, descendants
 
@@ -239,3 +240,12 @@ def test_growth_has_a_case_for_every_point_and_an_exponent_for_every_column(fold
     for one in cases:
         assert isinstance(one["exponents"], dict)
         assert set(one["exponents"]) == {"generate_us", "learn_us", "memory_mib"}
+
+
+# Seeds
+
+
+def test_the_interval_of_a_difference_of_shares_stays_between_minus_one_and_one() -> None:
+    assert paired([0.9, 0.1]) == "+0.500 (-1.000 to +1.000; by seed +0.900, +0.100)"
+    assert paired([0.2, 0.3, 0.4]) == "+0.300 (+0.052 to +0.548; by seed +0.200, +0.300, +0.400)"
+    assert paired([0.25]) == "+0.250"

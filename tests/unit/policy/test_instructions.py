@@ -20,7 +20,7 @@ WIDTHS: tuple[Width, ...] = (
         (["asimd", "sve"], (NATIVE,)),
         ([], (NATIVE,)),
     ],
-    ids=str,
+    ids=["avx512", "avx2", "avx2 without fma", "old x86", "arm", "unknown"],
 )
 def test_the_best_set_comes_first(features: list[str], expected: tuple[InstructionSet, ...]) -> None:
     assert supported_sets(features) == expected

@@ -368,10 +368,18 @@ OPTIMIZER_CHANGES = {
 }
 """Another value for each field. Changes must change a result; habits must change files and no result."""
 
-OF_POLICIES = {"optimizer.precision", "optimizer.lora"}
-"""Settings that a reward model, which has a head to learn from nothing, refuses."""
+OF_POLICIES = {"optimizer.lora"}
+"""Settings that a reward model, which has a head to learn from nothing, refuses: its head is no adapter."""
 
-REJECTION_FIELDS = ("num_problems", "num_samples", "num_kept", "temperature", "max_new_tokens", "shard_size")
+REJECTION_FIELDS = (
+    "num_problems",
+    "num_samples",
+    "num_kept",
+    "temperature",
+    "max_new_tokens",
+    "shard_size",
+    "precision",
+)
 REJECTIONS = {
     "cold": "cold",
     "kept": "kept",
@@ -673,6 +681,7 @@ def test_every_setting_of_sampling_counts(part: str, whole: Path, tmp_path: Path
     in_parts = reaped(shard_size=20)
     assert (in_parts.rows, in_parts.num_items) == (once.rows, once.num_items)
     assert (in_parts.num_shards, once.num_shards) == (-(-config.num_problems // 20), 1)
+    assert reaped(precision="bfloat16").tokens != once.tokens
     fewer = reaped(num_kept=2)
     if part in ("cold", "kept"):
         assert (fewer.pick[1], once.pick[1]) == (2, config.num_kept)
@@ -706,3 +715,11 @@ def test_groups_that_the_processes_cannot_share_out_are_refused(path: str) -> No
     option = path.replace("_", "-")
     with pytest.raises(ValidationError, match=f"--{option}: 5 cannot be shared out evenly by --zero.processes 2"):
         with_value(paired, path, 5)
+
+
+def test_the_gpu_scale_computes_in_bfloat16_everywhere() -> None:
+    gpu = R1_SCALES["gpu"]
+    found = {path: value_of(gpu, path) for path in leaves(gpu) if path.endswith("precision")}
+    of_pretraining = {"students.pretrain.optimizer.precision"}
+    assert {path for path, value in found.items() if value != "bfloat16"} == of_pretraining
+    assert len(found) > 15

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from aha.evaluation.metrics import majority
 from aha.prompts.parsing import last_boxed
+from aha.rewards.answers import final_answer, normalised, votes
 from aha.rewards.table import BatchedReward, Keyed, part_name
-from aha.rewards.verifier import MathVerifier, final_answer, normalised
+from aha.rewards.verifier import MathVerifier
 from aha.types import Problem, Rollout
 
 EQUAL = [
@@ -140,3 +142,21 @@ def test_gsm8k(verifier: MathVerifier) -> None:
     for form in ("{}", r"\${}", "{} dollars", "x = {}", r"${}$", r"{}\text{{ miles}}"):
         verdicts = verifier.compare_all([(gold, form.format(gold)) for gold in golds])
         assert sum(verdict.kind == "correct" for verdict in verdicts) == len(golds) == 1_319
+
+
+def test_equal_answers_of_mathematics_vote_together_whatever_their_notation() -> None:
+    right = [
+        "<think> a </think> <answer> so it is \\boxed{\\frac{1}{2}} </answer>",
+        "<think> a </think> <answer> 0.5 </answer>",
+        "<think> a </think> <answer> the result: \\boxed{50\\%} </answer>",
+        "<think> a </think> the end \\boxed{1/2}",
+        "<think> a </think> <answer> 0.50 </answer>",
+    ]
+    wrong = ["<think> a </think> <answer> 7 </answer>"] * 2
+    assert len(set(votes([*wrong, *right])[2:])) == 1
+    assert majority(votes([*wrong, *right])) != "7"
+    assert (
+        votes(["<think> a </think> \\boxed{5 \\text{ cm}}", "<think> a </think> \\boxed{5 \\text{ kg}}"])[0] is not None
+    )
+    assert len(set(votes(["\\boxed{5 \\text{ cm}}", "\\boxed{5 \\text{ kg}}"]))) == 2
+    assert votes(["nothing"]) == [None]

@@ -157,6 +157,13 @@ def test_a_planted_fault_is_found_and_is_fatal(plant: Callable[[RunCandidate], R
     assert not diagnosis.is_fit
 
 
+def test_a_template_that_the_checkpoint_cannot_name_is_told() -> None:
+    candidate = replace(healthy(), template=lambda question: f"{r1_zero(question)} ok")
+    found = {finding.code: finding for finding in diagnose(candidate).findings}
+    assert not found["served-otherwise"].is_fatal
+    assert "from token" in found["served-otherwise"].what
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_built_in_world_is_fit(seed: int) -> None:
     diagnosis = diagnose(healthy(seed))

@@ -2,17 +2,22 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Literal
 
+import pytest
+import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
 from aha.rollouts.engine import Decoding, OnGroup, Request
 from aha.rollouts.local import LocalEngine
-from aha.stages.groups import Sampling, sample_groups
+from aha.stages.groups import Sampling, rollout_metrics, sample_groups
 from aha.stages.timeline import Timeline
 from aha.training.world import World
-from aha.types import Group, Problem, Rollout, Verdict
+from aha.types import Group, Problem, Reward, Rollout, Verdict
 
 PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
@@ -48,6 +53,11 @@ class Slow:
 def length(problem: Problem, rollout: Rollout) -> Verdict:
     del problem
     return Verdict(score=float(len(rollout.tokens)), reason="tokens")
+
+
+def concise(problem: Problem, rollout: Rollout) -> Verdict | None:
+    """An own reward that says nothing of the second problem."""
+    return None if problem.id == "p1" else Verdict(score=-0.5 * len(rollout.tokens), reason="tokens")
 
 
 def groups_of(engine: LocalEngine, *functions: RewardFunction, timeline: Timeline | None = None) -> list[Group]:
@@ -92,3 +102,64 @@ def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
     # What else is asked, and where, changes no draw.
     assert twice[:2] == responses(first, second)
     assert responses(second) == [twice[1]]
+
+
+def test_every_reward_part_is_logged_and_an_own_one_cannot_take_the_name_of_a_metric() -> None:
+    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer())
+    groups = groups_of(engine, length, concise)
+    metrics = rollout_metrics(groups, torch.zeros(len(groups), 4))
+    rewards = [reward for group in groups for reward in group.rewards]
+    judged = [reward.parts["concise"] for reward in rewards if "concise" in reward.parts]
+    assert len(judged) == 16
+    assert metrics["reward_length"] == pytest.approx(fmean(reward.parts["length"] for reward in rewards))
+    assert metrics["reward_concise"] == pytest.approx(fmean(judged))
+    assert metrics["length"] == pytest.approx(
+        fmean(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    )
+
+
+def test_the_built_in_rules_log_no_other_names() -> None:
+    parts = {"accuracy": 1.0, "format": 0.0, "language": 0.5, "helpfulness": 0.25, "harmlessness": 1.0}
+    group = groups_of(LocalEngine(tiny_policy(tiny_config()), letters_tokenizer()), length)[0]
+    rewards = tuple(Reward(parts=parts, weights=dict.fromkeys(parts, 1.0)) for _ in group.rewards)
+    metrics = rollout_metrics([replace(group, rewards=rewards)], torch.zeros(1, 4))
+    assert {name for name in metrics if name.startswith("reward")} == {"reward"}
+    assert metrics["helpfulness"] == 0.25
+
+
+def test_what_an_iteration_logs_is_worked_by_hand() -> None:
+    def response(logp: list[float], finish: Literal["stop", "length"]) -> Rollout:
+        tokens = torch.arange(len(logp))
+        return Rollout(
+            problem_id="p0", prompt_tokens=tokens[:1], tokens=tokens, logp=torch.tensor(logp), text="a", finish=finish
+        )
+
+    def reward(**parts: float) -> Reward:
+        return Reward(parts=parts, weights=dict.fromkeys(parts, 1.0))
+
+    easy = Group(
+        problem=PROBLEMS[0],
+        rollouts=(response([-1.0], "stop"), response([-0.5, -1.5, -1.0], "length")),
+        rewards=(reward(accuracy=1.0, format=1.0), reward(accuracy=1.0)),
+    )
+    hard = Group(
+        problem=PROBLEMS[1],
+        rollouts=(response([-2.0, -2.0], "stop"), response([-3.0, -1.0], "stop")),
+        rewards=(reward(accuracy=1.0), reward(accuracy=0.0, language=0.25)),
+    )
+    found = rollout_metrics(
+        [easy, hard], torch.tensor([[0.0, 0.0], [1.0, -1.0]]), lambda problem, _: {"worth": float(problem.id == "p1")}
+    )
+
+    assert found["reward"] == (2 + 1 + 1 + 0.25) / 4
+    assert found["accuracy"] == 3 / 4
+    # A part that only some responses have is averaged over those.
+    assert (found["format"], found["language"]) == (1.0, 0.25)
+    assert found["tokens"] == 8.0
+    assert found["length"] == 8 / 4
+    assert found["truncated"] == 1 / 4
+    assert found["zero_spread"] == 1 / 2
+    assert found["entropy"] == pytest.approx((1 + 3 + 4 + 4) / 8)
+    assert found["true_worth"] == 1 / 2
+    # Nobody asked a verifier how it ended, nor a model how helpful it was.
+    assert not found.keys() & {"timeout", "unparsable", "helpfulness"}

@@ -94,6 +94,13 @@ def test_a_finished_harvest_is_not_repeated_and_a_lost_shard_is_made_again(tmp_p
     assert {path.name: path.read_bytes() for path in sorted(data.path.glob("shard-*"))} == whole
 
 
+def test_a_harvest_samples_in_the_precision_that_it_is_told(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "model")
+    half = CONFIG.model_copy(update={"precision": "bfloat16"})
+    precise, rounded = reap(tmp_path / "a", model), reap(tmp_path / "b", model, half)
+    assert list(read_rows(precise.path)) != list(read_rows(rounded.path))
+
+
 class Answers:
     """Keeps what is answered, whoever was asked: equal answers are equal rows."""
 
@@ -325,3 +332,12 @@ def test_shards_hold_their_counts(tmp_path: Path) -> None:
     for number in range(3):
         counts = read_shard(data.path, number).counts
         assert counts["items"] == counts["kept"] == (20, 20, 8)[number]
+
+
+def test_a_judge_is_not_asked_where_there_is_a_rule() -> None:
+    def judge(problem: Problem, prediction: str) -> bool | None:
+        raise AssertionError(problem.domain)
+
+    asked = Problem(id="c", question="which one ? a ) x b ) y", answer="B", domain="choice")
+    keep = Rejection(source="Dev2", judge=judge)
+    keep([group(GOOD.replace("{ 5 }", "{ B }"), problem=asked)])

@@ -16,6 +16,7 @@ from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
 from aha.objectives.reward_model import ranking_loss
 from aha.policy.layout import padded
 from aha.policy.reward_model import from_policy
+from aha.prompts.templates import bare
 from aha.runs.folder import RunFolder
 from aha.runs.seeds import generator
 from aha.runs.shards import Shard, write_shard
@@ -27,6 +28,7 @@ from aha.stages.preference import (
     Given,
     Kind,
     Stored,
+    learned_reward,
     reward_model,
     score_last,
 )
@@ -149,6 +151,21 @@ def test_it_learns_what_is_safe(tmp_path: Path) -> None:
     assert set(rows(tmp_path)[0]) == {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"pair_accuracy", "margin"}
     model, _ = read_scorer(checkpoint.path)
     assert (model.reads, model.bias.item()) == ("response", 0.0)
+
+
+def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) -> None:
+    half = CONFIG.model_copy(update={"optimizer": CONFIG.optimizer.model_copy(update={"precision": "bfloat16"})})
+    checkpoint = train(
+        make_run(tmp_path), start(tmp_path), ranked(96, name="train"), ranked(40, name="new"), config=half
+    )
+    assert held_out_of(tmp_path)["accuracy"] > 0.9
+
+    reward = learned_reward(checkpoint, name="helpfulness", template=bare, precision="bfloat16")
+    assert {weight.dtype for weight in reward.model.parameters()} == {torch.bfloat16}
+    assert reward.model.bias.dtype == torch.float32
+    bias = reward.model.bias.item()
+    assert bias == read_scorer(checkpoint.path)[0].bias.item() != torch.tensor(bias).bfloat16().item()
+    assert learned_reward(checkpoint, name="helpfulness", template=bare).model.score.weight.dtype == torch.float32
 
 
 # The same, whichever way

@@ -30,6 +30,7 @@ def train(
     *,
     stop_after: int = 0,
     stop: tuple[str, ...] = (),
+    keep_rollouts: int = 1,
     **settings: float,
 ) -> Checkpoint:
     """A stage of two iterations, or one that is interrupted."""
@@ -41,7 +42,7 @@ def train(
         validation=watched,
         stop=stop,
     )
-    run, made = Run(folder=RunFolder(folder), seed=0), list[int]()
+    run, made = Run(folder=RunFolder(folder), seed=0, keep_rollouts=keep_rollouts), list[int]()
 
     def report(*_: object) -> None:
         made.append(1)
@@ -107,7 +108,8 @@ def test_without_kl_there_is_no_reference(
     expected = {"stage", "iteration", "step", *METRICS} - {"kl"}
     missing = {"ratio", "clip_fraction", "logp_gap"} if reward is sameness else set()
     for row in logged(tmp_path):
-        assert row.keys() - set(OPTIONAL_METRICS) == expected - missing
+        own = {f"reward_{reward.__name__}"}
+        assert row.keys() - set(OPTIONAL_METRICS) - own == expected - missing
         assert row["seconds_reference"] == 0
         assert row["zero_spread"] == (1.0 if reward is sameness else 0.0)
         assert (row["trained_tokens"] == 0) == (reward is sameness)
@@ -127,3 +129,12 @@ def test_memory_is_estimated_with_a_reference_only_where_there_is_one(kl_coef: f
     load = workload(shape, config, torch.device("cpu"))
     assert load.has_reference is has_reference
     assert (estimate(shape, config.optimizer, load).reference > 0) is has_reference
+
+
+def test_rollouts_can_be_thinned_at_any_time_and_change_no_result(base: Checkpoint, tmp_path: Path) -> None:
+    whole, thin = tmp_path / "whole", tmp_path / "thin"
+    results = [train(whole, base, iterations=3), train(thin, base, iterations=3, keep_rollouts=2)]
+    names = [sorted(path.name.split(".")[0] for path in (run / "rollouts").iterdir()) for run in (whole, thin)]
+    assert names == [["zero-000000", "zero-000001", "zero-000002"], ["zero-000000", "zero-000002"]]
+    assert results[0].key == results[1].key
+    assert weights_digest(results[0].path) == weights_digest(results[1].path)

@@ -3,7 +3,7 @@
 import torch
 from tiny import tiny_config, tiny_policy
 
-from aha.training.batch import stack
+from aha.training.batch import select, stack
 from aha.training.cost import cost_of_training, forward_flops, num_stream_tokens
 
 
@@ -21,3 +21,8 @@ def test_a_shared_prompt_is_computed_once() -> None:
     one, other = torch.tensor([3, 4, 5]), torch.tensor([6])
     responses = [torch.tensor([1, 2]), torch.tensor([1]), torch.tensor([7, 8, 9])]
     assert num_stream_tokens(stack([one, one, other], responses)) == 3 + 1 + 2 + 1 + 3
+
+
+def test_no_responses_are_no_tokens() -> None:
+    one = stack([torch.tensor([3])], [torch.tensor([1])])
+    assert num_stream_tokens(select(one, [])) == 0

@@ -1,0 +1,315 @@
+"""Every option of every command reaches the place where it acts.
+
+A command runs whole, but for the functions that compute, which write down what they are given. An option has arrived
+when a changed value is found there, and was not there without it.
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from aha import cli
+from aha.commands import Command
+from aha.recipes import running
+from aha.recipes.assistant import BUILT_IN, OtherModel
+from aha.recipes.own_data import OwnData
+from aha.training.world import World
+from aha.types import Checkpoint
+
+START = {
+    "zero": ["run", "r1_zero"],
+    "r1": ["run", "r1"],
+    "pretrain": ["pretrain"],
+    "doctor": ["doctor"],
+    "audit": ["audit", "rows.jsonl"],
+    "bench": ["bench"],
+    "eval": ["eval", "base"],
+    "sample": ["sample", "base", "--question", "1 + 1?"],
+    "report": ["report", "folder"],
+    "list": ["list"],
+}
+"""The words of each command without options. Commands that write a run write it to the working folder."""
+
+Calls = dict[str, Any]
+"""What was written down: `FUNCTION.ARGUMENT`, and `stdout`."""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One option: the words that change it, where its value is found, and what is found there then.
+
+    Attributes:
+        words: they are added to those of `START`, or stand in their place where they begin with a command's name.
+        where: a name in `Calls`.
+        value: what is found there; a function of it is true of what is found.
+        base: words that both sides have.
+    """
+
+    words: str
+    where: str
+    value: Any
+    base: str = ""
+
+
+def rows_to(where: str) -> dict[str, Wire]:
+    """The options of `OwnData`."""
+    given: dict[str, tuple[str, Any]] = {
+        "problems": ("a.jsonl b.jsonl", ("a.jsonl", "b.jsonl")),
+        "test": ("t.jsonl", ("t.jsonl",)),
+        "format": ("gsm8k", "gsm8k"),
+        "fields": ("question=q", "question=q"),
+        "bad_rows": ("skip", "skip"),
+        "long_prompts": ("skip", "skip"),
+        "template": ("chat", "chat"),
+        "stop": ("</answer>", ("</answer>",)),
+        "reward": ("own.py:f", ("own.py:f",)),
+        "weak_sandbox": ("", True),
+    }
+    return {
+        f"own.{name}": Wire(f"--{name.replace('_', '-')} {words}", f"{where}.own.{name}", value)
+        for name, (words, value) in given.items()
+    }
+
+
+def run_wires(recipe: str) -> dict[str, Wire]:
+    """The options that `run` has for any recipe."""
+    other = "r1_zero_control" if recipe == "r1_zero" else "r1_zero"
+    return {
+        "recipe": Wire(f"run {other}", "claim.recipe", other),
+        "scale": Wire("--scale paper", "device_of.scale", "paper"),
+        "options": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
+        "seed": Wire("--seed 7", f"{recipe}.run.seed", 7),
+        "device": Wire("--device cuda", "among_peers.device", "cuda"),
+        "model": Wire("--model elsewhere", f"{recipe}.base", "elsewhere"),
+        "json": Wire("--json", "stdout", is_object),
+        "run": Wire("--run there", f"{recipe}.run.folder", "there"),
+        "fresh": Wire("--fresh", "claim.fresh", True),
+        "force": Wire("--force", "refuse.called", False),
+        "keep_rollouts": Wire("--keep-rollouts 5", f"{recipe}.run.keep_rollouts", 5),
+    }
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is one JSON object."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+UNCHECKED = {"eval", "sample"}
+"""Commands whose options are not followed here yet."""
+WIRES: dict[str, dict[str, Wire]] = {
+    "zero": {
+        **run_wires("r1_zero"),
+        **rows_to("assigned"),
+        "continue_from": Wire("--continue-from before", "r1_zero.continues", True),
+    },
+    "r1": {
+        **run_wires("r1"),
+        "students": Wire("--students s1 s2", "r1.students", ("s1", "s2")),
+        "assistant": Wire("--assistant http://there/v1", "assistant.base_url", "http://there/v1"),
+        "assistant_model": Wire(
+            "--assistant-model judge", "assistant.model", "judge", base="--assistant http://there/v1"
+        ),
+        "assistant_per_minute": Wire(
+            "--assistant-per-minute 30", "assistant.per_minute", 30.0, base="--assistant http://there/v1"
+        ),
+    },
+    "pretrain": {
+        "out": Wire("--out model", "publish.out", Path("model")),
+        "run": Wire("--run there", "base.run.folder", "there"),
+        "seed": Wire("--seed 7", "base.run.seed", 7),
+        "fresh": Wire("--fresh", "claim.fresh", True),
+        "json": Wire("--json", "stdout", is_object),
+    },
+    "doctor": {
+        **rows_to("examine"),
+        "scale": Wire("--scale paper", "device_of.scale", "paper"),
+        "options": Wire("--config seed9.toml", "examine.seed", 9),
+        "seed": Wire("--seed 7", "examine.seed", 7),
+        "device": Wire("--device cuda", "examine.device", "cuda"),
+        "model": Wire("--model elsewhere", "examine.model", "elsewhere"),
+        "json": Wire("--json", "stdout", is_object),
+        "groups": Wire("--groups 3", "examine.num_groups", 3),
+    },
+    "audit": {
+        "file": Wire("audit other.jsonl", "audit.path", Path("other.jsonl")),
+        "code": Wire("--code", "audit.is_code", True),
+        "weak_sandbox": Wire("--weak-sandbox", "audit.weak_sandbox", True),
+        "show": Wire("--show 3", "audit.num_shown", 3),
+        "json": Wire("--json", "stdout", is_object),
+    },
+    "bench": {
+        "model": Wire("bench elsewhere", "measure.model", "elsewhere"),
+        "threads": Wire("--threads 2", "measure.threads", 2),
+        "seconds": Wire("--seconds 3", "measure.seconds", 3.0),
+        "device": Wire("--device cuda", "measure.device", "cuda"),
+        "json": Wire("--json", "stdout", is_object),
+    },
+    "report": {
+        "run": Wire("report other", "write_page.folder", Path("other")),
+        "json": Wire("--json", "stdout", is_object),
+    },
+    "list": {"json": Wire("--json", "stdout", is_object)},
+}
+"""Where each option of each command acts. Options that hold a whole configuration have a test of their own."""
+
+
+def options_of(kind: type[Any]) -> set[str]:
+    """Names of a command's options; those of the user's own data with `own.` before them."""
+    names = {one.name for one in fields(kind)} - {"config"}
+    return names - {"own"} | ({f"own.{one.name}" for one in fields(OwnData)} if "own" in names else set())
+
+
+def test_no_option_is_forgotten() -> None:
+    kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
+    assert {name: set(wires) for name, wires in WIRES.items()} == {
+        name: options_of(kind) for name, kind in kinds.items() if name not in UNCHECKED
+    }
+
+
+@dataclass
+class Recorder:
+    """Functions that stand in for those that compute, and what they were given."""
+
+    calls: Calls = field(default_factory=lambda: {"refuse.called": False, "among_peers.processes": None})
+
+    def checkpoint(self, model: Any) -> Checkpoint:
+        return Checkpoint(path=Path("model"), stage=str(model), step=0, key=str(model))
+
+    def note(self, name: str, **given: Any) -> None:
+        self.calls |= {f"{name}.{argument}": value for argument, value in given.items()}
+
+    def note_run(self, name: str, run: Any) -> None:
+        self.note(
+            f"{name}.run",
+            seed=run.seed,
+            folder=run.folder.path.name,
+            keep_rollouts=run.keep_rollouts,
+            device=str(run.world.device),
+        )
+
+    def note_own(self, name: str, own: OwnData) -> None:
+        self.note(f"{name}.own", **{one.name: getattr(own, one.name) for one in fields(own)})
+
+
+@contextmanager
+def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # one small function for each seam
+    """Put the recording functions in place of those that compute."""
+    recorder = Recorder()
+    note = recorder.note
+
+    def device_of(name: str, scale: str) -> str:
+        note("device_of", scale=scale)
+        return "cuda" if name == "cuda" else "cpu"
+
+    def opened(model: Any = None) -> Checkpoint:
+        note("open_base", model=model)
+        return recorder.checkpoint(model)
+
+    @contextmanager
+    def among_peers(job: Any) -> Iterator[World]:
+        note("among_peers", processes=job.num_processes, device=job.device_name)
+        yield World()
+
+    def examine(model: Any, own: OwnData, config: Any, **given: Any) -> None:
+        recorder.note_own("examine", own)
+        note("examine", model=model, config=config, **given)
+
+    @contextmanager
+    def assigned(own: OwnData, *_: Any, **__: Any) -> Iterator[Any]:
+        recorder.note_own("assigned", own)
+        yield SimpleNamespace(notes=())
+
+    def recipe(name: str) -> Callable[..., Checkpoint]:
+        def stand_in(run: Any, *given: Any, **named: Any) -> Checkpoint:
+            recorder.note_run(name, run)
+            config = next(one for one in given if isinstance(one, BaseModel))
+            note(name, config=config, base=getattr(given[0], "key", None), **named)
+            if name == "r1":
+                note(name, students=tuple(model.key for model in given[2]))
+            return recorder.checkpoint(name)
+
+        return stand_in
+
+    def claim(folder: Any, described: Mapping[str, Any], *, fresh: bool = False) -> None:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        note("claim", fresh=fresh, recipe=described["recipe"])
+
+    def assistant(other: OtherModel, *_: Any) -> Any:
+        note("assistant", base_url=other.base_url, model=other.model, per_minute=other.per_minute)
+        return BUILT_IN
+
+    for name, function in {
+        "device_of": device_of,
+        "open_base": opened,
+        "open_training": opened,
+        "among_peers": among_peers,
+        "examine": examine,
+        "assigned": assigned,
+        "r1_zero": recipe("r1_zero"),
+        "train_r1": recipe("r1"),
+        "base": recipe("base"),
+        "write_page": lambda folder: None,
+        "refuse": lambda _: note("refuse", called=True),
+    }.items():
+        patch.setattr(running, name, function)
+    patch.setattr("aha.recipes.processes.device_of", device_of)
+    patch.setattr("aha.runs.folder.RunFolder.claim", claim)
+    patch.setattr(OtherModel, "assistant", assistant)
+    patch.setattr("aha.recipes.base_model.publish", lambda run, model, out: note("publish", out=out) or out)
+    patch.setattr("aha.recipes.doctor.examine", examine)
+    patch.setattr("aha.recipes.doctor.as_object", lambda _: {"is_fit": True})
+    patch.setattr("aha.recipes.doctor.in_words", lambda _: "fit")
+    patch.setattr("aha.recipes.audits.audit_file", lambda path, **given: note("audit", path=path, **given) or ({}, "-"))
+    patch.setattr("aha.recipes.benchmark.measure", lambda model, **given: note("measure", model=model, **given))
+    patch.setattr("aha.recipes.benchmark.as_object", lambda _: {})
+    patch.setattr("aha.recipes.benchmark.in_words", lambda _: "-")
+    patch.setattr("aha.runs.page.write_page", lambda folder: note("write_page", folder=folder))
+    patch.setattr("aha.runs.page.summary", lambda _: {"start": None, "end": None, "model": "m", "page": "p"})
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield recorder.calls
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def ran(command: str, words: list[str], capsys: pytest.CaptureFixture[str], folder: Path) -> Calls:
+    """What the functions were given when a command ran in a folder of its own."""
+    folder.mkdir()
+    (folder / "seed9.toml").write_text("seed = 9\n", encoding="utf-8")
+    starts_anew = bool(words) and words[0] == START[command][0]
+    with pytest.MonkeyPatch.context() as patch, stand_ins(patch) as calls:
+        patch.chdir(folder)
+        status = cli._main(words if starts_anew else [*START[command], *words])
+        said = capsys.readouterr()
+        assert status == 0, said.err
+        return calls | {"stdout": said.out}
+
+
+CASES = [(command, name) for command, wires in WIRES.items() for name in wires]
+
+
+@pytest.mark.parametrize(("command", "option"), CASES)
+def test_an_option_reaches_the_place_where_it_acts(
+    command: str, option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    wire = WIRES[command][option]
+    base = wire.base.split()
+    without = ran(command, base, capsys, tmp_path / "without").get(wire.where)
+    given = ran(command, [*wire.words.split(), *base], capsys, tmp_path / "given").get(wire.where)
+    if callable(wire.value):
+        assert wire.value(given)
+        assert not wire.value(without)
+    else:
+        assert given == wire.value != without
