@@ -62,12 +62,14 @@ def check_disk(
         keep_rollouts: the rollouts of every how-many-th iteration are written.
 
     Returns:
-        The estimate in one line, with a warning where all of it might not fit; empty for pretraining the small base.
+        The estimate in one line, with a warning where all of it might not fit; empty for a finished run, and for
+        pretraining the small base.
 
     Raises:
         ValueError: the checkpoints alone do not fit; says how much is needed, how much is free, and what to do.
     """
-    if isinstance(config, BaseConfig):
+    is_finished = (folder / "result.json").exists()
+    if is_finished or isinstance(config, BaseConfig):
         return ""
 
     total = disk_estimate(config, shapes, keep_rollouts=keep_rollouts)

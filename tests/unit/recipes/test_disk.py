@@ -123,3 +123,9 @@ def test_the_paper_scale_of_a_small_real_model_is_said_in_numbers(tmp_path: Path
 def test_pretraining_the_small_base_needs_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 0)
     assert check_disk(tmp_path, BASE_SCALES["tiny"], []) == ""
+
+
+def test_a_finished_run_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 0)
+    (tmp_path / "result.json").write_text("{}")
+    assert check(tmp_path, config=R1_ZERO_SCALES["tiny"]) == ""
