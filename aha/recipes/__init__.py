@@ -6,6 +6,7 @@ __all__ = [
     "audits",
     "base_model",
     "benchmark",
+    "disk",
     "doctor",
     "evaluation",
     "examination",

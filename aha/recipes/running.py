@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from aha.policy.compiled import SWITCH, kernels_in_use
+from aha.policy.pretrained import read_config
 from aha.recipes.assignment import assigned
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
+from aha.recipes.disk import check_disk
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
 from aha.recipes.processes import among_peers, check_cards, device_of
@@ -126,6 +128,7 @@ def carry_out(order: Order) -> Checkpoint:
     models, device = _given(order), device_of(order.device, order.scale)
     check_cards(device, order.config.processes)
     folder = RunFolder(order.folder)
+    disk = check_disk(order.folder, order.config, [read_config(model.path) for model in models], is_forced=order.force)
     diagnosis = _examined(order, folder, device)
     described = {
         "recipe": order.recipe,
@@ -148,6 +151,8 @@ def carry_out(order: Order) -> Checkpoint:
     }
     folder.claim(described, fresh=order.fresh)
     display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
+    if disk:
+        display.say(disk)
     if diagnosis is not None:
         folder.write("doctor.json", as_object(diagnosis))
         for finding in diagnosis.findings:

@@ -181,12 +181,15 @@ class Run:
     _asked_to_stop: bool = False
 
     def stop_on_signals(self) -> None:
-        """Let Ctrl-C and SIGTERM end the run after the iteration in progress; a second Ctrl-C ends it at once."""
+        """Let Ctrl-C and SIGTERM end the run after the iteration in progress; Ctrl-C after that ends it at once."""
 
         def ask(number: int, frame: FrameType | None) -> None:
-            del number, frame
+            del frame
             if self._asked_to_stop:
-                raise KeyboardInterrupt
+                # `timeout` sends SIGTERM twice, to the command and to its process group: that is still one request.
+                if number == signal.SIGINT:
+                    raise KeyboardInterrupt
+                return
             self._asked_to_stop = True
             self.say("stopping after this iteration (Ctrl-C again to stop at once) ...")
 

@@ -109,10 +109,12 @@ def test_ctrl_c_saves_and_a_damaged_checkpoint_is_passed_over(undisturbed: Finis
     assert f"{weights} is not what was written (checksum)" in resumed.err
 
 
-def test_a_signal_to_end_that_reaches_every_process(undisturbed: FinishedRun, tmp_path: Path) -> None:
+def test_a_time_limit_ends_a_run_that_has_saved(undisturbed: FinishedRun, tmp_path: Path) -> None:
+    """What `timeout -s TERM` sends when the time is over: SIGTERM to the command, then to its process group."""
     folder = tmp_path / "ended"
     with started(*command_for(folder)) as process:
         wait_until(lambda: (folder / "stages" / "longer").exists(), "a checkpoint of the second stage", process)
+        process.terminate()
         os.killpg(process.pid, signal.SIGTERM)
         stopped = ended(process)
     assert_failed_in_one_line(stopped, "of stage 'longer' and saved: the same command goes on from there")

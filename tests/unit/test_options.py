@@ -82,12 +82,13 @@ def rows_to(where: str) -> dict[str, Wire]:
 def run_wires(recipe: str) -> dict[str, Wire]:
     """The options that `run` has for any recipe."""
     other = "r1_zero_control" if recipe == "r1_zero" else "r1_zero"
+    one_process = "--processes 1" if recipe == "r1_zero" else "--zero.processes 1"
     return {
         "recipe": Wire(f"run {other}", "claim.recipe", other),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
         "options": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
         "seed": Wire("--seed 7", f"{recipe}.run.seed", 7),
-        "device": Wire("--device cuda", "among_peers.device", "cuda"),
+        "device": Wire(f"--device cuda {one_process}", "among_peers.device", "cuda"),
         "model": Wire("--model elsewhere", f"{recipe}.base", "elsewhere"),
         "json": Wire("--json", "stdout", is_object),
         "run": Wire("--run there", f"{recipe}.run.folder", "there"),
