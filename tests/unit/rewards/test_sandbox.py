@@ -249,6 +249,7 @@ def test_servers_of_the_host_cannot_be_reached(sandbox: Sandbox) -> None:
         assert found.output == "ConnectionRefusedError\nConnectionRefusedError\n", found
 
 
+@pytest.mark.full
 def test_a_server_inside_cannot_be_reached(sandbox: Sandbox) -> None:
     program = (
         "import socket\nserver = socket.socket()\nserver.bind(('0.0.0.0', 51973))\nserver.listen()\n"
