@@ -87,7 +87,11 @@ def check_disk(
         f"disk: checkpoints about {checkpoints / GIB:.2f} GiB, rollouts at most {rollouts / GIB:.2f}, "
         f"{free / GIB:.2f} free"
     )
-    return line if checkpoints + rollouts <= free else f"{line}, which may not be enough"
+    return (
+        line
+        if checkpoints + rollouts <= free
+        else f"{line}, which may not be enough: --keep-rollouts writes fewer of them"
+    )
 
 
 def disk_estimate(

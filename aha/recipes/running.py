@@ -128,7 +128,7 @@ def carry_out(order: Order) -> Checkpoint:
     models, device = _given(order), device_of(order.device, order.scale)
     check_cards(device, order.config.processes)
     folder = RunFolder(order.folder)
-    disk = check_disk(order.folder, order.config, [read_config(model.path) for model in models], is_forced=order.force)
+    disk = _checked_disk(order, models)
     diagnosis = _examined(order, folder, device)
     described = {
         "recipe": order.recipe,
@@ -182,6 +182,17 @@ def carry_out(order: Order) -> Checkpoint:
     write_page(folder.path)
     folder.release()
     return result
+
+
+def _checked_disk(order: Order, models: Sequence[Checkpoint]) -> str:
+    """The estimate of the disk that a run needs, in words; a run that does not fit is refused."""
+    return check_disk(
+        order.folder,
+        order.config,
+        [read_config(model.path) for model in models],
+        is_forced=order.force,
+        keep_rollouts=order.keep_rollouts,
+    )
 
 
 def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:

@@ -107,7 +107,7 @@ def is_object(text: str) -> bool:
 
 
 UNCHECKED = {"eval", "sample"}
-"""Commands whose options are not followed here yet."""
+"""Commands whose options are followed in `test_eval_options.py`."""
 WIRES: dict[str, dict[str, Wire]] = {
     "zero": {
         **run_wires("r1_zero"),
