@@ -170,6 +170,8 @@ def _leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> l
 def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
     train, watched, test = _training_files(own)
+    # With test files of their own the others are not evaluated on, and still never trained on.
+    set_aside = test if own.test else []
     if own.test:
         test = _test_files(own)
     if not test:
@@ -182,7 +184,7 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         for use, sets in (("train", train), ("validation", watched), ("test", test))
         for place in _leave_out_long(sets, use, limits)
     ]
-    held_out = [*chain(*test), *chain(*watched)]
+    held_out = [*chain(*test), *chain(*watched), *chain(*set_aside)]
     notes = [one.says for one in (*train, *test)]
     if left_out:
         shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")

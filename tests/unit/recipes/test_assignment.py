@@ -281,6 +281,17 @@ def test_the_test_file_of_a_folder_is_evaluated_on_and_never_trained_on(tmp_path
         assert any("train: 2 files" in note and "test: 1 file" in note for note in assignment.notes)
 
 
+def test_the_test_file_of_a_folder_is_not_trained_on_where_another_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "train.jsonl", 60)
+    write(tmp_path / "data" / "test.jsonl", 20, offset=50)
+    own = OwnData(problems=(str(tmp_path / "data"),), test=(write(tmp_path / "other.jsonl", 10, offset=200),))
+    with assigned(own, open_base(), SCALE, seed=0) as assignment:
+        asked = {int(problem.answer) - 1 for problem in assignment.pool}
+        assert asked <= {*range(50)}
+        assert {int(problem.answer) - 1 for problem in assignment.suites[""]} == {*range(200, 210)}
+
+
 def test_a_folder_with_nothing_but_a_test_file_is_not_trained_on(tmp_path: Path) -> None:
     write(tmp_path / "test.jsonl", 40)
     own = OwnData(problems=(str(tmp_path),))
