@@ -41,10 +41,10 @@ class Timed:
         """What decides the problems."""
         return self.source.key
 
-    def __call__(self, iteration: int, count: int) -> Sequence[Problem]:
-        """The problems of an iteration."""
+    def __call__(self, start: int, count: int) -> Sequence[Problem]:
+        """The next problems of the stream."""
         self.progress.begin()
-        return self.source(iteration, count)
+        return self.source(start, count)
 
 
 def train(progress: Progress, seed: int, folder: Path, evaluate_every: int) -> None:

@@ -255,7 +255,8 @@ def check_prompts(peer: PreTrainedTokenizerFast, tokenizer: Tokenizer, prompts: 
 def train(progress: Progress, args: argparse.Namespace) -> None:
     """Train until the run is over."""
     source = TrainingProblems(seed=args.seed)
-    problems = [p for iteration in range(RL.iterations) for p in source(iteration, RL.problems_per_iteration)]
+    starts = [iteration * RL.problems_per_iteration for iteration in range(RL.iterations)]
+    problems = [p for start in starts for p in source(start, RL.problems_per_iteration)]
     prompts = [r1_zero(problem.question) for problem in problems]
     _, tokenizer = read_model(BUILT_IN)
     peer = PreTrainedTokenizerFast(

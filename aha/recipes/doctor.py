@@ -102,8 +102,9 @@ def examine(
 def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> list[Problem]:
     """Different training problems, those of the first iteration first; as many as may be sampled."""
     problems: dict[str, Problem] = {}
-    for iteration in range(max(1, -(-max_groups // num_groups))):
-        for problem in source(iteration, num_groups):
+    # A stream is asked by how many of its problems came before.
+    for start in range(0, max(max_groups, num_groups), num_groups):
+        for problem in source(start, num_groups):
             problems.setdefault(problem.id, problem)
     return list(problems.values())
 

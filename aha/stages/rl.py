@@ -36,7 +36,6 @@ from aha.stages.minibatches import (
 from aha.stages.rl_state import RLState, begin, optimizer_shape
 from aha.stages.run import Interrupted, Run, stage_key, training_state
 from aha.stages.timeline import PARTS, Timeline
-from aha.stages.workload import workload
 from aha.training.batch import select
 from aha.training.learner import Objective
 from aha.training.trainable import adapters_beside
@@ -52,7 +51,6 @@ __all__ = [
     "Task",
     "Validation",
     "rl",
-    "workload",
 ]
 
 METRICS = (

@@ -13,9 +13,10 @@ from aha.rewards.accuracy import COMPARERS
 from aha.rewards.table import RewardFunction
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl, workload
+from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl
 from aha.stages.run import Interrupted, Run
 from aha.stages.timeline import PARTS
+from aha.stages.workload import workload
 from aha.training.checkpoint import weights_digest
 from aha.training.memory import estimate
 from aha.types import Checkpoint, Problem, Rollout, Verdict
