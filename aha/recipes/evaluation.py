@@ -1,7 +1,7 @@
 """Looking at one model: its figures on the built-in world or on a suite, and single responses."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,13 +86,10 @@ class EvaluationOrder:
     num_processes: int = 1
     device_name: str = "cpu"
 
-    def check(self) -> None:
-        """Find the model."""
-        open_base(self.model)
-
-    def share(self, world: World) -> None:
-        """Evaluate in a process that writes nothing."""
-        _evaluate(self, world)
+    def prepare(self) -> Callable[[World], object]:
+        """The evaluation in a process that writes nothing, of the model that is checked here."""
+        policy = open_base(self.model)
+        return lambda world: _evaluate(self, policy, world)
 
 
 def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
@@ -105,18 +102,29 @@ def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
         ValueError: model or suite cannot be read, or the samples cannot be shared out by the processes.
         RuntimeError: the suite is code, and nothing here isolates it; or another process ended.
     """
-    num_samples = order.config.num_samples
-    if order.suite is None and num_samples % order.num_processes:
-        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
-    if order.num_processes == 1:
-        return _evaluate(order, World(device=order.device_name))
-    with among_peers(order) as world:
-        return _evaluate(order, world)
-
-
-def _evaluate(order: EvaluationOrder, world: World) -> tuple[Report, str]:
-    """The evaluation as each process does it, outside of any run."""
+    if order.suite is None:
+        _check_share(order, order.config.num_samples)
     policy = open_base(order.model)
+
+    # One process alone keeps the threads of torch; among several each has one.
+    if order.num_processes == 1:
+        return _evaluate(order, policy, World(device=order.device_name))
+    with among_peers(order) as world:
+        return _evaluate(order, policy, world)
+
+
+def _check_share(order: EvaluationOrder, num_samples: int) -> None:
+    """Make sure that every process takes an equal part of the samples.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if num_samples % order.num_processes:
+        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
+
+
+def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple[Report, str]:
+    """The evaluation as each process does it, outside of any run."""
     prompt = own_template(policy, order.template)
     with ExitStack() as stack:
         if order.suite is None:
@@ -166,8 +174,7 @@ def _suite_config(
         )
 
     num_samples = suite.num_samples or opened.suite.num_samples
-    if num_samples % order.num_processes:
-        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
+    _check_share(order, num_samples)
     numbers = {"num_problems": len(prompts), "num_samples": num_samples, "max_new_tokens": max_new_tokens}
     return order.config.model_copy(update=numbers)
 

@@ -11,7 +11,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -42,16 +42,14 @@ class Job(Protocol):
         """Where they compute: `cpu` or `cuda`."""
         ...
 
-    def check(self) -> None:
-        """Find out, before the processes meet, what would keep one of them from its share.
+    def prepare(self) -> Callable[[World], object]:
+        """What a process that is not the first does as its share.
+
+        Whatever would keep the process from it is found out here, before the processes meet.
 
         Raises:
             ValueError: a model cannot be read.
         """
-        ...
-
-    def share(self, world: World) -> None:
-        """Do the share of a process that is not the first."""
         ...
 
 
@@ -225,10 +223,10 @@ def _peer(job: Job, rank: int, rendezvous: str, line: Connection) -> None:
         target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
     ).start()
     try:
-        job.check()
+        share = job.prepare()
         line.send("")
         world = _join(rank, job, rendezvous)
-        job.share(world)
+        share(world)
         world.leave()
     except (Interrupted, RuntimeError, ValueError, OSError) as error:
         with suppress(OSError):

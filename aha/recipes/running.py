@@ -1,7 +1,7 @@
 """Running a recipe: claim the folder, start the processes, run, and write what came of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -87,14 +87,11 @@ class _RunJob:
         """Where they compute."""
         return device_of(self.order.device, self.order.scale)
 
-    def check(self) -> None:
-        """Read the models that the run starts from."""
-        _given(self.order)
-
-    def share(self, world: World) -> None:
-        """Run the recipe in a process that writes nothing."""
+    def prepare(self) -> Callable[[World], object]:
+        """The recipe in a process that writes nothing, from the models that are checked here."""
+        models = _given(self.order)
         folder = RunFolder(self.order.folder, is_writer=False)
-        _run(Run(folder=folder, seed=self.order.seed, world=world), self.order, _given(self.order))
+        return lambda world: _run(Run(folder=folder, seed=self.order.seed, world=world), self.order, models)
 
 
 class _Clock:

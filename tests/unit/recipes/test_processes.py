@@ -1,6 +1,7 @@
 """Where each process of a command computes."""
 
 from dataclasses import dataclass
+from typing import Never
 
 import pytest
 
@@ -36,10 +37,7 @@ class Wide:
     num_processes: int = 10_000
     device_name: str = "cuda"
 
-    def check(self) -> None:
-        raise AssertionError
-
-    def share(self, world: object) -> None:
+    def prepare(self) -> Never:
         raise AssertionError
 
 
