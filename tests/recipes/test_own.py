@@ -91,7 +91,7 @@ def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(model: Path, 
     refused = run(*order(model, rows, tmp_path / "refused"))
     assert refused.status == 1
     assert refused.err.startswith("aha: this run cannot learn: ")
-    assert "cap-too-short: " in refused.err
+    assert "answers-unparsable: " in refused.err
     assert "--force starts it all the same" in refused.err
     assert not (tmp_path / "refused").exists()
 
