@@ -1,6 +1,6 @@
 """Another model as judge: is a prediction right, which of two responses is better, and which pairs to keep.
 
-The judge is any function from a prompt to a reply, or to None where no reply came. What it replies is untrusted, and so
+The judge is any function from prompts to replies, or to None where no reply came. What it replies is untrusted, and so
 is what it quotes: replies are read once, up to a bounded length, and never raise.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2: B.3.3 and Listing 4 (right or wrong), 3.1 and B.2 (preference pairs).
@@ -19,12 +19,11 @@ from aha.types import Problem, Verdict
 
 __all__ = [
     "SCORES",
-    "Ask",
     "AskAll",
     "Judgement",
     "Outcome",
     "balance_lengths",
-    "judged",
+    "judgements",
     "keeps",
     "length_gap",
     "parse_comparison",
@@ -32,11 +31,9 @@ __all__ = [
     "preference_votes",
 ]
 
-Ask = Callable[[str], str | None]
-"""From a prompt to a reply, or to None where the judge could not be reached; asked twice, it may reply otherwise."""
-
 AskAll = Callable[[Sequence[str]], Sequence[str | None]]
-"""The same for many prompts at once, with a reply to each in their order."""
+"""From prompts to a reply to each in their order, or to None where the judge could not be reached; asked twice, it may
+reply otherwise."""
 
 Outcome = Literal["correct", "incorrect", "unparsable", "no answer"]
 """What became of one question to the judge; the last two say nothing about the prediction."""
@@ -73,20 +70,27 @@ class Judgement:
         return Verdict(score=float(self.outcome == "correct"), reason=f"the judge: {self.analysis or self.outcome}")
 
 
-def judged(ask: Ask, problem: Problem, prediction: str) -> Judgement:
-    """Asks the judge whether a prediction answers a problem, for problems that no rule can check.
+def judgements(ask_all: AskAll, predictions: Sequence[tuple[Problem, str]]) -> list[Judgement]:
+    """Asks the judge whether predictions answer their problems, for problems that no rule can check.
 
     Args:
-        ask: the judge.
-        problem: its question, and the reference answer.
-        prediction: a response, with its thinking or without; only its final summary is shown.
+        ask_all: the judge, asked once for all predictions that differ: equal ones get the same judgement.
+        predictions: problems, of which the judge sees question and reference answer, each with a response, with its
+            thinking or without; only its final summary is shown.
 
     Returns:
-        The judgement; a reply that cannot be read and a reply that never came have outcomes of their own.
+        One judgement for each prediction, in their order; a reply that cannot be read and a reply that never came have
+        outcomes of their own.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
     """
-    reply = ask(judge_instruction(problem.question, problem.answer, prediction))
+    prompts = [judge_instruction(problem.question, problem.answer, text) for problem, text in predictions]
+    different = list(dict.fromkeys(prompts))
+    replies = dict(zip(different, ask_all(different), strict=True))
+    return [_read(replies[prompt]) for prompt in prompts]
+
+
+def _read(reply: str | None) -> Judgement:
     return Judgement(outcome="no answer") if reply is None else parse_judgement(reply)
 
 

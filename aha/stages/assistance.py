@@ -12,7 +12,7 @@ from itertools import combinations, permutations
 from statistics import fmean
 
 from aha.prompts.instructions import rewrite_instruction
-from aha.rewards.judge import balance_lengths, judged, keeps, preference_votes
+from aha.rewards.judge import AskAll, balance_lengths, judgements, keeps, preference_votes
 from aha.rollouts.endpoint import ChatRequest, Endpoint
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.labelling import Label
@@ -50,14 +50,29 @@ def rewriting(endpoint: Endpoint, *, seed: int, temperature: float = 0.7) -> Edi
 
 
 def judging(endpoint: Endpoint) -> Judge:
-    """A judge that is another model: does a prediction say the same as the reference answer?"""
+    """A judge that is another model: do predictions say the same as the reference answers?
 
-    def judge_by_endpoint(problem: Problem, prediction: str) -> bool | None:
-        verdict = judged(endpoint.ask, problem, prediction).verdict
-        return None if verdict is None else verdict.score == 1.0
+    Args:
+        endpoint: the model; all predictions are asked about at once, `num_workers` at a time, equal ones once. There is
+            no verdict on those whose requests fail for good.
+    """
+
+    def judge_by_endpoint(predictions: Sequence[tuple[Problem, str]]) -> list[bool | None]:
+        verdicts = [judgement.verdict for judgement in judgements(_asking(endpoint), predictions)]
+        return [None if verdict is None else verdict.score == 1.0 for verdict in verdicts]
 
     judge_by_endpoint.__qualname__ = f"judging({endpoint.model})"
     return judge_by_endpoint
+
+
+def _asking(endpoint: Endpoint) -> AskAll:
+    """An endpoint that is asked for verdicts: each prompt is a request of its own."""
+
+    def ask_all(prompts: Sequence[str]) -> list[str | None]:
+        requests = [ChatRequest(messages=prompt, temperature=1.0, max_tokens=8192) for prompt in prompts]
+        return [answer.text for answer in endpoint.ask_all(requests)]
+
+    return ask_all
 
 
 def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
@@ -78,14 +93,10 @@ def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1, for two responses. Ours: the score of more than two.
     """
 
-    def ask_all(prompts: Sequence[str]) -> list[str | None]:
-        requests = [ChatRequest(messages=prompt, temperature=1.0, max_tokens=8192) for prompt in prompts]
-        return [answer.text for answer in endpoint.ask_all(requests)]
-
     def compare_by_endpoint(problem: Problem, texts: Sequence[str]) -> list[float] | None:
         indices = list(combinations(range(len(texts)), 2))
         means = preference_votes(
-            ask_all,
+            _asking(endpoint),
             problem.question,
             [(texts[first], texts[second]) for first, second in indices],
             num_votes=num_votes,

@@ -1,6 +1,8 @@
 """Rejection sampling: many responses for each problem, of which the right and readable ones are kept.
 
-With an editor it is the cold start: what is kept is rewritten into the readable pattern, and checked again.
+With an editor it is the cold start: what is kept is rewritten into the readable pattern, and checked again. With a
+judge, problems that no rule can check may be among them: for each shard it is asked once about all samples that could
+be kept, and once about all that the editor rewrote.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, 2.3.1 and 2.3.3; v2, B.3.2 (cold start) and B.3.3 (graders and filters).
 """
@@ -25,9 +27,9 @@ __all__ = ["Editor", "Judge", "Rejection", "rejection"]
 Editor = Callable[[Sequence[Draft]], list[str | None]]
 """Rewrites drafts into responses of R1's format; None for one that it cannot rewrite."""
 
-Judge = Callable[[Problem, str], bool | None]
-"""Whether a prediction says the same as the reference answer, for problems that no rule can check; None where no
-verdict could be had."""
+Judge = Callable[[Sequence[tuple[Problem, str]]], list[bool | None]]
+"""Whether each prediction says the same as the reference answer of its problem, for problems that no rule can check;
+None where no verdict could be had. It is asked about many predictions at once, and not at all where there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,43 +64,70 @@ class Rejection:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
         dropped: Counter[str] = Counter()
         chosen: list[tuple[Problem, Rollout]] = []
+        remaining = iter(self._faults([(group.problem, rollout) for group in groups for rollout in group.rollouts]))
         for group in groups:
             good = []
             for rollout in group.rollouts:
-                fault = self._fault(group.problem, rollout)
+                fault = next(remaining)
                 if fault:
                     dropped[fault] += 1
                 else:
                     good.append((group.problem, rollout))
             dropped["surplus"] += max(0, len(good) - self.num_kept)
             chosen += good[: self.num_kept]
+
+        texts = self._edited(chosen)
         rows = []
-        for (problem, rollout), text in zip(chosen, self._edited(chosen), strict=True):
-            fault = "not rewritten" if text is None else self._fault_of_edit(problem, rollout, text)
+        for (problem, _), text, fault in zip(chosen, texts, self._faults_of_edits(chosen, texts), strict=True):
             if fault:
                 dropped[fault] += 1
             else:
                 rows.append(asdict(_demonstration(problem, text or "", self.source)))
         return Picked(rows=rows, dropped=dropped)
 
+    def _faults(self, samples: Sequence[tuple[Problem, Rollout]]) -> list[str]:
+        """Why each rollout is not kept; empty where it is."""
+        known = [self._fault(problem, rollout) for problem, rollout in samples]
+        responses = [(problem, rollout.text) for problem, rollout in samples]
+        return self._with_verdicts(known, responses, wrong="incorrect")
+
     def _fault(self, problem: Problem, rollout: Rollout) -> str:
-        """Why a rollout is not kept; empty where it is."""
+        """Why a rollout is not kept, as far as that can be said without the judge; empty where nothing is wrong."""
         if rollout.finish != "stop":
             return "cut"
         if self.contamination.overlaps(problem.question):
             return "contaminated"
-        verdict = self._is_correct(problem, rollout)
-        if not verdict:
-            return "no verdict" if verdict is None else "incorrect"
+        if not self._is_judged(problem) and accuracy(problem, rollout).score != 1.0:
+            return "incorrect"
         if not parse_response(rollout.text, ending=self.ending).is_well_formed:
             return "malformed"
         return next(iter(faults(rollout.text, problem.language, self.limits)), "")
 
-    def _is_correct(self, problem: Problem, rollout: Rollout) -> bool | None:
-        """The verdict of the rule, or of the judge where there is no rule."""
-        if has_rule(problem.domain) or self.judge is None:
-            return accuracy(problem, rollout).score == 1.0
-        return self.judge(problem, parse_response(rollout.text).summary or "")
+    def _is_judged(self, problem: Problem) -> bool:
+        """Whether the judge decides what is right, because no rule does."""
+        return self.judge is not None and not has_rule(problem.domain)
+
+    def _with_verdicts(self, known: list[str], responses: Sequence[tuple[Problem, str]], *, wrong: str) -> list[str]:
+        """The faults of responses, those that the judge finds included.
+
+        Args:
+            known: the fault of each response that was found without the judge; empty where it could be kept.
+            responses: problems, each with the whole text of a response.
+            wrong: the fault of a response that the judge refuses.
+        """
+        # A question to the judge costs a request, so it is asked last, and all its questions are asked at once.
+        could_be_kept = [
+            index for index, (problem, _) in enumerate(responses) if not known[index] and self._is_judged(problem)
+        ]
+        if self.judge is None or not could_be_kept:
+            return known
+        verdicts = self.judge([_prediction(*responses[index]) for index in could_be_kept])
+
+        complete = list(known)
+        for index, verdict in zip(could_be_kept, verdicts, strict=True):
+            if not verdict:
+                complete[index] = "no verdict" if verdict is None else wrong
+        return complete
 
     def _edited(self, chosen: Sequence[tuple[Problem, Rollout]]) -> Sequence[str | None]:
         """The texts that are kept, rewritten where there is an editor."""
@@ -112,15 +141,29 @@ class Rejection:
             ]
         )
 
-    def _fault_of_edit(self, problem: Problem, rollout: Rollout, text: str) -> str:
-        """Why a rewritten response is not kept: an editor must leave the answer right and the format whole."""
+    def _faults_of_edits(self, chosen: Sequence[tuple[Problem, Rollout]], texts: Sequence[str | None]) -> Sequence[str]:
+        """Why each rewritten response is not kept: an editor must leave the answer right and the format whole."""
         if self.editor is None:
-            return ""
+            return [""] * len(chosen)
+        edits = list(zip(chosen, texts, strict=True))
+        known = [self._fault_of_edit(problem, rollout, text) for (problem, rollout), text in edits]
+        responses = [(problem, text or "") for (problem, _), text in edits]
+        return self._with_verdicts(known, responses, wrong="made wrong by the editor")
+
+    def _fault_of_edit(self, problem: Problem, rollout: Rollout, text: str | None) -> str:
+        """Why a rewritten response is not kept, as far as that can be said without the judge."""
+        if text is None:
+            return "not rewritten"
         if not parse_response(text, ending="summary").is_well_formed:
             return "malformed by the editor"
-        if not self._is_correct(problem, replace(rollout, text=text)):
+        if not self._is_judged(problem) and accuracy(problem, replace(rollout, text=text)).score != 1.0:
             return "made wrong by the editor"
         return "unreadable after the editor" if faults(text, problem.language, self.limits) else ""
+
+
+def _prediction(problem: Problem, response: str) -> tuple[Problem, str]:
+    """What the judge is asked about a response: only its summary is shown."""
+    return problem, parse_response(response).summary or ""
 
 
 def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 
 import pytest
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from aha.rewards.judge import (
     SCORES,
-    Ask,
     Judgement,
     balance_lengths,
-    judged,
+    judgements,
     keeps,
     length_gap,
     parse_comparison,
@@ -39,16 +38,34 @@ def votes_on(ask, question, a, b, **settings):
 # Right or wrong
 
 
+def judgement_of(reply: str | None) -> Judgement:
+    """What comes of one reply of the judge."""
+    return judgements(lambda prompts: [reply for _ in prompts], [(PROBLEM, "It scatters.")])[0]
+
+
 def test_the_judge_sees_question_reference_and_summary_and_no_thinking() -> None:
-    seen = []
+    seen: list[str] = []
 
-    def ask(prompt: str) -> str:
-        seen.append(prompt)
-        return RIGHT
+    def ask_all(prompts: Sequence[str]) -> list[str]:
+        seen.extend(prompts)
+        return [RIGHT]
 
-    assert judged(ask, PROBLEM, "<think> hm </think> It scatters.") == CORRECT
+    assert judgements(ask_all, [(PROBLEM, "<think> hm </think> It scatters.")]) == [CORRECT]
     assert all(text in seen[0] for text in (PROBLEM.question, PROBLEM.answer, "It scatters."))
     assert "hm" not in seen[0].split()
+
+
+def test_the_judge_is_asked_once_for_all_that_differ() -> None:
+    calls: list[int] = []
+
+    def ask_all(prompts: Sequence[str]) -> list[str]:
+        calls.append(len(prompts))
+        return [RIGHT if "scatters" in prompt else WRONG for prompt in prompts]
+
+    texts = ["It scatters.", "It paints.", "It scatters.", "It scatters", "It paints."]
+    found = judgements(ask_all, [(PROBLEM, text) for text in texts])
+    assert [one.outcome for one in found] == ["correct", "incorrect", "correct", "correct", "incorrect"]
+    assert calls == [3]
 
 
 def test_outcomes_and_their_scores() -> None:
@@ -59,7 +76,7 @@ def test_outcomes_and_their_scores() -> None:
         None: ("no answer", None),
     }
     for reply, (outcome, score) in outcomes.items():
-        judgement = judged(lambda _, reply=reply: reply, PROBLEM, "It scatters.")
+        judgement = judgement_of(reply)
         assert judgement.outcome == outcome
         assert (judgement.verdict and judgement.verdict.score) == score
     assert CORRECT.verdict == Verdict(score=1.0, reason="the judge: it agrees")
@@ -189,7 +206,7 @@ def shown(prompt: str) -> tuple[str, str]:
     return lines[lines.index("The response A:") + 2], lines[lines.index("The response B:") + 2]
 
 
-def scorer(score: Callable[[str, str], int]) -> Ask:
+def scorer(score: Callable[[str, str], int]) -> Callable[[str], str]:
     """A judge that scores the first response against the second."""
     words = {value: verdict for verdict, value in SCORES.items()}
     return lambda prompt: f"My answer, then: [[{words[score(*shown(prompt))]}]]"

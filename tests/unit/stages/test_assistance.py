@@ -48,8 +48,29 @@ def test_drafts_are_rewritten_in_order_and_a_failure_is_one_draft(server: Server
 )
 def test_a_prediction_is_judged(server: Server, endpoint: Endpoint, said: str, verdict: bool | None) -> None:
     server.act = lambda prompt, count: (200, reply(said))
-    assert judging(endpoint)(FACT, "grass is green .") is verdict
+    assert judging(endpoint)([(FACT, "grass is green .")]) == [verdict]
     assert "green" in server.prompts[0]
+
+
+def test_all_predictions_are_judged_at_once_and_equal_ones_with_one_request(server: Server, endpoint: Endpoint) -> None:
+    """No verdict comes before as many requests are under way as there are workers."""
+    words = [f"word{number}" for number in range(endpoint.num_workers)]
+
+    def only_the_third(prompt: str, count: int) -> object:
+        server.wait_for(endpoint.num_workers)
+        return 200, reply(f'{{"correctness": "{"correct" if "word2" in prompt else "incorrect"}"}}')
+
+    server.act = only_the_third
+    predictions = [(FACT, f"it is {word} .") for word in words]
+    verdicts = [word == "word2" for word in words]
+    assert judging(endpoint)([*predictions, *predictions]) == verdicts * 2
+    assert len(server.prompts) == endpoint.num_workers
+
+
+def test_a_judge_that_cannot_be_reached_has_no_verdict(server: Server, endpoint: Endpoint) -> None:
+    server.act = lambda prompt, count: (503, {}) if "grey" in prompt else (200, reply('{"correctness": "correct"}'))
+    assert judging(endpoint)([(FACT, "grey"), (FACT, "green")]) == [None, True]
+    assert endpoint.failures == {"http 503": 2}
 
 
 def shown_first(prompt: str, better: str) -> bool:

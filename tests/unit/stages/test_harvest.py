@@ -14,7 +14,6 @@ import pytest
 import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
-from aha.evaluation.contamination import Contamination
 from aha.prompts.templates import bare, r1
 from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
@@ -22,10 +21,9 @@ from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, Picked, harvest
 from aha.stages.labelling import Labelled
-from aha.stages.rejection import Rejection
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
-from aha.types import Dataset, Draft, Group, Problem, Rollout
+from aha.types import Dataset, Group, Problem, Rollout
 
 CONFIG = RejectionConfig(num_problems=12, num_samples=4, num_kept=4, max_new_tokens=6, shard_size=5)
 
@@ -212,7 +210,7 @@ def test_a_process_that_comes_late_to_written_data_stays_in_step(tmp_path: Path)
     assert [peer.wait(timeout=60) for peer in peers] == [0, 0]
 
 
-# What is picked
+# Labels
 
 
 def rollout(text: str, *, finish: str = "stop") -> Rollout:
@@ -220,82 +218,11 @@ def rollout(text: str, *, finish: str = "stop") -> Rollout:
     return Rollout(problem_id="p", prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(1), text=text, finish=finish)  # type: ignore[arg-type]
 
 
-GOOD = r"<think> 2 + 3 = 5 </think> so the answer is \boxed { 5 } ."
 FIVE = Problem(id="p", question="compute 2 + 3", answer="5", domain="arithmetic")
 
 
 def group(*texts: str, problem: Problem = FIVE) -> Group:
     return Group(problem=problem, rollouts=tuple(rollout(text) for text in texts), rewards=())
-
-
-def test_rejection_keeps_what_is_right_and_readable_and_counts_the_rest() -> None:
-    texts = [
-        GOOD,
-        GOOD.replace("boxed { 5 }", "boxed { 6 }"),
-        GOOD.replace("2 + 3 = 5", "试 2 + 3 = 5"),
-        GOOD.replace("2 + 3 = 5", "``` 2 + 3 ```"),
-        GOOD.replace("2 + 3 = 5", "check " * 201),
-        GOOD.replace("<think>", ""),
-        GOOD,
-        GOOD,
-    ]
-    keep = Rejection(source="Dev2", num_kept=2)
-    members = group(*texts)
-    cut = Group(problem=FIVE, rollouts=(rollout(GOOD, finish="length"),), rewards=())
-    picked = keep([members, cut])
-    assert [row["response"] for row in picked.rows] == [GOOD, GOOD]
-    assert +Counter(picked.dropped) == Counter(
-        {"incorrect": 1, "mixed languages": 1, "code block": 1, "repetition": 1, "malformed": 1, "surplus": 1, "cut": 1}
-    )
-
-
-def test_what_stands_in_a_test_split_is_dropped() -> None:
-    words = "one two three four five six seven eight nine ten"
-    asked = Problem(id="p", question=f"{words} 2 + 3", answer="5", domain="arithmetic")
-    keep = Rejection(source="Dev2", num_kept=2, contamination=Contamination([f"so {words} eleven"]))
-    assert keep([group(GOOD, problem=asked)]).dropped["contaminated"] == 1
-    assert len(keep([group(GOOD)]).rows) == 1
-
-
-def test_a_judge_decides_where_there_is_no_rule() -> None:
-    asked = Problem(id="p", question="what is grass", answer="green", domain="fact")
-    seen: list[tuple[str, str]] = []
-
-    def judge(problem: Problem, prediction: str) -> bool | None:
-        seen.append((problem.answer, prediction))
-        return {"it is green .": True, "it is red .": False}.get(prediction)
-
-    keep = Rejection(source="Dev2", num_kept=9, judge=judge)
-    picked = keep([group(*(f"<think> 7 </think> it is {word} ." for word in ("green", "red", "odd")), problem=asked)])
-    assert seen == [("green", f"it is {word} .") for word in ("green", "red", "odd")]
-    assert [row["response"] for row in picked.rows] == ["<think> 7 </think> it is green ."]
-    assert +Counter(picked.dropped) == Counter({"incorrect": 1, "no verdict": 1})
-    keep([group(GOOD)])
-    assert len(seen) == 3
-
-
-@pytest.mark.parametrize(
-    ("edited", "fault"),
-    [
-        (None, "not rewritten"),
-        ("so 5", "malformed by the editor"),
-        (GOOD.replace("{ 5 }", "{ 6 }"), "made wrong by the editor"),
-        (GOOD.replace("<think>", "<think> 试"), "unreadable after the editor"),
-        (GOOD.replace("<think>", "<think> first"), ""),
-    ],
-)
-def test_what_an_editor_spoils_is_dropped(edited: str | None, fault: str) -> None:
-    def editor(drafts: Sequence[Draft]) -> list[str | None]:
-        assert [(draft.thinking, draft.answer) for draft in drafts] == [("2 + 3 = 5", "5")]
-        return [edited]
-
-    keep = Rejection(source="cold", num_kept=1, ending="answer", editor=editor)
-    picked = keep([group("<think> 2 + 3 = 5 </think> <answer> 5 </answer>")])
-    assert [row["response"] for row in picked.rows] == ([edited] if not fault else [])
-    assert +Counter(picked.dropped) == Counter([fault] if fault else [])
-
-
-# Labels
 
 
 def by_length(problem: Problem, texts: Sequence[str]) -> list[float] | None:
@@ -332,12 +259,3 @@ def test_shards_hold_their_counts(tmp_path: Path) -> None:
     for number in range(3):
         counts = read_shard(data.path, number).counts
         assert counts["items"] == counts["kept"] == (20, 20, 8)[number]
-
-
-def test_a_judge_is_not_asked_where_there_is_a_rule() -> None:
-    def judge(problem: Problem, prediction: str) -> bool | None:
-        raise AssertionError(problem.domain)
-
-    asked = Problem(id="c", question="which one ? a ) x b ) y", answer="B", domain="choice")
-    keep = Rejection(source="Dev2", judge=judge)
-    keep([group(GOOD.replace("{ 5 }", "{ B }"), problem=asked)])
