@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE
-from aha.problems.general import GENERAL_DOMAINS, GeneralProblems
+from aha.problems.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
 from aha.problems.mixture import Mixture
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.problems.writers import DEMONSTRATION_SHARES, write
@@ -31,9 +31,9 @@ from aha.stages.rejection import Rejection, rejection
 from aha.stages.rl import Task, rl
 from aha.stages.run import Run
 from aha.stages.sft import sft
-from aha.types import Checkpoint, Dataset, Demonstration
+from aha.types import Checkpoint, Dataset, Demonstration, Problem
 
-__all__ = ["PIPELINE", "train_r1"]
+__all__ = ["JUDGED_DOMAINS", "PIPELINE", "problems_to_harvest", "train_r1"]
 
 PIPELINE = (
     Node(name="start", title="Base", kind="model", by="pretraining"),
@@ -118,7 +118,20 @@ COLD_START = Rejection(source="cold start", limits=replace(READABLE, min_consist
 """R1-Zero's right answers that are not mostly in another language, rewritten: the editor translates the rest."""
 
 RIGHT_AND_READABLE = Rejection(source="Dev2")
-"""Dev2's right answers, in one language and without loops, long paragraphs and code. Source: R1 v2 B.3.3."""
+"""Dev2's right answers, in one language and without loops, long paragraphs and code. Source: R1 v2 B.3.3.
+
+Rules decide what is right; where a domain has none, the assistant's judge does."""
+
+JUDGED_DOMAINS = ("fact", "advice")
+"""Domains of the general questions whose responses a judge compares with a reference answer.
+
+Ours: those that the built-in world asks to be thought about in one language. The filters drop thinking in two, as a
+translation needs it, and responses without any, as to a greeting; a line to be written, and harm, have no right answer.
+"""
+
+JUDGED_SHARE = 0.1
+"""General questions for each reasoning problem of rejection sampling, where there is a judge and as far as the world
+has so many. The paper does not report it."""
 
 GENERAL_SHARE = 0.5
 """Share of general prompts in the last part of the second stage. The paper does not report it."""
@@ -170,7 +183,7 @@ def train_r1(
         run,
         "kept",
         policy=dev2,
-        problems=held_out_problems("train", scale.kept.num_problems, seed=run.seed + 1),
+        problems=problems_to_harvest(scale.kept.num_problems, seed=run.seed + 1, is_judged=assistant.judge is not None),
         keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=clean, judge=assistant.judge),
         config=scale.kept,
     )
@@ -186,6 +199,30 @@ def train_r1(
 
     distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
     return final
+
+
+def problems_to_harvest(count: int, *, seed: int, is_judged: bool) -> list[Problem]:
+    """The problems of rejection sampling: reasoning problems and, with a judge, general questions.
+
+    The general questions come last, so that the samples of the reasoning problems are the same with and without them.
+
+    Args:
+        count: reasoning problems; general questions are added to them.
+        seed: draws both, from training splits alone.
+        is_judged: whether there is a judge for questions that no rule can check.
+
+    Raises:
+        ValueError: there are fewer different reasoning problems.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3: the data that rules can check are enlarged by data of which a model
+    judges the responses beside the true answer.
+    """
+    reasoning = held_out_problems("train", count, seed=seed)
+    if not is_judged:
+        return reasoning
+    questions = [prompt for domain in JUDGED_DOMAINS for prompt in every_prompt(domain, "train")]
+    num_judged = min(len(questions), max(1, round(JUDGED_SHARE * count)))
+    return [*reasoning, *generator(seed, "judged").sample(questions, num_judged)]
 
 
 def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int, num_asked: int) -> Task:
