@@ -104,7 +104,8 @@ class R1Command(RunCommand):
     students: tuple[Path, ...] = ()
     """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
     assistant: str | None = None
-    """Address of an OpenAI-compatible endpoint that rewrites, judges and compares; by rule where none is given."""
+    """Address of an OpenAI-compatible endpoint: it rewrites the cold start, judges answers to general questions, which
+    then join the reasoning data, and compares responses. Rules and the known truth do it where none is given."""
     assistant_model: str = "default"
     """Name of the model at that endpoint."""
     assistant_per_minute: float | None = None

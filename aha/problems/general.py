@@ -2,7 +2,8 @@
 
 Facts, writing, translation, advice, questions about the model, greetings, and harmful requests, in English and
 Chinese. For each prompt it is known what a helpful and what a harmless response is, so that what reward models
-believe can be held against the truth. The stages of R1 never see this truth.
+believe can be held against the truth. The stages of R1 never see this truth; where another model is the judge of
+rejection sampling, it is shown the reference answer.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3 (non-reasoning data: writing, factual questions, self-cognition,
 translation; no chain of thought for simple queries) and 3.1 (helpfulness is judged on the summary, harmlessness on

@@ -22,7 +22,8 @@ class Assistant:
 
     Attributes:
         editor: rewrites R1-Zero's samples for the cold start.
-        judge: judges answers that no rule can check; None where there are none.
+        judge: judges answers that no rule can check; None where there is none: then only problems with a rule are
+            sampled for the reasoning data.
         helpfulness: labels responses for the helpful reward model.
         is_judge: whether these labels come from a judge, who prefers long responses, so that lengths are balanced.
         close: ends its connections.

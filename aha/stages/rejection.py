@@ -62,13 +62,15 @@ class Rejection:
 
     def __call__(self, groups: Sequence[Group]) -> Picked:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
+        samples = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
+        faults_in_order = iter(self._faults(samples))
+
         dropped: Counter[str] = Counter()
         chosen: list[tuple[Problem, Rollout]] = []
-        remaining = iter(self._faults([(group.problem, rollout) for group in groups for rollout in group.rollouts]))
         for group in groups:
             good = []
             for rollout in group.rollouts:
-                fault = next(remaining)
+                fault = next(faults_in_order)
                 if fault:
                     dropped[fault] += 1
                 else:
