@@ -111,7 +111,8 @@ def disk_estimate(
         most = max(most, results + (KEPT + 1) * checkpoint)
         results += checkpoint if isinstance(stage, RLConfig) else _weight_bytes(shape, stage)
 
-    tokens = sum(_sampled_tokens(stage, keep_rollouts) for stage in _loops(config))
+    loops = (*_loops(config), *_students_loops(config))
+    tokens = sum(_sampled_tokens(loop, keep_rollouts) for loop in loops)
     return DiskEstimate(checkpoints=max(most, results), rollouts=BYTES_PER_TOKEN * tokens)
 
 
@@ -136,27 +137,33 @@ def _stages(
 ) -> Iterator[tuple[PolicyConfig, RLConfig | SupervisedConfig]]:
     """Stages that write a model, in their order, with the shape of the model."""
     base, *students = shapes
+    yield from ((base, loop) for loop in _loops(config))
     if isinstance(config, R1ZeroConfig):
-        yield from ((base, stage) for stage in (config.zero, config.longer))
         return
 
-    loops = config.zero.zero, config.zero.longer, config.dev2, config.dev2, config.reasoning, config.scenarios
     lessons = config.dev1, config.dev3, config.rewards.training, config.rewards.training
-    yield from ((base, stage) for stage in (*loops, *lessons))
+    yield from ((base, lesson) for lesson in lessons)
     if students:
         qwen2, llama = students
-        yield from (
-            (qwen2, stage) for stage in (config.students.qwen2, config.students.direct, config.students.further)
-        )
+        yield qwen2, config.students.qwen2
+        yield from ((qwen2, loop) for loop in _students_loops(config))
         yield llama, config.students.llama
 
 
 def _loops(config: R1ZeroConfig | R1Config) -> tuple[RLConfig, ...]:
-    """Stages of reinforcement; the second one of R1 is run again without the language reward."""
+    """Stages of reinforcement of the main line that run; Dev2's is run again without the language reward."""
     if isinstance(config, R1ZeroConfig):
-        return config.zero, config.longer
-    students = config.students.direct, config.students.further
-    return (*_loops(config.zero), config.dev2, config.dev2, config.reasoning, config.scenarios, *students)
+        return tuple(config.parts.values())
+    loops = config.dev2, config.dev2, config.reasoning, config.scenarios
+    return (*_loops(config.zero), *(loop for loop in loops if loop.iterations))
+
+
+def _students_loops(config: R1ZeroConfig | R1Config) -> tuple[RLConfig, ...]:
+    """Stages of reinforcement of the students that run."""
+    if isinstance(config, R1ZeroConfig):
+        return ()
+    loops = config.students.direct, config.students.further
+    return tuple(loop for loop in loops if loop.iterations)
 
 
 def _sampled_tokens(stage: RLConfig, keep_rollouts: int) -> int:

@@ -57,7 +57,7 @@ def examine(
     num_groups: int | None = None,
     device: str = "cpu",
 ) -> Diagnosis:
-    """Examine the first stage of R1-Zero before its first step.
+    """Examine the first part of R1-Zero that runs, before its first step.
 
     Args:
         model: folder or name of the model; None for the built-in base.
@@ -69,9 +69,11 @@ def examine(
         device: where it computes.
 
     Raises:
-        ValueError: model, problems or rewards cannot be read.
+        ValueError: model, problems or rewards cannot be read, or no part of the training runs.
     """
-    start, stage = open_base(model), config.zero
+    if not config.parts:
+        raise ValueError("nothing is trained: set --zero.iterations or --longer.iterations to 1 at least")
+    start, stage = open_base(model), next(iter(config.parts.values()))
     policy, tokenizer = read_model(start.path, device=device)
     num_parameters = sum(weight.numel() for weight in policy.parameters())
     is_small = num_parameters <= SMALL_MODEL
@@ -124,33 +126,35 @@ def _prompts_left_out(places: Sequence[str]) -> Finding | None:
 
 def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Finding | None:
     """Numbers of scale tiny under a model for which they were not made."""
-    if num_parameters <= TOY_MODEL:
+    if num_parameters <= TOY_MODEL or not config.parts:
         return None
-    toy, stage = R1_ZERO_SCALES["tiny"].zero, config.zero
+    name, stage = next(iter(config.parts.items()))
+    toy = R1_ZERO_SCALES["tiny"].parts[name]
     found, remedies = [], []
     if stage.optimizer.learning_rate == toy.optimizer.learning_rate and not stage.optimizer.lora.rank:
         found.append(f"learning rate {stage.optimizer.learning_rate:g}")
-        remedies.append("--zero.optimizer.learning-rate 1e-6")
+        remedies.append(f"--{name}.optimizer.learning-rate 1e-6")
     if stage.max_new_tokens == toy.max_new_tokens:
         found.append(f"length cap {stage.max_new_tokens} tokens")
-        remedies.append("--zero.max-new-tokens 2048")
+        remedies.append(f"--{name}.max-new-tokens 2048")
     if device == "cpu":
         found.append("device cpu")
         remedies.append("--device cuda")
     if not found:
         return None
+    others = "; the stage `longer` has numbers of its own" if len(config.parts) > 1 else ""
     return Finding(
         code="toy-numbers",
         is_fatal=False,
         what=f"{', '.join(found)}: these are for the built-in model of half a million parameters, and this model has "
         f"{num_parameters / 1e6:,.0f} million",
-        remedy=f"take --scale gpu, or set {' and '.join(remedies)}; the stage `longer` has numbers of its own",
+        remedy=f"take --scale gpu, or set {' and '.join(remedies)}{others}",
     )
 
 
 def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
-    stages, limit = (config.zero, config.longer), available_bytes(device)
+    stages, limit = tuple(config.parts.values()), available_bytes(device)
     loads = [(one, workload(shape, one, device, num_processes=config.processes)) for one in stages]
     peak = config.processes * max(estimate(shape, one.optimizer, load, device).peak for one, load in loads)
     figures = {**found.figures, "memory_gib": peak / GIB}
@@ -163,8 +167,8 @@ def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, dev
         code="does-not-fit",
         is_fatal=True,
         what=f"training takes about {peak / GIB:.1f} GiB, and there are {limit / GIB:.1f}",
-        remedy="set optimizer.state 8-bit, optimizer.precision bfloat16 or optimizer.lora.rank 16 of zero and longer, "
-        "fewer processes, or a lower length cap",
+        remedy="set optimizer.state 8-bit, optimizer.precision bfloat16 or optimizer.lora.rank 16 of "
+        f"{' and '.join(config.parts)}, fewer processes, or a lower length cap",
     )
     return replace(found, figures=figures, findings=(misfit, *found.findings))
 

@@ -26,7 +26,8 @@ class PromptLimits:
         positions: positions that the model has.
         template: the prompt around a question.
         wording: what is said around the questions before that.
-        caps: the option that sets the longest response, and its tokens, by use: `train`, `validation` and `test`.
+        caps: the option that sets the longest response, and its tokens, by use: `train`, `validation` and `test`; a
+            use without a cap is one for which nothing is sampled.
         on_long: whether a prompt that is too long stops the run or is left out.
     """
 
@@ -50,6 +51,8 @@ class PromptLimits:
         Raises:
             ValueError: a prompt is too long and is not to be left out, or every prompt is; says which and what to do.
         """
+        if use not in self.caps:
+            return problems, []
         option, cap = self.caps[use]
         prompts = [self.template(problem.question) for problem in self.wording(list(problems))]
         lengths = [len(ids) for ids in self.tokenizer.encode_prompts(prompts)]
@@ -87,25 +90,22 @@ def prompt_limits(
 
     Args:
         model: where it starts; has the tokenizer and the positions.
-        config: the length caps of all stages, of validation and of evaluation.
+        config: the length caps of the parts that run, of validation and of evaluation.
         template: the prompt around a question.
         wording: what is said around the questions before that.
         on_long: what to do about a prompt that is too long.
     """
     shape = read_config(model.path)
-    stage_caps = (
-        ("--zero.max-new-tokens", config.zero.max_new_tokens),
-        ("--longer.max-new-tokens", config.longer.max_new_tokens),
-    )
+    caps = {"test": ("--evaluation.max-new-tokens", config.evaluation.max_new_tokens)}
+    if config.parts:
+        longest = max(config.parts, key=lambda name: config.parts[name].max_new_tokens)
+        caps["train"] = (f"--{longest}.max-new-tokens", config.parts[longest].max_new_tokens)
+        caps["validation"] = ("--validation.max-new-tokens", config.validation.max_new_tokens)
     return PromptLimits(
         tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
         positions=shape.max_position_embeddings,
         template=template,
         wording=wording,
-        caps={
-            "train": max(stage_caps, key=lambda one: one[1]),
-            "validation": ("--validation.max-new-tokens", config.validation.max_new_tokens),
-            "test": ("--evaluation.max-new-tokens", config.evaluation.max_new_tokens),
-        },
+        caps=caps,
         on_long=on_long,
     )

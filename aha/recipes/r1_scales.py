@@ -111,7 +111,8 @@ class R1Config(Config):
         loops = {"dev2": self.dev2, "reasoning": self.reasoning, "scenarios": self.scenarios}
         loops |= {"students.direct": self.students.direct, "students.further": self.students.further}
         for name, loop in loops.items():
-            yield f"{name}.group-size", loop.group_size
+            if loop.iterations:
+                yield f"{name}.group-size", loop.group_size
 
 
 def _rl(iterations: int, learning_rate: float, *, final_share: float = 0.2, **changes: object) -> RLConfig:

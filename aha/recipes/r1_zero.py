@@ -41,7 +41,7 @@ def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task, *, c
     reference and the data stream of the first. Either part can be left out.
     """
     zero = rl(run, "zero", policy=base, task=task, config=scale.zero, continues=continues)
-    has_begun = continues or scale.zero.iterations > 0
+    has_begun = continues or "zero" in scale.parts
     return rl(run, "longer", policy=zero, task=task, config=scale.longer, continues=has_begun)
 
 

@@ -193,10 +193,12 @@ def _checked_disk(order: Order, models: Sequence[Checkpoint]) -> str:
 
 
 def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
-    """What the doctor says of a run that has not begun; None of one that goes on."""
+    """What the doctor says of a run that has not begun; None of one that goes on, or that trains no R1-Zero."""
     if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
         return None
     zero = order.config.zero if isinstance(order.config, R1Config) else order.config
+    if not zero.parts:
+        return None
     start = str(order.continue_from) if order.continue_from else order.start
     diagnosis = examine(start, order.own, zero, seed=order.seed, device=device)
     if not order.force:

@@ -46,6 +46,11 @@ class R1ZeroConfig(Config):
     processes: int = Field(default=1, ge=1, le=64)
     """Processes that share the work. The bits of a result belong to their number."""
 
+    @property
+    def parts(self) -> dict[str, RLConfig]:
+        """The parts of the training that run, by name: those with an iteration at least."""
+        return {name: part for name, part in (("zero", self.zero), ("longer", self.longer)) if part.iterations}
+
     @model_validator(mode="after")
     def _is_one_training(self) -> Self:
         """The second part goes on with the optimizer's state of the first."""
@@ -55,9 +60,8 @@ class R1ZeroConfig(Config):
     @model_validator(mode="after")
     def _can_be_shared(self) -> Self:
         """Every process takes an equal part of every group."""
-        counts = {
-            "zero.group-size": self.zero.group_size,
-            "longer.group-size": self.longer.group_size,
+        counts = {f"{name}.group-size": part.group_size for name, part in self.parts.items()}
+        counts |= {
             "validation.num-samples": self.validation.num_samples,
             "evaluation.num-samples": self.evaluation.num_samples,
         }

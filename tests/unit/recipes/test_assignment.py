@@ -195,6 +195,35 @@ def test_a_prompt_that_is_too_long_is_refused_before_the_start(tmp_path: Path, p
     assert "--long-prompts skip" in message
 
 
+def without_parts(*skipped: str, **caps: int) -> R1ZeroConfig:
+    """The numbers with parts of R1-Zero left out, and with some length caps."""
+    config = SCALE.model_dump()
+    for name in skipped:
+        config[name]["iterations"] = 0
+    for name, cap in caps.items():
+        config[name]["max_new_tokens"] = cap
+    return R1ZeroConfig.model_validate(config)
+
+
+@pytest.mark.parametrize("part", ["zero", "longer"])
+def test_the_length_cap_of_a_part_that_is_left_out_does_not_count(tmp_path: Path, part: str) -> None:
+    own = OwnData(problems=(write(tmp_path / "own.jsonl", 60),))
+    with assigned(own, open_base(), without_parts(part, **{part: 100_000}), seed=0) as assignment:
+        assert not assignment.left_out
+    with (
+        pytest.raises(ValueError, match=rf"--{part}.max-new-tokens 100000"),
+        assigned(own, open_base(), without_parts(**{part: 100_000}), seed=0),
+    ):
+        pass
+
+
+def test_a_run_that_trains_nothing_has_no_length_cap_of_training(tmp_path: Path) -> None:
+    scale = without_parts("zero", "longer", zero=100_000, longer=100_000, validation=100_000)
+    for own in (OwnData(problems=(write(tmp_path / "own.jsonl", 60),)), OwnData()):
+        with assigned(own, open_base(), scale, seed=0) as assignment:
+            assert assignment.suites[""]
+
+
 def test_prompts_that_are_too_long_are_left_out_and_named(tmp_path: Path) -> None:
     path = with_long_ones(tmp_path / "own.jsonl", *range(1, 60, 3))
     with assigned(OwnData(problems=(path,), long_prompts="skip"), open_base(), SCALE, seed=0) as assignment:

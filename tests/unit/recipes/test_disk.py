@@ -54,6 +54,30 @@ def test_the_largest_moment_of_a_run_counts() -> None:
     assert found.rollouts == 8 * 16 * 12 * (60 * 128 + 30 * 192)
 
 
+def without(part: str, config: R1ZeroConfig) -> R1ZeroConfig:
+    """The numbers with a part of R1-Zero left out."""
+    return config.model_copy(update={part: getattr(config, part).model_copy(update={"iterations": 0})})
+
+
+def test_a_part_that_is_left_out_writes_nothing() -> None:
+    """One checkpoint as the result, or three while it is in progress; the part that is left out has none of them."""
+    zero = R1_ZERO_SCALES["tiny"]
+    one = checkpoint_bytes(SHAPE, zero.zero)
+    for part, rollouts in (("zero", 30 * 192), ("longer", 60 * 128)):
+        found = disk_estimate(without(part, zero), [SHAPE])
+        assert found.checkpoints == 3 * one
+        assert found.rollouts == 8 * 16 * 12 * rollouts
+    assert disk_estimate(without("zero", without("longer", zero)), [SHAPE]).checkpoints == 0
+
+
+def test_a_loop_of_r1_that_is_left_out_writes_nothing() -> None:
+    config = R1_SCALES["tiny"]
+    shorter = config.model_copy(update={"reasoning": config.reasoning.model_copy(update={"iterations": 0})})
+    spared = checkpoint_bytes(SHAPE, config.reasoning)
+    whole, rest = (disk_estimate(one, [SHAPE]).checkpoints for one in (config, shorter))
+    assert whole - rest == spared
+
+
 def test_all_stages_of_r1_count_and_students_of_ones_own_too() -> None:
     config, large = R1_SCALES["tiny"], tiny_config(hidden_size=128, intermediate_size=256)
     base_alone = disk_estimate(config, [SHAPE])

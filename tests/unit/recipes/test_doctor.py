@@ -2,7 +2,8 @@
 
 import pytest
 
-from aha.recipes.doctor import in_words, refuse, toy_numbers
+from aha.recipes.doctor import examine, in_words, refuse, toy_numbers
+from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding
 
@@ -32,6 +33,48 @@ def test_only_what_is_the_toys_is_named() -> None:
 @pytest.mark.parametrize(("size", "scale", "device"), [(600_000, "tiny", "cpu"), (LARGE, "gpu", "cuda")])
 def test_nothing_is_said_of_numbers_that_fit(size: int, scale: str, device: str) -> None:
     assert toy_numbers(size, R1_ZERO_SCALES[scale], device) is None
+
+
+def numbers(**parts: dict[str, object]) -> R1ZeroConfig:
+    """Scale tiny with a few small problems, and with some numbers of its parts changed."""
+    config = R1_ZERO_SCALES["tiny"].model_dump()
+    for name in ("zero", "longer"):
+        config[name] |= {"problems_per_iteration": 2, "group_size": 2, "num_minibatches": 1} | parts.get(name, {})
+    return R1ZeroConfig.model_validate({**config, "processes": 1})
+
+
+def test_a_part_that_is_left_out_takes_no_memory_and_is_not_examined() -> None:
+    def memory(config: R1ZeroConfig) -> float:
+        return examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"]
+
+    small, large = {"max_new_tokens": 16}, {"max_new_tokens": 800, "group_size": 64, "problems_per_iteration": 64}
+    zero = memory(numbers(zero=small, longer={**large, "iterations": 0}))
+    longer = memory(numbers(zero={**large, "iterations": 0}, longer=small))
+    assert zero == longer < memory(numbers(zero=small, longer=large))
+
+
+def test_the_first_part_that_runs_is_examined() -> None:
+    """The cap of the part that is left out would leave no room for any prompt."""
+    config = numbers(zero={"max_new_tokens": 100_000, "iterations": 0}, longer={"max_new_tokens": 16})
+    found = examine(None, OwnData(), config, seed=0, num_groups=1)
+    assert "no-room" not in {finding.code for finding in found.findings}
+    assert 0 < found.figures["length"] <= 16
+
+
+def test_numbers_of_a_part_that_is_left_out_are_not_named() -> None:
+    tiny = R1_ZERO_SCALES["tiny"].model_dump()
+    tiny["zero"]["iterations"] = 0
+    found = toy_numbers(LARGE, R1ZeroConfig.model_validate(tiny), "cuda")
+    assert found is not None
+    assert "learning rate 0.0002, length cap 192 tokens" in found.what
+    assert "--longer.optimizer.learning-rate" in found.remedy
+    assert "--zero" not in found.remedy
+
+
+def test_there_is_nothing_to_examine_where_no_part_runs() -> None:
+    config = numbers(zero={"iterations": 0}, longer={"iterations": 0})
+    with pytest.raises(ValueError, match=r"nothing is trained.*--zero.iterations or --longer.iterations"):
+        examine(None, OwnData(), config, seed=0)
 
 
 def test_responses_are_shown_to_people_and_with_a_refusal() -> None:

@@ -717,6 +717,11 @@ def test_groups_that_the_processes_cannot_share_out_are_refused(path: str) -> No
         with_value(paired, path, 5)
 
 
+def test_a_loop_that_is_left_out_need_not_be_shared_out() -> None:
+    without = with_value(with_value(R1_SCALES["paper"], "zero.processes", 2), "dev2.iterations", 0)
+    assert with_value(without, "dev2.group_size", 5).dev2.group_size == 5
+
+
 def test_the_gpu_scale_computes_in_bfloat16_everywhere() -> None:
     gpu = R1_SCALES["gpu"]
     found = {path: value_of(gpu, path) for path in leaves(gpu) if path.endswith("precision")}

@@ -310,6 +310,9 @@ def test_groups_that_the_processes_cannot_share_out_are_refused() -> None:
         with pytest.raises(ValidationError, match=f"--{name}.{field.replace('_', '-')}: 5 cannot be shared out evenly"):
             R1ZeroConfig.model_validate({name: {field: 5}, "processes": 2})
     assert R1ZeroConfig(processes=4).processes == 4
+    assert R1ZeroConfig.model_validate({"zero": {"group_size": 5, "iterations": 0}, "processes": 2}).parts.keys() == {
+        "longer"
+    }
 
 
 # What the scales say
