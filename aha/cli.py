@@ -256,9 +256,10 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
         model=command.model,
         prompt=command.prompt,
         question=command.question,
-        decoding=sampling_of(how, (), command.stop).decoding,
+        decoding=sampling_of(how, ()).decoding,
         seed=command.seed,
         template=command.template,
+        stop=command.stop,
         device=device_of(command.device, _size_of(command.model)),
         precision=command.precision,
     )

@@ -208,8 +208,9 @@ class EvalCommand:
     """Type of the weights that compute."""
     processes: int = 1
     """Processes that share the work; each takes an equal part of the samples."""
-    stop: tuple[str, ...] = ()
-    """Texts that end a response besides the model's end token."""
+    stop: tuple[str, ...] | None = None
+    """Texts that end a response besides the model's end token; those that the model was trained with where the option
+    is not given, none where it is given alone."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False
@@ -238,8 +239,9 @@ class SampleCommand:
     """Where to compute; auto takes CUDA where there is one, but not for the built-in base."""
     precision: Precision = "float32"
     """Type of the weights that compute."""
-    stop: tuple[str, ...] = ()
-    """Texts that end the response besides the model's end token."""
+    stop: tuple[str, ...] | None = None
+    """Texts that end the response besides the model's end token; those that the model was trained with where the option
+    is not given, none where it is given alone."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False

@@ -12,18 +12,19 @@ from typing import Any
 from tokenizers import Tokenizer as RawTokenizer
 
 from aha.prompts.tokenizer import Tokenizer
-from aha.runs.objects import read_object
+from aha.runs.objects import read_object, write_object
 
 __all__ = ["read_tokenizer", "write_tokenizer"]
 
-_DESCRIPTION, _TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+_DESCRIPTION, _TEMPLATE, _GENERATION = "tokenizer_config.json", "chat_template.jinja", "generation_config.json"
 
 
 def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
     """The tokenizer of a model folder.
 
     Special tokens stand in tokenizer_config.json, or else in special_tokens_map.json; all tokens that end a response
-    in generation_config.json, or else in config.json, which may also be the only ones to name the end token.
+    in generation_config.json, or else in config.json, which may also be the only ones to name the end token. Texts that
+    end a response stand in generation_config.json.
 
     Args:
         folder: a Hugging Face model folder.
@@ -55,8 +56,9 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
         raise ValueError(
             f"the tokenizer in {folder} has {needed} tokens, the model only {room}: they do not belong together"
         )
+    stop_strings = _stop_strings(folder / _GENERATION)
     try:
-        return Tokenizer(
+        tokenizer = Tokenizer(
             raw,
             end=end,
             pad=pad,
@@ -67,6 +69,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+    return tokenizer.with_stop_strings(stop_strings)
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def _content(token: object) -> str | None:
 
 def _stop_ids(folder: Path) -> list[int]:
     """Tokens at which generation stops, one or several."""
-    for name in ("generation_config.json", "config.json"):
+    for name in (_GENERATION, "config.json"):
         given = _object(folder / name).get("eos_token_id")
         if given is None:
             continue
@@ -91,6 +94,17 @@ def _stop_ids(folder: Path) -> list[int]:
             raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {given!r}")
         return ids
     return []
+
+
+def _stop_strings(path: Path) -> list[str]:
+    """Texts at which generation stops, as `transformers` names them; mostly none."""
+    stated = _object(path).get("stop_strings")
+    texts = [] if stated is None else stated if isinstance(stated, list) else [stated]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise ValueError(
+            f"{path}: stop_strings must be a text or a list of texts, none of them empty; it is {stated!r}"
+        )
+    return texts
 
 
 def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
@@ -112,6 +126,8 @@ def _default(templates: Iterable[object]) -> object:
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja into an existing folder.
 
+    Texts that end a response join the generation_config.json that is there.
+
     Args:
         tokenizer: the tokenizer; what was read of its description is written back.
         folder: where.
@@ -132,3 +148,6 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         described["chat_template"] = tokenizer.chat_template
         (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))
     (folder / _DESCRIPTION).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if tokenizer.stop_strings:
+        settings = _object(folder / _GENERATION)
+        write_object(folder / _GENERATION, {**settings, "stop_strings": list(tokenizer.stop_strings)})

@@ -6,6 +6,7 @@ do arithmetic.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class Tokenizer:
         begin_id: the token that begins a text, None where the model has none.
         vocab_size: number of tokens, added ones included.
         chat_template: how prompts are written for its model, in Jinja; empty where its checkpoint does not say.
+        stop_strings: texts that end a response of its model too, as it was trained; none for most.
         described: what the tokenizer_config.json of its folder says besides, to be written back.
     """
 
@@ -76,6 +78,7 @@ class Tokenizer:
                 f"the tokenizer has no token of id {strangers[0]}: "
                 "tokenizer.json and the stop tokens of generation_config.json disagree"
             )
+        self.stop_strings: tuple[str, ...] = ()
         self.described = dict(described or {})
         self.vocab_size = raw.get_vocab_size(with_added_tokens=True)
         unknown = raw.token_to_id(UNKNOWN)
@@ -102,22 +105,28 @@ class Tokenizer:
         """Text of what the tokenizer puts before every prompt; empty for most."""
         return "".join(str(self.raw.id_to_token(id)) for id in self._before)
 
-    def trained_with(self, template: Template) -> "Tokenizer":
-        """The same tokenizer for a model that was trained with a template, which its checkpoint then names."""
+    def trained_with(self, template: Template, stop: Sequence[str] = ()) -> "Tokenizer":
+        """The same tokenizer for a model that was trained in another way, which its checkpoint then names.
+
+        Args:
+            template: the prompt of the training.
+            stop: texts that ended a response in it.
+        """
         jinja = jinja_of(template, beginning=self.beginning)
-        return self if jinja is None else self.with_chat_template(jinja)
+        named = self if jinja is None else self.with_chat_template(jinja)
+        return named.with_stop_strings(stop)
 
     def with_chat_template(self, chat_template: str) -> "Tokenizer":
         """The same tokenizer for a model that is prompted in another way."""
-        return Tokenizer(
-            self.raw,
-            end=self.end,
-            pad=None if self.pad == self.end else self.pad,
-            begin=self.begin,
-            chat_template=chat_template,
-            stop_ids=self.stop_ids,
-            described=self.described,
-        )
+        other = copy(self)
+        other.chat_template = chat_template
+        return other
+
+    def with_stop_strings(self, stop: Sequence[str]) -> "Tokenizer":
+        """The same tokenizer for a model whose responses these texts end too."""
+        other = copy(self)
+        other.stop_strings = tuple(stop)
+        return other
 
     def encode(self, text: str) -> Tensor:
         """Token ids of a text, [T], int64, without special tokens around it."""

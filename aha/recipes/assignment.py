@@ -31,7 +31,7 @@ from aha.stages.evaluate import Setting
 from aha.stages.rl import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Assignment", "assigned", "check_references", "judges", "named_template", "rules_of"]
+__all__ = ["Assignment", "assigned", "check_references", "ending_in_words", "judges", "named_template", "rules_of"]
 
 MATHEMATICS, CODE = ("math",), ("code", "stdio")
 """Domains that the verifier of mathematics and the sandbox judge; the others are compared as text."""
@@ -127,7 +127,11 @@ def assigned(
             )
         functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
         mine: RewardTable = {domain: functions for domain in assignment.reward}
-        yield replace(assignment, reward=merged(assignment.reward, mine), stop=own.stop)
+        stop, notes = own.stop or (), assignment.notes
+        if own.stop is None and limits.tokenizer.stop_strings:
+            stop = limits.tokenizer.stop_strings
+            notes = (*notes, ending_in_words(stop))
+        yield replace(assignment, reward=merged(assignment.reward, mine), stop=stop, notes=notes)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
@@ -323,6 +327,11 @@ def rules_of(functions: Mapping[str, RewardFunction], template: Template, domain
     form_alone: dict[RewardFunction, float] = {form: 1.0} if form else {}
     table = {domain: form_alone for domain in domains}
     return table | {domain: {one: 1.0, **form_alone} for domain, one in functions.items()}
+
+
+def ending_in_words(stop: Sequence[str]) -> str:
+    """What ends responses where the checkpoint decides it, for people."""
+    return f"responses end at {', '.join(map(repr, stop))}, which the checkpoint names; --stop says otherwise"
 
 
 def named_template(name: TemplateName, model: Checkpoint) -> Template:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
 from aha.prompts.templates import Template, r1, r1_zero, template_of
-from aha.recipes.assignment import judges, named_template, rules_of
+from aha.recipes.assignment import ending_in_words, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import TemplateName
 from aha.recipes.processes import among_peers
@@ -71,7 +71,7 @@ class EvaluationOrder:
         split: which problems of the built-in world, where no suite is given.
         suite: the suite.
         template: the prompt; `auto` takes the one that the model was trained with.
-        stop: texts that end a response.
+        stop: texts that end a response; those that the model was trained with where None.
         num_processes: processes that share the work.
         device_name: where they compute, `cpu` or `cuda`.
     """
@@ -82,7 +82,7 @@ class EvaluationOrder:
     split: str = "test"
     suite: SuiteOrder | None = None
     template: TemplateName = "auto"
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] | None = None
     num_processes: int = 1
     device_name: str = "cpu"
 
@@ -125,7 +125,7 @@ def _check_share(order: EvaluationOrder, num_samples: int) -> None:
 
 def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple[Report, str]:
     """The evaluation as each process does it, outside of any run."""
-    prompt = own_template(policy, order.template)
+    prompt, stop = own_template(policy, order.template), _stop_strings(policy, order.stop)
     with ExitStack() as stack:
         if order.suite is None:
             name, notes = order.split, list[str]()
@@ -140,11 +140,20 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
             functions = judges({one.domain for one in problems}, stack, allow_weak=order.suite.weak_sandbox)
             reward = rules_of(functions, prompt)
 
-        setting = Setting(template=prompt, reward=reward, stop=order.stop)
+        if stop and order.stop is None:
+            notes.append(ending_in_words(stop))
+        setting = Setting(template=prompt, reward=reward, stop=stop)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aha-")))
         run = Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world)
         report = evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
     return report, "; ".join(filter(None, [*notes, *_warnings(report)]))
+
+
+def _stop_strings(policy: Checkpoint, stop: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Texts that end a response: those given, or else those that the model was trained with."""
+    if stop is not None:
+        return stop
+    return read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).stop_strings
 
 
 def _opened(suite: SuiteOrder) -> OpenSuite:
@@ -211,9 +220,10 @@ class SampleOrder:
         model: model folder, or its name at the hub; None for the built-in base.
         prompt: text given as it is; or
         question: a question to put into the template.
-        decoding: length, temperature and nucleus.
+        decoding: length, temperature and nucleus; what ends the response stands in `stop`.
         seed: of the draws.
         template: the prompt around the question; `auto` takes the one that the model was trained with.
+        stop: texts that end the response; those that the model was trained with where None.
         device: where it computes.
         precision: type of the weights that compute.
     """
@@ -224,6 +234,7 @@ class SampleOrder:
     decoding: Decoding
     seed: int
     template: TemplateName = "auto"
+    stop: tuple[str, ...] | None = None
     device: str = "cpu"
     precision: Precision = "float32"
 
@@ -243,7 +254,8 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
 
     problem = Problem(id=text, question=text, answer="", domain="")
     request = Request(problem=problem, prompt=text, seed=(order.seed, "sample"))
-    [[rollout]] = LocalEngine(policy, tokenizer).sample([request], 1, order.decoding)
+    decoding = replace(order.decoding, stop=tokenizer.stop_strings if order.stop is None else order.stop)
+    [[rollout]] = LocalEngine(policy, tokenizer).sample([request], 1, decoding)
     parsed = parse_response(rollout.text)
     return {
         "prompt": text,

@@ -30,8 +30,9 @@ class OwnData:
     """What a prompt does that leaves the model no positions for a response of full length."""
     template: TemplateName = "auto"
     """Prompt around a question: chat is the checkpoint's own; auto takes r1_zero."""
-    stop: tuple[str, ...] = ()
-    """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on."""
+    stop: tuple[str, ...] | None = None
+    """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on;
+    those that its checkpoint names where the option is not given, none where it is given alone."""
     reward: tuple[str, ...] = ()
     """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
     weak_sandbox: bool = False

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from aha.policy.compiled import SWITCH, kernels_in_use
@@ -127,6 +127,8 @@ def carry_out(order: Order) -> Checkpoint:
     folder = RunFolder(order.folder)
     disk = _checked_disk(order, models)
     diagnosis = _examined(order, folder, device)
+    # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
+    own = replace(order.own, stop=order.own.stop or ())
     described = {
         "recipe": order.recipe,
         "scale": order.scale,
@@ -139,7 +141,7 @@ def carry_out(order: Order) -> Checkpoint:
             # Each instruction set adds up in an order of its own, so a run goes on with the one that it began with.
             # It is recorded under the switch's name, so that a refusal says what to set.
             SWITCH: kernels_in_use(),
-            **({"own": asdict(order.own)} if order.own != OwnData() else {}),
+            **({"own": asdict(own)} if own != OwnData(stop=()) else {}),
             **({"students": [model.key for model in models[1:]]} if order.students else {}),
             **({"assistant": order.assistant.model} if order.assistant else {}),
         },
@@ -200,7 +202,9 @@ def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
     if not zero.parts:
         return None
     start = str(order.continue_from) if order.continue_from else order.start
-    diagnosis = examine(start, order.own, zero, seed=order.seed, device=device)
+    # The stages of R1 have no stop strings, whatever its base was trained with.
+    own = replace(order.own, stop=()) if isinstance(order.config, R1Config) else order.own
+    diagnosis = examine(start, own, zero, seed=order.seed, device=device)
     if not order.force:
         refuse(diagnosis)
     return diagnosis

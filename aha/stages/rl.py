@@ -221,7 +221,7 @@ def rl(
     resumed = run.resume(name, key)
     if resumed is None and continues:
         resumed = training_state(policy, optimizer_shape(config.optimizer))
-    state = begin(run, name, config, policy, resumed, task.template)
+    state = begin(run, name, config, policy, resumed, task.template, task.stop)
     if state.first_iteration == 0:
         _watch(run, name, -1, task, state)
 

@@ -3,6 +3,7 @@
 A checkpoint has all of it, so that any of the three begins with the same bits.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -86,7 +87,13 @@ class RLState:
 
 
 def begin(
-    run: Run, name: str, config: RLConfig, start: Checkpoint, resumed: Resumed | None, template: Template
+    run: Run,
+    name: str,
+    config: RLConfig,
+    start: Checkpoint,
+    resumed: Resumed | None,
+    template: Template,
+    stop: Sequence[str],
 ) -> RLState:
     """Policy, reference, learner and engine: as at the start, or as a checkpoint has them.
 
@@ -97,6 +104,7 @@ def begin(
         start: where the stage starts.
         resumed: the checkpoint at which it goes on, None for a new training.
         template: the prompt of the training, which every checkpoint of it names.
+        stop: texts that end a response of the training; every checkpoint names them too.
     """
     device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
     origin = _origin(start, config, resumed)
@@ -108,7 +116,7 @@ def begin(
         seed=derive_seed(run.seed, name, "adapters"),
         max_tokens=max(micro_batch_tokens(device), longest),
     )
-    tokenizer = tokenizer.trained_with(template)
+    tokenizer = tokenizer.trained_with(template, stop)
     reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
 
     load = workload(policy.config, config, device, num_processes=run.world.size)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from checkpoints import write_tokenizer_files
 from tiny import evenness, tiny_config, tiny_policy
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha.policy.pretrained import write_policy
 from aha.problems.sets import ProblemSet
 from aha.problems.splits import file_problems
 from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.templates import opening_of
+from aha.prompts.templates import opening_of, r1_zero
 from aha.recipes.assignment import named_template
 from aha.recipes.base_model import open_base
 from aha.recipes.evaluation import SampleOrder, own_template, sample_once
@@ -24,6 +24,7 @@ from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import Setting, evaluate, template_digest
 from aha.stages.rl import Task, Validation, rl
 from aha.stages.run import Run
+from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Checkpoint, Problem
 
 QUESTION = "Let x be 3. What is x + 4?"
@@ -94,6 +95,24 @@ def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str,
     messages = [{"role": "user", "content": QUESTION}]
     encoded = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert list(encoded) == in_training
+
+
+def test_transformers_ends_responses_where_training_did(tmp_path: Path) -> None:
+    """It asks for the tokenizer, without which it could not read the text that it has generated."""
+    policy, tokenizer = read_model(model_of(tmp_path / "start", "qwen2.5").path)
+    letters = tuple("abcdefghijklmnopqrstuvwxyz")
+    write_checkpoint(tmp_path / "trained", policy, tokenizer.trained_with(r1_zero, letters), state={})
+    served = AutoModelForCausalLM.from_pretrained(tmp_path / "trained")
+    assert served.generation_config.stop_strings == list(letters)
+    prompt = tokenizer.encode_prompt(QUESTION)[None]
+    with pytest.raises(ValueError, match="you must pass the model's tokenizer"):
+        served.generate(prompt, max_new_tokens=200)
+
+    read = AutoTokenizer.from_pretrained(tmp_path / "trained")
+    generated = served.generate(prompt, max_new_tokens=200, tokenizer=read)[0, prompt.shape[1] :]
+    text, before = (read.decode(tokens, skip_special_tokens=True) for tokens in (generated, generated[:-1]))
+    assert not set(letters) & set(before)
+    assert set(letters) & set(text)
 
 
 def test_a_model_without_a_chat_template_is_asked_as_a_base_model(tmp_path: Path) -> None:

@@ -63,10 +63,17 @@ def test_the_doctor_takes_a_file_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [["run", "r1_zero"], ["doctor"], ["eval", "base"], ["sample", "base"]])
 def test_stop_strings_can_be_given_wherever_responses_are_sampled(words: list[str]) -> None:
-    command = parse([*words, "--stop", "</answer>", "User:"])
-    assert isinstance(command, ZeroCommand | DoctorCommand | EvalCommand | SampleCommand)
-    stop = command.own.stop if isinstance(command, ZeroCommand | DoctorCommand) else command.stop
-    assert stop == ("</answer>", "User:")
+    """Without the option the checkpoint decides; alone it lets nothing but the end token end a response."""
+    cases: list[tuple[list[str], tuple[str, ...] | None]] = [
+        (["--stop", "</answer>", "User:"], ("</answer>", "User:")),
+        (["--stop"], ()),
+        ([], None),
+    ]
+    for given, expected in cases:
+        command = parse([*words, *given])
+        assert isinstance(command, ZeroCommand | DoctorCommand | EvalCommand | SampleCommand)
+        stop = command.own.stop if isinstance(command, ZeroCommand | DoctorCommand) else command.stop
+        assert stop == expected
 
 
 @pytest.mark.parametrize("recipe", ["r1_zero", "r1"])

@@ -43,7 +43,7 @@ SAMPLE: dict[str, tuple[str, str, object]] = {
     "temperature": ("--temperature 0.1", "decoding.temperature", 0.1),
     "top_p": ("--top-p 0.2", "decoding.top_p", 0.2),
     "max_new_tokens": ("--max-new-tokens 9", "decoding.max_new_tokens", 9),
-    "stop": ("--stop done", "decoding.stop", ("done",)),
+    "stop": ("--stop done", "stop", ("done",)),
     "device": ("--device cuda", "device", "cuda"),
     "precision": ("--precision bfloat16", "precision", "bfloat16"),
     "seed": ("--seed 5", "seed", 5),

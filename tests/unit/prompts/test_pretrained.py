@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as RawTokenizer
 
 from aha.prompts.pretrained import read_tokenizer, write_tokenizer
+from aha.prompts.templates import r1_zero
 from aha.prompts.tokenizer import Tokenizer
 
 
@@ -105,6 +106,27 @@ def test_stops_that_are_no_ids_are_refused(stops: object, tmp_path: Path) -> Non
     write_tokenizer_files(tmp_path, "mistral")
     change(tmp_path / "generation_config.json", eos_token_id=stops)
     with pytest.raises(ValueError, match=r"generation_config\.json: eos_token_id must be one token id or a list"):
+        read_tokenizer(tmp_path, room=512)
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"), [("</answer>", ("</answer>",)), (["a", "b"], ("a", "b")), ([], ()), (None, ()), (..., ())]
+)
+def test_texts_that_end_a_response_are_read(stated: object, expected: tuple[str, ...], tmp_path: Path) -> None:
+    write_tokenizer_files(tmp_path, "mistral")
+    change(tmp_path / "generation_config.json", stop_strings=stated)
+    tokenizer = read_tokenizer(tmp_path, room=512)
+    assert tokenizer.stop_strings == expected
+    assert tokenizer.with_chat_template("{{ 1 }}").stop_strings == expected
+    assert tokenizer.trained_with(r1_zero, ("x",)).stop_strings == ("x",)
+    assert tokenizer.trained_with(r1_zero).stop_strings == ()
+
+
+@pytest.mark.parametrize("stated", [7, [1], [""], "", {"a": "b"}])
+def test_texts_that_could_not_end_a_response_are_refused(stated: object, tmp_path: Path) -> None:
+    write_tokenizer_files(tmp_path, "mistral")
+    change(tmp_path / "generation_config.json", stop_strings=stated)
+    with pytest.raises(ValueError, match=r"generation_config\.json: stop_strings must be a text or a list of texts"):
         read_tokenizer(tmp_path, room=512)
 
 

@@ -10,11 +10,12 @@ import torch
 
 from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.assignment import assigned, judges, named_template, rules_of
-from aha.recipes.base_model import open_base
+from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.table import RULES, part_name, score
 from aha.stages.evaluate import solving
+from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Group, Problem, Rollout
 
 SCALE = R1_ZERO_SCALES["tiny"]
@@ -127,6 +128,16 @@ def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
         assert assignment.task(SCALE).stop == ("</answer>",)
         assert assignment.setting.stop == ("</answer>",)
         assert assignment.setting.key()["stop"] == ["</answer>"]
+
+
+def test_a_run_from_a_checkpoint_ends_responses_as_its_training_did(tmp_path: Path) -> None:
+    policy, tokenizer = read_model(BUILT_IN)
+    write_checkpoint(tmp_path / "model", policy, tokenizer.trained_with(r1_zero, ("</answer>",)), state={})
+    start = open_base(tmp_path / "model")
+    for given, expected in ((None, ("</answer>",)), (("User:",), ("User:",)), ((), ())):
+        with assigned(OwnData(stop=given), start, SCALE, seed=0) as assignment:
+            assert assignment.stop == assignment.task(SCALE).stop == assignment.setting.stop == expected
+            assert any("end at '</answer>'" in note for note in assignment.notes) is (given is None)
 
 
 def prompts_without_answers(folder: Path) -> OwnData:

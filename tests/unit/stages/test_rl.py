@@ -17,7 +17,7 @@ from aha.stages.rl import METRICS, OPTIONAL_METRICS, Task, Validation, rl
 from aha.stages.run import Interrupted, Run
 from aha.stages.timeline import PARTS
 from aha.stages.workload import workload
-from aha.training.checkpoint import weights_digest
+from aha.training.checkpoint import read_model, weights_digest
 from aha.training.memory import estimate
 from aha.types import Checkpoint, Problem, Rollout, Verdict
 
@@ -73,6 +73,16 @@ def test_a_stop_string_ends_responses_of_training_and_validation(base: Checkpoin
     ]
     lengths = [next(row["value"] for row in rows if row["metric"] == "length") for rows in validations]
     assert lengths[1] < lengths[0]
+
+
+def test_a_checkpoint_names_the_stop_strings_that_it_was_trained_with(base: Checkpoint, tmp_path: Path) -> None:
+    """Also where the training starts from a checkpoint that names others."""
+    stopped = train(tmp_path / "with", base, stop=("</answer>",))
+    settings = json.loads((stopped.path / "generation_config.json").read_text(encoding="utf-8"))
+    assert settings["stop_strings"] == ["</answer>"]
+    assert read_model(stopped.path)[1].stop_strings == ("</answer>",)
+    again = train(tmp_path / "without", stopped)
+    assert "stop_strings" not in json.loads((again.path / "generation_config.json").read_text(encoding="utf-8"))
 
 
 def test_a_stop_string_is_part_of_the_key_only_where_there_is_one() -> None:
