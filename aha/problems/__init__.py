@@ -2,7 +2,9 @@
 
 __all__ = [
     "contents",
+    "conversations",
     "corpus",
+    "countdown",
     "editing",
     "families",
     "fields",

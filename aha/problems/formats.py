@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aha.problems.conversations import has_messages
+from aha.problems.countdown import countdown_row
 from aha.problems.fields import Fields
 from aha.problems.options import choice_row, gpqa_row
 from aha.problems.rows import (
@@ -19,6 +21,7 @@ from aha.problems.rows import (
     gsm8k_row,
     humaneval_row,
     math_row,
+    messages_row,
     plain_row,
     prompt_row,
     puzzle_row,
@@ -70,6 +73,19 @@ def _is_puzzle(metadata: Any) -> bool:
     return isinstance(metadata, Mapping) and "source_dataset" in metadata
 
 
+def _is_conversation(rows: Sequence[Fields]) -> bool:
+    """Whether the questions of rows stand in their messages alone."""
+    columns = {name for row in rows for name in row}
+    return columns.isdisjoint(("question", "problem", "reward_model")) and any(map(has_messages, rows))
+
+
+def _is_countdown(rows: Sequence[Fields]) -> bool:
+    """Whether rows have a list of numbers, and nothing that another format takes for their answer."""
+    columns = {name for row in rows for name in row}
+    has_answer = "reward_model" in columns or (not columns.isdisjoint(("question", "problem")) and "answer" in columns)
+    return not has_answer and any(isinstance(row.get("nums", row.get("numbers")), list) for row in rows)
+
+
 def formats(options_seed: int | None = None) -> dict[str, Format]:
     """All formats by name.
 
@@ -117,10 +133,25 @@ _FORMATS = (
     ),
     Format(
         name="chat",
-        says="the question from the messages of prompt, the answer from reward_model.ground_truth",
-        columns=("prompt", "reward_model"),
+        says="the question from the messages of prompt (or messages), the answer from reward_model.ground_truth",
+        columns=("prompt|messages", "reward_model"),
         build=chat_row,
         optional=("ability", "extra_info"),
+    ),
+    Format(
+        name="messages",
+        says="the question from the messages of prompt (or messages), and answer, compared as text",
+        columns=("prompt|messages", "answer"),
+        build=messages_row,
+        fits=_is_conversation,
+    ),
+    Format(
+        name="countdown",
+        says="an expression that makes target from nums (or numbers), with each number exactly once",
+        columns=("nums|numbers", "target"),
+        build=countdown_row,
+        optional=("question", "prompt", "messages", "id", "level"),
+        fits=_is_countdown,
     ),
     Format(
         name="math",
@@ -153,8 +184,8 @@ PLAIN = Format(
 
 PROMPTS = Format(
     name="prompts",
-    says="the question from question, to be judged by rewards of your own alone",
-    columns=("question",),
+    says="the question from question (or prompt or messages), to be judged by rewards of your own alone",
+    columns=("question|prompt|messages",),
     build=prompt_row,
     optional=("answer", "id", "level"),
 )

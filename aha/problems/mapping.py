@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aha.problems.conversations import has_messages
 from aha.problems.fields import BadRow, Fields, find
 from aha.problems.files import normal_name
 from aha.problems.formats import DOMAINS, OWN, PLAIN, PROMPTS, Format, formats
-from aha.problems.rows import plain_row
 from aha.types import Problem
 
 __all__ = ["choose_format", "parse_mapping"]
@@ -86,14 +86,14 @@ def _detect(
     rows: Sequence[Fields], known: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
 ) -> Format:
     seen = {name for row in rows for name in row}
-    if mapping.get("domain") == OWN and "question" in seen:
+    if mapping.get("domain") == OWN and ("question" in seen or any(map(has_messages, rows))):
         return PROMPTS
     particular = [one for one in known.values() if one.name not in ("aime", "plain", "prompts")]
     fitting = [one for one in particular if one.has_columns(seen) and one.fits(rows)]
     if len(fitting) == 1:
-        return fitting[0]
+        return _compared(fitting[0], rows, mapping) if fitting[0].name == "messages" else fitting[0]
     if not fitting and {"question", "answer"} <= seen:
-        return _plain(rows, mapping)
+        return _compared(PLAIN, rows, mapping)
     several = f"fit several formats ({', '.join(one.name for one in fitting)})" if fitting else "fit no known format"
     raise ValueError(
         f"the columns {', '.join(columns)} {several}: name them with a mapping such as "
@@ -102,20 +102,21 @@ def _detect(
     )
 
 
-def _plain(rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:
-    """Question and answer; how answers are compared shows in the answers."""
+def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:
+    """A format of questions and answers of any kind; how answers are compared shows in the answers."""
     if "domain" in mapping:
-        return PLAIN
-    answers = [str(row["answer"]) for row in rows if row.get("answer") is not None]
+        return chosen
+    answers = [str(row["answer"]).rpartition("####")[2] for row in rows if row.get("answer") is not None]
+    says = chosen.says.removesuffix(", compared as text")
     formulas = [_WORD.search(answer) is None and any(c.isdigit() or c == "\\" for c in answer) for answer in answers]
     if all(formulas):
         return replace(
-            PLAIN,
-            says="question and answer; the answers are numbers or formulas, compared as mathematics",
-            build=lambda fields: replace(plain_row(fields), domain="math"),
+            chosen,
+            says=f"{says}; the answers are numbers or formulas, compared as mathematics",
+            build=lambda fields: replace(chosen.build(fields), domain="math"),
         )
     if not any(formulas):
-        return replace(PLAIN, says="question and answer; the answers are words, compared as text")
+        return replace(chosen, says=f"{says}; the answers are words, compared as text")
     example = answers[formulas.index(False)][:40]
     raise ValueError(
         f"question and answer, but some answers are numbers and some are words (such as {example!r}): "

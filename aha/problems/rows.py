@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from aha.problems.conversations import question_of
+from aha.problems.countdown import countdown_row
 from aha.problems.fields import (
     BadRow,
     Fields,
@@ -29,6 +31,7 @@ __all__ = [
     "gsm8k_row",
     "humaneval_row",
     "math_row",
+    "messages_row",
     "plain_row",
     "prompt_row",
     "puzzle_row",
@@ -86,7 +89,7 @@ def prompt_row(fields: Fields) -> Problem:
     has_answer = fields.get("answer") not in (None, "")
     return Problem(
         id=id_field(fields, "id"),
-        question=text_field(fields, "question"),
+        question=question_of(fields),
         answer=answer_field(fields, "answer") if has_answer else "",
         domain="own",
         level=level_field(fields),
@@ -161,20 +164,28 @@ def puzzle_row(fields: Fields) -> Problem:
     return replace(plain_row(fields), domain=GYM_DOMAINS[family])
 
 
+def messages_row(fields: Fields) -> Problem:
+    """A conversation of one turn; the answer, or what follows `####` in it, compared as text."""
+    answer = answer_field(fields, "answer")
+    return Problem(
+        id=id_field(fields, "id"),
+        question=question_of(fields),
+        answer=final_number(answer) if "####" in answer else answer,
+        domain="text",
+        level=level_field(fields),
+    )
+
+
 def chat_row(fields: Fields) -> Problem:
-    """Messages of one turn, the system's text first; the ground truth of a rule-based reward."""
-    messages = find(fields, "prompt")
-    if not isinstance(messages, list) or not all(isinstance(one, Mapping) for one in messages):
-        raise BadRow("field 'prompt' is no list of messages")
-    roles = [one.get("role") for one in messages]
-    if roles not in (["user"], ["system", "user"]):
-        raise BadRow(
-            f"a conversation of {', '.join(map(str, roles))[:60] or 'no turns'}; one turn of the user is needed"
-        )
+    """A conversation of one turn; the ground truth of a rule-based reward, which may be the task of a Countdown."""
+    question = question_of({name: value for name, value in fields.items() if name != "question"})
+    truth = find(fields, "reward_model.ground_truth")
+    if isinstance(truth, Mapping) and "target" in truth:
+        return countdown_row({**truth, "question": question})
     ability = str(fields.get("ability") or "math").lower()
     return Problem(
         id="",
-        question="\n\n".join(text_field(one, "content").strip() for one in messages),
+        question=question,
         answer=answer_field(fields, "reward_model.ground_truth"),
         domain="math" if "math" in ability else "text",
     )

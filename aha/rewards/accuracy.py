@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from aha.problems.countdown import CountdownTask, parse_task
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
 from aha.rewards.answers import final_answer, normalised, votes
 from aha.rewards.choice import chosen_letter, compare_choice
@@ -128,19 +129,25 @@ def _compare_pair(answer: str, problem: Problem) -> Verdict:
 
 
 def _compare_countdown(answer: str, problem: Problem) -> Verdict:
-    reference = _reference(problem, parse_expression)
+    task = _reference(problem, _countdown_task)
     expression = parse_expression(answer)
     if expression is None:
         return _unparsable(f"{_quote(answer)} is not an arithmetic expression")
-    misuse = _misuse(expression.numbers, Counter(reference.numbers))
+    misuse = _misuse(expression.numbers, Counter(task.numbers))
     if misuse:
         return _wrong(f"{_quote(answer)} {misuse}")
-    unused = Counter(reference.numbers) - Counter(expression.numbers)
+    unused = Counter(task.numbers) - Counter(expression.numbers)
     if unused:
         return _wrong(f"{_quote(answer)} leaves out {_list(unused)}")
-    if expression.value != reference.value:
-        return _wrong(f"{_quote(answer)} makes {_quote(str(expression.value))}, not {reference.value}")
-    return _right(f"the answer {_quote(answer)} makes {reference.value} from all the numbers")
+    if expression.value != task.target:
+        return _wrong(f"{_quote(answer)} makes {_quote(str(expression.value))}, not {task.target}")
+    return _right(f"the answer {_quote(answer)} makes {task.target} from all the numbers")
+
+
+def _countdown_task(answer: str) -> CountdownTask | None:
+    """What is asked for, from a reference that solves it or that only says it."""
+    solution = parse_expression(answer)
+    return parse_task(answer) if solution is None else CountdownTask(numbers=solution.numbers, target=solution.value)
 
 
 def _compare_text(answer: str, problem: Problem) -> Verdict:

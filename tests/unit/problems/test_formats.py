@@ -27,7 +27,16 @@ VERL = {
 }
 APPS = {"question": "Double it.", "input_output": '{"inputs": ["1\\n"], "outputs": ["2\\n"]}'}
 DEEPCODER = {"problem": "Double it.", "tests": [{"input": "1", "output": "2", "testtype": "stdin"}]}
+USER, REPLY = {"role": "user", "content": "How many?"}, {"role": "assistant", "content": "Seven."}
+SYSTEM = {"role": "system", "content": "Be kind."}
+TURNS = {"messages": [SYSTEM, USER, REPLY], "answer": 7}
+COUNTDOWN = {"nums": [19, 36, 55, 7], "target": 65}
 PUZZLE = {"question": "Who?", "answer": "bob", "metadata": {"source_dataset": "zebra_puzzles"}}
+
+
+QUESTION = (
+    "Write 65 as an expression of the numbers 19, 36, 55, 7, each used exactly once, with + - * / and parentheses."
+)
 
 
 def normal(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +61,13 @@ def told(*rows: Mapping[str, Any], name: str = "", mapping: str = "", seed: int 
         (APPS, "stdio", "stdio", "Double it.", ""),
         (DEEPCODER, "stdio", "stdio", "Double it.", ""),
         (PUZZLE, "puzzle", "text", "Who?", "bob"),
+        (COUNTDOWN, "countdown", "countdown", QUESTION, "65 from 19, 36, 55, 7"),
+        (TURNS, "messages", "math", "Be kind.\n\nHow many?", "7"),
+        ({"prompt": [USER], "answer": "Two and two.\n#### 1,234"}, "messages", "math", "How many?", "1234"),
+        ({"prompt": "not this", "messages": [USER], "answer": "a cow"}, "messages", "text", "How many?", "a cow"),
+        ({"question": "Who?", "messages": [USER], "answer": "a cow"}, "plain", "text", "Who?", "a cow"),
+        ({**MATH, "messages": [USER, REPLY]}, "math", "math", "What?", r"\frac{1}{2}"),
+        ({**VERL, "messages": [USER], "answer": "7"}, "chat", "math", "Be kind.\n\nHow many?", "72"),
         ({"question": "1+1?", "answer": 2}, "plain", "math", "1+1?", "2"),
         ({"question": "1+1?", "answer": 2.0}, "plain", "math", "1+1?", "2"),
         ({"question": "Half?", "answer": r"\frac12"}, "plain", "math", "Half?", r"\frac12"),
@@ -126,6 +142,25 @@ def test_a_mapping_that_says_nothing_is_refused(mapping: str, said: str) -> None
         told({"question": "a", "answer": "b"}, mapping=mapping)
 
 
+def test_messages_may_stand_under_another_name_and_need_no_answer_where_own_rewards_judge() -> None:
+    row = {"Talk": [SYSTEM, USER], "gold": "a cow"}
+    problem = told(row, mapping="messages=talk,answer=gold").build(normal(row))
+    assert (problem.question, problem.answer, problem.domain) == ("Be kind.\n\nHow many?", "a cow", "text")
+    for mapping, prompts in (("domain=own", {"prompt": [USER]}), ("messages=talk,domain=own", {"Talk": [USER]})):
+        asked = told(prompts, mapping=mapping).build(normal(prompts))
+        assert (asked.question, asked.answer, asked.domain) == ("How many?", "", "own")
+
+
+def test_an_empty_text_of_the_system_is_none() -> None:
+    row = {"messages": [{"role": "system", "content": ""}, USER], "answer": 7}
+    assert told(row).build(row).question == "How many?"
+
+
+def test_answers_to_messages_that_are_numbers_and_words_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'a cow'.*domain=math or domain=text"):
+        told(TURNS, {"messages": [USER], "answer": "a cow"})
+
+
 def test_an_unknown_format_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"no format 'gsm': humaneval, .*gsm8k"):
         told(GSM8K, name="gsm")
@@ -162,6 +197,14 @@ def test_an_unknown_format_is_refused_with_those_there_are() -> None:
         ("puzzle", {**PUZZLE, "metadata": {"source_dataset": "n_queens"}}, "'n_queens' has several right answers"),
         ("puzzle", {**PUZZLE, "metadata": {"source_dataset": "new"}}, "'new' is not known"),
         ("chat", {**VERL, "prompt": [{"role": "user"}, {"role": "user"}]}, "one turn of the user"),
+        ("messages", {**TURNS, "messages": []}, "a conversation of no turns; one turn of the user is needed"),
+        ("messages", {**TURNS, "messages": [USER, REPLY, USER]}, "user, assistant, user; one turn .* --bad-rows skip"),
+        ("messages", {**TURNS, "messages": [REPLY, USER]}, "assistant, user; one turn of the user"),
+        ("messages", {**TURNS, "messages": "How many?"}, "field 'messages' is no list of messages"),
+        ("messages", {**TURNS, "messages": ["How many?"]}, "field 'messages' is no list of messages"),
+        ("messages", {**TURNS, "messages": [{"role": "user", "content": None}]}, "field 'content' is empty"),
+        ("messages", {**TURNS, "answer": None}, "no answer"),
+        ("countdown", {**COUNTDOWN, "nums": []}, "no numbers"),
         ("chat", {**VERL, "reward_model": {}}, "no field 'reward_model.ground_truth'"),
     ],
 )
