@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aha.problems.files import data_files, is_data
 
-__all__ = ["describe_splits", "group_by_split", "split_files", "split_of"]
+__all__ = ["describe_splits", "group_by_split", "named_split", "split_files", "split_of"]
 
 _WORDS = {
     "train": ("train", "training"),
@@ -34,6 +34,11 @@ def split_of(path: Path) -> str:
             if word in _SPLITS:
                 return _SPLITS[word]
     return ""
+
+
+def named_split(path: Path) -> str:
+    """Split that a single file names: by its own name, or by its folder where that is called by a split alone."""
+    return split_of(Path(path.name)) or _SPLITS.get(path.parent.name.lower(), "")
 
 
 def split_files(folder: Path) -> dict[str, list[Path]]:

@@ -1,22 +1,22 @@
 """Problems by address: a local path, a data set of the hub, or a family of reasoning-gym."""
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aha.problems.folders import describe_splits, group_by_split, split_files
+from aha.problems.files import SUFFIXES, is_data
+from aha.problems.folders import describe_splits, group_by_split, named_split, split_files, split_of
 from aha.problems.gym import gym_problems
 from aha.problems.sets import OnBad, ProblemSet, read_problems
 from aha.runs.hub import dataset_files
 
-__all__ = ["GYM", "HUB", "open_problems", "open_splits"]
+__all__ = ["GYM", "HUB", "evaluation_files", "open_problems", "open_splits", "split_in_name"]
 
 HUB, GYM = "hub:", "gym:"
 """How addresses begin that are no path."""
 
-_HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?:(?P<pattern>.+)")
+_HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 _GYM = re.compile(r"gym:(?P<family>\w+)(?::(?P<num>[0-9]{1,7}))?", re.ASCII)
 _GYM_PROBLEMS = 1000
 
@@ -33,8 +33,9 @@ def open_problems(
     """The problems at an address.
 
     Args:
-        address: a path; `hub:NAME[@REVISION]:FILES`, such as `hub:openai/gsm8k:main/train-*.parquet`; or
-            `gym:FAMILY[:NUMBER]`, such as `gym:countdown:2000` (1,000 where no number is given).
+        address: a path; `hub:NAME[@REVISION][:FILES]`, such as `hub:openai/gsm8k:main/train-*.parquet` (all data files
+            where none are named); or `gym:FAMILY[:NUMBER]`, such as `gym:countdown:2000` (1,000 where no number is
+            given).
         format: as in `read_problems`, for files.
         mapping: likewise.
         on_bad: likewise.
@@ -86,26 +87,80 @@ def open_splits(
     return {split: replace(one, says=f"{one.says} ({says})") for split, one in sets.items()}
 
 
+def evaluation_files(address: str) -> tuple[str, list[Path], str]:
+    """What to evaluate on at a path or at an address of the hub.
+
+    Returns:
+        Name of the source; its test files, or else its validation files, or else those of no split, in the order of
+        their paths (a single file whatever its name); and what the file names tell, in words.
+
+    Raises:
+        ValueError: there are no such files, or they cannot be had.
+    """
+    name, files = _files_by_split(address)
+    for split in ("test", "validation", ""):
+        if split in files:
+            return name, files[split], describe_splits(address, files)
+    raise ValueError(f"{address} holds no test file, only train: name a file itself to evaluate on it")
+
+
+def split_in_name(address: str) -> str:
+    """Split that the name of a single file tells, at a path or on the hub; empty where it tells none."""
+    if address.startswith(HUB):
+        parts = _HUB.fullmatch(address)
+        return named_split(Path(parts["pattern"])) if parts and parts["pattern"] else ""
+    return "" if address.startswith(GYM) or Path(address).is_dir() else named_split(Path(address))
+
+
 def _files_by_split(address: str) -> tuple[str, dict[str, list[Path]]]:
-    """Name of a source and its files by split; no files where the address is a single file or a family."""
+    """Name of a source and its files by split; a single file has none, and a family has no files."""
     if address.startswith(GYM):
         return "", {}
     if not address.startswith(HUB):
         path = Path(address)
-        return path.name, split_files(path) if path.is_dir() else {}
+        return path.name, split_files(path) if path.is_dir() else {"": [path]}
     name, files = _hub_files(address)
     if len(files) == 1:
-        return name, {}
-    return name, group_by_split(Path(os.path.commonpath(files)), files)
+        return name, {"": files}
+    return name, group_by_split(_snapshot_of(files[0]), files)
 
 
-def _hub_files(address: str) -> tuple[str, Sequence[Path]]:
+def _hub_files(address: str) -> tuple[str, list[Path]]:
     """Name of a data set of the hub, and the files of it that an address names."""
     parts = _HUB.fullmatch(address)
     if parts is None:
-        raise ValueError(f"{address!r}: write hub:NAME[@REVISION]:FILES, such as hub:openai/gsm8k:main/train-*.parquet")
-    files = dataset_files(parts["name"], parts["pattern"], revision=parts["revision"] or "")
+        raise ValueError(
+            f"{address!r}: write hub:NAME[@REVISION][:FILES], such as hub:openai/gsm8k:main/train-*.parquet"
+        )
+    files = dataset_files(parts["name"], parts["pattern"] or "", revision=parts["revision"] or "")
+    if not parts["pattern"]:
+        files = [file for file in files if is_data(file)]
+        _check_configurations(address, files)
     return parts["name"].rpartition("/")[2], files
+
+
+def _check_configurations(address: str, files: Sequence[Path]) -> None:
+    """Refuse a whole data set that holds several sets in folders of their own, which often ask the same.
+
+    Raises:
+        ValueError: it does; says how to name one of them.
+    """
+    if not files:
+        raise ValueError(f"{address} holds no data file")
+    inside = [file.relative_to(_snapshot_of(files[0])) for file in files]
+    folders = sorted({path.parts[0] for path in inside if len(path.parts) > 1 and not split_of(Path(path.parts[0]))})
+    if len(folders) > 1:
+        name = next(path.name for path in inside if path.parts[0] == folders[0])
+        ending = next(suffix for suffix in SUFFIXES if name.lower().endswith(suffix))
+        raise ValueError(
+            f"{address} holds several sets of files ({', '.join(folders)}): name one, as in "
+            f"{address}:{folders[0]}/*{ending}"
+        )
+
+
+def _snapshot_of(file: Path) -> Path:
+    """Folder of the revision of a data set that a file of the hub's cache belongs to."""
+    return next(folder for folder in file.parents if folder.parent.name == "snapshots")
 
 
 def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> ProblemSet:

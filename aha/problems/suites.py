@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aha.problems.folders import split_files
 from aha.problems.sets import OnBad, ProblemSet, read_problems
-from aha.problems.sources import GYM, HUB, open_problems
+from aha.problems.sources import GYM, HUB, evaluation_files, open_problems
 
 __all__ = ["SUITES", "OpenSuite", "Suite", "open_suite", "samples_for"]
 
@@ -92,11 +91,13 @@ def open_suite(
         name, source = _located(text, data)
     known = SUITES.get(name)
     format = known.format if known and not mapping else ""
-    if source.startswith((HUB, GYM)):
+    if source.startswith(GYM):
         found = open_problems(source, format=format, mapping=mapping, on_bad=on_bad, limit=limit)
     else:
-        files = _test_files(Path(source))
-        found = read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
+        data_set, files, told = evaluation_files(source)
+        own_name = data_set if source.startswith(HUB) else name
+        found = read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=own_name)
+        found = replace(found, says=f"{found.says} ({told})") if told else found
     found = replace(found, problems=[replace(problem, split="test") for problem in found])
     size = len(found)
     if known is None:
@@ -105,17 +106,6 @@ def open_suite(
     as_published = size == known.num_problems
     note = "" if as_published else f"{name}: {size:,} problems, {known.num_problems:,} as published"
     return OpenSuite(suite=known, problems=found, note=note)
-
-
-def _test_files(path: Path) -> list[Path]:
-    """A file itself; of a folder the test files, or else validation files, or else those of no split."""
-    if not path.is_dir():
-        return [path]
-    files = split_files(path)
-    for split in ("test", "validation", ""):
-        if split in files:
-            return files[split]
-    raise ValueError(f"{path} holds no test file, only train: name a file itself to evaluate on it")
 
 
 def samples_for(num_problems: int) -> int:

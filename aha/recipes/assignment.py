@@ -9,7 +9,7 @@ from aha.evaluation.contamination import decontaminate
 from aha.policy.pretrained import read_config
 from aha.problems.formats import OWN
 from aha.problems.sets import ProblemSet
-from aha.problems.sources import open_splits
+from aha.problems.sources import open_splits, split_in_name
 from aha.problems.splits import draw_sample, file_problems, hold_out, without
 from aha.problems.world import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
@@ -189,7 +189,7 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         for place in _leave_out_long(sets, use, limits)
     ]
     held_out = [*chain(*test), *chain(*watched), *chain(*set_aside)]
-    notes = [one.says for one in (*train, *test)]
+    notes = [*_trained_on_by_name(own), *(one.says for one in (*train, *test))]
     if left_out:
         shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
         notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
@@ -241,6 +241,16 @@ def _training_files(own: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], l
         for split, one in sets.items():
             found[split or "train"].append(one)
     return found["train"], found["validation"], found["test"]
+
+
+def _trained_on_by_name(own: OwnData) -> list[str]:
+    """What is trained on though its name says that it is kept for tests, for people: a mistake more often than not."""
+    splits = {address: split_in_name(address) for address in own.problems}
+    return [
+        f"{address} is by its name a {split} file, and is trained on: give it as --test unless that is meant"
+        for address, split in splits.items()
+        if split in ("test", "validation")
+    ]
 
 
 def _test_files(own: OwnData) -> list[ProblemSet]:

@@ -47,12 +47,13 @@ def model_folder(name: str, *, revision: str = "", cache: Path | None = None) ->
     return folder
 
 
-def dataset_files(name: str, pattern: str, *, revision: str = "", cache: Path | None = None) -> list[Path]:
+def dataset_files(name: str, pattern: str = "", *, revision: str = "", cache: Path | None = None) -> list[Path]:
     """Data files of a data set on the hub.
 
     Args:
         name: such as `openai/gsm8k`.
-        pattern: path of the file in the data set; `*` stands for anything, for files in several parts.
+        pattern: path of the file in the data set; `*` stands for anything, for files in several parts. All data files
+            where it is empty.
         revision: branch, tag or commit; the main branch where empty.
         cache: folder of the hub's cache; its own where None.
 
@@ -63,14 +64,16 @@ def dataset_files(name: str, pattern: str, *, revision: str = "", cache: Path | 
         ValueError: the pattern asks for other than data files, nothing fits it, or it cannot be fetched.
         RuntimeError: the extra `hub` is not installed.
     """
-    if not any(fnmatch(pattern, kind) for kind in DATA_FILES) or ".." in pattern.split("/"):
+    if pattern and (not any(fnmatch(pattern, kind) for kind in DATA_FILES) or ".." in pattern.split("/")):
         raise ValueError(f"{pattern!r} names no data files: they end in {', '.join(kind[1:] for kind in DATA_FILES)}")
-    folder = _snapshot("dataset", name, revision, (pattern,), cache)
+    patterns = (pattern,) if pattern else DATA_FILES
+    folder = _snapshot("dataset", name, revision, patterns, cache)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [path for path in paths if fnmatch(path.relative_to(folder).as_posix(), pattern)]
+    found = [path for path in paths if any(fnmatch(path.relative_to(folder).as_posix(), one) for one in patterns)]
     if not found:
         there = ", ".join(path.relative_to(folder).as_posix() for path in paths[:5]) or "nothing"
-        raise ValueError(f"data set {name!r} has no file {pattern!r} in {folder}, but {there}")
+        wanted = f"file {pattern!r}" if pattern else "data file"
+        raise ValueError(f"data set {name!r} has no {wanted} in {folder}, but {there}")
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aha.problems.sources import open_problems, open_splits
+from aha.problems.suites import open_suite
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_a_path_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("hub:openai/gsm8k", r"write hub:NAME\[@REVISION\]:FILES"),
+        ("hub:openai/gsm8k:", r"write hub:NAME\[@REVISION\]\[:FILES\]"),
         ("hub::a.jsonl", r"write hub:NAME"),
         ("hub:openai/gsm8k:run.py", "'run.py' names no data files"),
         ("hub:openai/gsm8k:../a.json", "names no data files"),
@@ -39,6 +40,69 @@ def test_an_address_that_names_nothing_is_refused(address: str, said: str) -> No
 def test_a_family_takes_no_mapping() -> None:
     with pytest.raises(ValueError, match="takes neither a format nor a mapping"):
         open_problems("gym:gcd", mapping="question=a")
+
+
+LINE = '{"question": "What is %s?", "answer": "%s"}\n'
+
+
+def on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, **files: tuple[int, ...]) -> None:
+    """A cached data set `own/data` of the hub; file names have `/` for `__`. Nothing else can be reached."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data = folder / "datasets--own--data"
+    (data / "refs").mkdir(parents=True)
+    (data / "refs" / "main").write_text("0" * 40)
+    for name, numbers in files.items():
+        path = data / "snapshots" / ("0" * 40) / f"{name.replace('__', '/')}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(LINE % (n, n) for n in numbers))
+    (data / "snapshots" / ("0" * 40) / "dataset_infos.json").write_text('{"default": {}}')
+
+
+PARTS = {"test-1-of-2": (7, 8), "test-0-of-2": (5, 6), "train-0-of-1": (1, 2), "train__extra": (3,)}
+
+
+@pytest.mark.parametrize("address", ["hub:own/data", "hub:own/data@main", "hub:own/data:*.jsonl"])
+def test_all_files_of_the_test_split_of_a_data_set_are_a_suite(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_hub(tmp_path, monkeypatch, **PARTS)
+    for text in (address, f"mine={address}"):
+        opened = open_suite(text)
+        assert [problem.answer for problem in opened.problems] == ["5", "6", "7", "8"]
+        assert {problem.split for problem in opened.problems} == {"test"}
+    assert "test: 2 files" in opened.problems.says
+    assert [problem.answer for problem in open_suite(f"mine={address}", limit=3).problems] == ["5", "6", "7"]
+
+
+def test_all_files_of_the_training_split_of_a_data_set_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_hub(tmp_path, monkeypatch, **PARTS)
+    found = open_splits("hub:own/data")
+    assert [problem.answer for problem in found["train"]] == ["3", "1", "2"]
+    assert [problem.answer for problem in found["test"]] == ["5", "6", "7", "8"]
+
+
+def test_a_data_set_of_several_configurations_is_told_how_to_name_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_hub(tmp_path, monkeypatch, main__test=(1, 2), socratic__test=(1, 2), main__train=(3,), socratic__train=(3,))
+    with pytest.raises(ValueError, match=r"several sets of files \(main, socratic\).*hub:own/data:main/\*\.jsonl"):
+        open_suite("hub:own/data")
+    with pytest.raises(ValueError, match="several sets of files"):
+        open_splits("hub:own/data")
+    assert [problem.answer for problem in open_suite("hub:own/data:main/*.jsonl").problems] == ["1", "2"]
+
+
+def test_a_data_set_without_a_test_file_is_no_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_hub(tmp_path, monkeypatch, train=(1, 2), train2=(3,))
+    with pytest.raises(ValueError, match="hub:own/data holds no test file, only train"):
+        open_suite("hub:own/data")
+    assert len(open_suite("hub:own/data:train.jsonl").problems) == 2
 
 
 def rows_file(path: Path, rows: list[dict[str, object]]) -> str:

@@ -339,6 +339,27 @@ def test_a_folder_with_nothing_but_a_test_file_is_not_trained_on(tmp_path: Path)
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("test.jsonl", "test"),
+        ("gsm8k-test-00000-of-00001.jsonl", "test"),
+        ("test/part.jsonl", "test"),
+        ("dev.jsonl", "validation"),
+        ("train.jsonl", ""),
+        ("latest.jsonl", ""),
+        ("testing ground/part.jsonl", ""),
+    ],
+)
+def test_who_trains_on_a_test_file_is_told(name: str, split: str, tmp_path: Path) -> None:
+    path = tmp_path / "data" / name
+    path.parent.mkdir(parents=True)
+    with assigned(OwnData(problems=(write(path, 60),)), open_base(), SCALE, seed=0) as assignment:
+        told = [note for note in assignment.notes if "by its name" in note]
+        assert [f"{path} is by its name a {split} file" in note for note in told] == ([True] if split else [])
+        assert assignment.pool
+
+
 def test_every_test_file_is_evaluated_on(tmp_path: Path) -> None:
     scale = SCALE.model_copy(update={"evaluation": SCALE.evaluation.model_copy(update={"num_problems": 30})})
     own = OwnData(
