@@ -7,11 +7,15 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aha.types import Problem
 
-__all__ = ["Contamination", "Decontaminated", "decontaminate", "ngrams"]
+__all__ = ["Contamination", "Decontaminated", "decontaminate", "ngrams", "without_instruction"]
+
+MIN_QUESTIONS, SHARE, MIN_WORDS = 10, 0.9, 5
+"""An instruction is what this share of the questions of a source begins or ends with: of so many questions, so many
+words at least. With fewer words in common, half of an n-gram is the question's own."""
 
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
@@ -109,7 +113,7 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
     Args:
         problems: for training.
         evaluation: the problems of every evaluation set, before any wording is put around their questions: words that
-            all of them share would match.
+            all of them share would match. `without_instruction` takes those away that a file brings along.
         n: words in an n-gram, n >= 1.
 
     Raises:
@@ -127,3 +131,44 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
         else:
             dropped.append((problem, ngram))
     return Decontaminated(kept=kept, dropped=dropped)
+
+
+def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems of one source, without the words with which nearly all of their questions begin or end.
+
+    Many files put an instruction around each question. To the search for n-grams all of their problems look alike.
+
+    Args:
+        problems: of one source; a few say nothing about what they share.
+
+    Returns:
+        As many problems, in their order. A question that is nothing but such words is left as it is.
+
+    Ours: the papers do not say what they compare.
+    """
+    if len(problems) < MIN_QUESTIONS:
+        return list(problems)
+
+    texts = [_WORD.findall(problem.question.lower()) for problem in problems]
+    starts = _num_shared(texts)
+    ends = _num_shared([words[start:][::-1] for words, start in zip(texts, starts, strict=True)])
+    stripped = []
+    for problem, words, start, end in zip(problems, texts, starts, ends, strict=True):
+        own = words[start : len(words) - end]
+        stripped.append(replace(problem, question=" ".join(own)) if own and start + end else problem)
+    return stripped
+
+
+def _num_shared(texts: Sequence[Sequence[str]]) -> list[int]:
+    """How many words at the beginning of each text are those of nearly all texts; 0 where they are too few."""
+    alike, length = list(range(len(texts))), 0
+    while True:
+        following = Counter(texts[index][length] for index in alike if len(texts[index]) > length)
+        word, count = following.most_common(1)[0] if following else ("", 0)
+        if count < SHARE * len(texts):
+            break
+        alike = [index for index in alike if len(texts[index]) > length and texts[index][length] == word]
+        length += 1
+
+    shared = set(alike) if length >= MIN_WORDS else set()
+    return [length if index in shared else 0 for index in range(len(texts))]

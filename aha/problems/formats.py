@@ -50,6 +50,7 @@ class Format:
         build: from a row to its problem, whose id is the row's own or empty.
         optional: fields that are read where they are there.
         fits: whether rows with these columns are really of this format.
+        is_generated: a program made the questions from one form.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Format:
     build: Callable[[Fields], Problem]
     optional: tuple[str, ...] = ("id", "level")
     fits: Callable[[Sequence[Fields]], bool] = lambda rows: True
+    is_generated: bool = False
 
     def has_columns(self, columns: Collection[str]) -> bool:
         """Whether all the fields that it needs are among these columns."""
@@ -130,6 +132,7 @@ _FORMATS = (
         columns=("question", "answer", "metadata"),
         build=puzzle_row,
         fits=lambda rows: all(_is_puzzle(row.get("metadata")) for row in rows),
+        is_generated=True,
     ),
     Format(
         name="chat",

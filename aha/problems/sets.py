@@ -61,6 +61,7 @@ class ProblemSet:
         faults: rows that were left out, the first thousand.
         num_faults: all of them.
         places: `file:line` of each problem by its id, where it was read from a file.
+        is_generated: a program made the questions from one form, so that words in a row say nothing about overlaps.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ProblemSet:
     faults: tuple[Fault, ...] = ()
     num_faults: int = 0
     places: Mapping[str, str] = field(default_factory=dict)
+    is_generated: bool = False
 
     @property
     def key(self) -> str:
@@ -215,6 +217,7 @@ class _Reader:
             faults=tuple(self.faults),
             num_faults=self.num_faults,
             places=self.places,
+            is_generated=self.chosen.is_generated,
         )
 
 

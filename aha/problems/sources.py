@@ -174,4 +174,5 @@ def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> Proble
         name=family,
         problems=problems,
         says=f"{len(problems):,} problems of family {family!r} of reasoning-gym, compared as {problems[0].domain}",
+        is_generated=True,
     )

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from aha.evaluation.contamination import decontaminate
+from aha.evaluation.contamination import decontaminate, without_instruction
 from aha.policy.pretrained import read_config
 from aha.problems.formats import OWN
 from aha.problems.sets import ProblemSet
@@ -193,16 +193,8 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
     if left_out:
         shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
         notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
-    kept = []
-    for one in train:
-        apart, same = without(one, held_out)
-        clean = decontaminate(apart.problems, held_out)
-        kept.append(replace(apart, problems=clean.kept))
-        num_dropped = len(same) + len(clean.dropped)
-        if num_dropped:
-            notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
-    if not any(len(one) for one in kept):
-        raise ValueError("no training problem is left beside the held-out ones: give more, or other --test files")
+    kept, overlaps = _apart(train, (*test, *watched, *set_aside))
+    notes += overlaps
     ask = limits.wording
     asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
     examined = [replace(one, problems=ask(one.problems)) for one in draw_sample(test, scale.evaluation.num_problems)]
@@ -227,6 +219,32 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         pool=tuple(chain(*asked)),
         left_out=tuple(left_out),
     )
+
+
+def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple[list[ProblemSet], list[str]]:
+    """The sets for training without what overlaps with a held-out question, and how much that is, for people.
+
+    Raises:
+        ValueError: nothing is left; says what the problems share.
+    """
+    questions = list(chain(*held_out))
+    compared = [problem for one in held_out for problem in without_instruction(one.problems)]
+    kept, notes, examples = [], list[str](), list[str]()
+    for one in train:
+        apart, same = without(one, questions)
+        clean = decontaminate(without_instruction(apart.problems), () if one.is_generated else compared)
+        ids = {problem.id for problem in clean.kept}
+        kept.append(replace(apart, problems=[problem for problem in apart if problem.id in ids]))
+        examples += [ngram for _, ngram in clean.dropped[:1]]
+        num_dropped = len(same) + len(clean.dropped)
+        if num_dropped:
+            notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
+    if not any(len(one) for one in kept):
+        shared = f" (they share ten words in a row, such as {examples[0]!r})" if examples else ""
+        raise ValueError(
+            f"no training problem is left beside the held-out ones{shared}: give more, or other --test files"
+        )
+    return kept, notes
 
 
 def _training_files(own: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from aha.evaluation.contamination import Contamination, decontaminate, ngrams
+from aha.evaluation.contamination import Contamination, decontaminate, ngrams, without_instruction
 from aha.types import Problem
 
 WORDS = st.sampled_from(["find", "two", "of", "7", "23", "x", "找", "数"])
@@ -133,3 +133,35 @@ def test_decontamination_is_quick() -> None:
     found = decontaminate(train, held_out)
     assert (len(found.kept), len(found.dropped)) == (5000, 1000)
     assert time.process_time() - start < 6
+
+
+def asked(*questions: str) -> list[Problem]:
+    return [Problem(id=str(n), question=question, answer="", domain="text") for n, question in enumerate(questions)]
+
+
+def test_the_words_around_every_question_are_left_out() -> None:
+    """Nine of ten questions may be enough: one row without the instruction must not bring the others down."""
+    rows = [f"Think for a while: what makes {n} and {n % 7}? Put it in a box." for n in range(19)]
+    found = without_instruction(asked(*rows, "And this one is another"))
+    assert [problem.question for problem in found[:2]] == ["0 and 0", "1 and 1"]
+    assert found[19].question == "And this one is another"
+    assert [problem.id for problem in found] == [str(n) for n in range(20)]
+
+
+def test_a_few_questions_and_equal_ones_keep_their_words() -> None:
+    few = asked(*(f"Think for a while of {n}." for n in range(9)))
+    assert without_instruction(few) == few
+    short = asked(*(f"Think of {n} once more, please." for n in range(20)))
+    assert without_instruction(short) == short
+    equal = asked(*["Think for a while of it"] * 20)
+    assert without_instruction(equal) == equal
+    assert without_instruction([]) == []
+
+
+def test_an_instruction_makes_no_overlap_and_hides_none() -> None:
+    instruction = "Let's think step by step and output the final answer after the last line of all"
+    train = asked(*(f"What is {n} and {n * n % 97} more? {instruction}" for n in range(60)))
+    held_out = asked(*(f"What is {n} and {n * n % 97} more? {instruction}" for n in range(50, 80)))
+    assert not decontaminate(train, held_out).kept
+    clean = decontaminate(without_instruction(train), without_instruction(held_out))
+    assert [problem.id for problem in clean.kept] == [str(n) for n in range(50)]

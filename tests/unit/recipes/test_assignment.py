@@ -97,6 +97,55 @@ def test_what_is_trained_on_overlaps_with_nothing_that_is_held_out(is_same: bool
         assert not trained & {beginning(text) for text in watched}
 
 
+def test_an_instruction_around_every_question_is_no_overlap(tmp_path: Path) -> None:
+    """As in the rows that verl writes of GSM8K: twelve words are the same in all of them."""
+    path = tmp_path / "own.jsonl"
+    write(path, 100)
+    instruction = 'Let\'s think step by step and output the final answer after "####".'
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"{row['question']} {instruction}"}],
+            "reward_model": {"ground_truth": row["answer"].rpartition("#### ")[2]},
+        }
+        for row in rows
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with assigned(OwnData(problems=(str(path),)), open_base(), SCALE, seed=0) as assignment:
+        assert len(assignment.pool) == 64
+        assert all(problem.question.endswith(instruction) for problem in assignment.pool)
+
+
+@pytest.mark.parametrize("family", ["countdown", "knights_knaves"])
+def test_what_a_program_makes_from_one_form_is_kept(family: str, tmp_path: Path) -> None:
+    """Also from a file of such rows; the same question is still left out."""
+    gym = pytest.importorskip("reasoning_gym")
+    rows = [gym.create_dataset(family, size=60, seed=3)[index] for index in range(60)]
+    rows = list({row["question"]: row for row in rows}.values())
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+    small = SCALE.model_copy(update={"evaluation": SCALE.evaluation.model_copy(update={"max_new_tokens": 16})})
+    for address in (f"gym:{family}:60", str(path)):
+        own = OwnData(problems=(address,), long_prompts="skip")
+        with assigned(own, open_base(), small, seed=0) as assignment:
+            assert len(assignment.pool) > 25
+            assert not questions(list(assignment.pool)) & questions(list(assignment.suites[""]))
+
+
+def test_who_has_no_problem_left_is_told_what_they_share(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    shared = "one two three four five six seven eight nine ten"
+    for path, numbers in ((train, range(5)), (test, range(5, 10))):
+        rows = [{"question": f"{shared} {n}", "answer": str(n)} for n in numbers]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    own = OwnData(problems=(str(train),), test=(str(test),))
+    with (
+        pytest.raises(ValueError, match=rf"no training problem is left.*such as '{shared}'"),
+        assigned(own, open_base(), SCALE, seed=0),
+    ):
+        pass
+
+
 def beginning(question: str) -> str:
     """Its first ten words, whatever its letters and blanks."""
     return " ".join(question.casefold().split()[:10])
