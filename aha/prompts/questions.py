@@ -19,6 +19,12 @@ __all__ = ["MATH_INSTRUCTION", "WORDINGS", "num_options", "worded"]
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 """What follows a question of mathematics."""
 
+EXPRESSION_INSTRUCTION = (
+    "Please reason step by step, and put your final answer, the expression alone, written with + - * / and parentheses, "
+    r"within \boxed{}."
+)
+"""What follows a Countdown question."""
+
 CHOICE_INSTRUCTION = (
     "Answer the following multiple choice question. The last line of your response should be of the following format: "
     "'Answer: $LETTER' (without quotes) where LETTER is one of {letters}. Think step by step before answering."
@@ -42,6 +48,10 @@ _OPTION = re.compile(r"[A-Z]\) ")
 
 def _math(problem: Problem) -> str:
     return f"{problem.question}\n{MATH_INSTRUCTION}"
+
+
+def _expression(problem: Problem) -> str:
+    return f"{problem.question}\n{EXPRESSION_INSTRUCTION}"
 
 
 def _choice(problem: Problem) -> str:
@@ -84,5 +94,7 @@ WORDINGS: Mapping[str, Callable[[Problem], str]] = {
     "choice": _choice,
     "code": _code,
     "stdio": _program,
+    "countdown": _expression,
 }
-"""The wording of each domain that has one. Ours: those of code; the papers only say that a block is taken."""
+"""The wording of each domain that has one. Ours: those of code, of which the papers only say that a block is taken, and
+that of Countdown."""

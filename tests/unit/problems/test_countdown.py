@@ -193,3 +193,10 @@ def test_a_table_with_answers_of_its_own_is_no_countdown(tmp_path: Path) -> None
     (problem,) = read_problems(write(tmp_path / "rows.jsonl", row))
     assert problem.domain != "countdown"
     assert "countdown" in formats()
+
+
+def test_an_answer_in_a_box_is_read_too() -> None:
+    tokens = torch.tensor([1])
+    text = r"First 55 + 36 = 91, so \boxed{55 + 36 - 19 - 7}."
+    rollout = Rollout(problem_id="", prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(1), text=text, finish="stop")
+    assert accuracy(countdown_row(ROW), rollout).score == 1.0

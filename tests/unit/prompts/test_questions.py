@@ -34,6 +34,13 @@ def test_code_stands_in_a_block() -> None:
     assert "standard output" in asked("stdio", "Double it.")
 
 
+def test_an_expression_is_asked_for_where_the_rule_reads_it() -> None:
+    """Without a tag or a box around the answer no response to a chat model's prompt could be right."""
+    text = asked("countdown", "Make 9 from 3, 8, 2.")
+    assert text.startswith("Make 9 from 3, 8, 2.\nPlease reason step by step")
+    assert text.endswith("the expression alone, written with + - * / and parentheses, within \\boxed{}.")
+
+
 def test_other_questions_are_asked_as_they_are() -> None:
     assert asked("text", "Who?") == "Who?"
 
