@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,10 @@ def observe(
         resources: limits of each process in place of those of the cell.
 
     Returns:
-        What was seen; nothing where the guest did not start.
+        What was seen; nothing where the guest did not start, which only a changed command line may cause.
+
+    Raises:
+        RuntimeError: the guest did not start in an unchanged cell; says what it wrote to standard error.
     """
     cell = BreachedCell(isolation, limits, change=change)
     job: dict[str, Any] = {"role": "script", "program": _GUEST}
@@ -114,17 +116,22 @@ def observe(
         job["limits"] = resources
 
     with contextlib.closing(cell), Pipes() as pipes:
-        stdin, stdout = pipes.pair(), pipes.pair()
-        inmate = Inmate(pipes, cell, job, stdin=stdin[0], stdout=stdout[1], stderr=subprocess.DEVNULL)
-        pipes.keep([stdin[1], stdout[0], inmate.started])
+        stdin, stdout, stderr = pipes.pair(), pipes.pair(), pipes.pair()
+        inmate = Inmate(pipes, cell, job, stdin=stdin[0], stdout=stdout[1], stderr=stderr[1])
+        pipes.keep([stdin[1], stdout[0], stderr[0], inmate.started])
         try:
             with os.fdopen(stdout[0], closefd=False) as stream:
                 line = stream.readline()
-            return {**json.loads(line), **_from_outside(inmate, cell)} if line else {}
+            if line:
+                return {**json.loads(line), **_from_outside(inmate, cell)}
         finally:
             # The guest ends at the end of its input, even where nothing would end it with bubblewrap.
-            pipes.keep([stdout[0], inmate.started])
-            inmate.end()
+            pipes.keep([stdout[0], stderr[0], inmate.started])
+            code = inmate.end()
+        if change is list:
+            errors = os.read(stderr[0], 10_000).decode(errors="replace")
+            raise RuntimeError(f"the guest did not start; it ended with {code} and wrote: {errors}")
+        return {}
 
 
 def _from_outside(inmate: Inmate, cell: Cell) -> Facts:

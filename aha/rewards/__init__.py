@@ -7,6 +7,7 @@ __all__ = [
     "choice",
     "code",
     "code_audit",
+    "control_groups",
     "equivalence",
     "examiner",
     "expression",

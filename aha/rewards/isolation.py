@@ -15,20 +15,22 @@ empty folder. `Isolation.missing` says what it does not isolate.
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from aha.rewards.control_groups import are_bounds, make_groups, num_memory_kills, remove_group
 
 __all__ = ["Cell", "Isolation", "Limits", "probe"]
 
 _FIRST_UID = 61_000
 _NUM_UIDS = 4_000
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
+_SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/run"))
 _WEAK = (
     "the network",
     "reading files that any user may read",
@@ -202,16 +204,29 @@ class Cell:
     uid: int = field(init=False)
     folder: Path = field(init=False)
     groups: list[Path] = field(init=False)
+    _claim: socket.socket | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Makes its folder and its control groups."""
-        self.uid, self.folder = _claimed() if _is_root() else (os.geteuid(), Path(tempfile.mkdtemp(prefix="aha-cell-")))
-        (self.folder / "python").mkdir()
-        (self.folder / "empty").mkdir()
+        """Claims its uid and makes its folder and its control groups."""
+        self.uid, self._claim = _claim_uid() if _is_root() else (os.geteuid(), None)
+        if _is_root():
+            # A run that was killed may have left processes of this uid, which could reach into the cell.
+            self._kill_all()
+
+        self.folder = Path(tempfile.mkdtemp(prefix="aha-cell-", dir=_temporary_folder()))
+        for name in ("python", "empty"):
+            (self.folder / name).mkdir()
         if _is_root():
             self.folder.chmod(0o755)
             os.chown(self.folder / "empty", self.uid, self.uid)
-        self.groups = _control_groups(self.limits) if _is_root() else []
+
+        # A cell holds two interpreters at once where it repeats a program: the one that reports, and the program.
+        self.groups = make_groups(2 * self.limits.memory_bytes, 2 * self.limits.num_processes + 16)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Memory and processes are bounded for the whole cell, not for each process alone."""
+        return are_bounds(self.groups)
 
     def command(self, arguments: list[str], filter_descriptor: int | None = None) -> list[str]:
         """The command line that starts the interpreter inside.
@@ -223,18 +238,20 @@ class Cell:
         isolation = self.isolation
         inner = self._bubblewrap(filter_descriptor) if isolation.strength == "full" else [str(isolation.interpreter)]
         command = [*inner, "-s", "-S", "-B", *arguments]
-        if not _is_root():
-            return command if isolation.strength == "full" else ["/usr/bin/env", "-i", *_environment(), *command]
-        drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--no-new-privs"]
+        if isolation.strength == "weak":
+            command = ["/usr/bin/env", "-i", *_environment(), *command]
+        if _is_root():
+            drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--no-new-privs"]
+            command = [*drop, *command]
+
         steps = [f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in self.groups]
         if isolation.is_private:
             steps.append(f"mount --bind {shlex.quote(sys.base_prefix)} {shlex.quote(str(self.folder / 'python'))}")
         if isolation.strength == "weak":
             steps.append(f"cd {shlex.quote(str(self.folder / 'empty'))}")
-            drop += ["env", "-i", *_environment()]
-        script = " && ".join([*steps, 'exec "$@"'])
-        mounts = ["unshare", "--mount", "--propagation", "private"] if isolation.is_private else []
-        return [*mounts, "/bin/sh", "-c", script, "sh", *drop, *command]
+        if steps:
+            command = ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
+        return ["unshare", "--mount", "--propagation", "private", *command] if isolation.is_private else command
 
     def _bubblewrap(self, filter_descriptor: int | None) -> list[str]:
         """Bubblewrap's command line, up to the interpreter."""
@@ -260,41 +277,54 @@ class Cell:
     def sweep(self) -> None:
         """Kills what an execution left behind; bubblewrap leaves nothing, the fallback might."""
         if self.isolation.strength == "weak" and _is_root():
-            drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
-            subprocess.run([*drop, "/bin/sh", "-c", "kill -9 -1"], capture_output=True, timeout=30, check=False)
+            self._kill_all()
         if self.isolation.strength == "weak":
             for path in (self.folder / "empty").iterdir():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink()
 
+    def _kill_all(self) -> None:
+        """Kills every process of its uid, which is no other cell's."""
+        drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
+        subprocess.run([*drop, "/bin/sh", "-c", "kill -9 -1"], capture_output=True, timeout=30, check=False)
+
     def num_memory_kills(self) -> int:
         """How often the control group has had to kill for memory so far; 0 where there is none."""
-        counts = [_field(group / name) for group in self.groups for name in ("memory.events", "memory.oom_control")]
-        return sum(counts)
+        return num_memory_kills(self.groups)
 
     def close(self) -> None:
-        """Removes its folder and its control groups."""
+        """Removes its folder and its control groups, and gives its uid back."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for group in self.groups:
-            _remove(group)
+            remove_group(group)
+        if self._claim:
+            self._claim.close()
 
 
-def _claimed() -> tuple[int, Path]:
-    """A uid that no other cell of this machine has, and the folder that claims it.
+def _claim_uid() -> tuple[int, socket.socket]:
+    """A uid that no other cell of this machine has, and the socket that claims it.
+
+    Wherever folders for temporary files are, two cells of one uid would kill each other's processes. The name of a
+    socket is known to the whole machine, and given back where its process ends in whatever way.
 
     Raises:
         RuntimeError: all are taken.
     """
     for step in range(_NUM_UIDS):
         uid = _FIRST_UID + (os.getpid() + step) % _NUM_UIDS
-        folder = Path(tempfile.gettempdir()) / f"aha-cell-{uid}"
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            folder.mkdir()
-        except FileExistsError:
+            claim.bind(f"\0aha-cell-{uid}")
+        except OSError:
+            claim.close()
             continue
-        return uid, folder
-    raise RuntimeError(
-        f"all {_NUM_UIDS} uids for cells are taken; remove {tempfile.gettempdir()}/aha-cell-* of old runs"
-    )
+        return uid, claim
+    raise RuntimeError(f"all {_NUM_UIDS} uids for cells are taken; close sandboxes that are not used")
+
+
+def _temporary_folder() -> Path:
+    """Where the folder of a cell lies: for temporary files, and for root where other users get at it, too."""
+    own = Path(tempfile.gettempdir())
+    return next((folder for folder in (own, *_SHARED_FOLDERS) if folder.is_dir() and _is_open(folder)), own)
 
 
 def _environment() -> list[str]:
@@ -306,68 +336,3 @@ def _system_folder(path: Path) -> list[str]:
     if path.is_symlink():
         return ["--symlink", os.readlink(path), str(path)]
     return ["--ro-bind", str(path), str(path)] if path.is_dir() else []
-
-
-def _control_groups(limits: Limits) -> list[Path]:
-    """New control groups that bound memory and processes of a cell; none where they cannot be written."""
-    # A cell holds two interpreters at once, the code and its tests.
-    memory, processes = str(2 * limits.memory_bytes), str(2 * limits.num_processes + 16)
-    groups = []
-    for parent, settings in _parents():
-        values = {"memory.max": memory, "memory.limit_in_bytes": memory, "pids.max": processes}
-        try:
-            group = Path(tempfile.mkdtemp(prefix="aha-cell-", dir=parent))
-        except OSError:
-            continue
-        try:
-            for setting in settings:
-                (group / setting).write_text(values[setting])
-        except OSError:
-            _remove(group)
-            continue
-        groups.append(group)
-    return groups
-
-
-def _parents() -> list[tuple[Path, list[str]]]:
-    """Control groups below which ours may be made, each with the settings to write there."""
-    found: list[tuple[Path, list[str]]] = []
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        for name, setting in (("memory", "memory.limit_in_bytes"), ("pids", "pids.max")):
-            own = _CONTROL_GROUPS / name / path.lstrip("/")
-            if name in controllers.split(",") and (own / "cgroup.procs").is_file():
-                found.append((own, [setting]))
-        own = _CONTROL_GROUPS / path.lstrip("/")
-        if not controllers and {"memory", "pids"} <= set(_words(own / "cgroup.subtree_control")):
-            found.append((own, ["memory.max", "pids.max"]))
-    return found
-
-
-def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
-
-
-def _field(path: Path) -> int:
-    """The value of `oom_kill` in a file of a control group."""
-    words = _words(path)
-    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words[:-1] else 0
-
-
-def _remove(group: Path) -> None:
-    """Removes a control group as soon as nothing dies in it any more, if that is soon."""
-    for _ in range(200):
-        try:
-            return group.rmdir()
-        except FileNotFoundError:
-            return None
-        except OSError:
-            time.sleep(0.01)
-    return None

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from aha.rewards.control_groups import REMEDY
 from aha.rewards.inmate import Ending, Inmate, Pipes, watch
 from aha.rewards.isolation import Cell, Isolation, Limits, probe
 
@@ -96,6 +97,8 @@ class Sandbox:
             isolation: how programs are closed in; the strongest that works here by default.
             allow_weak: take the fallback where bubblewrap does not work, with a warning of what it leaves open.
 
+        Warns once where nothing bounds the memory of a program's processes together.
+
         Raises:
             ValueError: num_workers is out of range.
             RuntimeError: only weak isolation is possible and `allow_weak` is not given, or none at all.
@@ -112,6 +115,7 @@ class Sandbox:
             pair = (Cell(self.isolation, self.limits), Cell(self.isolation, self.limits))
             self._cells += pair
             self._places.put(pair)
+        self._warn_of_single_bounds()
 
     def _refuse_weakness(self, is_allowed: bool) -> None:
         if self.isolation.strength == "full":
@@ -125,6 +129,19 @@ class Sandbox:
                 f"{text}. Install bubblewrap and allow user namespaces, or allow weak isolation (--weak-sandbox)"
             )
         warnings.warn(f"WEAK SANDBOX: {text}", RuntimeWarning, stacklevel=3)
+
+    def _warn_of_single_bounds(self) -> None:
+        """Says that only each process is bounded, where no control group bounds all of a cell."""
+        if all(cell.is_bounded for cell in self._cells):
+            return
+        memory = self.limits.memory_bytes * self.limits.num_processes / 2**30
+        warnings.warn(
+            "memory and processes of model-written code are bounded for each process alone, since no control group can "
+            f"be made here: all processes of a program together may take {memory:.0f} GiB. "
+            f"With systemd, start it as `{REMEDY}`; in a container, mount /sys/fs/cgroup writable",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def __enter__(self) -> Self:
         """The sandbox itself."""

@@ -1,9 +1,12 @@
 """Every wall around a cell, one by one: what it keeps out, and that its absence is noticed."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +36,7 @@ RESOURCES = {
     "RLIMIT_MSGQUEUE": 0,
 }
 VARIABLES = {"PATH": "/usr/bin:/bin", "HOME": "/", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
+ENV_PROGRAM = "/usr/bin/env"
 DEVICES = {f"/dev/{name}" for name in ("full", "null", "pts", "random", "tty", "urandom", "zero")}
 
 
@@ -137,11 +141,11 @@ def parts(command: list[str], isolation: Isolation) -> list[Occurrence]:
     interpreter = next(index for index in reversed(range(len(command))) if command[index] == "-s") - 1
     found = occurrences(command, command[interpreter], "-c")
     if "setpriv" in command:
-        found += occurrences(command, "setpriv", isolation.program if isolation.strength == "full" else "env")
+        found += occurrences(command, "setpriv", isolation.program if isolation.strength == "full" else ENV_PROGRAM)
     if isolation.strength == "full":
         found += occurrences(command, isolation.program, command[interpreter])
     else:
-        found += occurrences(command, next(word for word in command if word.endswith("env")), command[interpreter])
+        found += occurrences(command, ENV_PROGRAM, command[interpreter])
     return found
 
 
@@ -242,7 +246,6 @@ def test_a_mount_that_can_be_written_is_noticed(place: str) -> None:
     assert not has_only_the_mounts(facts)
 
 
-@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @needs_root
 @pytest.mark.parametrize("name", SETPRIV)
 def test_each_privilege_that_root_gives_up_is_a_wall(name: str) -> None:
@@ -258,13 +261,11 @@ def test_a_cell_of_root_runs_as_its_own_user() -> None:
     assert has_no_capability(facts)
 
 
-@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @pytest.mark.parametrize("name", ENV)
 def test_each_variable_of_the_fallback_is_a_wall(name: str) -> None:
     check(WEAK, ENV, name)
 
 
-@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @pytest.mark.parametrize("name", PYTHON)
 def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
     check(WEAK, PYTHON, name)
@@ -272,7 +273,6 @@ def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
         assert PYTHON[name].holds(facts_of(FULL))
 
 
-@pytest.mark.slow  # beside the whole suite the guest without bubblewrap does not always start
 @needs_root
 def test_each_step_of_the_script_of_root_is_a_wall() -> None:
     # A step that is gone from the script altogether is not met by the loop below.
@@ -313,6 +313,48 @@ def test_control_groups_bound_both_interpreters_of_a_cell() -> None:
         }
     assert files.pop("pids.max") == "64"
     assert set(files.values()) == {str(512 * 2**20)}
+
+
+@needs_root
+def test_cells_have_different_users_wherever_their_folders_lie(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # With the uid of another cell, the processes of both would be counted together, and each would kill the other's.
+    with ExitStack() as stack:
+        uids = []
+        for name in ("first", "second"):
+            monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp(name)))
+            uids.append(stack.enter_context(closing(Cell(WEAK, LIMITS))).uid)
+    assert uids[0] != uids[1]
+
+
+@needs_root
+def test_a_uid_is_free_again_when_its_cell_is_closed() -> None:
+    with closing(Cell(WEAK, LIMITS)) as cell:
+        uid = cell.uid
+    with closing(Cell(WEAK, LIMITS)) as cell:
+        assert cell.uid == uid
+
+
+@needs_root
+def test_what_a_killed_run_left_behind_is_gone_before_a_cell_is_used() -> None:
+    with closing(Cell(WEAK, LIMITS)) as cell:
+        uid = cell.uid
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    with subprocess.Popen([*drop, "sleep", "60"]) as left_behind:
+        while f"Uid:\t{uid}\t" not in Path(f"/proc/{left_behind.pid}/status").read_text():
+            time.sleep(0.001)
+        with closing(Cell(WEAK, LIMITS)) as cell:
+            assert cell.uid == uid
+            assert left_behind.wait(10) == -signal.SIGKILL
+
+
+@needs_root
+@needs_bubblewrap
+def test_a_private_folder_for_temporary_files_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert probe() == FULL
 
 
 @needs_bubblewrap

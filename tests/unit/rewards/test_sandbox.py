@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -163,12 +164,16 @@ def test_what_went_wrong_is_told(sandbox: Sandbox, program: str, test: str, kind
 
 
 @needs_bubblewrap
-def test_a_sandbox_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with Sandbox(isolation=FULL) as made:
-        made.run("print(1)")
-        assert list(tmp_path.iterdir())
-    assert not list(tmp_path.iterdir())
+def test_a_sandbox_leaves_no_folder_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        # Every user may go there; the folders that pytest makes are private.
+        folder = Path(name)
+        folder.chmod(0o755)
+        monkeypatch.setattr("tempfile.tempdir", name)
+        with Sandbox(isolation=FULL) as made:
+            assert made.run("print(1)").output == "1\n"
+            assert list(folder.iterdir())
+        assert not list(folder.iterdir())
 
 
 def test_limits_that_cannot_be_are_refused() -> None:
