@@ -3,6 +3,7 @@
 This module runs on both sides of the sandbox's wall and needs the standard library alone.
 """
 
+import builtins
 import collections.abc
 import itertools
 import json
@@ -123,6 +124,8 @@ def described(error: BaseException) -> str:
 
 def execute(code: types.CodeType, namespace: dict[str, Any]) -> None:
     """Runs the code of a module in a namespace."""
+    # Functions of C that import something, such as `strptime`, look for the builtins here.
+    namespace.setdefault("__builtins__", builtins)
     types.FunctionType(code, namespace)()
 
 

@@ -48,6 +48,16 @@ def test_the_interpreter_inside_is_this_one_with_its_library(sandbox: Sandbox) -
     assert sandbox.run(program).output.strip() == sys.version
 
 
+def test_the_standard_library_imports_what_it_needs_later(sandbox: Sandbox) -> None:
+    # Parts of it that are written in C ask the calling program for its builtins when they import.
+    program = "import datetime\ndef year(text): return datetime.datetime.strptime(text, '%Y').year\n"
+    shown = program + "print(year(input()), datetime.date(1994, 1, 2).strftime('%y'))"
+    assert sandbox.run(shown, "2024").output == "2024 94\n"
+    assert sandbox.run_each(shown, ["2025"])[0].output == "2025 94\n"
+    tests = ["assert year('2026') == 2026", "import time\nassert time.strptime('2026', '%Y')[0] == year('2026')"]
+    assert sandbox.examine(program, tests).passed == (True, True)
+
+
 def test_the_way_it_ends_is_told(sandbox: Sandbox) -> None:
     assert sandbox.run("raise SystemExit(7)").exit_code == 7
     assert sandbox.run("import os\nos.kill(os.getpid(), 11)").exit_code == 128 + 11
