@@ -186,7 +186,13 @@ def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
 def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
     from aha.recipes.audits import audit_file
 
-    return audit_file(command.file, is_code=command.code, weak_sandbox=command.weak_sandbox, num_shown=command.show)
+    return audit_file(
+        command.file,
+        is_code=command.code,
+        weak_sandbox=command.weak_sandbox,
+        packages=command.allow_packages,
+        num_shown=command.show,
+    )
 
 
 def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
@@ -223,6 +229,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
             fields=command.fields,
             bad_rows=command.bad_rows,
             weak_sandbox=command.weak_sandbox,
+            packages=command.allow_packages,
             limit=command.problems,
             num_samples=command.samples,
             max_new_tokens=command.max_new_tokens,

@@ -149,6 +149,8 @@ class AuditCommand:
     """The rows are code."""
     weak_sandbox: bool = False
     """Run the code with less isolation where bubblewrap is missing."""
+    allow_packages: tuple[str, ...] = ()
+    """Installed packages that the code may import besides the standard library, such as numpy."""
     show: int = 20
     """Disagreements that are listed."""
     json: bool = False
@@ -188,6 +190,8 @@ class EvalCommand:
     """What a row that cannot be used does."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
+    allow_packages: tuple[str, ...] = ()
+    """Installed packages that code of the model may import besides the standard library, such as numpy."""
     template: TemplateName = "auto"
     """Prompt around a question; auto takes the one that the model was trained with."""
     split: Literal["test", "hard", "validation"] = "test"

@@ -209,11 +209,12 @@ def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, 
         suites |= _named_suites(examined)
     problems = file_problems(asked, seed=seed)
     domains = {problem.domain for problem in chain(held_out, *asked)}
+    functions = judges(domains, stack, allow_weak=own.weak_sandbox, packages=own.allow_packages)
     return Assignment(
         problems=problems,
         suites=suites,
         watched=ask(list(chain(*draw_sample(watched, scale.validation.num_problems)))),
-        reward=rules_of(judges(domains, stack, allow_weak=own.weak_sandbox), limits.template, domains),
+        reward=rules_of(functions, limits.template, domains),
         template=limits.template,
         notes=tuple(notes),
         pool=tuple(chain(*asked)),
@@ -310,22 +311,26 @@ def _divided(sets: Sequence[ProblemSet], num: int, split: str) -> tuple[list[Pro
     return [train for train, _ in parts], [held for _, held in parts]
 
 
-def judges(domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False) -> dict[str, RewardFunction]:
+def judges(
+    domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False, packages: Sequence[str] = ()
+) -> dict[str, RewardFunction]:
     """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
 
     Args:
         domains: of the problems.
         stack: closes what was opened.
         allow_weak: run code also where it cannot be isolated well.
+        packages: installed packages that code may import.
 
     Raises:
-        RuntimeError: there is code to run, and nothing here isolates it.
+        RuntimeError: there is code to run, and nothing here isolates it, or the packages cannot be imported.
+        ValueError: there is code to run, and a package is not installed.
     """
     found: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
     if found.keys() & set(MATHEMATICS):
         found |= dict.fromkeys(found.keys() & set(MATHEMATICS), stack.enter_context(MathVerifier()))
     if found.keys() & set(CODE):
-        sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak))
+        sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
         found |= dict.fromkeys(found.keys() & set(CODE), CodeReward(sandbox))
     return found
 

@@ -1,6 +1,7 @@
 """Audits of verifiers: rows whose truth is known, judged as training would judge them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ _SHOWN_CHARS = 80
 
 
 def audit_file(
-    path: Path, *, is_code: bool = False, weak_sandbox: bool = False, num_shown: int = 20
+    path: Path,
+    *,
+    is_code: bool = False,
+    weak_sandbox: bool = False,
+    packages: Sequence[str] = (),
+    num_shown: int = 20,
 ) -> tuple[dict[str, Any], str]:
     """Audit the verifier of mathematics, or the sandbox, on a file of labelled rows.
 
@@ -26,20 +32,26 @@ def audit_file(
         path: JSON lines: `gold`, `answer`, `correct`; or `code`, `tests`, `passes`.
         is_code: whether the rows are code.
         weak_sandbox: run code also where it cannot be isolated well.
+        packages: installed packages that the code may import.
         num_shown: disagreements that are listed.
 
     Returns:
         The figures for programs, and for people.
 
     Raises:
-        ValueError: the file cannot be read, or a row lacks something; says which.
-        RuntimeError: the rows are code, and nothing here isolates it.
+        ValueError: the file cannot be read, or a row lacks something; says which. Or a package is not installed.
+        RuntimeError: the rows are code, and nothing here isolates it, or the packages cannot be imported.
     """
     rows = _rows(path)
-    try:
-        return _of_code(rows, weak_sandbox, num_shown) if is_code else _of_answers(rows, num_shown)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with ExitStack() as stack:
+        sandbox = None
+        if is_code:
+            sandbox = Sandbox(num_workers=NUM_WORKERS, allow_weak=weak_sandbox, packages=packages)
+            stack.enter_context(sandbox)
+        try:
+            return _of_code(rows, sandbox, num_shown) if sandbox else _of_answers(rows, num_shown)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, object]]:
@@ -71,10 +83,9 @@ def _of_answers(rows: Iterator[Mapping[str, object]], num_shown: int) -> tuple[d
     return asdict(found), "\n".join(lines)
 
 
-def _of_code(rows: Iterator[Mapping[str, object]], weak_sandbox: bool, num_shown: int) -> tuple[dict[str, Any], str]:
-    with Sandbox(num_workers=NUM_WORKERS, allow_weak=weak_sandbox) as sandbox:
-        found = audit_code(rows, sandbox)
-        strength = sandbox.isolation.strength
+def _of_code(rows: Iterator[Mapping[str, object]], sandbox: Sandbox, num_shown: int) -> tuple[dict[str, Any], str]:
+    found = audit_code(rows, sandbox)
+    strength = sandbox.isolation.strength
     figures = {
         "num_rows": found.num_rows,
         "false_negatives": found.num_false_negatives,

@@ -45,6 +45,7 @@ class SuiteOrder:
         fields: which fields of a file hold what.
         bad_rows: what a row that cannot be used does.
         weak_sandbox: run code also where it cannot be isolated well.
+        packages: installed packages that code may import.
         limit: problems that are taken; all where None.
         num_samples: responses for each; the suite's where None.
         max_new_tokens: length cap of a response; the suite's, as far as the model has positions, where None.
@@ -55,6 +56,7 @@ class SuiteOrder:
     fields: str = ""
     bad_rows: Literal["stop", "skip"] = "stop"
     weak_sandbox: bool = False
+    packages: tuple[str, ...] = ()
     limit: int | None = None
     num_samples: int | None = None
     max_new_tokens: int | None = None
@@ -137,7 +139,9 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
             name, notes = opened.suite.name, [opened.problems.says, opened.note]
             problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
             config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
-            functions = judges({one.domain for one in problems}, stack, allow_weak=order.suite.weak_sandbox)
+            domains = {one.domain for one in problems}
+            allow_weak, packages = order.suite.weak_sandbox, order.suite.packages
+            functions = judges(domains, stack, allow_weak=allow_weak, packages=packages)
             reward = rules_of(functions, prompt)
 
         if stop and order.stop is None:

@@ -37,3 +37,5 @@ class OwnData:
     """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
+    allow_packages: tuple[str, ...] = ()
+    """Installed packages that code of the model may import besides the standard library, such as numpy."""

@@ -21,6 +21,7 @@ __all__ = [
     "mathematics",
     "notation",
     "own",
+    "packages",
     "plain",
     "sandbox",
     "scorer",

@@ -108,7 +108,8 @@ class CodeReward:
     @property
     def key(self) -> str:
         """What decides its verdicts besides its name."""
-        return f"code,partial={self.gives_partial_credit},{self.sandbox.limits}"
+        packages = "".join(f",{version}" for version in self.sandbox.packages.versions)
+        return f"code,partial={self.gives_partial_credit},{self.sandbox.limits}{packages}"
 
     @property
     def overlaps_sampling(self) -> bool:

@@ -224,12 +224,12 @@ def main(job: dict[str, Any]) -> None:
     """Does a job under the limits given there.
 
     Args:
-        job: its `role`, `limits` by their names in `resource`, a descriptor `started` that is told, and what the role
-            needs.
+        job: its `role`, `limits` by their names in `resource`, folders of `packages`, a descriptor `started` that is
+            told, and what the role needs.
     """
     os.write(job["started"], b"1")
     os.close(job["started"])
-    sys.path = [folder for folder in sys.path if folder]
+    sys.path = [folder for folder in sys.path if folder] + job["packages"]
     _confine(job["limits"])
     if job["role"] == "examine":
         # Only this role gets the module sent.

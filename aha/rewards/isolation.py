@@ -24,11 +24,13 @@ from pathlib import Path
 from typing import Literal
 
 from aha.rewards.control_groups import are_bounds, make_groups, num_memory_kills, remove_group
+from aha.rewards.packages import NO_PACKAGES, Packages
 
 __all__ = ["Cell", "Isolation", "Limits", "probe"]
 
 _FIRST_UID = 61_000
 _NUM_UIDS = 4_000
+_PACKAGES = "/packages"
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/run"))
 _WEAK = (
@@ -107,6 +109,11 @@ class Isolation:
     program: str = ""
     can_forbid_namespaces: bool = True
     reason: str = ""
+
+    @property
+    def can_share_packages(self) -> bool:
+        """What is installed here fits the interpreter inside, and may be read there."""
+        return self.interpreter == _own_python()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -197,10 +204,12 @@ class Cell:
     Attributes:
         isolation: how it is closed.
         limits: what may be used inside.
+        packages: what may be imported inside besides the standard library.
     """
 
     isolation: Isolation
     limits: Limits
+    packages: Packages = NO_PACKAGES
     uid: int = field(init=False)
     folder: Path = field(init=False)
     groups: list[Path] = field(init=False)
@@ -214,7 +223,7 @@ class Cell:
             self._kill_all()
 
         self.folder = Path(tempfile.mkdtemp(prefix="aha-cell-", dir=_temporary_folder()))
-        for name in ("python", "empty"):
+        for name in ("python", "empty", *_mount_points(self.packages).values()):
             (self.folder / name).mkdir()
         if _is_root():
             self.folder.chmod(0o755)
@@ -239,19 +248,35 @@ class Cell:
         inner = self._bubblewrap(filter_descriptor) if isolation.strength == "full" else [str(isolation.interpreter)]
         command = [*inner, "-s", "-S", "-B", *arguments]
         if isolation.strength == "weak":
-            command = ["/usr/bin/env", "-i", *_environment(), *command]
+            command = ["/usr/bin/env", "-i", *_environment(self.packages), *command]
         if _is_root():
             drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups", "--no-new-privs"]
             command = [*drop, *command]
 
         steps = [f"echo $$ > {shlex.quote(str(group / 'cgroup.procs'))}" for group in self.groups]
-        if isolation.is_private:
-            steps.append(f"mount --bind {shlex.quote(sys.base_prefix)} {shlex.quote(str(self.folder / 'python'))}")
+        mounts = self._mounts()
+        steps += [
+            f"mount --bind {shlex.quote(str(place))} {shlex.quote(str(mount))}" for place, mount in mounts.items()
+        ]
         if isolation.strength == "weak":
             steps.append(f"cd {shlex.quote(str(self.folder / 'empty'))}")
         if steps:
             command = ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
-        return ["unshare", "--mount", "--propagation", "private", *command] if isolation.is_private else command
+        return ["unshare", "--mount", "--propagation", "private", *command] if mounts else command
+
+    def search_path(self) -> list[str]:
+        """Folders in which packages are found inside, besides the standard library."""
+        if self.isolation.strength == "full":
+            return [_PACKAGES] if self.packages.entries else []
+        return [str(folder) for folder in self.packages.folders]
+
+    def _mounts(self) -> dict[Path, Path]:
+        """Folders that only root may read, each with where it is mounted for the user of the cell."""
+        if self.isolation.strength == "weak":
+            return {}
+        mounts = {Path(sys.base_prefix): self.folder / "python"} if self.isolation.is_private else {}
+        points = _mount_points(self.packages)
+        return mounts | {place: self.folder / name for place, name in points.items() if not _is_open(place)}
 
     def _bubblewrap(self, filter_descriptor: int | None) -> list[str]:
         """Bubblewrap's command line, up to the interpreter."""
@@ -262,7 +287,11 @@ class Cell:
             source = self.folder / "python" if isolation.is_private else prefix
             system += ["--ro-bind", str(source), "/python"]
             python = Path("/python") / python.relative_to(prefix)
-        variables = [f"LD_LIBRARY_PATH={python.parent.parent}/lib", *_environment()]
+        mounts = self._mounts()
+        for entry in self.packages.entries:
+            source = mounts.get(entry.parent, entry.parent) / entry.name
+            system += ["--ro-bind", str(source), f"{_PACKAGES}/{entry.name}"]
+        variables = [f"LD_LIBRARY_PATH={python.parent.parent}/lib", *_environment(self.packages)]
         return [
             *(isolation.program, "--unshare-all", "--unshare-user"),
             *(["--disable-userns"] if isolation.can_forbid_namespaces else []),
@@ -327,8 +356,16 @@ def _temporary_folder() -> Path:
     return next((folder for folder in (own, *_SHARED_FOLDERS) if folder.is_dir() and _is_open(folder)), own)
 
 
-def _environment() -> list[str]:
-    return ["PATH=/usr/bin:/bin", "HOME=/", "LC_ALL=C.UTF-8", "PYTHONUTF8=1", "PYTHONHASHSEED=0"]
+def _mount_points(packages: Packages) -> dict[Path, str]:
+    """The folders of packages, each with the name of the folder of the cell where it may have to be mounted."""
+    return {folder: f"packages-{index}" for index, folder in enumerate(packages.folders)}
+
+
+def _environment(packages: Packages) -> list[str]:
+    variables = ["PATH=/usr/bin:/bin", "HOME=/", "LC_ALL=C.UTF-8", "PYTHONUTF8=1", "PYTHONHASHSEED=0"]
+    # Libraries of linear algebra begin with a thread for each core and memory for each thread, beyond the limits.
+    threads = ["OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1"]
+    return variables + (threads if packages.entries else [])
 
 
 def _system_folder(path: Path) -> list[str]:

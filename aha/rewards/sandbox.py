@@ -24,6 +24,7 @@ from typing import Any, Literal, Self
 from aha.rewards.control_groups import REMEDY
 from aha.rewards.inmate import Ending, Inmate, Pipes, watch
 from aha.rewards.isolation import Cell, Isolation, Limits, probe
+from aha.rewards.packages import find_packages
 
 __all__ = ["Examination", "Execution", "Sandbox"]
 
@@ -88,6 +89,7 @@ class Sandbox:
         num_workers: int = 1,
         isolation: Isolation | None = None,
         allow_weak: bool = False,
+        packages: Sequence[str] = (),
     ) -> None:
         """Prepares the places.
 
@@ -96,26 +98,30 @@ class Sandbox:
             num_workers: executions at the same time, 1 to 16.
             isolation: how programs are closed in; the strongest that works here by default.
             allow_weak: take the fallback where bubblewrap does not work, with a warning of what it leaves open.
+            packages: installed packages that programs may import besides the standard library; none by default.
 
         Warns once where nothing bounds the memory of a program's processes together.
 
         Raises:
-            ValueError: num_workers is out of range.
-            RuntimeError: only weak isolation is possible and `allow_weak` is not given, or none at all.
+            ValueError: num_workers is out of range, or a package is not installed.
+            RuntimeError: only weak isolation is possible and `allow_weak` is not given, or none at all; or packages
+                cannot be imported inside.
         """
         if not 1 <= num_workers <= 16:
             raise ValueError(f"num_workers is {num_workers}; allowed are 1 to 16")
         self.limits = limits or Limits()
         self.isolation = isolation or probe()
         self._refuse_weakness(allow_weak)
+        self.packages = find_packages(packages)
         self._places: queue.SimpleQueue[tuple[Cell, Cell]] = queue.SimpleQueue()
         self._cells: list[Cell] = []
         self.num_workers = num_workers
         for _ in range(num_workers):
-            pair = (Cell(self.isolation, self.limits), Cell(self.isolation, self.limits))
+            pair = (self._new_cell(), self._new_cell())
             self._cells += pair
             self._places.put(pair)
         self._warn_of_single_bounds()
+        self._try_packages()
 
     def _refuse_weakness(self, is_allowed: bool) -> None:
         if self.isolation.strength == "full":
@@ -129,6 +135,27 @@ class Sandbox:
                 f"{text}. Install bubblewrap and allow user namespaces, or allow weak isolation (--weak-sandbox)"
             )
         warnings.warn(f"WEAK SANDBOX: {text}", RuntimeWarning, stacklevel=3)
+
+    def _new_cell(self) -> Cell:
+        return Cell(self.isolation, self.limits, self.packages)
+
+    def _try_packages(self) -> None:
+        """Imports the packages once, so that what does not work does so now, and not in every verdict."""
+        if not self.packages.modules:
+            return
+        tried = self.run(f"import {', '.join(self.packages.modules)}")
+        if self.isolation.can_share_packages and tried.status == "ended" and tried.exit_code == 0:
+            return
+        self.close()
+        fault = (tried.errors.strip().splitlines() or [tried.status])[-1]
+        if not self.isolation.can_share_packages:
+            fault = (
+                f"the interpreter inside is {self.isolation.interpreter}, and not the one that they are installed for"
+            )
+        raise RuntimeError(
+            f"packages {', '.join(self.packages.versions)} cannot be imported in the sandbox: {fault}. "
+            "Leave them out of --allow-packages"
+        )
 
     def _warn_of_single_bounds(self) -> None:
         """Says that only each process is bounded, where no control group bounds all of a cell."""

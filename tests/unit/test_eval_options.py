@@ -19,6 +19,7 @@ EVAL: dict[str, tuple[str, str, object]] = {
     "fields": ("--suite gsm8k --fields question=q", "suite.fields", "question=q"),
     "bad_rows": ("--suite gsm8k --bad-rows skip", "suite.bad_rows", "skip"),
     "weak_sandbox": ("--suite gsm8k --weak-sandbox", "suite.weak_sandbox", True),
+    "allow_packages": ("--suite gsm8k --allow-packages numpy", "suite.packages", ("numpy",)),
     "template": ("--template bare", "template", "bare"),
     "split": ("--split hard", "split", "hard"),
     "problems": ("--problems 7", "config.num_problems", 7),

@@ -72,6 +72,7 @@ def rows_to(where: str) -> dict[str, Wire]:
         "stop": ("</answer>", ("</answer>",)),
         "reward": ("own.py:f", ("own.py:f",)),
         "weak_sandbox": ("", True),
+        "allow_packages": ("numpy sympy", ("numpy", "sympy")),
     }
     return {
         f"own.{name}": Wire(f"--{name.replace('_', '-')} {words}", f"{where}.own.{name}", value)
@@ -146,6 +147,7 @@ WIRES: dict[str, dict[str, Wire]] = {
         "file": Wire("audit other.jsonl", "audit.path", Path("other.jsonl")),
         "code": Wire("--code", "audit.is_code", True),
         "weak_sandbox": Wire("--weak-sandbox", "audit.weak_sandbox", True),
+        "allow_packages": Wire("--allow-packages numpy", "audit.packages", ("numpy",)),
         "show": Wire("--show 3", "audit.num_shown", 3),
         "json": Wire("--json", "stdout", is_object),
     },
