@@ -8,6 +8,8 @@ import sys
 import textwrap
 import time
 
+from kernel_attacks import KERNEL_ATTACKS
+
 from aha.rewards.isolation import Limits, probe
 from aha.rewards.sandbox import Execution, Sandbox
 
@@ -281,6 +283,7 @@ print("ESCAPED" if data[0] or data[1] else "")
     "clock": "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\nprint('ESCAPED')",
     "reboot": _LIBC + "print('ESCAPED' if libc.reboot(0x01234567) == 0 else '')",
     "keys of the kernel": _LIBC + "print('ESCAPED' if libc.syscall(250, 11, -4, 0, 0, 0) > 0 else '')",
+    **KERNEL_ATTACKS,
 }
 """Programs by what they try."""
 
@@ -290,6 +293,7 @@ FORCED = {
     "sleep": "timeout",
     "sleep without signals": "timeout",
     "endless output": "overflow",
+    "output of many": "overflow",
 }
 
 

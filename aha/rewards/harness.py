@@ -152,6 +152,8 @@ def _run_once(job: dict[str, Any], code: types.CodeType, text: str, report: Bina
     deadline = start + job["seconds"]
     texts = _collect((out, err), job["output_bytes"], deadline, (into_end, text.encode(errors="replace")))
     status = _reaped(child, deadline)
+    if job["is_alone"]:
+        _kill_all_others()
     seconds = time.monotonic() - start
     return {
         "output": texts[0],
@@ -160,6 +162,15 @@ def _run_once(job: dict[str, Any], code: types.CodeType, text: str, report: Bina
         "status": status,
         "is_late": status is None,
     }
+
+
+def _kill_all_others() -> None:
+    """Kills what a run has left behind. In a namespace of its own, this process has nobody else around it."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        # Nothing was left.
+        return
 
 
 class _RebornError(BaseException):
@@ -224,8 +235,8 @@ def main(job: dict[str, Any]) -> None:
     """Does a job under the limits given there.
 
     Args:
-        job: its `role`, `limits` by their names in `resource`, folders of `packages`, a descriptor `started` that is
-            told, and what the role needs.
+        job: its `role`, `limits` by their names in `resource`, folders of `packages`, whether it `is_alone` in a
+            namespace of processes, a descriptor `started` that is told, and what the role needs.
     """
     os.write(job["started"], b"1")
     os.close(job["started"])

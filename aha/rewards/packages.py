@@ -74,8 +74,8 @@ def _installed(name: str) -> Distribution:
         ) from None
     if not _modules(found):
         raise ValueError(
-            f"--allow-packages names {name!r}, of which no module is installed here; a package that is installed as a "
-            "link to its sources has to be installed as a copy"
+            f"--allow-packages names {name!r}, of whose modules there is no list here, as of a package of the system "
+            "or a link to its sources; install a copy with pip, or leave it out"
         )
     return found
 

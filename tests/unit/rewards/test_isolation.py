@@ -404,6 +404,25 @@ def test_runs_of_a_series_are_apart() -> None:
     assert [run.output for run in runs] == ["[0, 1, 2] True\n"] * 2
 
 
+@needs_bubblewrap
+def test_a_run_of_a_series_leaves_nothing_to_the_next() -> None:
+    program = (
+        "import os, socket\nplace = ('127.0.0.1', 51973)\n"
+        "if input() == 'serve':\n"
+        "    server = socket.create_server(place)\n"
+        "    for _ in range(2):\n"
+        "        if os.fork():\n            os._exit(0)\n        os.setsid()\n"
+        "    os.closerange(0, 3)\n"
+        "    while True:\n        server.accept()[0].send(b'what the first run saw')\n"
+        "with socket.create_connection(place) as client:\n    print(client.recv(100))\n"
+    )
+    with Sandbox(limits=LIMITS, isolation=FULL) as sandbox:
+        runs = sandbox.run_each(program, ["serve", "ask"])
+    assert runs[0].exit_code == 0, runs
+    assert (runs[1].output, runs[1].status) == ("", "ended")
+    assert "ConnectionRefusedError" in runs[1].errors
+
+
 @pytest.mark.parametrize("change", ["write", "grow", "shrink"])
 def test_a_file_in_memory_cannot_be_changed(change: str) -> None:
     with Pipes() as pipes:

@@ -5,17 +5,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
 from sandbox_attacks import ATTACKS, FORCED, LIMITS, SECONDS, attack
 
 from aha.rewards.isolation import Limits, probe
 from aha.rewards.sandbox import Execution, Sandbox
+from aha.rewards.seccomp import system_call_filter
 
 ROOT = Path(__file__).parents[3]
 FULL = probe()
@@ -233,6 +236,33 @@ def test_weak_isolation_of_root_leaves_no_process_behind() -> None:
     while subprocess.run(["pgrep", "--uid", str(uid), "--runstates", "RSDT"], capture_output=True, check=False).stdout:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def outputs_of_attacks(sandbox: Sandbox, names: Sequence[str]) -> dict[str, str]:
+    """What quick attacks print, each in a process of its own of one cell."""
+    program = "import sys\nexec(compile(sys.stdin.read(), '<attack>', 'exec'), {'__name__': '__main__'})"
+    runs = sandbox.run_each(program, [textwrap.dedent(ATTACKS[name]) for name in names])
+    # Otherwise nothing was attacked.
+    assert [(name, run) for name, run in zip(names, runs, strict=True) if run.status != "ended"] == []
+    assert not [run.errors for run in runs if "SyntaxError" in run.errors or "NameError" in run.errors]
+    return {name: run.output for name, run in zip(names, runs, strict=True)}
+
+
+def test_the_kernel_refuses_what_leads_out(sandbox: Sandbox) -> None:
+    outputs = outputs_of_attacks(sandbox, [name for name in KERNEL_ATTACKS if name not in SLOW_KERNEL_ATTACKS])
+    assert len(outputs) > 25
+    assert [name for name, output in outputs.items() if "ESCAPED" in output] == []
+
+
+def test_attacks_on_the_kernel_succeed_where_there_is_no_filter(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not system_call_filter():
+        pytest.skip("there is no filter for this machine")
+    monkeypatch.setattr("aha.rewards.inmate.system_call_filter", lambda: b"")
+    # Which others succeed depends on how the kernel was built.
+    names = ["netlink", "sockets of every other family", "namespaces by clone3", "another personality"]
+    assert [name for name, output in outputs_of_attacks(sandbox, names).items() if "ESCAPED" not in output] == []
 
 
 @pytest.mark.full
