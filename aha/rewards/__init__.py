@@ -29,6 +29,7 @@ __all__ = [
     "summary",
     "table",
     "units",
+    "users",
     "verifier",
     "workers",
 ]

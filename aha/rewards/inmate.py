@@ -96,7 +96,7 @@ class Inmate:
         self._has_started = False
         modules = [plain, examiner, harness] if job["role"] == "examine" else [plain, harness]
         sources = [(module.__name__, inspect.getsource(module)) for module in modules]
-        job = {"modules": sources, "limits": cell.limits.resources(), "packages": cell.search_path(), **job}
+        job = {"modules": sources, "limits": cell.resources(), "packages": cell.search_path(), **job}
         job |= {"started": started_end, "is_alone": cell.isolation.strength == "full"}
         order = pipes.memory(json.dumps(job).encode())
         program = system_call_filter() if cell.isolation.strength == "full" else b""

@@ -4,9 +4,9 @@ Full isolation is bubblewrap's: every namespace (user, mount, pid, network, ipc,
 privilege, no further user namespaces, a filter of system calls, and a file system that holds `/usr`, the interpreter
 and a few devices, all read-only, without `/proc`, `/etc`, `/home` and `/tmp`. When the process was started by root it
 becomes an unprivileged uid before, another for each process that runs at the same time, because the limit of processes
-counts by uid on older kernels; and where control groups can be written, memory and processes are bounded for all of a
-cell together. Without control groups the memory bound holds for each process, so that all together may take
-`memory_bytes` times `num_processes`.
+counts by uid on older kernels. Where control groups can be made (`aha.rewards.control_groups`), memory and processes
+are bounded for all of a cell together. Without them the memory bound holds for each process, so that all together may
+take `memory_bytes` times `num_processes`.
 
 The weak fallback is a uid of its own (only when started by root), limits on resources, a clean environment and an
 empty folder. `Isolation.missing` says what it does not isolate.
@@ -25,11 +25,10 @@ from typing import Literal
 
 from aha.rewards.control_groups import are_bounds, make_groups, num_memory_kills, remove_group
 from aha.rewards.packages import NO_PACKAGES, Packages
+from aha.rewards.users import claim_uid, counts_by_namespace, num_tasks
 
 __all__ = ["Cell", "Isolation", "Limits", "probe"]
 
-_FIRST_UID = 61_000
-_NUM_UIDS = 4_000
 _PACKAGES = "/packages"
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 _SHARED_FOLDERS = (Path("/tmp"), Path("/var/tmp"), Path("/run"))
@@ -217,7 +216,7 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Claims its uid and makes its folder and its control groups."""
-        self.uid, self._claim = _claim_uid() if _is_root() else (os.geteuid(), None)
+        self.uid, self._claim = claim_uid() if _is_root() else (os.geteuid(), None)
         if _is_root():
             # A run that was killed may have left processes of this uid, which could reach into the cell.
             self._kill_all()
@@ -263,6 +262,14 @@ class Cell:
         if steps:
             command = ["/bin/sh", "-c", " && ".join([*steps, 'exec "$@"']), "sh", *command]
         return ["unshare", "--mount", "--propagation", "private", *command] if mounts else command
+
+    def resources(self) -> dict[str, int]:
+        """The limits of each process inside, by their names in `resource`."""
+        limits = self.limits.resources()
+        if not _is_root() and not (self.isolation.strength == "full" and counts_by_namespace()):
+            # The kernel counts all processes of the user, and would let nobody inside start one.
+            limits["RLIMIT_NPROC"] += num_tasks(self.uid)
+        return limits
 
     def search_path(self) -> list[str]:
         """Folders in which packages are found inside, besides the standard library."""
@@ -327,27 +334,6 @@ class Cell:
             remove_group(group)
         if self._claim:
             self._claim.close()
-
-
-def _claim_uid() -> tuple[int, socket.socket]:
-    """A uid that no other cell of this machine has, and the socket that claims it.
-
-    Wherever folders for temporary files are, two cells of one uid would kill each other's processes. The name of a
-    socket is known to the whole machine, and given back where its process ends in whatever way.
-
-    Raises:
-        RuntimeError: all are taken.
-    """
-    for step in range(_NUM_UIDS):
-        uid = _FIRST_UID + (os.getpid() + step) % _NUM_UIDS
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            claim.bind(f"\0aha-cell-{uid}")
-        except OSError:
-            claim.close()
-            continue
-        return uid, claim
-    raise RuntimeError(f"all {_NUM_UIDS} uids for cells are taken; close sandboxes that are not used")
 
 
 def _temporary_folder() -> Path:

@@ -2,23 +2,20 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ordinary_user import UID, command_of, run_as_ordinary_user
 from sandbox_attacks import LIMITS
 
 from aha.rewards.control_groups import REMEDY, are_bounds, make_groups, num_memory_kills, remove_group
 from aha.rewards.isolation import Cell, probe
 from aha.rewards.sandbox import Sandbox
 
-ROOT = Path(__file__).parents[3]
 MEMORY, PROCESSES = 2**28, 40
-NOBODY = 65_534
 
 # Each of the six processes is within its own limit; together they are beyond that of the cell.
 GREEDY = """
@@ -143,7 +140,7 @@ def delegated() -> Iterator[list[Path]]:
         pytest.skip("no control group can be made here")
     for group in groups:
         for path in (group, group / "cgroup.procs", *group.glob("cgroup.subtree_control"), *group.glob("tasks")):
-            shutil.chown(path, NOBODY, NOBODY)
+            shutil.chown(path, UID, UID)
     yield groups
     for group in groups:
         for path in sorted(group.rglob("*"), reverse=True):
@@ -154,8 +151,7 @@ def delegated() -> Iterator[list[Path]]:
 
 @needs_root
 def test_a_cell_of_an_ordinary_user_is_bounded_as_a_whole(delegated: list[Path]) -> None:
-    python = next((name for name in (sys.executable, "/usr/bin/python3") if can_start(name)), None)
-    if python is None or probe().strength != "full":
+    if not command_of() or probe().strength != "full":
         pytest.skip("an ordinary user has no interpreter or no bubblewrap here")
     program = (
         "from sandbox_attacks import *\n"
@@ -165,22 +161,9 @@ def test_a_cell_of_an_ordinary_user_is_bounded_as_a_whole(delegated: list[Path])
         "    print(sandbox.run('print(7)').output)\n"
     )
     enter = " && ".join(f"echo $$ > {group}/cgroup.procs" for group in delegated)
-    command = ["/bin/sh", "-c", f'{enter} && exec "$@"', "sh", *as_nobody(python), "-W", "error", "-c", program]
-    found = subprocess.run(command, env=variables(), capture_output=True, text=True, timeout=120, check=False)
+    before = ["/bin/sh", "-c", f'{enter} && exec "$@"', "sh"]
+    found = run_as_ordinary_user(["-W", "error", "-c", program], before=before)
     assert found.stdout.split() == ["memory", "7"], found.stdout + found.stderr
-
-
-def as_nobody(python: str) -> list[str]:
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs", python]
-
-
-def variables() -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def can_start(python: str) -> bool:
-    command = [*as_nobody(python), "-c", "import sandbox_attacks"]
-    return not subprocess.run(command, env=variables(), capture_output=True, check=False).returncode
 
 
 def test_a_cell_removes_its_groups() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
+from ordinary_user import command_of, run_as_ordinary_user
 from sandbox_attacks import ATTACKS, FORCED, LIMITS, SECONDS, attack
 
 from aha.rewards.isolation import Limits, probe
@@ -315,18 +316,28 @@ def test_a_server_inside_cannot_be_reached(sandbox: Sandbox) -> None:
 @needs_root
 @needs_bubblewrap
 def test_attacks_are_contained_when_an_ordinary_user_starts_them() -> None:
-    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
-    variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "AHA_SECRET": "1"}
-    variables["PYTHONDONTWRITEBYTECODE"] = "1"
-    check = [*drop, "-c", "import aha.rewards.sandbox"]
-    pythons = [
-        python
-        for python in (sys.executable, "/usr/bin/python3")
-        if not subprocess.run([*drop, python, *check[-2:]], env=variables, capture_output=True, check=False).returncode
-    ]
-    if not pythons:
+    if not command_of():
         pytest.skip("no interpreter that an ordinary user may start")
-    command = [*drop, pythons[0], str(ROOT / "tests" / "sandbox_attacks.py")]
-    found = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=280, check=False)
+    found = run_as_ordinary_user([str(ROOT / "tests" / "sandbox_attacks.py")], timeout=280)
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count("held") == len(ATTACKS)
+
+
+@needs_root
+def test_the_fallback_of_an_ordinary_user_runs_beside_many_other_processes() -> None:
+    if not command_of():
+        pytest.skip("no interpreter that an ordinary user may start")
+    # The kernel counts all processes of a user, and the desktop of one has hundreds.
+    program = (
+        "import subprocess, warnings\nfrom sandbox_attacks import *\nwarnings.simplefilter('ignore')\n"
+        "others = [subprocess.Popen(['sleep', '60']) for _ in range(LIMITS.num_processes + 10)]\n"
+        "with Sandbox(limits=LIMITS, isolation=probe('no-such-bubblewrap'), allow_weak=True) as sandbox:\n"
+        "    print([run.output for run in sandbox.run_each('print(input())', ['a', 'b'])])\n"
+        "    print(sandbox.run(textwrap.dedent(ATTACKS['fork bomb'])).output.split()[0])\n"
+        "for other in others:\n    other.kill()\n"
+    )
+    found = run_as_ordinary_user(["-c", program])
+    assert found.returncode == 0, found.stderr
+    runs, num_forks = found.stdout.splitlines()
+    assert runs == r"['a\n', 'b\n']", found.stderr
+    assert 10 < int(num_forks) <= LIMITS.num_processes + 10
