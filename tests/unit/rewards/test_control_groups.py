@@ -71,6 +71,8 @@ def test_a_group_is_made_below_the_nearest_that_passes_memory_and_processes_on(t
 
 def test_a_group_that_passes_only_one_of_them_on_is_not_enough(tmp_path: Path) -> None:
     own = tree(tmp_path, {"/": "cpu memory", "/user": "pids"}, own="/user")
+    # So it is for whoever was given the group, too.
+    (tmp_path / "user" / "cgroup.controllers").write_text("pids")
     assert make_groups(MEMORY, PROCESSES, root=tmp_path, own=own) == []
     assert not are_bounds([])
 
