@@ -99,7 +99,9 @@ def _stop_ids(folder: Path) -> list[int]:
 def _stop_strings(path: Path) -> list[str]:
     """Texts at which generation stops, as `transformers` names them; mostly none."""
     stated = _object(path).get("stop_strings")
-    texts = [] if stated is None else stated if isinstance(stated, list) else [stated]
+    if stated is None:
+        return []
+    texts = stated if isinstance(stated, list) else [stated]
     if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(
             f"{path}: stop_strings must be a text or a list of texts, none of them empty; it is {stated!r}"
