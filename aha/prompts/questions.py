@@ -20,8 +20,8 @@ MATH_INSTRUCTION = r"Please reason step by step, and put your final answer withi
 """What follows a question of mathematics."""
 
 EXPRESSION_INSTRUCTION = (
-    "Please reason step by step, and put your final answer, the expression alone, written with + - * / and parentheses, "
-    r"within \boxed{}."
+    "Please reason step by step, and put your final answer, the expression alone, written with + - * / and parentheses"
+    r", within \boxed{}."
 )
 """What follows a Countdown question."""
 
