@@ -328,24 +328,32 @@ def test_cells_have_different_users_wherever_their_folders_lie(
     assert uids[0] != uids[1]
 
 
-@needs_root
-def test_a_uid_is_free_again_when_its_cell_is_closed() -> None:
-    with closing(Cell(WEAK, LIMITS)) as cell:
-        uid = cell.uid
-    with closing(Cell(WEAK, LIMITS)) as cell:
-        assert cell.uid == uid
+@pytest.fixture
+def only_uid(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The one uid that cells may have, which is no other test's."""
+    uid = 65_050 + os.getpid() % 400
+    monkeypatch.setattr("aha.rewards.users._FIRST_UID", uid)
+    monkeypatch.setattr("aha.rewards.users._NUM_UIDS", 1)
+    return uid
 
 
 @needs_root
-def test_what_a_killed_run_left_behind_is_gone_before_a_cell_is_used() -> None:
+def test_a_uid_is_one_cells_alone_until_it_is_closed(only_uid: int) -> None:
     with closing(Cell(WEAK, LIMITS)) as cell:
-        uid = cell.uid
-    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        assert cell.uid == only_uid
+        with pytest.raises(RuntimeError, match="all 1 uids for cells are taken"):
+            Cell(WEAK, LIMITS)
+    with closing(Cell(WEAK, LIMITS)) as cell:
+        assert cell.uid == only_uid
+
+
+@needs_root
+def test_what_a_killed_run_left_behind_is_gone_before_a_cell_is_used(only_uid: int) -> None:
+    drop = ["setpriv", f"--reuid={only_uid}", f"--regid={only_uid}", "--clear-groups"]
     with subprocess.Popen([*drop, "sleep", "60"]) as left_behind:
-        while f"Uid:\t{uid}\t" not in Path(f"/proc/{left_behind.pid}/status").read_text():
+        while f"Uid:\t{only_uid}\t" not in Path(f"/proc/{left_behind.pid}/status").read_text():
             time.sleep(0.001)
-        with closing(Cell(WEAK, LIMITS)) as cell:
-            assert cell.uid == uid
+        with closing(Cell(WEAK, LIMITS)):
             assert left_behind.wait(10) == -signal.SIGKILL
 
 
