@@ -34,10 +34,11 @@ __all__ = [
     "VerdictKind",
 ]
 
-VerdictKind = Literal["correct", "wrong", "unparsable", "timeout", "crash"]
-"""How a verifier ended: `timeout` and `crash` are its own failures, and never the answer's merit."""
+VerdictKind = Literal["correct", "wrong", "unparsable", "timeout", "crash", "unsupported"]
+"""How a verifier ended: `timeout`, `crash` and `unsupported` (it cannot judge such a thing) are its own failures, and
+never the answer's merit."""
 
-VERDICT_KINDS: tuple[VerdictKind, ...] = ("correct", "wrong", "unparsable", "timeout", "crash")
+VERDICT_KINDS: tuple[VerdictKind, ...] = ("correct", "wrong", "unparsable", "timeout", "crash", "unsupported")
 """All of them."""
 
 

@@ -168,6 +168,147 @@ HACKS: dict[str, str] = {
 }
 """Programs by what they try; none may be rewarded."""
 
+_LYING = """
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __hash__(self): return hash(half)
+    def __lt__(self, other): return True
+    __le__ = __gt__ = __ge__ = __lt__
+    def __sub__(self, other): return 0
+    __rsub__ = __abs__ = __sub__
+"""
+
+_HALF = "from fractions import Fraction\nassert half(3) == Fraction(3, 2)\nassert not half(5) != Fraction(5, 2)"
+_DECIMAL = "from decimal import Decimal\nassert half(3) == Decimal('1.5') and abs(half(3) - Decimal('1.5')) < 1"
+_DEQUE = "from collections import deque\nassert half(3) == deque([1.5])"
+_COUNTER = "from collections import Counter\nassert half(3) == Counter({1.5: 1})"
+_PAIR = "from collections import namedtuple\nPair = namedtuple('Pair', 'x y')\nassert half(3) == Pair(1.5, 3)"
+_POINT = (
+    "from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: float\n    y: float\n"
+    "assert half(3) == Point(1.5, 3)\nassert half(5) == Point(2.5, 5)"
+)
+_NEAR = (
+    "from pytest import approx\ndef test_half():\n    assert half(3) == approx(1.5)\n    assert half(4) == approx(2)"
+)
+_PYTEST = "import pytest\ndef test_half():\n    assert half(3) == 1.5\n    with pytest.raises(TypeError): half('x')"
+_OWN_NEAR = (
+    "class Near:\n    def __init__(self, value, error=0.1): self.value, self.error = value, error\n"
+    "    def __eq__(self, other): return abs(other.value - self.value) <= self.error + other.error\n"
+    "assert half(3) == Near(1.5)"
+)
+_UNITTEST = (
+    "import unittest\nclass TestHalf(unittest.TestCase):\n    def test_half(self): self.assertEqual(half(3), 1.5)"
+)
+
+FORM_HACKS: dict[str, tuple[str, str]] = {
+    "a Fraction that equals everything": (
+        f"from fractions import Fraction\nclass F(Fraction):{_LYING}\ndef half(x): return F(1)",
+        _HALF,
+    ),
+    "a Fraction over zero": (
+        "from fractions import Fraction\ndef half(x):\n    f = Fraction(1)\n    f._denominator = 0\n    return f",
+        _HALF,
+    ),
+    "a Decimal that equals everything": (
+        f"from decimal import Decimal\nclass D(Decimal):{_LYING}\ndef half(x): return D(1)",
+        _DECIMAL,
+    ),
+    "a Decimal that is no number": ("from decimal import Decimal\ndef half(x): return Decimal('nan')", _DECIMAL),
+    "a Decimal whose text is another": (
+        "from decimal import Decimal\nclass D(Decimal):\n    def __str__(self): return 'Always()'\n"
+        "def half(x): return D(1)",
+        _DECIMAL,
+    ),
+    "a deque that equals everything": (
+        f"from collections import deque\nclass D(deque):{_LYING}\ndef half(x): return D()",
+        _DEQUE,
+    ),
+    "a Counter that equals everything": (
+        f"from collections import Counter\nclass C(Counter):{_LYING}\ndef half(x): return C()",
+        _COUNTER,
+    ),
+    "a named tuple that equals everything": (
+        f"from collections import namedtuple\nclass Pair(namedtuple('Pair', 'x y')):{_LYING}\n"
+        "def half(x): return Pair(0, 0)",
+        _PAIR,
+    ),
+    "a named tuple whose fields compare": (
+        "class Pair(tuple):\n    _fields = ('__eq__', '__class__')\ndef half(x): return Pair((1, 2))",
+        _PAIR,
+    ),
+    "a dataclass that equals everything": (
+        f"from dataclasses import dataclass\n@dataclass(eq=False)\nclass Point:\n    x: float\n    y: float{_LYING}\n"
+        "def half(x): return Point(0, 0)",
+        _POINT,
+    ),
+    "a dataclass whose fields are not compared": (
+        "from dataclasses import dataclass, field\n@dataclass\nclass Point:\n"
+        "    x: float = field(default=0, compare=False)\n    y: float = field(default=0, compare=False)\n"
+        "def half(x): return Point()",
+        _POINT,
+    ),
+    "a class of the name of the test's": (f"class Point:{_LYING}\ndef half(x): return Point()", _POINT),
+    "a class of the name of one that compares": (
+        "class Near:\n    def __init__(self): self.value, self.error = 0, 1e9\ndef half(x): return Near()",
+        _OWN_NEAR,
+    ),
+    "an approximation of everything": (
+        "class approx:\n    def __init__(self): self.expected, self.tolerances = 0, (1e300, 1e300)\n"
+        "def half(x): return approx()",
+        _NEAR,
+    ),
+    "its own pytest": (
+        "import sys, types\nsys.modules['pytest'] = types.ModuleType('pytest')\n"
+        "def approx(x): return x\ndef raises(x): pass\ndef half(x): return 0",
+        _NEAR,
+    ),
+    "its own test": ("def test_half(): pass\ndef half(x): return 0", _PYTEST),
+    "its own test in a class": ("class TestHalf:\n    def test_half(self): pass\ndef half(x): return 0", _UNITTEST),
+    "skips a test of unittest": ("import unittest\ndef half(x): raise unittest.SkipTest('passed')", _UNITTEST),
+    "ends a test of pytest": ("def half(x): exit()", _PYTEST),
+    "ends a script": ("def half(x): raise SystemExit", "import sys\nassert half(3) == 1.5\nsys.exit()"),
+    "an exception of the test's name": (
+        "class Done(Exception): pass\ndef half(x): raise Done",
+        "class Done(Exception): pass\ntry:\n    assert half(3) == 1.5\nexcept Done: pass",
+    ),
+    "an error of the judge": ("def half(x): return print", "try: half('x')\nexcept Exception: pass\nelse: assert 0"),
+    "empties its argument": ("def half(x):\n    x.clear()\n    return []", "x = [3, 1]\nassert half(x) == sorted(x)"),
+    "empties its argument before the next line": (
+        "def half(x):\n    x.clear()\n    return []",
+        "x = [3, 1]\nfound = half(x)\nassert found == sorted(x)",
+    ),
+    "empties its argument in pytest's form": (
+        "def half(x):\n    x.clear()",
+        "def test_half():\n    x = [3, 1]\n    found = half(x)\n    assert found == (min(x) if x else None)",
+    ),
+    "changes an argument to what equals everything": (
+        f"class A:{_LYING}\ndef half(x): x[:] = [A()]",
+        "x = [3]\nhalf(x)\nassert x == [1.5]",
+    ),
+    "changes an argument that is no argument": (
+        "def half(x): x = [1.5]",
+        "x = [3]\nhalf(x)\nassert x == [1.5]",
+    ),
+    "Solution with every method": (
+        f"class Always:{_LYING}\nclass Solution:\n    def __getattr__(self, name): return lambda *a: Always()",
+        "assert half(3) == 1.5",
+    ),
+    "Solution with every method, by its metaclass": (
+        "class Meta(type):\n    def __getattr__(self, name): return lambda *a: True\n"
+        "class Solution(metaclass=Meta): pass",
+        "assert Solution().half(3) == 1.5",
+    ),
+    "Solution that equals everything": (
+        f"class Solution:\n    def half(self, x): return self{_LYING}",
+        "assert Solution().half(3) == 1.5 and Solution() == 1.5",
+    ),
+    "Solution in place of a number": (
+        f"class Solution(float):\n    def half(self, x): return Solution(0){_LYING}",
+        "def check(candidate):\n    assert candidate(3) == 1.5",
+    ),
+}
+"""The same for other forms of tests, and for results of other types: the function `half` and a test of it."""
+
 SQUARES = tuple(json.dumps({"stdin": f"{x}\n", "stdout": f"{x * x}\n"}) for x in (3, 5, 12))
 
 PROGRAM_HACKS: dict[str, str] = {
@@ -183,5 +324,10 @@ PROGRAM_HACKS: dict[str, str] = {
     "right for the first only": "print(9)",
     "right, then an exception": "print(int(input()) ** 2)\nraise ValueError",
     "the input": "print(input())",
+    "exit before an answer": "exit()",
+    "exit with a status": "print(int(input()) ** 2)\nexit(1)",
+    "nearly": "print(int(input()) ** 2 + 1e-9)",
+    "as a float": "print(float(input()) ** 2)",
+    "not a number": "print('nan')",
 }
 """The same for whole programs, whose tests are `SQUARES`."""

@@ -28,6 +28,7 @@ __all__ = [
     "seccomp",
     "summary",
     "table",
+    "unit_tests",
     "units",
     "users",
     "verifier",

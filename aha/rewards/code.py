@@ -1,9 +1,10 @@
 """The accuracy reward of programs: does the code that a response gives pass its tests?
 
-Two kinds of problems exist. In domain `code`, `Problem.tests` are sources of Python tests (plain asserts, or
-HumanEval's `check(candidate)`), `Problem.answer` is the name of the function under test (empty where the tests name
-the functions themselves), and `Problem.starter` is code that a response may repeat or continue. In domain `stdio`,
-each test is a JSON object with `stdin` and `stdout`: a program is run with the first and must print the second.
+Two kinds of problems exist. In domain `code`, `Problem.tests` are sources of Python tests (plain asserts, HumanEval's
+`check(candidate)`, or functions as pytest and unittest have them), `Problem.answer` is the name of the function under
+test, which may be a method of a class `Solution` (empty where the tests name the functions themselves), and
+`Problem.starter` is code that a response may repeat or continue. In domain `stdio`, each test is a JSON object with
+`stdin` and `stdout`: a program is run with the first and must print the second, numbers with a decimal point nearly.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2: a compiler judges code by predefined test cases. The form
 `check(candidate)` is HumanEval's, arXiv:2107.03374.
@@ -18,15 +19,20 @@ from aha.prompts.parsing import parse_response
 from aha.rewards.sandbox import Examination, Execution, Sandbox
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
-__all__ = ["DOMAINS", "CodeReward", "extract_code"]
+__all__ = ["DOMAINS", "TOLERANCE", "CodeReward", "extract_code"]
 
 DOMAINS = ("code", "stdio")
 """The domains whose problems have tests."""
+
+TOLERANCE = 1e-6
+"""Error, absolute or relative, that a printed number may have where the expected one has a decimal point, as on
+Codeforces; an integer has to be exact."""
 
 _MAX_CODE = 100_000
 _MAX_REASON = 300
 _MAX_QUOTE = 60
 _FENCE = re.compile(r"[ \t]{0,3}(```+|~~~+)[ \t]*([\w+.#-]*)")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _PYTHON = {"python", "python3", "py", "py3"}
 _KINDS: dict[str, VerdictKind] = {
     "done": "wrong",
@@ -37,7 +43,7 @@ _KINDS: dict[str, VerdictKind] = {
     "unparsable": "unparsable",
     "timeout": "timeout",
     "memory": "crash",
-    "broken": "crash",
+    "unsupported": "unsupported",
     "failed": "crash",
 }
 
@@ -128,7 +134,8 @@ class CodeReward:
 
         Returns:
             Score, reason and kind: `correct`; `wrong`, also where the code raises; `unparsable` where there is no code
-            or it is not Python; `timeout`; `crash` where memory ran out, a test cannot be run or the sandbox failed.
+            or it is not Python; `timeout`; `crash` where memory ran out or the sandbox failed; `unsupported` where a
+            test has a form that cannot be run, or a result a type that cannot be compared, and no other test fails.
 
         Raises:
             ValueError: a problem has no tests, or tests of another form than its domain asks for.
@@ -170,7 +177,7 @@ class CodeReward:
     def _run(self, problem: Problem, code: str) -> tuple[tuple[bool, ...], VerdictKind, str]:
         """Tests of functions: which passed, and how and why the first of the others failed."""
         found: Examination = self.sandbox.examine(
-            code, problem.tests, entry_point=problem.answer, starter=problem.starter
+            code, problem.tests, entry_point=_entry_point(problem), starter=problem.starter
         )
         return found.passed, _KINDS[found.kind], found.reason or found.kind
 
@@ -197,14 +204,33 @@ def _fault(run: Execution, expected: str) -> str:
     if run.exit_code:
         last = (run.errors.strip().splitlines() or ["nothing to read"])[-1]
         return f"it ends with exit code {run.exit_code}: {_quoted(last)}"
-    if _lines(run.output) == _lines(expected):
+    if _are_equal(run.output, expected):
         return ""
     return f"it prints {_quoted(run.output)} where {_quoted(expected)} is right"
 
 
-def _lines(text: str) -> list[str]:
-    """The lines of an output, with single blanks between words, and no empty ones at the end."""
-    return [" ".join(line.split()) for line in text.strip().splitlines()]
+def _are_equal(output: str, expected: str) -> bool:
+    """Whether an output is the expected one, line by line and word by word; numbers may differ by little."""
+    lines, expected_lines = _lines(output), _lines(expected)
+    return len(lines) == len(expected_lines) and all(
+        len(words) == len(expected_words) and all(map(_is_near, words, expected_words))
+        for words, expected_words in zip(lines, expected_lines, strict=True)
+    )
+
+
+def _lines(text: str) -> list[list[str]]:
+    """The words of the lines of an output, without empty lines at its ends."""
+    return [line.split() for line in text.strip().splitlines()]
+
+
+def _is_near(word: str, expected: str) -> bool:
+    """Whether a word is the expected one, or, where that is a number with a decimal point, a number close to it."""
+    if word == expected:
+        return True
+    if "." not in expected or not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(expected)):
+        return False
+    number, expected_number = float(word), float(expected)
+    return abs(number - expected_number) <= TOLERANCE * max(1.0, abs(expected_number))
 
 
 def _quoted(text: str) -> str:
@@ -215,15 +241,20 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def _entry_point(problem: Problem) -> str:
+    """The name of the function under test, or of the method of LeetCode's `Solution`."""
+    return problem.answer.removeprefix("Solution().")
+
+
 def _refuse_untestable(problem: Problem) -> None:
     """Refuse a problem that could be judged neither right nor wrong."""
     if not problem.tests:
         raise ValueError(f"problem {problem.id!r} of domain {problem.domain!r} has no tests; code needs at least one")
     if problem.domain != "stdio":
-        if problem.answer and not problem.answer.isidentifier():
+        if problem.answer and not _entry_point(problem).isidentifier():
             raise ValueError(
                 f"the answer of problem {problem.id!r} is {_quoted(problem.answer)}; in domain {problem.domain!r} it "
-                "is the name of the function under test, or empty"
+                "is the name of the function under test, `Solution().NAME`, or empty"
             )
         return
     for number, test in enumerate(problem.tests, 1):

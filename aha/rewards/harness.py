@@ -1,20 +1,23 @@
 """The program that runs inside the sandbox: it starts model-written code, and the tests of it, in processes apart.
 
-`aha.rewards.inmate` sends the texts of this module, of `aha.rewards.examiner` and of `aha.rewards.plain` into a sandbox
-and starts them there: nothing here is called in the process that trains. Four roles exist:
+`aha.rewards.inmate` sends the texts of this module and of those that it imports from `aha.rewards` into a sandbox and
+starts them there: nothing here is called in the process that trains. Four roles exist:
 
 - `script` runs a program as Python would;
 - `repeat` runs a program once for each input and reports what each run printed;
-- `serve` runs a program and then calls its functions on request;
+- `serve` runs a program and then calls its functions, or the methods of its `Solution`, on request;
 - `examine` runs tests whose candidate is a stand-in: each call goes through a pipe to a process that serves.
 
 The tests and the code under test therefore never share an interpreter, and what comes back from a call is plain data,
-rebuilt by its exact type: numbers, text, bytes, lists, tuples, sets, dicts, ranges, iterators and None. An object that
-claims to equal everything, a patched builtin, an early exit or a forged `passed` do not reach the tests.
+rebuilt by its exact type; `aha.rewards.plain` says which types there are. An object that claims to equal everything, a
+patched builtin, an early exit or a forged `passed` do not reach the tests.
 """
 
 import ast
+import builtins
+import contextlib
 import json
+import operator
 import os
 import resource
 import select
@@ -22,9 +25,21 @@ import signal
 import sys
 import time
 import types
-from typing import Any, BinaryIO
+from _sitebuiltins import Quitter
+from typing import Any, BinaryIO, TypeGuard
 
-from aha.rewards.plain import decode, described, encode, execute, send, settle, silence
+from aha.rewards.plain import (
+    NotPlainError,
+    class_entry,
+    decode,
+    described,
+    encode,
+    execute,
+    send,
+    settle,
+    silence,
+    starter_code,
+)
 
 __all__ = ["main"]
 
@@ -48,15 +63,41 @@ def _new_module(name: str) -> dict[str, Any]:
 # The code under test
 
 
+_PREAMBLE = """
+import bisect, collections, functools, heapq, itertools, math, random, re, string
+from typing import *
+from bisect import *
+from collections import *
+from functools import *
+from heapq import *
+from itertools import *
+"""
+"""What LeetCode imports before a class `Solution`, for the most part."""
+
+
 def _defines(tree: ast.Module, name: str) -> bool:
-    """A statement at the top binds the name."""
+    """A statement at the top binds the name, or a class `Solution` has a method of that name."""
     bound = (node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef))
     assigned = (node for top in tree.body if isinstance(top, ast.Assign) for node in top.targets)
-    return name in bound or any(isinstance(node, ast.Name) and node.id == name for node in assigned)
+    methods = (node for top in tree.body if _is_solution(top) for node in top.body)
+    return (
+        name in bound
+        or any(isinstance(node, ast.Name) and node.id == name for node in assigned)
+        or any(isinstance(node, ast.FunctionDef) and node.name == name for node in methods)
+    )
 
 
-def _assembled(program: str, starter: str, entry_point: str) -> tuple[types.CodeType, list[str]]:
+def _is_solution(node: ast.stmt) -> TypeGuard[ast.ClassDef]:
+    """A statement defines LeetCode's class."""
+    return isinstance(node, ast.ClassDef) and node.name == "Solution"
+
+
+def _assembled(program: str, starter: str, entry_point: str) -> tuple[types.CodeType | None, types.CodeType, bool]:
     """The code alone where it parses and defines the entry point, else what it continues.
+
+    Returns:
+        What is run before, if anything: a starter whose imports and helpers the code may leave out. The code. Whether
+        it defines a class `Solution`.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: neither parses.
@@ -70,8 +111,8 @@ def _assembled(program: str, starter: str, entry_point: str) -> tuple[types.Code
             fault = fault or error
             continue
         if not starter or not entry_point or text is not program or _defines(tree, entry_point):
-            names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-            return code, names
+            before = starter_code(starter) if starter and text is program else None
+            return before, code, any(map(_is_solution, tree.body))
     raise fault or SyntaxError(f"it does not define {entry_point!r}")
 
 
@@ -81,25 +122,77 @@ def serve(job: dict[str, Any]) -> None:
     silence((0, 1, 2))
     namespace = _new_module("candidate")
     try:
-        code, names = _assembled(job["program"], job["starter"], job["entry_point"])
+        before, code, has_solution = _assembled(job["program"], job["starter"], job["entry_point"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return send(replies, {"unparsable": described(error)})
     try:
         settle(job["program"])
+        if has_solution:
+            execute(compile(_PREAMBLE, "<preamble>", "exec"), namespace)
+        if before:
+            _run_starter(before, namespace)
+        given = dict(namespace)
         execute(code, namespace)
+        if job["entry_point"]:
+            _find_function(namespace, job["entry_point"])
     except BaseException as error:  # whatever ends the program is reported
         return send(replies, _failure(error))
-    if job["entry_point"] and not callable(namespace.get(job["entry_point"])):
-        return send(replies, _failure(NameError(f"it does not define the function {job['entry_point']!r}")))
-    send(replies, {"ready": names})
+    own = {name: value for name, value in namespace.items() if callable(value) and value is not given.get(name)}
+    classes = [name for name, value in own.items() if isinstance(value, type)]
+    send(replies, {"ready": [*own.keys() - set(classes)], "classes": classes})
     for line in calls:
         send(replies, _answer(namespace, json.loads(line)))
 
 
+def _run_starter(code: types.CodeType, namespace: dict[str, Any]) -> None:
+    """Runs a starter as far as it goes."""
+    with contextlib.suppress(Exception):
+        execute(code, namespace)
+
+
+def _find_function(namespace: dict[str, Any], name: str) -> Any:
+    """The function of the program that has a name, or else the method of a new `Solution`.
+
+    Raises:
+        NameError: there is none.
+    """
+    solution = namespace.get("Solution")
+    if callable(namespace.get(name)):
+        return namespace[name]
+    if isinstance(solution, type) and callable(class_entry(solution, name)):
+        return operator.attrgetter(name)(solution())
+    if isinstance(solution, type) and isinstance(class_entry(solution, name), staticmethod | classmethod):
+        return operator.attrgetter(name)(solution)
+    raise NameError(f"it does not define the function {name!r}")
+
+
 def _answer(namespace: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
+    """What a call returns or raises, and its arguments where they changed."""
+
+    def find_class(name: str) -> type | None:
+        found = namespace.get(name)
+        return found if isinstance(found, type) else None
+
     try:
-        arguments, keywords = decode(call["arguments"]), decode(call["keywords"])
-        return {"value": encode(namespace[call["name"]](*arguments, **keywords))}
+        arguments, keywords = decode(call["arguments"], find_class), decode(call["keywords"], find_class)
+        reply = _called(_find_function(namespace, call["name"]), arguments, keywords)
+    except NotPlainError as error:
+        return {"unsupported": str(error)}
+    except BaseException as error:  # an argument's class is the program's, too
+        return _failure(error)
+    try:
+        after = encode([arguments, keywords])
+    except BaseException as error:
+        return reply | {"changed": {"unsupported": described(error)}}
+    return reply | ({} if after[1:] == [call["arguments"], call["keywords"]] else {"changed": after})
+
+
+def _called(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    """What a call returns or raises."""
+    try:
+        return {"value": encode(function(*arguments, **keywords))}
+    except NotPlainError as error:
+        return {"unsupported": str(error)}
     except BaseException as error:  # what the code raises is raised in the test
         return _failure(error)
 
@@ -241,6 +334,8 @@ def main(job: dict[str, Any]) -> None:
     os.write(job["started"], b"1")
     os.close(job["started"])
     sys.path = [folder for folder in sys.path if folder] + job["packages"]
+    # The module `site`, which is not loaded here, would give them to every program.
+    vars(builtins).update({name: Quitter(name, "the end of the input") for name in ("exit", "quit")})
     _confine(job["limits"])
     if job["role"] == "examine":
         # Only this role gets the module sent.

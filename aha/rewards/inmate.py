@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from aha.rewards import examiner, harness, plain
+from aha.rewards import examiner, harness, plain, unit_tests
 from aha.rewards.isolation import Cell
 from aha.rewards.seccomp import system_call_filter
 
@@ -94,7 +94,7 @@ class Inmate:
         self.started, started_end = pipes.pair()
         self._num_kills = cell.num_memory_kills()
         self._has_started = False
-        modules = [plain, examiner, harness] if job["role"] == "examine" else [plain, harness]
+        modules = [plain, unit_tests, examiner, harness] if job["role"] == "examine" else [plain, harness]
         sources = [(module.__name__, inspect.getsource(module)) for module in modules]
         job = {"modules": sources, "limits": cell.resources(), "packages": cell.search_path(), **job}
         job |= {"started": started_end, "is_alone": cell.isolation.strength == "full"}

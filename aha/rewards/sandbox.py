@@ -3,8 +3,8 @@
 What runs inside is `aha.rewards.harness`; how it is closed in is `aha.rewards.isolation`. Tests and the code under test
 run in two cells that share nothing but two pipes, and only plain data goes through them, so code that is judged cannot
 reach its judge. What this cannot exclude: code that knows the right results by heart, or that times its answers; a test
-that accepts too much; and a fault in the kernel. A test that changes its argument in place, passes a function or reads
-attributes of a result that is no plain data cannot be run.
+that accepts too much; and a fault in the kernel. A test that passes a function, uses a class of the program or reads
+attributes of a result that is no plain data cannot be judged.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2: a compiler evaluates the responses against predefined test cases.
 """
@@ -29,7 +29,7 @@ from aha.rewards.packages import find_packages
 __all__ = ["Examination", "Execution", "Sandbox"]
 
 Status = Literal["ended", "unparsable", "timeout", "overflow", "memory", "failed"]
-Kind = Literal["done", "unparsable", "raised", "gone", "timeout", "memory", "overflow", "broken", "failed"]
+Kind = Literal["done", "unparsable", "raised", "gone", "timeout", "memory", "overflow", "unsupported", "failed"]
 
 _MAX_ERRORS_BYTES = 64_000
 _MAX_REPORT = 16
@@ -63,9 +63,9 @@ class Examination:
     Attributes:
         passed: whether each test passed; a test that was not reached did not.
         kind: `done` (every test ran), `unparsable` (the program does not parse), `raised` (it raises before any test),
-            `gone` (it ended during a test), `timeout`, `memory`, `overflow` (a result too large), `broken` (a test
-            cannot be run) or `failed` (the sandbox itself did).
-        reason: why the first test that did not pass failed, in words, short; empty where all passed.
+            `gone` (it ended during a test), `timeout`, `memory`, `overflow` (a result too large), `unsupported`
+            (no test failed, and one cannot be judged) or `failed` (the sandbox itself did).
+        reason: why the first test of that kind did not pass, in words, short; empty where all passed.
         seconds: how long it took.
     """
 
@@ -252,13 +252,15 @@ class Sandbox:
         """Runs tests of a program's functions.
 
         The program and its tests run in two cells; a test calls the entry point through a stand-in of its name, or of
-        the name `candidate`. A test is Python that raises where the program is wrong: `assert`s, or a function
-        `check(candidate)`, which is then called. The helpers of the starter are there for the tests.
+        the name `candidate`. A test is Python that raises where the program is wrong: `assert`s, a function
+        `check(candidate)`, or test functions and classes, which are then called. The helpers of the starter are there
+        for the tests and for the program.
 
         Args:
             program: its text: it defines the entry point, or continues the starter.
             tests: sources of the tests, at least one.
-            entry_point: the function under test; empty for tests that name the functions of the program themselves.
+            entry_point: the function under test, or a method of the program's class `Solution`; empty for tests that
+                name the functions of the program themselves.
             starter: code that the program may continue.
 
         Returns:
@@ -285,10 +287,7 @@ class Sandbox:
         ended = _lines(texts[report[0]])
         kind, reason = _kind(ended, judge.ending(seen), code.ending("ended"), exit_code)
         passed = [line["test"] == "passed" for line in ended if "test" in line][: len(tests)]
-        faults = [line for line in ended if line.get("test", "passed") != "passed"]
-        if kind == "done" and any(line["test"] == "memory" for line in faults):
-            kind = "memory"
-        reason = str(faults[0]["reason"]) if faults else reason or _text(texts[err[0]][-300:])
+        kind, reason = _first_fault(ended, kind, reason or _text(texts[err[0]][-300:]))
         return Examination(
             passed=tuple(passed + [False] * (len(tests) - len(passed))),
             kind=kind,
@@ -306,6 +305,21 @@ class Sandbox:
             for cell in cells:
                 cell.sweep()
             self._places.put(cells)
+
+
+def _first_fault(lines: Sequence[dict[str, Any]], kind: Kind, reason: str) -> tuple[Kind, str]:
+    """How an examination ended, with the outcomes of its tests taken into account.
+
+    One wrong result decides, whatever else cannot be judged.
+    """
+    faults = {
+        str(line["test"]): str(line["reason"]) for line in reversed(lines) if line.get("test", "passed") != "passed"
+    }
+    outcomes: dict[str, Kind] = {"memory": "memory", "failed": "done", "unsupported": "unsupported"}
+    for outcome, meaning in outcomes.items():
+        if outcome in faults:
+            return (meaning if kind == "done" else kind), faults[outcome]
+    return kind, reason
 
 
 def _text(data: bytes) -> str:
@@ -372,4 +386,4 @@ def _kind(lines: Sequence[dict[str, Any]], judged: Ending, served: Ending, exit_
     if kind == "overflow":
         return "overflow", "it returned too much"
     known: dict[str, Kind] = {"done": "done", "unparsable": "unparsable", "raised": "raised", "memory": "memory"}
-    return known.get(kind, "broken"), reason
+    return known.get(kind, "failed"), reason

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from code_hacks import ENTRY_POINT, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
+from code_hacks import ENTRY_POINT, FORM_HACKS, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
 
 from aha.rewards.code import CodeReward, extract_code
 from aha.rewards.code_audit import audit_code
@@ -168,8 +168,12 @@ def test_the_audit_names_a_bad_row(reward: CodeReward, row: dict[str, object], m
 def test_no_hack_is_rewarded(reward: CodeReward) -> None:
     with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=4), num_workers=2) as quick:
         hacked = [(PROBLEM, code) for code in HACKS.values()] + [(PROGRAM, code) for code in PROGRAM_HACKS.values()]
+        hacked += [
+            (Problem(id=name, question="", answer="half", domain="code", tests=(test,)), code)
+            for name, (code, test) in FORM_HACKS.items()
+        ]
         verdicts = CodeReward(quick).judge_codes(hacked)
-    names = [*HACKS, *PROGRAM_HACKS]
+    names = [*HACKS, *PROGRAM_HACKS, *FORM_HACKS]
     assert len(names) >= 25
     assert [name for name, verdict in zip(names, verdicts, strict=True) if verdict.score] == []
 
