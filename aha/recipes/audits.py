@@ -93,6 +93,7 @@ def _of_code(rows: Iterator[Mapping[str, object]], sandbox: Sandbox, num_shown: 
         "unparsable": found.kinds.get("unparsable", 0),
         "timeouts": found.num_timeouts,
         "crashes": found.num_crashes,
+        "unsupported": found.num_unsupported,
         "per_second": found.executions_per_second,
         "isolation": strength,
         "disagreements": [asdict(one) for one in found.disagreements],

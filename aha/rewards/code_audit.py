@@ -72,6 +72,11 @@ class CodeAudit:
         return self.kinds.get("crash", 0)
 
     @property
+    def num_unsupported(self) -> int:
+        """Programs that cannot be judged, because of the form of a test or the type of a result."""
+        return self.kinds.get("unsupported", 0)
+
+    @property
     def executions_per_second(self) -> float:
         """Programs judged in a second of wall-clock time."""
         return self.num_rows / self.seconds if self.seconds else 0.0
@@ -113,8 +118,11 @@ def _read(number: int, row: Mapping[str, object]) -> tuple[Problem, str, bool]:
     if not isinstance(passes, bool):
         raise ValueError(f"row {number}: field 'passes' is {_shown(row, 'passes')}; it must be true or false")
     code, entry_point, starter = (_text(number, row, name) for name in ("code", "entry_point", "starter"))
-    if entry_point and not entry_point.isidentifier():
-        raise ValueError(f"row {number}: field 'entry_point' is {_shown(row, 'entry_point')}; it must be a Python name")
+    if entry_point and not entry_point.removeprefix("Solution().").isidentifier():
+        raise ValueError(
+            f"row {number}: field 'entry_point' is {_shown(row, 'entry_point')}; it must be a Python name, or "
+            "`Solution().NAME`"
+        )
     tests = row.get("tests")
     tests = [tests] if isinstance(tests, str) else tests
     if not (isinstance(tests, list) and tests and (_are_sources(tests) or _are_inputs(tests))):

@@ -7,7 +7,7 @@ from aha.types import Row
 __all__ = ["duration", "heading", "in_column", "is_share", "operations", "written"]
 
 SHARES = (
-    *("pass@", "cons@", "mixing", "format", "truncated", "unparsable"),
+    *("pass@", "cons@", "mixing", "format", "truncated", "unparsable", "unsupported"),
     *("consistency", "readability", "general", "helpfulness", "harmlessness"),
 )
 HEADINGS = {

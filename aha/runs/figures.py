@@ -57,8 +57,13 @@ CURVES = (
     ),
     _Curve(
         title="Unreadable answers",
-        note="and verdicts that took too long or failed",
-        metrics=(("unparsable", "unparsable"), ("timeout", "timeout"), ("crash", "crash")),
+        note="and verdicts that took too long or failed, or that the judge cannot give",
+        metrics=(
+            ("unparsable", "unparsable"),
+            ("timeout", "timeout"),
+            ("crash", "crash"),
+            ("unsupported", "unsupported"),
+        ),
         unit="share",
     ),
     _Curve(title="Gradient norm", note="before clipping", metrics=(("grad_norm", "norm"),)),

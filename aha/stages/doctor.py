@@ -112,7 +112,7 @@ def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
         for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
     ]
     chosen: list[tuple[Problem, Rollout, Reward]] = []
-    for kind in ("correct", "wrong", "unparsable"):
+    for kind in ("correct", "wrong", "unsupported", "unparsable"):
         chosen += [one for one in judged if one[2].kinds.get("accuracy") == kind][:1]
 
     first_of_each_group = judged[:: len(groups[0].rollouts)]

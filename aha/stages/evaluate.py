@@ -59,6 +59,7 @@ EVALUATION_METRICS = (
     "format",
     "truncated",
     "unparsable",
+    "unsupported",
 )
 """Metrics of an evaluation on problems with an answer; k stands for the number of samples."""
 
@@ -194,7 +195,7 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
 
 
 def solving(group: Group) -> dict[str, float]:
-    """The figures of one problem: `EVALUATION_METRICS`; programs do not vote.
+    """The figures of one problem: `EVALUATION_METRICS`; programs do not vote, and they alone can be unsupported.
 
     Where only rewards of the user's own judge, nothing is right or wrong: then the figures of accuracy are missing.
     Right answers are equal to the reference, and so to each other, however they are written: they vote together. The
@@ -210,12 +211,14 @@ def solving(group: Group) -> dict[str, float]:
     ]
     winner = majority(votes)
     num_correct = sum(verdict == 1.0 for verdict in verdicts)
-    agreement = {} if problem.tests else {"cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0}
+    kinds = [kind for _, kind in judged]
+    unsupported = {"unsupported": fmean(kind == "unsupported" for kind in kinds)}
+    agreement = {"cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0}
     return {
         "pass@1": fmean(verdicts),
         "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
-        **agreement,
-        "unparsable": fmean(kind == "unparsable" for _, kind in judged),
+        **(unsupported if problem.tests else agreement),
+        "unparsable": fmean(kind == "unparsable" for kind in kinds),
         **_style(group),
     }
 

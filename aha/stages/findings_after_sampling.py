@@ -15,6 +15,9 @@ __all__ = ["count_verdicts", "findings_after_sampling", "has_spread"]
 MAX_MISMATCH_NATS = 0.02
 """Largest mean gap between the engine's log-probabilities and the learner's; bfloat16 stays below it."""
 
+MAX_FAILED = 0.05
+"""Largest share of verdicts that a verifier may leave open before a run is told."""
+
 RARE = 0.05
 """Responses that get another reward than the rest: the rarest that a run without spread must have excluded."""
 
@@ -35,7 +38,7 @@ def findings_after_sampling(
         groups: its first responses with their rewards.
         figures: what was measured on them; `logp_gap` is read.
     """
-    checks = (_endings, _answers, _verifiers, _own_rewards, _spread)
+    checks = (_endings, _answers, _verifiers, _unsupported, _own_rewards, _spread)
     findings = [finding for check in checks for finding in check(candidate, groups)]
     return [*findings, *_exactness(figures["logp_gap"])]
 
@@ -106,7 +109,7 @@ def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Fin
     rewards = [reward for group in groups for reward in group.rewards]
     counts = count_verdicts(rewards, _own_parts(candidate))
     failed = (counts["timeout"] + counts["crash"]) / max(1, sum(counts.values()))
-    if failed > 0.05:
+    if failed > MAX_FAILED:
         yield Finding(
             code="verifier-fails",
             is_fatal=failed >= 0.5,
@@ -114,6 +117,28 @@ def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Fin
             f"({counts['timeout']} timeouts, {counts['crash']} crashes)",
             remedy="raise its deadline, or run `aha audit` on the responses",
         )
+
+
+def _unsupported(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Responses, or tests of them, of a form that their judge cannot judge: they count as wrong, whatever they are."""
+    own_parts = _own_parts(candidate)
+    rewards = [reward for group in groups for reward in group.rewards]
+    counts = count_verdicts(rewards, own_parts)
+    if counts["unsupported"] <= MAX_FAILED * sum(counts.values()):
+        return
+    reasons = Counter(
+        reward.reasons.get(name, "no reason")
+        for reward in rewards
+        for name, kind in reward.kinds.items()
+        if kind == "unsupported" and name not in own_parts
+    )
+    yield Finding(
+        code="unsupported",
+        is_fatal=False,
+        what=f"{counts['unsupported']} of {len(rewards)} responses cannot be judged and count as wrong "
+        f"(most often: {reasons.most_common(1)[0][0]})",
+        remedy="write the tests in a form that docs/own.md lists, or leave those problems out",
+    )
 
 
 def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:

@@ -89,6 +89,7 @@ OPTIONAL_METRICS = (
     "unparsable",
     "timeout",
     "crash",
+    "unsupported",
 )
 """Logged where a reward of that name, its true counterpart, or the verdict of a verifier is known for some of the
 prompts. `reward_NAME` stands for the part NAME of a reward function that is none of the built-in ones."""

@@ -131,6 +131,7 @@ def described(rows: Sequence[Row], advantages: Sequence[float]) -> dict[str, flo
         "unparsable": fmean(answer_of(row["text"]) is None for row in rows),
         "timeout": 0.0,
         "crash": 0.0,
+        "unsupported": 0.0,
         "length": num_tokens / len(rows),
         "truncated": fmean(row["finish"] == "length" for row in rows),
         "zero_spread": fmean(not any(group) for group in groups),

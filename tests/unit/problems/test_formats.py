@@ -55,6 +55,7 @@ def told(*rows: Mapping[str, Any], name: str = "", mapping: str = "", seed: int 
         ({**MATH, "answer": "0.5"}, "math", "math", "What?", "0.5"),
         (AIME, "math", "math", "Find it.", "073"),
         (HUMANEVAL, "humaneval", "code", "def f():\n", "f"),
+        ({**HUMANEVAL, "entry_point": "Solution().f"}, "humaneval", "code", "def f():\n", "Solution().f"),
         (MMLU, "choice", "choice", "Which?\n\nA) red\nB) green\nC) blue", "C"),
         (ARC, "choice", "choice", "Which?\n\nA) red\nB) green", "B"),
         (VERL, "chat", "math", "Be kind.\n\nHow many?", "72"),

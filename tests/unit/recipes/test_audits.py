@@ -51,6 +51,7 @@ def test_the_example_of_answers_has_no_disagreement() -> None:
 def test_the_example_of_code_has_no_disagreement() -> None:
     figures, _ = audit_file(EXAMPLES / "code.jsonl", is_code=True)
     assert (figures["num_rows"], figures["disagreements"], figures["isolation"]) == (4, [], "full")
+    assert figures["unsupported"] == 0
 
 
 @pytest.mark.parametrize(

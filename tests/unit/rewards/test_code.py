@@ -138,11 +138,18 @@ def test_the_audit_counts_and_lists(reward: CodeReward) -> None:
         {"code": SQUARE, "tests": "assert square(2) == 4", "passes": False},
         {"code": "x = 1", "tests": "assert square(2) == 4", "passes": True},
         {"code": "print(1)", "tests": [{"stdin": "", "stdout": "1"}], "passes": True},
+        {"code": SQUARE, "tests": "assert square(print)", "passes": False},
+        {
+            "code": "class Solution:\n    def square(self, x): return x * x",
+            "tests": "assert square(2) == 4",
+            "passes": True,
+            "entry_point": "Solution().square",
+        },
     ]
     found = audit_code(rows, reward.sandbox)
-    assert (found.num_rows, found.num_agreements) == (4, 2)
+    assert (found.num_rows, found.num_agreements) == (6, 4)
     assert (found.num_false_negatives, found.num_false_positives) == (1, 1)
-    assert (found.num_timeouts, found.num_crashes) == (0, 0)
+    assert (found.num_timeouts, found.num_crashes, found.num_unsupported) == (0, 0, 1)
     assert [(other.row, other.passes) for other in found.disagreements] == [(2, False), (3, True)]
     assert found.executions_per_second > 0
 

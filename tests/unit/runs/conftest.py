@@ -130,6 +130,7 @@ def iteration_metrics(rng: random.Random, stage: str, iteration: int, done: floa
         "unparsable": 0.3 * (1 - done),
         "timeout": 0.01,
         "crash": 0.0,
+        "unsupported": 0.02,
         "tokens": int(192 * length(done)),
         "seconds_sampling": 2.0 + 2 * done,
         "seconds_scoring": 0.1,

@@ -48,6 +48,8 @@ def test_every_training_curve_is_drawn(make_run: MakeRun) -> None:
     assert {"Gradient norm", "Learning rate", "Groups without spread"} < set(titles(figures))
     assert all("<svg" in figure for figure in figures)
     assert re.findall(r"<li[^>]*>([^<]+)</li>", figures[0]) == ["total", "accuracy", "format"]
+    unreadable = figures[titles(figures).index("Unreadable answers")]
+    assert re.findall(r"<li[^>]*>([^<]+)</li>", unreadable) == ["unparsable", "timeout", "crash", "unsupported"]
 
 
 def test_a_metric_that_was_not_logged_is_said_to_be_missing(make_run: MakeRun) -> None:

@@ -1,5 +1,6 @@
 """The doctor finds planted faults, each by its name, and has nothing to say of the built-in world."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,6 +105,19 @@ def failing(candidate: RunCandidate) -> RunCandidate:
         return Verdict(score=0.0, reason="no verdict within 5 s", kind="timeout")
 
     return replace(candidate, reward={domain: {accuracy: 1.0, format_reward: 1.0} for domain in RULES})
+
+
+def unsupported_in_one_of(candidate: RunCandidate, count: int) -> RunCandidate:
+    """A judge that cannot judge one response in `count`."""
+    numbers = itertools.count()
+
+    def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
+        number = next(numbers)
+        if number % count == 0:
+            return Verdict(score=0.0, reason="a test with a fixture", kind="unsupported")
+        return Verdict(score=float(number % 2), reason="drawn", kind="correct" if number % 2 else "wrong")
+
+    return replace(candidate, reward={domain: {accuracy: 1.0} for domain in RULES})
 
 
 def raising(candidate: RunCandidate) -> RunCandidate:
@@ -244,6 +258,16 @@ def test_a_run_without_spread_is_hopeless_only_after_enough_samples() -> None:
 def test_where_responses_are_cut_the_cap_is_the_first_remedy_for_answers_that_cannot_be_read() -> None:
     found = {finding.code: finding for finding in diagnose(short(healthy())).findings}
     assert found["answers-unparsable"].remedy.startswith("raise max-new-tokens first")
+
+
+def test_a_judge_that_cannot_judge_one_response_in_twenty_is_told() -> None:
+    (warned,) = [one for one in diagnose(unsupported_in_one_of(healthy(), 16)).findings if one.code == "unsupported"]
+    assert not warned.is_fatal
+    assert "4 of 64 responses" in warned.what
+    assert "a test with a fixture" in warned.what
+
+    told = {one.code for one in diagnose(unsupported_in_one_of(healthy(), 32)).findings}
+    assert not told & {"unsupported", "verifier-fails"}
 
 
 def test_three_responses_are_shown_with_what_was_read() -> None:

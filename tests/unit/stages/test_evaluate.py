@@ -1,11 +1,13 @@
 """The figures of one problem, from its responses and their verdicts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import solving
-from aha.types import Group, Problem, Reward, Rollout
+from aha.types import Group, Problem, Reward, Rollout, VerdictKind
 
 
 def group_of(gold: str, answers: list[str]) -> Group:
@@ -54,6 +56,20 @@ def test_equal_answers_vote_together_however_they_are_written(gold: str, right: 
 def test_the_box_inside_an_answer_block_is_what_votes() -> None:
     wrong = [r"first \boxed{7}", r"then \boxed{7}", r"\boxed{7}"]
     assert solving(group_of("5", [*wrong, "5", "5"]))["cons@k"] == 0.0
+
+
+def test_programs_that_cannot_be_judged_are_counted() -> None:
+    group = group_of("5", ["5", "6", "7", "8"])
+    assert "unsupported" not in solving(group)
+    kinds: list[VerdictKind] = ["correct", "wrong", "unsupported", "unsupported"]
+    programs = replace(
+        group,
+        problem=replace(group.problem, domain="code", tests=("assert f()",)),
+        rewards=tuple(
+            replace(reward, kinds={"accuracy": kind}) for reward, kind in zip(group.rewards, kinds, strict=True)
+        ),
+    )
+    assert solving(programs)["unsupported"] == 0.5
 
 
 def test_what_cannot_be_read_is_counted_beside_what_is_wrong() -> None:

@@ -17,7 +17,7 @@ from aha.rollouts.local import LocalEngine
 from aha.stages.groups import Sampling, rollout_metrics, sample_groups
 from aha.stages.timeline import Timeline
 from aha.training.world import World
-from aha.types import Group, Problem, Reward, Rollout, Verdict
+from aha.types import Group, Problem, Reward, Rollout, Verdict, VerdictKind
 
 PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
@@ -163,3 +163,21 @@ def test_what_an_iteration_logs_is_worked_by_hand() -> None:
     assert found["true_worth"] == 1 / 2
     # Nobody asked a verifier how it ended, nor a model how helpful it was.
     assert not found.keys() & {"timeout", "unparsable", "helpfulness"}
+
+
+def test_verdicts_that_are_neither_right_nor_wrong_are_counted_by_their_kind() -> None:
+    kinds: list[VerdictKind] = ["correct", "unsupported", "unsupported", "timeout"]
+    tokens = torch.tensor([1])
+    rollout = Rollout(
+        problem_id="p0", prompt_tokens=tokens, tokens=tokens, logp=-torch.ones(1), text="<think>", finish="stop"
+    )
+    group = Group(
+        problem=PROBLEMS[0],
+        rollouts=(rollout,) * len(kinds),
+        rewards=tuple(
+            Reward(parts={"accuracy": 0.0}, weights={"accuracy": 1.0}, kinds={"accuracy": kind}) for kind in kinds
+        ),
+    )
+    found = rollout_metrics([group], torch.zeros(1, 4), lambda problem, _: {})
+    counted = {kind: found[kind] for kind in ("unparsable", "timeout", "crash", "unsupported")}
+    assert counted == {"unparsable": 0.0, "timeout": 0.25, "crash": 0.0, "unsupported": 0.5}
