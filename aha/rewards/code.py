@@ -115,7 +115,7 @@ class CodeReward:
     def key(self) -> str:
         """What decides its verdicts besides its name."""
         packages = "".join(f",{version}" for version in self.sandbox.packages.versions)
-        return f"code,partial={self.gives_partial_credit},{self.sandbox.limits}{packages}"
+        return f"code,partial={self.gives_partial_credit},tolerance={TOLERANCE},{self.sandbox.limits}{packages}"
 
     @property
     def overlaps_sampling(self) -> bool:

@@ -66,6 +66,21 @@ def free_names(source: str) -> set[str]:
 class _CallMarker(ast.NodeTransformer):
     """Hands calls over whose value is thrown away, or compared with nothing but a constant."""
 
+    def __init__(self, tree: ast.Module) -> None:
+        self.harmless_names = _harmless_names(tree)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """A call whose value gets a name that is used for nothing else."""
+        self.generic_visit(node)
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        if (
+            isinstance(node.value, ast.Call)
+            and len(names) == len(node.targets)
+            and self.harmless_names.issuperset(names)
+        ):
+            node.value = _marked(node.value)
+        return node
+
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         """A call that is a statement."""
         self.generic_visit(node)
@@ -84,6 +99,19 @@ class _CallMarker(ast.NodeTransformer):
         ):
             test.left = _marked(test.left)
         return node
+
+
+def _harmless_names(tree: ast.Module) -> set[str]:
+    """Names that a test only compares with constants, or uses as bounds of a slice: `assert k == 1`, `xs[:k]`."""
+    nodes = list(ast.walk(tree))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    compared = [
+        node.left for node in nodes if isinstance(node, ast.Compare) and all(map(_is_literal, node.comparators))
+    ]
+    bounds = [bound for node in nodes if isinstance(node, ast.Slice) for bound in (node.lower, node.upper)]
+    harmless_uses = {id(node) for node in (*compared, *bounds)}
+    harmful = {node.id for node in names if isinstance(node.ctx, ast.Load) and id(node) not in harmless_uses}
+    return {node.id for node in names if isinstance(node.ctx, ast.Store)} - harmful
 
 
 def _marked(call: ast.Call) -> ast.Call:
@@ -105,7 +133,7 @@ def mark_calls_for_effect(tree: ast.Module) -> ast.Module:
     Only after such a call does the test see what became of the arguments. Where the value counts, as in
     `assert f(xs) == sorted(xs)`, a program that empties its argument could else return what is right for an empty one.
     """
-    _CallMarker().visit(tree)
+    _CallMarker(tree).visit(tree)
     return ast.fix_missing_locations(tree)
 
 

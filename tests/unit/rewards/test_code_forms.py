@@ -136,6 +136,15 @@ FUNCTIONS = {
         "def f(xs):\n    xs.append(2)\n    raise ValueError",
         "xs = [1]\ntry: f(xs)\nexcept ValueError: pass\nassert xs == [1, 2]",
     ),
+    "an argument whose new length is returned": (
+        "def f(xs):\n    xs[:] = sorted(set(xs)) + [0]\n    return len(xs) - 1",
+        "xs = [2, 1, 2]\nk = f(xs)\nassert k == 2\nassert xs[:k] == [1, 2]",
+        "def test_f():\n    xs = [3, 3]\n    assert f(xs) == 1\n    assert xs[0] == 3",
+    ),
+    "an argument changed in place, and the value looked at": (
+        "def f(xs): xs.reverse()",
+        "xs = [2, 1]\nresult = f(xs)\nassert result is None\nassert xs == [1, 2]",
+    ),
     "arguments are fresh": (
         "def f(xs):\n    xs.append(1)\n    return xs",
         "assert f([]) == [1]\nassert f([]) == [1]",
@@ -222,6 +231,7 @@ TESTS = {
         "        with self.assertRaises(TypeError): f(None)\nif __name__ == '__main__':\n    unittest.main()"
     ),
     "a script": "result = f(1)\nassert result == 1\nprint('All tests passed')",
+    "a script that ends itself": "import sys\nsys.exit(0 if f(1) == 1 else 1)",
     "check": "METADATA = {'author': 'x'}\ndef check(candidate):\n    assert candidate(1) == 1",
     "check called": "def check(candidate):\n    assert candidate(1) == 1\ncheck(f)",
     "check without arguments": "def check():\n    assert f(1) == 1",
