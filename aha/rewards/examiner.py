@@ -120,7 +120,7 @@ class _Stand:
             self.end("gone")
         reply = self.receive()
         if "unsupported" in reply:
-            self.refuse(f"{name} returns what cannot be sent: {cut(str(reply['unsupported']))}")
+            self.refuse(f"a call of {name} takes or returns what cannot be sent: {cut(str(reply['unsupported']))}")
         if "changed" in reply:
             self.change((arguments, keywords), reply["changed"], is_wanted=changes_arguments)
         if "value" not in reply:
@@ -237,9 +237,9 @@ def _asked(stand: _Stand, names: set[str]) -> dict[str, Any]:
             stand.refuse("a test gives Solution arguments")
         return _Solution(stand)
 
-    wanted = names & {*stand.classes} - {"Solution"} - {stand.entry_point}
-    if wanted:
-        raise UnsupportedTestError(f"a test uses {min(wanted)}, a class of the program; only functions can be called")
+    classes = names & {*stand.classes} - {"Solution"} - {stand.entry_point}
+    if classes:
+        raise UnsupportedTestError(f"a test uses {min(classes)}, a class of the program; only functions can be called")
     functions = {name: stand.function(name) for name in sorted(names & {*stand.functions, stand.entry_point})}
     return functions | ({"Solution": new_solution} if "Solution" in names & {*stand.classes} else {})
 

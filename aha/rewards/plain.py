@@ -246,7 +246,7 @@ def _decode_instance(tag: str, entries: list[Any], find_class: ClassFinder) -> A
         return instance
     if tag == "record":
         return Record(name, fields)
-    raise NotPlainError(f"a value of class {name!r} of the program is no plain data")
+    raise NotPlainError(f"a value of class {name!r}, which only one side defines, is no plain data")
 
 
 def _new_namedtuple(kind: type | None, name: str, fields: tuple[str, ...], values: list[Any]) -> Any:
