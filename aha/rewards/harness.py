@@ -133,15 +133,16 @@ def serve(job: dict[str, Any]) -> None:
             _run_starter(before, namespace)
         given = dict(namespace)
         execute(code, namespace)
+        own = {name: value for name, value in namespace.items() if value is not given.get(name)}
         if job["entry_point"]:
-            _find_function(namespace, job["entry_point"])
+            _find_function(own, job["entry_point"])
     except BaseException as error:  # whatever ends the program is reported
         return send(replies, _failure(error))
-    own = {name: value for name, value in namespace.items() if callable(value) and value is not given.get(name)}
     classes = [name for name, value in own.items() if isinstance(value, type)]
-    send(replies, {"ready": [*own.keys() - set(classes)], "classes": classes})
+    functions = [name for name, value in own.items() if callable(value) and name not in classes]
+    send(replies, {"ready": functions, "classes": classes})
     for line in calls:
-        send(replies, _answer(namespace, json.loads(line)))
+        send(replies, _answer(own, namespace, json.loads(line)))
 
 
 def _run_starter(code: types.CodeType, namespace: dict[str, Any]) -> None:
@@ -150,15 +151,19 @@ def _run_starter(code: types.CodeType, namespace: dict[str, Any]) -> None:
         execute(code, namespace)
 
 
-def _find_function(namespace: dict[str, Any], name: str) -> Any:
+def _find_function(own: dict[str, Any], name: str) -> Any:
     """The function of the program that has a name, or else the method of a new `Solution`.
+
+    Args:
+        own: what the program defines, without what it was given.
+        name: of the function.
 
     Raises:
         NameError: there is none.
     """
-    solution = namespace.get("Solution")
-    if callable(namespace.get(name)):
-        return namespace[name]
+    solution = own.get("Solution")
+    if callable(own.get(name)):
+        return own[name]
     if isinstance(solution, type) and callable(class_entry(solution, name)):
         return operator.attrgetter(name)(solution())
     if isinstance(solution, type) and isinstance(class_entry(solution, name), staticmethod | classmethod):
@@ -166,8 +171,8 @@ def _find_function(namespace: dict[str, Any], name: str) -> Any:
     raise NameError(f"it does not define the function {name!r}")
 
 
-def _answer(namespace: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
-    """What a call returns or raises, and its arguments where they changed."""
+def _answer(own: dict[str, Any], namespace: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
+    """What a call of one of the program's own functions returns or raises, and its arguments where they changed."""
 
     def find_class(name: str) -> type | None:
         found = namespace.get(name)
@@ -175,7 +180,7 @@ def _answer(namespace: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
 
     try:
         arguments, keywords = decode(call["arguments"], find_class), decode(call["keywords"], find_class)
-        reply = _called(_find_function(namespace, call["name"]), arguments, keywords)
+        reply = _called(_find_function(own, call["name"]), arguments, keywords)
     except NotPlainError as error:
         return {"unsupported": str(error)}
     except BaseException as error:  # an argument's class is the program's, too

@@ -166,6 +166,14 @@ def test_functions_are_found_and_called(reward: CodeReward, name: str) -> None:
     assert verdict.kind == "correct", verdict
 
 
+def test_the_entry_point_is_what_the_program_defines(reward: CodeReward) -> None:
+    """Neither what is imported for a class `Solution`, nor what the starter leaves to be written."""
+    named_like_an_import = "class Solution:\n    def permutations(self, x): return x"
+    assert judge(reward, named_like_an_import, "assert permutations(3) == 3", entry_point="permutations").score == 1
+    starter = "class Solution:\n    def f(self, x):\n        "
+    assert judge(reward, "def f(x): return x", "assert f(3) == 3", starter=starter).score == 1
+
+
 def test_the_entry_point_may_be_written_as_a_call_of_solution(reward: CodeReward) -> None:
     code = "class Solution:\n    def f(self, x): return x"
     test = "def check(candidate):\n    assert candidate(x=3) == 3"
