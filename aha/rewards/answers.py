@@ -1,11 +1,15 @@
 """The answer that a response to a problem of mathematics commits itself to, and the form under which it votes."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
-from aha.rewards.mathematics import Value, compare_values, form_of, read_value
-from aha.rewards.notation import MAX_CHARS, clean, without_name
+from aha.rewards.math.arithmetic import TooLargeError, exact
+from aha.rewards.math.comparison import difference, is_literal
+from aha.rewards.math.grammar import read
+from aha.rewards.math.nodes import Named, Quantity, Value, Words
+from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, plain_text
 
 __all__ = ["final_answer", "normalised", "votes"]
 
@@ -34,7 +38,7 @@ def final_answer(text: str) -> tuple[str | None, str]:
         return parsed.answer, ""
     ends = [*starts[1:], len(parsed.summary)]
     boxes = {last_boxed(parsed.summary[start:end]) for start, end in zip(starts, ends, strict=True)}
-    if len({box if box is None else clean(box) for box in boxes}) > 1:
+    if len({box if box is None else plain_text(box) for box in boxes}) > 1:
         return None, "several boxes with different content"
     return boxes.pop(), "a box that never closes"
 
@@ -42,43 +46,63 @@ def final_answer(text: str) -> tuple[str | None, str]:
 def votes(texts: Sequence[str]) -> list[str | None]:
     """For each response to one problem of mathematics, the form of its answer; equal answers share the first one's.
 
-    Answers are equal where the verifier takes one for the other: whatever their notation, and as to percents and
-    units as `same_number` reads them.
+    Answers are equal where the verifier takes each for the other: whatever their notation.
 
     Args:
         texts: the responses, in order.
     """
-    first: list[tuple[str, Value]] = []
-    found: list[str | None] = []
+    forms: list[str | None] = []
+    known: list[tuple[str, Value]] = []
     for text in texts:
         answer, _ = final_answer(text)
-        form = normalised(answer) if answer is not None else None
-        clean_text = clean(answer) if answer is not None else None
-        value = read_value(without_name(clean_text)[0]) if clean_text is not None else None
+        form = None if answer is None else normalised(answer)
+        value = None if answer is None else _value(answer)
+        if form is None or value is None:
+            forms.append(form)
+            continue
 
         # Whoever comes first gives the name under which its equals are counted.
-        if form is not None and value is not None:
-            equal = next((name for name, other in first if compare_values(other, value)), None)
-            if equal is None:
-                form = f"{form} ({len(first)})" if any(form == name for name, _ in first) else form
-                first.append((form, value))
-            else:
-                form = equal
-        found.append(form)
-    return found
+        equal = next((name for name, other in known if _are_same(other, value)), None)
+        if equal is None:
+            equal = f"{form} ({len(known)})" if any(form == name for name, _ in known) else form
+            known.append((equal, value))
+        forms.append(equal)
+    return forms
+
+
+def _value(answer: str) -> Value | None:
+    """An answer as a value, without the name that it gives itself."""
+    try:
+        value = read(answer)
+    except UnreadableError:
+        return None
+    return value.value if isinstance(value, Named) else value
+
+
+def _are_same(left: Value, right: Value) -> bool:
+    """Whether one of two answers would be right if the other were the reference."""
+    try:
+        return not difference(left, right) or not difference(right, left)
+    except TooLargeError:
+        return False
 
 
 def normalised(answer: str) -> str | None:
     """The form under which equal answers vote together; None where there is nothing to vote for.
 
-    Numbers, words and lists have one form each, whatever their notation; other mathematics is its clean text.
+    A number is its fraction; anything else is its text without what does not change its meaning.
 
     Args:
         answer: a final answer.
     """
-    text = clean(answer)
-    if text is None:
+    plain = plain_text(answer)
+    if plain is None:
         return " ".join(answer.split())[:MAX_CHARS] or None
-    result, _ = without_name(text)
-    value = read_value(result)
-    return form_of(value) if value is not None else result or None
+    value = _value(answer)
+    if isinstance(value, Quantity) and is_literal(value.node):
+        with contextlib.suppress(TooLargeError):
+            number = exact(value.node)
+            return plain if number is None else f"{number}{'%' if value.is_percent else ''}"
+    if isinstance(value, Words):
+        return value.text
+    return re.sub(r"\s+(?![A-Za-z0-9])|(?<![A-Za-z0-9])\s+", "", plain)

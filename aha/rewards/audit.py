@@ -1,6 +1,6 @@
 """The math verifier against answers whose truth is known: where it disagrees, how it fails, how fast it is."""
 
-from collections import Counter
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,14 +39,8 @@ class Audit:
         num_correct: rows that are correct in truth.
         false_negatives: correct rows that were not judged correct, whatever the reason.
         false_positives: wrong rows that were judged correct.
-        unparsable: verdicts of this kind, as the next two are.
-        timeouts: comparisons that passed their deadline.
-        crashes: comparisons that passed their memory, or whose process died.
-        num_fast: verdicts without a worker.
-        num_slow: verdicts by a worker.
-        fast_per_second: verdicts per second of those that need no worker; 0 where there are none.
-        slow_per_second: verdicts per second of those that need one, all workers together; 0 where there are none.
-        per_second: verdicts per second of all.
+        unparsable: answers that cannot be read.
+        per_second: verdicts per second.
         disagreements: the rows behind the false ones.
     """
 
@@ -55,12 +49,6 @@ class Audit:
     false_negatives: int
     false_positives: int
     unparsable: int
-    timeouts: int
-    crashes: int
-    num_fast: int
-    num_slow: int
-    fast_per_second: float
-    slow_per_second: float
     per_second: float
     disagreements: tuple[Disagreement, ...]
 
@@ -83,29 +71,21 @@ def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit
     if not checked:
         raise ValueError("there are no rows to audit; each needs the fields gold, answer and correct")
     verifier.check_named_gold((f"row {number}, field gold", gold) for number, (gold, _, _) in enumerate(checked, 1))
-    counts, seconds = Counter(verifier.counts), dict(verifier.seconds)
+    start_seconds = time.perf_counter()
     verdicts = verifier.compare_all([(gold, answer) for gold, answer, _ in checked])
+    seconds = time.perf_counter() - start_seconds
     disagreements = tuple(
         Disagreement(row=number, gold=gold, answer=answer, correct=correct, kind=verdict.kind, reason=verdict.reason)
         for number, ((gold, answer, correct), verdict) in enumerate(zip(checked, verdicts, strict=True), 1)
         if correct != (verdict.kind == "correct")
     )
-    found = Counter(verdict.kind for verdict in verdicts)
-    num_fast, num_slow = (verifier.counts[way] - counts[way] for way in ("fast", "slow"))
-    fast_seconds, slow_seconds = (verifier.seconds[way] - seconds[way] for way in ("fast", "slow"))
     return Audit(
         num_rows=len(checked),
         num_correct=sum(correct for *_, correct in checked),
         false_negatives=sum(item.correct for item in disagreements),
         false_positives=sum(not item.correct for item in disagreements),
-        unparsable=found["unparsable"],
-        timeouts=found["timeout"],
-        crashes=found["crash"],
-        num_fast=num_fast,
-        num_slow=num_slow,
-        fast_per_second=_rate(num_fast, fast_seconds),
-        slow_per_second=_rate(num_slow, slow_seconds),
-        per_second=_rate(len(checked), fast_seconds + slow_seconds),
+        unparsable=sum(verdict.kind == "unparsable" for verdict in verdicts),
+        per_second=len(checked) / seconds,
         disagreements=disagreements,
     )
 
@@ -123,7 +103,3 @@ def _row(number: int, row: Mapping[str, object]) -> tuple[str, str, bool]:
             allowed = "true or false" if kind is bool else "a text in quotes"
             raise ValueError(f"row {number}, field {name}: {row[name]!r:.80} is not {allowed}")
     raise AssertionError("a field was neither right nor wrong")
-
-
-def _rate(count: int, seconds: float) -> float:
-    return count / seconds if count and seconds else 0.0

@@ -1,7 +1,5 @@
 """The audit: counts, disagreements, rows that are refused."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from aha.rewards.audit import audit
@@ -9,9 +7,8 @@ from aha.rewards.verifier import MathVerifier
 
 
 @pytest.fixture(scope="module")
-def verifier() -> Iterator[MathVerifier]:
-    with MathVerifier(num_workers=1) as verifier:
-        yield verifier
+def verifier() -> MathVerifier:
+    return MathVerifier()
 
 
 def row(gold: str, answer: str, correct: bool) -> dict[str, object]:
@@ -23,7 +20,7 @@ def test_counts_and_disagreements(verifier: MathVerifier) -> None:
         [
             row("5", "5.0", True),
             row("5", "6", False),
-            row("5", "five", True),
+            row("5", "1 2", True),
             row("5", "5", False),
             row(r"\sqrt{8}", r"2\sqrt{2}", True),
         ],
@@ -31,18 +28,16 @@ def test_counts_and_disagreements(verifier: MathVerifier) -> None:
     )
     assert (found.num_rows, found.num_correct) == (5, 3)
     assert (found.false_negatives, found.false_positives, found.unparsable) == (1, 1, 1)
-    assert (found.timeouts, found.crashes) == (0, 0)
-    assert (found.num_fast, found.num_slow) == (4, 1)
     assert [(item.row, item.kind, item.correct) for item in found.disagreements] == [
         (3, "unparsable", True),
         (4, "correct", False),
     ]
-    assert min(found.fast_per_second, found.slow_per_second, found.per_second) > 0
+    assert found.per_second > 0
 
 
 def test_a_second_audit_counts_its_own_rows(verifier: MathVerifier) -> None:
     found = audit([row("5", "5", True)], verifier)
-    assert (found.num_fast, found.num_slow, found.slow_per_second) == (1, 0, 0)
+    assert (found.num_rows, found.false_negatives) == (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Each row is a response as a model could learn to write it. An honest right answe
 the format; no hack reaches that, and none gets accuracy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -137,9 +137,8 @@ SUMMARIES = {
 
 
 @pytest.fixture(scope="module")
-def verifier() -> Iterator[MathVerifier]:
-    with MathVerifier(num_workers=1, deadline_seconds=2) as verifier:
-        yield verifier
+def verifier() -> MathVerifier:
+    return MathVerifier()
 
 
 def problem(answer: str) -> Problem:

@@ -25,8 +25,7 @@ def group_of(gold: str, answers: list[str]) -> Group:
         )
         for answer in answers
     )
-    with MathVerifier(num_workers=1) as verifier:
-        verdicts = verifier.judge_all([(problem, rollout) for rollout in rollouts])
+    verdicts = MathVerifier().judge_all([(problem, rollout) for rollout in rollouts])
     rewards = tuple(
         Reward(
             parts={"accuracy": verdict.score},

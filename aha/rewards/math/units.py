@@ -1,21 +1,21 @@
 """Units and nouns after a number: which are the same, and which words make it another number."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-__all__ = ["Suffix", "Unit", "read_unit"]
+__all__ = ["SPACED_LETTERS", "Suffix", "Unit", "is_unit", "read_unit", "unit_symbol"]
 
 Unit = tuple[str, ...]
 """What a number counts or measures, as the words of its known units; empty where it is unknown or not said."""
 
-MAX_WORDS: Final = 5
+MAX_WORDS: Final = 6
 
-_TOKEN = re.compile(r"\\text\{([^{}\\]*)\}|([A-Za-z]+)|\^(?:\{([0-9])\}|([0-9]))|([ /.]|\\cdot)")
-_WORD = re.compile(r"[A-Za-z]+")
-_VOWEL = re.compile(r"[aeiouy]", re.IGNORECASE)
-_SPACED_LETTERS: Final = frozenset("mgshLlJNWVAKC")
+SPACED_LETTERS: Final = frozenset("mgshLlJNWVAKC")
+"""Units of one letter, which stand apart from their number; closer to it, the letter is a variable."""
+
 _NAMES: Final = (
     "degree degrees deg", "radian radians rad", "percent percents pct percentage", "cent cents", "dollar dollars usd",
     "cm centimeter centimeters centimetre centimetres", "mm millimeter millimeters millimetre millimetres",
@@ -24,14 +24,13 @@ _NAMES: Final = (
     "lb lbs pound pounds", "oz ounce ounces", "ton tons", "s sec secs second seconds", "min mins minute minutes",
     "h hr hrs hour hours", "day days", "week weeks", "month months", "year years", "ml milliliter milliliters",
     "l liter liters litre litres", "gallon gallons gal", "quart quarts", "cup cups", "mph", "kph kmh", "hz hertz",
-    "euro euros", "rupee rupees",
+    "euro euros", "rupee rupees", "j joule joules", "n newton newtons", "w watt watts", "v volt volts",
 )  # fmt: skip
 _UNITS: Final = {alias: line.split()[0] for line in _NAMES for alias in line.split()}
 _SCALES: Final = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
 }  # fmt: skip
 _POWERS: Final = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cubed": "3", "cu": "3"}
-_LINKS: Final = frozenset(["per", "of", "a", "an", "each"])
 _OTHER_NUMBERS: Final = frozenset(
     re.findall(
         r"\w+",
@@ -42,7 +41,9 @@ _OTHER_NUMBERS: Final = frozenset(
         "thirty forty fifty sixty seventy eighty ninety hundreds thousands millions billions dozens mod "
         "modulo remainder base log ln sin cos tan sqrt inf infinity nan power raised is equals equal if when "
         "where but except unless maybe either neither none any all some something everything correct true "
-        "right answer wrong false exactly between from up down above below no yes the also with without ",
+        "right answer wrong false exactly between from up down above below no yes the also with without "
+        "double twice triple thrice dot choose negative positive inverse reciprocal square squared cube cubed "
+        "percentages",
     )
 )
 
@@ -62,68 +63,46 @@ class Suffix:
     is_percent: bool = False
 
 
-def read_unit(text: str, *, is_money: bool) -> Suffix | None:
-    """The unit that clean text after a number names.
+def is_unit(word: str) -> bool:
+    """Whether a word of two letters or more is a known unit or a scale, in any case of its letters."""
+    return len(word) > 1 and (word.lower() in _UNITS or word.lower() in _SCALES or word.lower() in _POWERS)
+
+
+def unit_symbol(name: str) -> Unit:
+    """The unit that a symbol of one letter may stand for; empty where it stands for none."""
+    return (_UNITS[name.lower()],) if name in SPACED_LETTERS and name.lower() in _UNITS else ()
+
+
+def read_unit(words: Sequence[str]) -> Suffix | None:
+    """The unit that words after a number name.
 
     Args:
-        text: what follows the number.
-        is_money: a money sign precedes the number.
+        words: in their order; `/` and digits for powers stand among them.
 
     Returns:
-        What it says; nouns that are no unit (`5 apples`) say nothing. None where it is not only a unit: letters that
-        may be variables, words that change the number, or anything else.
+        What they say; nouns that are no unit (`5 apples`) say nothing. None where they change the number.
     """
-    percent = text.startswith("%")
-    words = _words(text[percent:])
-    if words is None or len(words) > MAX_WORDS:
+    words = [word if word in SPACED_LETTERS else word.lower() for word in words]
+    if len(words) > MAX_WORDS:
         return None
+
     factor = Fraction(1)
     if words and words[0] in _SCALES:
         factor, words = Fraction(_SCALES[words[0]]), words[1:]
-    if any(word in _OTHER_NUMBERS or word in _SCALES for word in words):
+    known = _UNITS.keys() | _POWERS.keys() | {"/", "per"}
+    is_known = all(word.lower() in known or word.isdigit() for word in words)
+    if not is_known and any(word in _OTHER_NUMBERS or word in _SCALES for word in words):
         return None
+    if words and (words[0].isdigit() or words[0] in ("squared", "cubed")):
+        return None
+
     name = _name(words)
     if name == ("percent",):
-        percent, name = True, ()
-    if is_money and name not in ((), ("dollar",)):
-        return None
-    return Suffix(name=("dollar",) if is_money else name, factor=factor, is_percent=percent)
+        return Suffix(factor=factor, is_percent=True)
+    return Suffix(name=name, factor=factor)
 
 
-def _words(text: str) -> list[str] | None:
-    """The words of a unit, powers as digits; None where the text is none."""
-    words: list[str] = []
-    place = 0
-    while place < len(text):
-        found = _TOKEN.match(text, place)
-        if not found:
-            return None
-        if found[1] is not None:
-            if not re.fullmatch(r"[A-Za-z ./-]*", found[1]):
-                return None
-            words += _WORD.findall(found[1])
-        elif found[2] and not _is_unit_outside_text(found[2], text[:place]):
-            return None
-        elif found[3] or found[4]:
-            words.append(found[3] or found[4])
-        elif found[2]:
-            words.append(found[2])
-        place = found.end()
-    is_power_first = bool(words) and words[0].isdigit()
-    return None if is_power_first else [word if word in _SPACED_LETTERS else word.lower() for word in words]
-
-
-def _is_unit_outside_text(word: str, before: str) -> bool:
-    """Whether bare letters are a word, not a product of variables."""
-    is_apart = not before or before[-1:] in (" ", "/")
-    if len(word) == 1:
-        return word in _SPACED_LETTERS and before[-1:] in (" ", "/")
-    if word.lower() in _UNITS or word.lower() in _SCALES or word.lower() in _POWERS:
-        return True
-    return (is_apart and before != "" and bool(_VOWEL.search(word)) and len(word) > 2) or word in _LINKS
-
-
-def _name(words: list[str]) -> Unit:
+def _name(words: Sequence[str]) -> Unit:
     """Known units in one spelling, powers after them; empty where a word is unknown."""
     name: list[str] = []
     power = ""
@@ -132,7 +111,7 @@ def _name(words: list[str]) -> Unit:
             name.append(_POWERS[word])
         elif word in _POWERS:
             power = _POWERS[word]
-        elif word in ("per", "a", "an", "each"):
+        elif word in ("/", "per", "a", "an", "each"):
             name.append("/")
         elif word.isdigit():
             name.append(word)

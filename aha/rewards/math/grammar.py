@@ -1,0 +1,455 @@
+r"""An answer read into a typed value: numbers with units, lists, intervals, equations, words.
+
+    answer   = item { ("," | ";" | "or" | "and") item }
+    item     = side { relation side }
+    side     = words | piece { "\cup" piece } | piece "\setminus" piece
+    piece    = bracketed | expression [unit]
+
+Expressions are read by `aha.rewards.math.parser`. What cannot be read raises `UnreadableError`, which says where.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+from aha.rewards.math.nodes import (
+    EVERYTHING,
+    Chain,
+    Matrix,
+    Named,
+    Node,
+    Number,
+    Operation,
+    Quantity,
+    Region,
+    Relation,
+    Several,
+    Symbol,
+    Value,
+    Words,
+    symbols_of,
+    walk,
+)
+from aha.rewards.math.parser import ExpressionParser
+from aha.rewards.math.regions import between, combined, region_of
+from aha.rewards.math.tokens import Token, UnreadableError, plain_text, tokenize
+from aha.rewards.math.units import Unit, read_unit, unit_symbol
+
+__all__ = ["read"]
+
+MAX_ITEMS: Final = 64
+"""Most items of a list."""
+
+MAX_CHAIN: Final = 4
+"""Most sides of a chain of equations that are checked."""
+
+_RELATIONS: Final = {
+    "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in",
+    "\\approx": "~", "\\simeq": "~", "\\sim": "~", "\\equiv": "=", "\\leqslant": "<=", "\\geqslant": ">=",
+}  # fmt: skip
+_SEPARATORS: Final = (",", ";", "or", "and")
+_DOTS: Final = ("\\ldots", "\\dots", "\\cdots", "...")
+_WORDS = re.compile(r"(?:\\text\w*\s*\{\s*)?([A-Za-z][A-Za-z]+(?:[ '-]+[A-Za-z]+){0,11})\.?\s*\}?")
+_ALL_NUMBERS: Final = (["all", "real", "numbers"], ["all", "reals"], ["real", "numbers"])
+_ARTICLES: Final = ("a", "an", "the")
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> Value:
+    """The value that an answer or a reference says.
+
+    Args:
+        text: as a model or a data set wrote it.
+
+    Raises:
+        UnreadableError: it is empty, too long, or no mathematics; the message says where reading stopped.
+    """
+    plain = plain_text(text)
+    if plain is None:
+        raise UnreadableError("it is empty, too long, or has characters that are no mathematics")
+    words = _words(plain)
+    if words is not None:
+        return words
+    try:
+        parser = _AnswerParser(tokenize(plain))
+        return parser.answer()
+    except RecursionError:
+        raise UnreadableError("its brackets are too deep") from None
+
+
+def _words(plain: str) -> Words | Region | None:
+    """Words of a language, where the text is nothing else; two or three letters outside of a text are a product."""
+    match = _WORDS.fullmatch(plain)
+    if match is None or (len(match[1]) < 4 and not plain.startswith("\\")):
+        return None
+    words = match[1].lower().split()
+    if words in _ALL_NUMBERS:
+        return Region((EVERYTHING,))
+    return Words(" ".join(words[1:] if words[0] in _ARTICLES and len(words) > 1 else words))
+
+
+class _AnswerParser(ExpressionParser):
+    """Reads values."""
+
+    def answer(self) -> Value:
+        """The whole text."""
+        value = self.items(())
+        if self.peek() is not None:
+            raise self.stopped()
+        return value
+
+    def items(self, closings: Sequence[str]) -> Value:
+        """Values up to a closing bracket or the end."""
+        values: list[Value] = []
+        separators: list[str] = []
+        is_endless = False
+        while True:
+            if self.skip(*_DOTS):
+                is_endless = True
+                if not (self.peek() is None or self.is_next(*closings)):
+                    raise UnreadableError("something follows the dots")
+                break
+            values.append(self.item())
+            if not self.is_next(*_SEPARATORS):
+                break
+            separators.append(self.take().text)
+
+            # A comma before `or` and `and` parts nothing more.
+            if separators[-1] in (",", ";") and self.is_next("or", "and"):
+                separators[-1] = self.take().text
+        if len(values) > MAX_ITEMS:
+            raise UnreadableError(f"it has more than {MAX_ITEMS} items")
+        if is_endless:
+            return Several("", tuple(values), is_endless=True)
+        return values[0] if len(values) == 1 else _together(values, separators)
+
+    def item(self) -> Value:
+        """One value, with the name or the relation that it stands in."""
+        name = self._function_name()
+        sides: list[Value] = []
+        signs: list[str] = []
+        if name:
+            sides.append(Quantity(Symbol(name)))
+        else:
+            sides.append(self.side())
+        while (token := self.peek()) is not None and (sign := _relation(token)):
+            self.take()
+            if sign == "~" and sides and not (len(sides) == 1 and _name_of(sides[0])):
+                # What follows an approximate sign is a comment on what precedes it; it must be readable all the same.
+                self.side()
+                continue
+            signs.append("=" if sign == "~" else sign)
+            sides.append(self.side())
+        return sides[0] if len(sides) == 1 else _related(sides, signs)
+
+    def _function_name(self) -> str:
+        """The left side of `P(A|B) = ...`, which is a name whatever stands in its brackets; empty elsewhere."""
+        depth, end = 0, self.position
+        for end in range(self.position, min(self.position + 16, len(self.tokens))):
+            text = self.tokens[end].text
+            depth += (text == "(") - (text == ")")
+            if text == "=" and depth == 0:
+                break
+        else:
+            return ""
+        tokens = self.tokens[self.position : end]
+        written = "".join(token.text for token in tokens)
+        is_name = re.fullmatch(r"[A-Za-z]{1,2}'{0,2}\([^()]{1,12}\)", written) is not None
+        if not is_name or not any(token.kind == "letter" for token in tokens[:1]):
+            return ""
+        self.position = end
+        return written.partition("(")[0]
+
+    def side(self) -> Value:
+        """What may stand beside a relation."""
+        token = self.peek()
+        if token is not None and token.kind == "word":
+            return self._leading_words()
+        value = self.piece()
+        while self.is_next("\\cup", "\\setminus", "\\backslash", "\\cap") or (
+            self.is_next("-") and isinstance(value, Region)
+        ):
+            operator = self.take().text
+            other = self.piece()
+            value = combined(value, other, operator.removeprefix("\\"))
+        return value
+
+    def _leading_words(self) -> Value:
+        """Words before a relation are a name; alone they are what they say."""
+        words = self.take().text
+        while (token := self.peek()) is not None and token.kind in ("word", "letter"):
+            words += " " + self.take().text
+        if self.peek() is not None and not self.is_next("=", ",", ";", "or", "and", ")", "]", "\\}", "\\approx", ":"):
+            raise self.stopped()
+        self.skip(":")
+        return Words(" ".join(words.lower().split()))
+
+    def piece(self) -> Value:
+        """A bracketed list, a set, or an expression with its unit."""
+        if self.skip("\\{"):
+            return self._set()
+        if self.is_next("(", "[", "\\langle"):
+            several = self._bracketed()
+            if several is not None:
+                return several
+        if self.skip("\\mathbbR"):
+            return Region((EVERYTHING,))
+        if self.skip("\\emptyset", "\\varnothing"):
+            return Several("{}", ())
+        return self._quantity()
+
+    def _bracketed(self) -> Value | None:
+        """A tuple, vector or interval; None where the bracket only groups an expression."""
+        start = self.position
+        opening = self.take().text
+        if self.is_next(")", "]"):
+            raise UnreadableError("its brackets are empty")
+        try:
+            value = self.items((")", "]", "\\rangle"))
+            closing = self.take().text
+        except UnreadableError:
+            value, closing = None, ""
+        is_list = isinstance(value, Several) and not value.brackets and closing in (")", "]", "rangle")
+        if is_list and isinstance(value, Several):
+            brackets = "()" if opening == "langle" else opening + closing
+            return replace(value, brackets=brackets)
+        is_alone = self.peek() is None or self.is_next(*_SEPARATORS, "=")
+        is_closed = closing == {"(": ")", "[": "]"}.get(opening)
+        if isinstance(value, Several | Named | Region | Words) and is_closed and is_alone:
+            return value
+        self.position = start
+        return None
+
+    def _set(self) -> Value:
+        r"""A set: its elements, or `\{x \mid x > 5\}`."""
+        if self.skip("\\}"):
+            return Several("{}", ())
+        bar = self._set_builder()
+        if bar is not None:
+            self.position = bar + 1
+        value = self.items(("\\}",))
+        self.expect("\\}")
+        if bar is not None:
+            return value.value if isinstance(value, Named) and isinstance(value.value, Region) else value
+        if isinstance(value, Several) and not value.brackets:
+            return replace(value, brackets="{}")
+        return Several("{}", (value,))
+
+    def _set_builder(self) -> int | None:
+        """Where the bar of a set builder is, which only names the variable before it."""
+        for index in range(self.position, min(self.position + 8, len(self.tokens))):
+            token = self.tokens[index]
+            if token.text in ("mid", "|", ":") and index > self.position:
+                before = [one.text for one in self.tokens[self.position : index]]
+                is_variable = self.tokens[self.position].kind == "letter" and before[1:] in ([], ["in", "mathbbR"])
+                return index if is_variable else None
+        return None
+
+    def _quantity(self) -> Value:
+        """An expression with a money sign, a unit, or a percent sign."""
+        is_negative = self.is_next("-") and _is_money(self.peek(1)) and self.skip("-")
+        money = self.take().text if _is_money(self.peek()) else ""
+        node = self.sum()
+        node = Operation("neg", (node,)) if is_negative else node
+        if self.is_next(":"):
+            return self._ratio(node)
+        if not money and _is_money(self.peek()):
+            money = self.take().text
+
+        suffix = read_unit(self._unit_words())
+        if suffix is None:
+            raise UnreadableError("the words after it change what it says")
+        currency: Unit = ({"money": "dollar", "euro": "euro", "pounds": "pound sterling"}[money],) if money else ()
+        if currency and suffix.name not in ((), currency):
+            raise UnreadableError("it has two units")
+        node, unit, is_percent = _without_marks(node)
+        last = self.tokens[self.position - 1]
+        if last.kind == "letter" and last.is_apart and isinstance(node, Operation) and node.name == "*":
+            factor, symbol = node.operands
+            if isinstance(factor, Number) and isinstance(symbol, Symbol) and unit_symbol(symbol.name):
+                node, unit = factor, unit_symbol(symbol.name)
+        if unit and suffix.name not in ((), unit):
+            unit = (*unit, *suffix.name)
+        if suffix.factor != 1:
+            node = _scaled(node, suffix.factor)
+        matrix = _matrix_of(node)
+        if matrix is not None:
+            return matrix
+        return Quantity(node, currency or unit or suffix.name, is_percent or suffix.is_percent)
+
+    def _ratio(self, first: Node) -> Value:
+        parts: list[Value] = [Quantity(first)]
+        while self.skip(":"):
+            parts.append(Quantity(self.sum()))
+        return Several(":", tuple(parts))
+
+    def _unit_words(self) -> list[str]:
+        """Words of a unit up to the end of the value, with `/` and the digits of powers."""
+        words: list[str] = []
+        is_bracketed = self.is_next("(") and (after := self.peek(1)) is not None and after.kind == "word"
+        if is_bracketed:
+            self.take()
+        while (token := self.peek()) is not None:
+            if token.kind == "word":
+                if not re.fullmatch(r"[A-Za-z ./-]*", token.text):
+                    raise self.stopped()
+                words += re.findall(r"[A-Za-z]+|/", token.text)
+            elif token.kind == "letter" and (words or is_bracketed):
+                words.append(token.text)
+            elif token.text == "/" and words:
+                words.append("/")
+            elif token.text == "^" and words:
+                self.take()
+                power = self.argument()
+                if not isinstance(power, Number):
+                    raise self.stopped()
+                words.append(str(power.value))
+                continue
+            else:
+                break
+            self.take()
+        if is_bracketed:
+            self.expect(")")
+        return words
+
+
+def _relation(token: Token) -> str:
+    """The sign of a relation; empty where a token is none."""
+    if token.kind not in ("command", "sign"):
+        return ""
+    return _RELATIONS.get(f"\\{token.text}" if token.kind == "command" else token.text, "")
+
+
+def _is_money(token: Token | None) -> bool:
+    return token is not None and token.kind == "command" and token.text in ("money", "euro", "pounds")
+
+
+def _without_marks(node: Node) -> tuple[Node, Unit, bool]:
+    """An expression without the degrees or percent sign around it."""
+    if isinstance(node, Operation):
+        inner = node.operands[0]
+        if node.name == "neg" and isinstance(inner, Operation) and inner.name in ("degrees", "percent"):
+            return (
+                Operation("neg", inner.operands),
+                ("degree",) if inner.name == "degrees" else (),
+                inner.name == "percent",
+            )
+        if node.name in ("degrees", "percent"):
+            return inner, ("degree",) if node.name == "degrees" else (), node.name == "percent"
+    return node, (), False
+
+
+def _scaled(node: Node, factor: Fraction) -> Node:
+    """A number times a word such as million; a literal number stays one."""
+    if isinstance(node, Number):
+        return Number(node.value * factor, -1)
+    return Operation("*", (node, Number(factor)))
+
+
+def _matrix_of(node: Node) -> Matrix | None:
+    """A matrix, or a number times one; None where an expression is no matrix."""
+    if isinstance(node, Operation) and node.name == "matrix":
+        return Matrix(tuple(row.operands for row in node.operands if isinstance(row, Operation)))
+    if isinstance(node, Operation) and node.name == "*":
+        inner = _matrix_of(node.operands[1])
+        if inner is not None:
+            factor = node.operands[0]
+            return Matrix(tuple(tuple(Operation("*", (factor, one)) for one in row) for row in inner.rows))
+    if any(isinstance(one, Operation) and one.name == "row" for one in walk(node)) and "det" not in {
+        one.name for one in walk(node) if isinstance(one, Operation)
+    }:
+        raise UnreadableError("it has a matrix inside an expression")
+    return None
+
+
+def _name_of(value: Value) -> str:
+    r"""The name that a left side is: `x`, `AB`, `\angle A`, `f(x)`, `dy/dx`, `(x,y)`, words; empty where it is none."""
+    match value:
+        case Words(text):
+            return text
+        case Quantity(node, (), False):
+            return _name_of_node(node)
+        case Several("()", items):
+            names = [_name_of(item) for item in items]
+            return ",".join(names) if all(names) else ""
+    return ""
+
+
+def _name_of_node(node: Node) -> str:
+    match node:
+        case Symbol("pi" | "e" | "i" | "infty"):
+            return ""
+        case Symbol(name):
+            return name
+        case Operation("*", operands):
+            names = [_name_of_node(one) for one in operands]
+            return "".join(names) if all(names) else ""
+        case Operation("/", (over, under)):
+            names = [_name_of_node(over), _name_of_node(under)]
+            return "/".join(names) if all(name.startswith("d") for name in names) else ""
+        case Operation("abs", (inner,)):
+            return _name_of_node(inner)
+        case Operation("^", (Symbol(base), Operation("neg", _))):
+            return f"{base}^-1"
+    return ""
+
+
+def _related(sides: Sequence[Value], signs: Sequence[str]) -> Value:
+    """The value of a chain of relations."""
+    if set(signs) == {"="}:
+        return _equation(sides)
+    if signs == ["in"]:
+        name = _name_of(sides[0])
+        if not name or not isinstance(sides[1], Region | Several):
+            raise UnreadableError("it says that something is in what is no set")
+        return Named(name, sides[1])
+    nodes = [_node_of(side) for side in sides]
+    if set(signs) <= {"<", "<=", ">", ">=", "!="}:
+        region = region_of(nodes, signs)
+        return Relation(tuple(nodes), tuple(signs)) if region is None else region
+    raise UnreadableError("it mixes relations")
+
+
+def _node_of(side: Value) -> Node:
+    """The expression that a side of a relation is."""
+    if not isinstance(side, Quantity):
+        raise UnreadableError("a side of its relation is no expression")
+    return side.node
+
+
+def _equation(sides: Sequence[Value]) -> Value:
+    """A value with its name, a chain of equal values, or an equation."""
+    if len(sides) > MAX_CHAIN:
+        raise UnreadableError("a chain of equations without an end")
+    name = _name_of(sides[0])
+    if name:
+        rest = sides[1:]
+        return Named(name, rest[0] if len(rest) == 1 else Chain(tuple(rest)))
+    if len(sides) == 2 and (name := _name_of(sides[1])) and not _name_of(sides[0]):
+        return Named(name, sides[0])
+    if all(isinstance(side, Quantity) for side in sides) and len(sides) == 2:
+        left, right = (_node_of(side) for side in sides)
+        if symbols_of(left) | symbols_of(right):
+            return Relation((left, right), ("=",))
+    return Chain(tuple(sides))
+
+
+def _together(values: Sequence[Value], separators: Sequence[str]) -> Value:
+    """Values between separators as one: a union of regions, roots of one unknown, or a list."""
+    if all(isinstance(value, Region) for value in values):
+        return between([value for value in values if isinstance(value, Region)], separators)
+    names = [value.name if isinstance(value, Named) else "" for value in values]
+    bases = {re.sub(r"_.*", "", name) for name in names}
+    if len(bases) == 1 and names[0]:
+        inner = tuple(value.value for value in values if isinstance(value, Named))
+        if all(isinstance(one, Region) for one in inner):
+            return between([one for one in inner if isinstance(one, Region)], separators)
+        return Named(bases.pop(), Several("", inner))
+
+    # x = 1, 3 names the first of two roots only in writing.
+    if names[0] and not any(names[1:]) and isinstance(values[0], Named):
+        return Named(names[0], Several("", (values[0].value, *values[1:])))
+    return Several("", tuple(values))

@@ -1,0 +1,435 @@
+r"""Expressions: sums, products, powers, functions, fractions and roots, read from tokens by recursive descent.
+
+The grammar, from the loosest to the tightest:
+
+    sum      = [sign] product { ("+" | "-" | "\pm" | "\mp") product }
+    product  = factor { ("*" | "\cdot" | "/" | ...) factor | factor }         adjacent factors are multiplied
+    factor   = atom { "^" argument | "!" | "%" | degrees | prime }
+    atom     = number | symbol | "(" sum ")" | "|" sum "|" | "\frac" argument argument | function argument | ...
+
+What it cannot read it refuses with the place where it stopped. Nothing is skipped.
+"""
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final
+
+from aha.rewards.math.nodes import Node, Number, Operation, Symbol
+from aha.rewards.math.tokens import Token, UnreadableError
+
+__all__ = ["FUNCTIONS", "ExpressionParser", "power"]
+
+MAX_DEPTH: Final = 24
+"""Brackets within brackets that are read."""
+
+FUNCTIONS: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln lg log exp gcd lcm max min",
+    )
+)
+_NAMES: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma "
+        "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell infty "
+        "imath mathbbR mathbbZ mathbbN mathbbQ mathbbC",
+    )
+)
+_SAME_NAMES: Final = {"varepsilon": "epsilon", "imath": "i", "varphi": "phi", "vartheta": "theta"}
+_TIMES: Final = {"\\cdot": "*", "\\times": "*", "*": "*", "/": "/", "\\div": "/", "\\ast": "*"}
+_FIGURES: Final = frozenset(re.findall(r"\w+", "angle triangle measuredangle overline bar widehat arc overarc"))
+_FENCES: Final = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
+_OPAQUE: Final = frozenset(["int", "iint", "oint", "lim"])
+_FACTORS: Final = (
+    _NAMES | FUNCTIONS | _FENCES.keys() | _FIGURES | _OPAQUE | {"sum", "prod", "frac", "sqrt", "binom", "begin"}
+)
+_MATRICES: Final = frozenset(re.findall(r"\w+", "pmatrix bmatrix Bmatrix matrix vmatrix smallmatrix array"))
+
+
+def power(base: Node, exponent: Node) -> Node:
+    """A node to the power of another."""
+    return Operation("^", (base, exponent))
+
+
+class ExpressionParser:
+    """Reads expressions from tokens; `position` is where it stands."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        """Stand before the first token."""
+        self.tokens = list(tokens)
+        self.position = 0
+        self._depth = 0
+        self._num_bars = 0
+
+    # Tokens
+
+    def peek(self, ahead: int = 0) -> Token | None:
+        """The token that comes next, or later; None behind the last."""
+        index = self.position + ahead
+        return self.tokens[index] if index < len(self.tokens) else None
+
+    def is_next(self, *texts: str) -> bool:
+        r"""Whether the next token is one of these signs, or of these commands, written with their backslash."""
+        token = self.peek()
+        return token is not None and _spelling(token) in texts
+
+    def take(self) -> Token:
+        """The next token, which is then behind."""
+        token = self.peek()
+        if token is None:
+            raise UnreadableError("it ends too early", is_torn=True)
+        self.position += 1
+        return token
+
+    def skip(self, *texts: str) -> bool:
+        """Take the next token if it is one of these."""
+        is_there = self.is_next(*texts)
+        self.position += is_there
+        return is_there
+
+    def expect(self, text: str) -> None:
+        """Take the next token, which must be this one."""
+        if not self.skip(text):
+            raise self.stopped()
+
+    def stopped(self) -> UnreadableError:
+        """What to raise where nothing fits."""
+        token = self.peek()
+        if token is None:
+            return UnreadableError("it ends too early", is_torn=True)
+        return UnreadableError(f"it cannot be read from {token.text!r} on")
+
+    # Sums and products
+
+    def sum(self) -> Node:
+        """A sum."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise UnreadableError("its brackets are too deep")
+
+        node: Node
+        if self.skip("-"):
+            node = Operation("neg", (self.product(),))
+        elif self.is_next("\\pm", "\\mp"):
+            sign = self.take().text
+            node = Operation(sign, (Number(Fraction(0)), self.product()))
+        else:
+            self.skip("+")
+            node = self.product()
+
+        while self.is_next("+", "-", "\\pm", "\\mp"):
+            sign = _spelling(self.take()).removeprefix("\\")
+            node = Operation(sign, (node, self.product()))
+        self._depth -= 1
+        return node
+
+    def product(self) -> Node:
+        """A product, with operators or without."""
+        node = self.factor()
+        while True:
+            if self.is_next(*_TIMES):
+                operator = _TIMES[_spelling(self.take())]
+                is_negative = self.skip("-")
+                right = self.factor()
+                node = Operation(operator, (node, Operation("neg", (right,)) if is_negative else right))
+            elif self._is_typed_mixed(node):
+                over, _, under = self.take(), self.take(), self.take()
+                node = Operation("mixed", (node, _read_number(over.text), _read_number(under.text)))
+            elif self._begins_factor():
+                node = _product(node, self.factor())
+            else:
+                return node
+
+    def _is_typed_mixed(self, before: Node) -> bool:
+        """Whether a mixed number goes on, as in `1 1/2`."""
+        following = self.tokens[self.position : self.position + 3]
+        if not isinstance(before, Number) or [token.kind for token in following] != ["number", "sign", "number"]:
+            return False
+        return following[0].is_apart and following[1].text == "/" and all(one.text.isdigit() for one in following[::2])
+
+    def _begins_factor(self) -> bool:
+        """Whether the next token multiplies what stands before it; a number never does, as `1 2` means nothing."""
+        token = self.peek()
+        if token is None:
+            return False
+        if token.kind == "command":
+            return token.text in _FACTORS
+        if token.text in ("(", "[", "{"):
+            # 9 (apples): the bracket is about the unit.
+            after = self.peek(1)
+            return after is None or after.kind != "word"
+        return token.kind == "letter" or (token.text == "|" and not self._num_bars)
+
+    def factor(self) -> Node:
+        """An atom with powers and what else follows it."""
+        node = self.atom()
+        while True:
+            if self.is_next("^"):
+                node = self._raised(node)
+            elif self.skip("!"):
+                node = Operation("factorial", (node,))
+            elif self.skip("%"):
+                node = Operation("percent", (node,))
+            elif self.skip("\\degree", "\\degrees"):
+                node = Operation("degrees", (node,))
+            elif self.is_next("'") and isinstance(node, Symbol):
+                self.take()
+                node = Symbol(node.name + "'")
+            else:
+                return node
+
+    def _raised(self, node: Node) -> Node:
+        """A node with what stands behind its `^`: a power, degrees, or a prime."""
+        self.expect("^")
+        following = [_spelling(token) for token in self.tokens[self.position : self.position + 3]]
+        if following[:1] == ["\\circ"] or following == ["{", "\\circ", "}"]:
+            self.position += 1 if following[0] == "\\circ" else 3
+            return Operation("degrees", (node,))
+        if following[:1] == ["\\prime"] and isinstance(node, Symbol):
+            self.take()
+            return Symbol(node.name + "'")
+        return power(node, self.argument())
+
+    # Atoms
+
+    def atom(self) -> Node:
+        """What no operator takes apart."""
+        token = self.take()
+        match token.kind:
+            case "number":
+                return self._number(token)
+            case "letter":
+                return self._symbol(token.text)
+            case "command":
+                return self._command(token)
+            case "sign" if token.text in ("(", "[", "{"):
+                return self.group(token.text)
+            case "sign" if token.text == "|":
+                return self._absolute()
+        self.position -= 1
+        raise self.stopped()
+
+    def group(self, opening: str) -> Node:
+        """An expression in brackets; the opening one is behind."""
+        closing = {"(": ")", "[": "]", "{": "}"}[opening]
+        num_bars, self._num_bars = self._num_bars, 0
+        node = self.sum()
+        self._num_bars = num_bars
+        self.expect(closing)
+        return node
+
+    def argument(self, *, is_digit: bool = False) -> Node:
+        r"""What a command or `^` applies to: a group in braces, or a single atom; of `\frac12` a single digit."""
+        if self.skip("{"):
+            return self.group("{")
+        token = self.peek()
+        if is_digit and token is not None and token.kind == "number" and len(token.text) > 1:
+            self.tokens[self.position] = Token("number", token.text[1:], token.start + 1)
+            return self._number(Token("number", token.text[0], token.start))
+        if self.skip("-"):
+            return Operation("neg", (self.atom(),))
+        return self.atom()
+
+    def _number(self, token: Token) -> Node:
+        number = _read_number(token.text)
+        if self.is_next("_"):
+            self.take()
+            return Operation("based", (number, self.argument()))
+        return number
+
+    def _symbol(self, name: str) -> Node:
+        """A symbol with its subscript, which is part of its name."""
+        if self.skip("_"):
+            if self.skip("{"):
+                start = self.position
+                while not self.is_next("}"):
+                    self.take()
+                subscript = "".join(token.text for token in self.tokens[start : self.position])
+                self.take()
+            else:
+                subscript = self.take().text
+            return Symbol(f"{name}_{subscript}")
+        return Symbol(name)
+
+    def _absolute(self) -> Node:
+        self._num_bars += 1
+        node = self.sum()
+        self._num_bars -= 1
+        self.expect("|")
+        return Operation("abs", (node,))
+
+    def _command(self, token: Token) -> Node:
+        """What a command stands for."""
+        name = token.text
+        if name in _NAMES:
+            return self._symbol(_SAME_NAMES.get(name, name))
+        if name in _FENCES:
+            closing, operation = _FENCES[name]
+            node = self.sum()
+            self.expect(f"\\{closing}")
+            return Operation(operation, (node,))
+        if name in FUNCTIONS:
+            return self._function(name)
+        if name in _FIGURES:
+            return self._figure(name)
+        if name in _OPAQUE:
+            return self._opaque(token)
+        return self._structure(name)
+
+    def _structure(self, name: str) -> Node:
+        """A fraction, a root, a binomial, a sum, a matrix."""
+        match name:
+            case "frac" | "binom":
+                over = self.argument(is_digit=True)
+                return Operation("/" if name == "frac" else name, (over, self.argument(is_digit=True)))
+            case "sqrt":
+                index = self.group("[") if self.skip("[") else Number(Fraction(2))
+                return Operation("root", (self.argument(), index))
+            case "sum" | "prod":
+                return self._big(name)
+            case "begin":
+                return self._matrix()
+        self.position -= 1
+        raise self.stopped()
+
+    def _function(self, name: str) -> Node:
+        """A function, with its power or base, of what follows it."""
+        exponent = base = None
+        while self.is_next("^", "_"):
+            if self.take().text == "^":
+                exponent = self.argument()
+            else:
+                base = self.argument()
+
+        arguments = self._arguments()
+        if name == "log" and base is not None:
+            node = Operation("log", (arguments[0], base))
+        elif base is not None:
+            raise UnreadableError(f"{name} has no index")
+        else:
+            node = Operation(name, arguments)
+
+        if exponent == Operation("neg", (Number(Fraction(1)),)) and name in ("sin", "cos", "tan", "cot"):
+            return Operation(f"arc{name}", arguments)
+        return node if exponent is None else power(node, exponent)
+
+    def _arguments(self) -> tuple[Node, ...]:
+        r"""What a function is of: brackets, or the factors up to the next sign or function, as in `\sin 2x`."""
+        if self.skip("("):
+            arguments = [self.sum()]
+            while self.skip(",", ";"):
+                arguments.append(self.sum())
+            self.expect(")")
+            return tuple(arguments)
+
+        node = self.factor()
+        while (token := self.peek()) is not None and token.text not in FUNCTIONS and self._begins_factor():
+            node = _product(node, self.factor())
+        return (node,)
+
+    def _figure(self, name: str) -> Node:
+        r"""The name of an angle, a triangle, a segment: `\angle ABC`."""
+        has_braces = self.skip("{")
+        letters = []
+        while (token := self.peek()) is not None and token.kind in ("letter", "number"):
+            letters.append(self.take().text)
+        if has_braces:
+            self.expect("}")
+        if not letters:
+            raise self.stopped()
+        return Symbol(f"{name} {''.join(letters)}")
+
+    def _big(self, name: str) -> Node:
+        """A sum or product over an index."""
+        index, low, high = Symbol(""), None, None
+        while self.is_next("_", "^"):
+            if self.take().text == "^":
+                high = self.argument()
+                continue
+            self.expect("{")
+            index = self._symbol(self.take().text)  # type: ignore[assignment]  # a symbol is a symbol
+            self.expect("=")
+            low = self.sum()
+            self.expect("}")
+        body = self.product()
+        if low is None or high is None:
+            raise UnreadableError(f"the {name} has no limits")
+        return Operation(name, (index, low, high, body))
+
+    def _opaque(self, token: Token) -> Node:
+        """What is compared as it is written: an integral, a limit, up to the end."""
+        start = self.position
+        depth = 0
+        while (following := self.peek()) is not None:
+            depth += (_spelling(following) in ("(", "[", "{", "\\{")) - (_spelling(following) in (")", "]", "}", "\\}"))
+            if depth < 0 or (depth == 0 and _spelling(following) in ("=", ",", "\\approx")):
+                break
+            self.take()
+        written = " ".join(following.text for following in self.tokens[start : self.position])
+        return Operation("opaque", (Symbol(f"{token.text} {written}"),))
+
+    def _matrix(self) -> Node:
+        """A matrix as rows of sums, or its determinant."""
+        kind = self._environment()
+        if kind == "array" and self.skip("{"):
+            while not self.skip("}"):
+                self.take()
+        rows: list[tuple[Node, ...]] = []
+        while not self.is_next("\\end"):
+            row = [self.sum()]
+            while self.skip("&"):
+                row.append(self.sum())
+            rows.append(tuple(row))
+            if not self.skip("\\\\"):
+                break
+        self.expect("\\end")
+        if self._environment() != kind or len({len(row) for row in rows}) != 1:
+            raise UnreadableError("it has a matrix whose rows differ in length, or that does not end")
+        matrix = Operation("matrix", tuple(Operation("row", row) for row in rows))
+        return Operation("det", (matrix,)) if kind == "vmatrix" else matrix
+
+    def _environment(self) -> str:
+        """The name in braces after `begin` or `end`."""
+        self.expect("{")
+        name = ""
+        while not self.skip("}"):
+            name += self.take().text
+        if name not in _MATRICES:
+            raise UnreadableError(f"it has the environment {name[:40]!r}")
+        return name
+
+
+def _spelling(token: Token) -> str:
+    """A token as `is_next` names it."""
+    return f"\\{token.text}" if token.kind == "command" else token.text if token.kind == "sign" else ""
+
+
+def _product(left: Node, right: Node) -> Node:
+    """Two factors side by side: a mixed number where they look like one, a product elsewhere."""
+    if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
+        return Operation("mixed", (left, *right.operands))  # type: ignore[union-attr]  # a fraction has them
+    return Operation("*", (left, right))
+
+
+def _is_proper(node: Node) -> bool:
+    """Whether a node is a fraction of two whole numbers as a mixed number has it."""
+    if not isinstance(node, Operation) or node.name != "/":
+        return False
+    parts = [one.value for one in node.operands if isinstance(one, Number)]
+    return len(parts) == 2 and all(part.denominator == 1 for part in parts) and parts[1] != 0
+
+
+def _read_number(text: str) -> Number:
+    """A number as it is written."""
+    repeating = re.fullmatch(r"([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{?([0-9]+)\}?", text)
+    if repeating:
+        whole, fixed, period = repeating[1] or "0", repeating[2], repeating[3]
+        tail = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
+        return Number(Fraction(f"{whole}.{fixed or 0}") + tail, -1)
+
+    digits, _, exponent = text.lower().partition("e")
+    decimals = digits.partition(".")[2]
+    value = Fraction(digits.rstrip(".") or "0")
+    return Number(value * Fraction(10) ** int(exponent), -1) if exponent else Number(value, len(decimals))

@@ -1,0 +1,138 @@
+"""Sets of real numbers: inequalities that are solved, unions of intervals, numbers that are left out."""
+
+from collections.abc import Sequence
+
+from aha.rewards.math.arithmetic import real_value
+from aha.rewards.math.nodes import (
+    EVERYTHING,
+    Interval,
+    Node,
+    Operation,
+    Quantity,
+    Region,
+    Several,
+    Symbol,
+    Value,
+    symbols_of,
+)
+from aha.rewards.math.tokens import UnreadableError
+
+__all__ = ["as_region", "between", "combined", "region_of"]
+
+
+def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
+    """The numbers that a solved inequality allows: `x > 5`, `-2 <= x < 7`, `x != 0`; None where it is not solved."""
+    variables = [index for index, side in enumerate(sides) if isinstance(side, Symbol) and symbols_of(side)]
+    if len(variables) != 1:
+        return None
+    index = variables[0]
+    name = next(iter(symbols_of(sides[index])))
+    if any(name in symbols_of(side) for place, side in enumerate(sides) if place != index):
+        return None
+
+    if signs == ["!="]:
+        return Region((EVERYTHING,), name, holes=(sides[1 - index],))
+    is_rising = all(sign in ("<", "<=") for sign in signs)
+    if not is_rising and not all(sign in (">", ">=") for sign in signs):
+        return None
+    if not is_rising:
+        sides, signs = list(reversed(sides)), list(reversed(signs))
+        index = len(sides) - 1 - index
+    if len(sides) > 3 or (len(sides) == 3 and index != 1):
+        return None
+
+    low = sides[index - 1] if index > 0 else None
+    high = sides[index + 1] if index + 1 < len(sides) else None
+    return Region(
+        (
+            Interval(
+                _bounded(low),
+                _bounded(high),
+                low is not None and signs[index - 1].endswith("="),
+                high is not None and signs[index].endswith("="),
+            ),
+        ),
+        name,
+    )
+
+
+def as_region(value: Value) -> Region | None:
+    """An interval that was written with brackets as a region; None where a value is none."""
+    if isinstance(value, Region):
+        return value
+    if isinstance(value, Several) and value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
+        ends = [_end(item) for item in value.items]
+        if None in ends or value.is_endless:
+            return None
+        low, high = (end for end in ends if end is not None)
+        return Region((Interval(_bounded(low), _bounded(high), value.brackets[0] == "[", value.brackets[1] == "]"),))
+    return None
+
+
+def combined(left: Value, right: Value, operator: str) -> Value:
+    r"""Two sets under `cup`, `cap` or `setminus`.
+
+    Raises:
+        UnreadableError: they are no sets, or not such as can be read.
+    """
+    is_set = [isinstance(value, Several) and value.brackets == "{}" for value in (left, right)]
+    points = [_points(value) for value in (left, right)]
+    first, second = as_region(left), as_region(right)
+    if operator == "cup" and isinstance(left, Several) and isinstance(right, Several) and all(is_set):
+        return Several("{}", (*left.items, *right.items))
+    if operator == "cup" and (first or points[0]) and (second or points[1]):
+        sides = [known or _region_of_points(nodes) for known, nodes in zip((first, second), points, strict=True)]
+        return between(sides, ["or"])
+    if operator in ("setminus", "backslash", "-") and first is not None and points[1]:
+        return Region(first.intervals, first.variable, (*first.holes, *points[1]))
+    raise UnreadableError(f"it has a {operator} of what are no intervals")
+
+
+def _points(value: Value) -> list[Node]:
+    """The elements of a finite set; none where a value is no such set."""
+    if not isinstance(value, Several) or value.brackets != "{}" or value.is_endless:
+        return []
+    nodes = [node for item in value.items if (node := _end(item)) is not None]
+    return nodes if len(nodes) == len(value.items) else []
+
+
+def _region_of_points(nodes: Sequence[Node]) -> Region:
+    return Region(tuple(Interval(node, node, True, True) for node in nodes))
+
+
+def between(regions: Sequence[Region], separators: Sequence[str]) -> Region:
+    """Several regions as one: their union; `and` between them, or holes alone, means that all hold."""
+    variables = {region.variable for region in regions}
+    if len(variables) > 1:
+        raise UnreadableError("its inequalities are about different variables")
+    holes = tuple(hole for region in regions for hole in region.holes)
+    if all(region.holes and region.intervals == (EVERYTHING,) for region in regions):
+        return Region((EVERYTHING,), variables.pop(), holes)
+
+    intervals = tuple(one for region in regions for one in region.intervals)
+    if len(intervals) == 2 and separators[0] == "and":
+        intervals = _overlap(*intervals)
+    return Region(intervals, variables.pop(), holes)
+
+
+def _overlap(first: Interval, second: Interval) -> tuple[Interval, ...]:
+    """What two intervals with `and` between them mean: what lies in both, or both, as in `x < 1 and x > 3`."""
+    if first.low is None:
+        first, second = second, first
+    if first.low is None or second.high is None or first.high is not None or second.low is not None:
+        return first, second
+    low, high = real_value(first.low), real_value(second.high)
+    if low is None or high is None or low > high:
+        return first, second
+    return (Interval(first.low, second.high, first.has_low, second.has_high),)
+
+
+def _end(item: Value) -> Node | None:
+    """The expression of an end."""
+    return item.node if isinstance(item, Quantity) and not item.is_percent else None
+
+
+def _bounded(node: Node | None) -> Node | None:
+    """An end; None for infinity, which is no bound."""
+    infinity = Symbol("infty")
+    return None if node in (infinity, Operation("neg", (infinity,))) else node

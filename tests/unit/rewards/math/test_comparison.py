@@ -1,0 +1,230 @@
+"""Answers against references: what is the same in other notation, what is near and wrong, and the limits."""
+
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aha.rewards.math.arithmetic import TooLargeError
+from aha.rewards.math.comparison import difference
+from aha.rewards.math.grammar import read
+from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
+
+EQUAL = [
+    ("5", "5.0"), ("5", "5."), ("5", "+5"), ("-5", "- 5"), ("5", "05"), ("5", "$5$"), ("5", r"\(5\)"), ("5", r"\$5"),
+    ("5", "$5"), ("-3", "−3"), ("1234", "1,234"), ("1234", "1{,}234"), ("1234", r"1\,234"), ("10,\\!080", "10080"),
+    ("11,\\! 111,\\! 111,\\! 100", "11111111100"), ("1234567.5", "1,234,567.50"), ("0.5", ".5"), ("0.5", r"\frac12"),
+    ("0.5", "1/2"), (r"\frac{1}{2}", r"\dfrac{2}{4}"), (r"\frac43", r"\tfrac{4}{3}"), (r"\frac 59", "5/9"),
+    (r"\frac9{19}", "9/19"), (r"-\frac{1}{2}", r"\frac{-1}{2}"), (r"1\frac{4}{5}", "1.8"),
+    (r"137 \frac{1}{2}", "137.5"),
+    ("3/2", "1 1/2"), (r"-1\frac12", "-1.5"), ("6000", r"6 \times 10^3"), ("0.0000672", r"6.72 \times 10^{-5}"),
+    ("1000", "10^3"), ("1200", "1.2e3"), ("50\\%", "0.5"), ("50%", "50"), ("50", "50\\%"), (r"\frac{1}{2}", "50%"),
+    ("5", "5 apples"), ("5", r"5\text{ cm}"), ("90^\\circ", "90"), ("90", "90 degrees"), ("90°", r"90^{\circ}"),
+    (r"864 \mbox{ inches}^2", r"864\text{ square inches}"), (r"15\mbox{ cm}^2", "15"), (r"\$18.90", "18.9"),
+    ("5", "5 miles per hour"), (r"5.4 \text{ cents}", "5.4 cents"), ("2000000", "2 million"),
+    (r"\frac{1}{3}", "0.333333"),
+    (r"\frac{2}{3}", "0.666667"), (r"\frac{2}{3}", "0.666666"), ("52_8", "52_{8}"), ("52_8", "52"),
+    (r"\text{Evelyn}", "evelyn"), (r"\text{east}", r"\textbf{East}"), 
+    
+    ("(6,31,-1)", r"\left( 6, 31, -1 \right)"),
+    ("(3,4]", r"\left(3, 4\right]"),
+    (r"(-\infty, 0]", r"(-\infty,0.0]"), ("1,-2", "-2, 1"), ("1,-2", r"\{1,-2\}"), ("1,-2", "x=1, x=-2"),
+    ("1,-2", r"1 \text{ and } -2"), ("1,-2", r"x = 1 \text{ or } x = -2"), (r"\{1,2\}", r"\{2,1,1\}"),
+    ("(1,2)", "1, 2"),
+    ("5", "{,}5".replace("{,}", "")), (r"(1,\frac12)", "(1,0.5)"), ("0", "-0"), ("5", "**5**"),
+]  # fmt: skip
+
+DIFFERENT = [
+    ("5", "6"), ("5", "-5"), ("5", "5.0000001"), ("5", "50"), ("1234", "1,23"), ("1234", "1.234"), ("12", "1,2"),
+    (r"\frac{1}{3}", "0.33"), (r"\frac{1}{3}", "0.33333"), (r"\frac{1}{3}", "0.3333334"), (r"\frac{2}{3}", "-0.666667"),
+    ("0.0000672", "0.0000671"), ("0.0000672", "0"), (r"1\frac{4}{5}", "0.8"), (r"1\frac{4}{5}", r"\frac{14}{5}"),
+    ("1", "1%"), ("0.5", "0.5%"), ("50%", "5"), ("52_8", "52_9"), ("52", "52_8"), ("52_8", "42"), ("(1,2)", "(2,1)"),
+    ("(1,2)", "[1,2]"), ("(1,2)", r"\{1,2\}"), ("(3,4]", "[3,4]"), ("1,-2", "1"), ("1,-2", "1,2"), ("1,1,2", "1,2,2"),
+    ("(1,2)", "(1,2,3)"), (r"(-\infty,0]", r"(\infty,0]"), (r"\text{east}", r"\text{west}"), (r"\text{(C)}", "(D)"),
+    ("5 cents", "5 dollars"), (r"\$5", "5 cents") , ("15 cm", r"15\text{ cm}^2"), ("5", "5,5"),
+    ("5", "5 million"), ("1000", "1"),
+]  # fmt: skip
+
+KINDS_PAID_WRONGLY = {
+    "a sum is worth its lower limit": (r"\sum_{k=1}^{n} a_k", "1"),
+    "a product is worth its lower limit": (r"\prod_{k=2}^{n} a_k", "2"),
+    "an inequality of the question": ("[-2,7]", r"x^2-5x-4 \le 10"),
+    "an absolute value of the question": ("5", "|-5|"),
+    "a determinant written out": ("-3", r"\begin{vmatrix} 1 & 2 \\ 3 & 3 \end{vmatrix}"),
+    "a determinant of a name": ("-3", r"\det\begin{pmatrix} 1 & 2 \\ 3 & 3 \end{pmatrix}"),
+    "a value of a function": (r"\frac{\sqrt{3}}{2}", r"\sin 60^\circ"),
+    "an equation of the question": ("x=5", "2x=10"),
+    "a factor that is another letter": (r"\pi(R^2-r^2)", "0"),
+    "letters that cancel in another case": (r"\frac{r}{R}", "1"),
+    "a letter in another case": ("R", "r"),
+    "a variable cut off as a unit": ("x+2m", "x+2"),
+    "a letter cut off as a unit": ("2", "2d"),
+    "another unit close to its number": ("4km", "4m"),
+    "equations without real solutions": ("x^2+121=0", "x^2+50=0"),
+    "identities": ("x+1=x+1", "x=x"),
+    "a comma with a blank after it": ("40, 200", "40200"),
+    "tiny numbers": (r"\frac{1}{2^{99}}", r"\frac{1}{2^{98}}"),
+    "tiny numbers with pi": (r"\frac{\pi}{2^{99}}", r"\frac{\pi}{2^{98}}"),
+    "an endless set": (r"\{1,2,3\}", r"\{1,2,3,\ldots\}"),
+    "a word that changes the number": ("5", r"5\text{ squared}"),
+    "a word that changes the number, outside": ("5", "5 cubed"),
+    "an inequality turned round": ("2x+y<3", "2x+y>3"),
+    "a subscript": ("x_1+1", "x_2+1"),
+    "a prime": ("f'", "f"),
+    "another limit": (r"\sum_{k=1}^{n} k", r"\sum_{k=2}^{n} k"),
+    "another hole": (r"x \ne 0", r"x \ne 1"),
+}
+"""One example of each kind of answer that once passed, or may pass for lack of a rule."""
+
+KINDS_REFUSED_WRONGLY = {
+    "roots with their names": ("1,3", "x=1, x=3"),
+    "roots with or": ("1,3", r"x=1 \text{ or } x=3"),
+    "roots with subscripts": ("1,3", "x_1=1, x_2=3"),
+    "roots in the reference": (r"x=1 \text{ or } x=3", "3, 1"),
+    "the roots with a blank": ("40, 200", "200, 40"),
+    "plus or minus in a fraction": (r"\frac{-1\pm\sqrt{5}}{2}", r"\frac{-1-\sqrt{5}}{2}, \frac{-1+\sqrt{5}}{2}"),
+    "plus or minus in the answer": (r"\frac{-1-\sqrt{5}}{2}, \frac{-1+\sqrt{5}}{2}", r"x=\frac{-1\pm\sqrt{5}}{2}"),
+    "an angle": ("60", r"\angle A=60^\circ"),
+    "a probability": (r"\frac{1}{2}", r"P(A)=\frac12"),
+    "a conditional probability": (r"\frac{1}{2}", r"P(A|B)=\frac12"),
+    "a segment": ("5", "AB=5"),
+    "a pair of unknowns": ("(1,2)", "(x,y)=(1,2)"),
+    "two unknowns": ("(1,2)", "x=1, y=2"),
+    "a derivative": ("2x", r"\frac{dy}{dx}=2x"),
+    "a function": ("2x+1", "f'(x)=2x+1"),
+    "an interval for an inequality": (r"x \ge 5", r"[5,\infty)"),
+    "a set builder": (r"[5,\infty)", r"\{x \mid x \ge 5\}"),
+    "two inequalities for a union": (r"(-\infty,1)\cup(3,\infty)", r"x<1 \text{ or } x>3"),
+    "two inequalities for an interval": ("(1,3)", r"x>1 \text{ and } x<3"),
+    "a hole": (r"(-\infty,0)\cup(0,\infty)", r"\mathbb{R}\setminus\{0\}"),
+    "all real numbers": (r"(-\infty,\infty)", r"\text{all real numbers}"),
+    "a typed root": (r"2\sqrt{3}", "2√3"),
+    "a typed power": ("x^2+1", "x²+1"),
+    "a typed currency": ("5", "€5"),
+    "a typed relation": (r"x\ge 5", "x>=5"),
+    "a space at the end": ("2", "2\\,"),
+    "an upright e": ("e", r"\mathrm{e}"),
+    "a fraction of a letter": (r"\frac{\pi}{2}", r"\frac\pi 2"),
+    "a period": (r"\frac{1}{3}", r"0.\overline{3}"),
+    "a noun in brackets": ("9", "9 (apples)"),
+    "a unit close to its number": (r"4\text{ m}", "4m"),
+    "a sum and its closed form": (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"),
+    "logarithms to another base": (r"\log_2 3", r"\frac{\ln 3}{\ln 2}"),
+    "an identity of functions": (r"2\sin x\cos x", r"\sin 2x"),
+    "a column": (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(1,2)"),
+    "an empty set": (r"\emptyset", r"\{\}"),
+    "a line in another form": ("y=2x+3", "2x-y+3=0"),
+}
+
+NO_NUMBER = [
+    "5!", "1+1", "-(-5)", r"\sqrt{4}", r"\frac{1}{0}", "5 or", "not 5", "5 plus 3", "5 or more", "5 half", "1 2",
+    "5 6 7", r"5\text{ correct}", "5;6", "5:6", "5xy", "1.2.3", "1..2", "--5", r"\frac{1}{2}3", "10**2", "5_{16}x",
+    "5 cents or $5", "", "()", "+", "9" * 401 + "x", "print(5)", r"\input{5}", "5=4", "4=5", "5,5",
+]  # fmt: skip
+"""Texts that are not 5, whatever they are."""
+
+
+def same(gold: str, answer: str) -> bool:
+    try:
+        return not difference(read(gold), read(answer))
+    except (UnreadableError, TooLargeError):
+        return False
+
+
+@pytest.mark.parametrize(("gold", "answer"), EQUAL)
+def test_equal_values_in_other_notation(gold: str, answer: str) -> None:
+    assert difference(read(gold), read(answer)) == ""
+
+
+@pytest.mark.parametrize(("gold", "answer"), DIFFERENT)
+def test_different_values(gold: str, answer: str) -> None:
+    assert difference(read(gold), read(answer)) != ""
+
+
+@pytest.mark.parametrize("kind", KINDS_PAID_WRONGLY)
+def test_no_kind_of_wrong_answer_passes(kind: str) -> None:
+    gold, answer = KINDS_PAID_WRONGLY[kind]
+    assert not same(gold, answer)
+
+
+@pytest.mark.parametrize("kind", KINDS_REFUSED_WRONGLY)
+def test_every_kind_of_right_answer_passes(kind: str) -> None:
+    gold, answer = KINDS_REFUSED_WRONGLY[kind]
+    assert difference(read(gold), read(answer)) == ""
+
+
+@pytest.mark.parametrize("text", NO_NUMBER)
+def test_what_is_not_the_number(text: str) -> None:
+    assert not same("5", text)
+
+
+@given(st.fractions(max_denominator=10**6), st.fractions(max_denominator=10**6))
+def test_fractions_compare_as_fractions(left: Fraction, right: Fraction) -> None:
+    def write(number: Fraction) -> str:
+        return rf"{'-' if number < 0 else ''}\frac{{{abs(number.numerator)}}}{{{number.denominator}}}"
+
+    assert same(write(left), write(right)) is (left == right)
+    assert same(write(left), str(left)) is True
+
+
+@given(st.integers(min_value=-(10**30), max_value=10**30), st.integers(min_value=1, max_value=10**6))
+def test_integers_compare_as_integers(number: int, off: int) -> None:
+    for form in (str(number), f"{number:,}", f"{number:,}".replace(",", "{,}"), f"${number}$", f"{number}.00"):
+        assert same(str(number), form) is True
+        assert same(str(number + off), form) is False
+
+
+@given(st.text(alphabet="0123456789.,-+/%$ {}()[]\\fractextpi eE^_:=<>|!", max_size=60))
+def test_nothing_raises_whatever_is_read(text: str) -> None:
+    for gold in ("5", "x+1", r"\{1,2\}", "[1,2)", text):
+        same(gold, text)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["\\text{ a", "a ", "ab", "(", "\\", ",", "1,", "{", "\\frac", "1/", "^", "\\text{}", "|", "9^", "\\sqrt", "x!"],
+)
+def test_reading_is_quick_on_long_text(unit: str) -> None:
+    start_seconds = time.process_time()
+    same("5", (unit * MAX_CHARS)[:MAX_CHARS])
+    assert time.process_time() - start_seconds < 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9^{9^{9^{9}}}", "10^{10^{10}}", "(10^{1000})!", r"\sum_{k=1}^{1000000} k^k", r"\binom{10^9}{999}",
+        r"\sin(10^{99})", "2^{x^{1000000}}", "2000!!!", r"\sqrt[1000000]{x}",
+        "((((((((((x+1)^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9}",
+    ],
+)  # fmt: skip
+def test_what_is_too_large_is_not_computed(answer: str) -> None:
+    start_seconds = time.process_time()
+    assert not same(r"\sin 1 + x! + \binom{x}{2} + \sum_{k=1}^{2} k", answer)
+    assert time.process_time() - start_seconds < 2
+
+
+def test_longer_text_is_not_read() -> None:
+    assert plain_text("1" * MAX_CHARS) is not None
+    assert plain_text("1" * (MAX_CHARS + 1)) is None
+
+
+@pytest.mark.parametrize("text", ["5\x00", "\u200b5", "５", "٥", "5\u202e", "\x1b[31m5", "½"])
+def test_invisible_and_foreign_characters_are_no_mathematics(text: str) -> None:
+    assert plain_text(text) is None
+
+
+def test_what_cannot_be_read_says_where() -> None:
+    with pytest.raises(UnreadableError, match="from '2' on"):
+        read("1 2")
+    with pytest.raises(UnreadableError, match="ends too early") as torn:
+        read("5 +")
+    assert torn.value.is_torn
+
+
+def test_brackets() -> None:
+    assert is_balanced("[1,2)")
+    assert not is_balanced("(1")
+    assert not is_balanced("1)(")
