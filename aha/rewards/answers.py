@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
 from aha.rewards.math.arithmetic import TooLargeError, exact
-from aha.rewards.math.comparison import difference, is_literal
+from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Named, Quantity, Value, Words
+from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, plain_text
 
 __all__ = ["final_answer", "normalised", "votes"]

@@ -16,9 +16,10 @@ from typing import Final
 
 from aha.rewards.answers import final_answer
 from aha.rewards.math.arithmetic import TooLargeError
-from aha.rewards.math.comparison import difference, is_literal
+from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Quantity, Several, Value, Words
+from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 

@@ -2,11 +2,23 @@
 
 Modules:
     tokens: text into tokens; notation that changes nothing is dropped here and nowhere else.
-    grammar: tokens into values.
+    parser, grammar: tokens into expressions and values.
     nodes: what a value can be.
     units: units and nouns after a number.
     arithmetic: the value of an expression, exactly or at points.
-    comparison: are two values the same answer?
+    quantities, regions, comparison: are two values the same answer?
+    statements: names, equations and inequalities.
 """
 
-__all__ = ["arithmetic", "comparison", "grammar", "nodes", "tokens", "units"]
+__all__ = [
+    "arithmetic",
+    "comparison",
+    "grammar",
+    "nodes",
+    "parser",
+    "quantities",
+    "regions",
+    "statements",
+    "tokens",
+    "units",
+]

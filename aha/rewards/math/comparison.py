@@ -5,10 +5,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.math.arithmetic import are_equal, exact, real_value, zero_ratio
+from aha.rewards.math.arithmetic import are_equal, zero_ratio
 from aha.rewards.math.nodes import (
     Chain,
-    Interval,
     Matrix,
     Named,
     Node,
@@ -24,21 +23,11 @@ from aha.rewards.math.nodes import (
     symbols_of,
     walk,
 )
-from aha.rewards.math.regions import as_region
-from aha.rewards.math.units import unit_symbol
+from aha.rewards.math.quantities import quantity_difference
+from aha.rewards.math.regions import as_region, region_difference
 
-__all__ = ["EVIDENT_DIGITS", "difference", "is_literal"]
+__all__ = ["difference"]
 
-EVIDENT_DIGITS: Final = 6
-"""Significant digits that a decimal must show to pass for the rounding of a number without a finite decimal."""
-
-_ARITHMETIC: Final = frozenset(["+", "-", "*", "/", "neg", "^", "root", "mixed", "percent", "degrees", "exp"])
-_FAMILIES: Final = {
-    **dict.fromkeys(("sin", "cos", "tan", "cot", "sec", "csc"), "trigonometric function"),
-    **dict.fromkeys(("arcsin", "arccos", "arctan", "arccot"), "inverse trigonometric function"),
-    **dict.fromkeys(("sinh", "cosh", "tanh", "coth"), "hyperbolic function"),
-    **dict.fromkeys(("ln", "log", "lg"), "logarithm"),
-}
 _OPPOSITE: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 
 
@@ -65,7 +54,7 @@ def difference(gold: Value, answer: Value) -> str:
 
     match gold, answer:
         case Quantity(), Quantity():
-            return _quantities(gold, answer)
+            return quantity_difference(gold, answer)
         case ((Words() | Quantity()), (Words() | Quantity())):
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
@@ -87,27 +76,15 @@ _KINDS: Final[dict[type, str]] = {
 }
 
 
-def is_literal(node: Node) -> bool:
-    """Whether an expression is one number as it is written: 5, -0.5, 3/4, 1 1/2, 6.02 times a power of ten."""
-    match node:
-        case Number():
-            return True
-        case Operation("neg", (inner,)):
-            return is_literal(inner) and not (isinstance(inner, Operation) and inner.name == "neg")
-        case Operation("/", (over, under)):
-            return all(isinstance(_absolute(part), Number) for part in (over, under))
-        case Operation("mixed" | "based"):
-            return all(isinstance(part, Number) for part in node.operands)
-        case Operation("*", (Number(), Operation("^") as tens)):
-            return is_literal(tens)
-        case Operation("^", (Number(value), exponent)):
-            return value == 10 and isinstance(_absolute(exponent), Number)
-    return False
-
-
-def _absolute(node: Node) -> Node:
-    """A number without its minus sign."""
-    return node.operands[0] if isinstance(node, Operation) and node.name == "neg" else node
+def _letters(value: Value) -> str:
+    """A word, or letters side by side, in small letters; a letter alone is a variable and has a case."""
+    if isinstance(value, Words):
+        return value.text
+    nodes = list(walk(value.node)) if isinstance(value, Quantity) else []
+    if any(not isinstance(one, Symbol) and not (isinstance(one, Operation) and one.name == "*") for one in nodes):
+        return ""
+    letters = "".join(one.name for one in nodes if isinstance(one, Symbol))
+    return letters.lower() if len(letters) > 1 else letters
 
 
 # Plus or minus
@@ -227,7 +204,7 @@ def _collections(gold: Several | Region | Matrix, answer: Several | Region | Mat
         return _vectors(gold, answer)
     if isinstance(gold, Several) and isinstance(answer, Several):
         return _assignments(gold, answer) if _names(gold) or _names(answer) else _several(gold, answer)
-    return _regions(as_region(gold), as_region(answer))
+    return region_difference(as_region(gold), as_region(answer))
 
 
 def _assignments(gold: Several, answer: Several) -> str:
@@ -307,7 +284,7 @@ def _matrices(gold: Matrix, answer: Matrix) -> str:
     if [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
         return "a matrix of another shape"
     pairs = [pair for rows in zip(gold.rows, answer.rows, strict=True) for pair in zip(*rows, strict=True)]
-    return next((why for left, right in pairs if (why := _quantities(Quantity(left), Quantity(right)))), "")
+    return next((why for left, right in pairs if (why := quantity_difference(Quantity(left), Quantity(right)))), "")
 
 
 def _vectors(gold: Value, answer: Value) -> str:
@@ -323,185 +300,3 @@ def _vectors(gold: Value, answer: Value) -> str:
         else:
             return "a matrix is no list"
     return _in_order(*sides)
-
-
-# Sets of real numbers
-
-
-def _regions(gold: Region | None, answer: Region | None) -> str:
-    """Two sets of real numbers."""
-    if gold is None or answer is None:
-        return "another kind of set"
-    if gold.variable and answer.variable and gold.variable != answer.variable:
-        return f"it is about {answer.variable}, not {gold.variable}"
-    golds, answers = _merged(gold), _merged(answer)
-    if len(golds) != len(answers):
-        return "another set"
-    for left, right in zip(golds, answers, strict=True):
-        if (left.has_low, left.has_high) != (right.has_low, right.has_high):
-            return "an end belongs to only one of the two"
-        for ours, theirs in ((left.low, right.low), (left.high, right.high)):
-            if (ours is None) != (theirs is None):
-                return "another end"
-            if ours is not None and theirs is not None and _quantities(Quantity(ours), Quantity(theirs)):
-                return "another end"
-    return ""
-
-
-def _merged(region: Region) -> list[Interval]:
-    """The intervals from left to right, split at the holes; in the order of the text where ends are no numbers."""
-    intervals = list(region.intervals)
-    for hole in region.holes:
-        split: list[Interval] = []
-        for one in intervals:
-            if _lies_in(hole, one):
-                split += [replace(one, high=hole, has_high=False), replace(one, low=hole, has_low=False)]
-            else:
-                split.append(one)
-        intervals = split
-
-    keys = [None if one.low is None else real_value(one.low) for one in intervals]
-    if any(key is None and one.low is not None for key, one in zip(keys, intervals, strict=True)):
-        return intervals
-    ordered = sorted(
-        zip(keys, intervals, strict=True), key=lambda pair: (pair[0] is not None, 0 if pair[0] is None else pair[0])
-    )
-    merged: list[Interval] = []
-    for _, one in ordered:
-        if merged and _touch(merged[-1], one):
-            last = merged.pop()
-            highs = [real_value(end.high) if end.high is not None else None for end in (last, one)]
-            if last.high is None or (highs[0] is not None and highs[1] is not None and highs[0] > highs[1]):
-                one = replace(one, high=last.high, has_high=last.has_high)
-            one = replace(one, low=last.low, has_low=last.has_low)
-        merged.append(one)
-    return merged
-
-
-def _lies_in(node: Node, interval: Interval) -> bool:
-    value = real_value(node)
-    low = None if interval.low is None else real_value(interval.low)
-    high = None if interval.high is None else real_value(interval.high)
-    return value is not None and (low is None or low < value) and (high is None or value < high)
-
-
-def _touch(left: Interval, right: Interval) -> bool:
-    """Whether two intervals, the first beginning before the second, leave no number between them."""
-    if left.high is None or right.low is None:
-        return True
-    end, start = real_value(left.high), real_value(right.low)
-    if end is None or start is None:
-        return False
-    return bool(start < end or (start == end and (left.has_high or right.has_low)))
-
-
-# Numbers and expressions
-
-
-def _letters(value: Value) -> str:
-    """A word, or letters side by side, in small letters; a letter alone is a variable and has a case."""
-    if isinstance(value, Words):
-        return value.text
-    nodes = list(walk(value.node)) if isinstance(value, Quantity) else []
-    if any(not isinstance(one, Symbol) and not (isinstance(one, Operation) and one.name == "*") for one in nodes):
-        return ""
-    letters = "".join(one.name for one in nodes if isinstance(one, Symbol))
-    return letters.lower() if len(letters) > 1 else letters
-
-
-def _quantities(gold: Quantity, answer: Quantity) -> str:
-    """Two expressions with their units.
-
-    A unit may be left out or added; two known ones must agree. A percentage is a hundredth, and where only one of the
-    two has the sign, the bare number may count percents too, but for an answer of at most 1 percent, which would pass
-    for 1.
-    """
-    answer = _with_unit_of(gold, answer)
-    gold = _with_unit_of(answer, gold)
-    if gold.unit and answer.unit and gold.unit != answer.unit:
-        return "another unit"
-    if is_literal(gold.node) and not is_literal(answer.node):
-        return "an expression that is not worked out; the reference is a number"
-    if families := _families(answer.node) - _families(gold.node):
-        return f"it has a {min(families)}, which the reference has not: it is not worked out"
-
-    if "based" in (_operation(gold.node), _operation(answer.node)):
-        return "" if _same_digits(gold.node, answer.node) else "other digits"
-    if _is_same(_share(gold), _share(answer)):
-        return ""
-    if gold.is_percent == answer.is_percent:
-        return "" if _is_rounding(answer.node, gold.node) or _is_rounding(gold.node, answer.node) else "another value"
-    value = exact(answer.node)
-    is_counted = gold.is_percent or (value is not None and abs(value) > 1)
-    return "" if is_counted and _is_same(gold.node, answer.node) else "another value"
-
-
-def _with_unit_of(known: Quantity, value: Quantity) -> Quantity:
-    """A value whose last factor is read as a unit, where the other value has that unit: `4m` beside 4 metres."""
-    match value.node:
-        case Operation("*", (factor, Symbol(name))) if known.unit and not value.unit:
-            return replace(value, node=factor, unit=known.unit) if unit_symbol(name) == known.unit else value
-    return value
-
-
-def _operation(node: Node) -> str:
-    return node.name if isinstance(node, Operation) else ""
-
-
-def _families(node: Node) -> frozenset[str]:
-    """What an expression has beyond arithmetic, powers and roots."""
-    names = (one.name for one in walk(node) if isinstance(one, Operation) and one.name not in _ARITHMETIC)
-    return frozenset(_FAMILIES.get(name, name) for name in names)
-
-
-def _share(value: Quantity) -> Node:
-    return Operation("percent", (value.node,)) if value.is_percent else value.node
-
-
-def _is_same(gold: Node, answer: Node) -> bool:
-    values = [_exact_share(node) for node in (gold, answer)]
-    return values[0] == values[1] if None not in values else are_equal(gold, answer)
-
-
-def _exact_share(node: Node) -> Fraction | None:
-    if isinstance(node, Operation) and node.name == "percent":
-        value = exact(node.operands[0])
-        return None if value is None else value / 100
-    return exact(node)
-
-
-def _same_digits(gold: Node, answer: Node) -> bool:
-    """Numbers with a base: digits are compared, and the base may be left out of the answer alone."""
-    if _operation(gold) != "based":
-        return False
-    assert isinstance(gold, Operation)
-    if _operation(answer) == "based" and isinstance(answer, Operation):
-        return all(map(are_equal, gold.operands, answer.operands))
-    return isinstance(answer, Number) and are_equal(gold.operands[0], answer)
-
-
-def _is_rounding(decimal: Node, other: Node) -> bool:
-    """Whether a decimal shows enough digits of a number without a finite decimal: rounded, or of a fraction cut."""
-    shown = _absolute(decimal)
-    if not isinstance(shown, Number) or shown.places < 1 or symbols_of(other):
-        return False
-    digits = shown.value * 10**shown.places
-    if digits < 10 ** (EVIDENT_DIGITS - 1):
-        return False
-    is_negative = shown is not decimal
-
-    value = exact(other)
-    if value is not None:
-        if _is_finite_decimal(value) or (value < 0) != is_negative:
-            return False
-        whole, rest = divmod(abs(value) * 10**shown.places, 1)
-        return digits in (whole, whole + (rest > Fraction(1, 2)))
-    real = real_value(other)
-    if real is None or (real < 0) != is_negative:
-        return False
-    return bool(abs(abs(real) * 10**shown.places - int(digits)) <= 0.5)
-
-
-def _is_finite_decimal(value: Fraction) -> bool:
-    """Whether a fraction has a finite decimal: its denominator divides a power of 10."""
-    return pow(10, value.denominator.bit_length(), value.denominator) == 0

@@ -17,7 +17,6 @@ from typing import Final
 
 from aha.rewards.math.nodes import (
     EVERYTHING,
-    Chain,
     Matrix,
     Named,
     Node,
@@ -25,16 +24,15 @@ from aha.rewards.math.nodes import (
     Operation,
     Quantity,
     Region,
-    Relation,
     Several,
     Symbol,
     Value,
     Words,
-    symbols_of,
     walk,
 )
 from aha.rewards.math.parser import ExpressionParser
-from aha.rewards.math.regions import between, combined, region_of
+from aha.rewards.math.regions import combined
+from aha.rewards.math.statements import name_of, related, together
 from aha.rewards.math.tokens import Token, UnreadableError, plain_text, tokenize
 from aha.rewards.math.units import Unit, read_unit, unit_symbol
 
@@ -42,9 +40,6 @@ __all__ = ["read"]
 
 MAX_ITEMS: Final = 64
 """Most items of a list."""
-
-MAX_CHAIN: Final = 4
-"""Most sides of a chain of equations that are checked."""
 
 _RELATIONS: Final = {
     "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in",
@@ -124,7 +119,7 @@ class _AnswerParser(ExpressionParser):
             raise UnreadableError(f"it has more than {MAX_ITEMS} items")
         if is_endless:
             return Several("", tuple(values), is_endless=True)
-        return values[0] if len(values) == 1 else _together(values, separators)
+        return values[0] if len(values) == 1 else together(values, separators)
 
     def item(self) -> Value:
         """One value, with the name or the relation that it stands in."""
@@ -137,13 +132,13 @@ class _AnswerParser(ExpressionParser):
             sides.append(self.side())
         while (token := self.peek()) is not None and (sign := _relation(token)):
             self.take()
-            if sign == "~" and sides and not (len(sides) == 1 and _name_of(sides[0])):
+            if sign == "~" and sides and not (len(sides) == 1 and name_of(sides[0])):
                 # What follows an approximate sign is a comment on what precedes it; it must be readable all the same.
                 self.side()
                 continue
             signs.append("=" if sign == "~" else sign)
             sides.append(self.side())
-        return sides[0] if len(sides) == 1 else _related(sides, signs)
+        return sides[0] if len(sides) == 1 else related(sides, signs)
 
     def _function_name(self) -> str:
         """The left side of `P(A|B) = ...`, which is a name whatever stands in its brackets; empty elsewhere."""
@@ -363,93 +358,3 @@ def _matrix_of(node: Node) -> Matrix | None:
     }:
         raise UnreadableError("it has a matrix inside an expression")
     return None
-
-
-def _name_of(value: Value) -> str:
-    r"""The name that a left side is: `x`, `AB`, `\angle A`, `f(x)`, `dy/dx`, `(x,y)`, words; empty where it is none."""
-    match value:
-        case Words(text):
-            return text
-        case Quantity(node, (), False):
-            return _name_of_node(node)
-        case Several("()", items):
-            names = [_name_of(item) for item in items]
-            return ",".join(names) if all(names) else ""
-    return ""
-
-
-def _name_of_node(node: Node) -> str:
-    match node:
-        case Symbol("pi" | "e" | "i" | "infty"):
-            return ""
-        case Symbol(name):
-            return name
-        case Operation("*", operands):
-            names = [_name_of_node(one) for one in operands]
-            return "".join(names) if all(names) else ""
-        case Operation("/", (over, under)):
-            names = [_name_of_node(over), _name_of_node(under)]
-            return "/".join(names) if all(name.startswith("d") for name in names) else ""
-        case Operation("abs", (inner,)):
-            return _name_of_node(inner)
-        case Operation("^", (Symbol(base), Operation("neg", _))):
-            return f"{base}^-1"
-    return ""
-
-
-def _related(sides: Sequence[Value], signs: Sequence[str]) -> Value:
-    """The value of a chain of relations."""
-    if set(signs) == {"="}:
-        return _equation(sides)
-    if signs == ["in"]:
-        name = _name_of(sides[0])
-        if not name or not isinstance(sides[1], Region | Several):
-            raise UnreadableError("it says that something is in what is no set")
-        return Named(name, sides[1])
-    nodes = [_node_of(side) for side in sides]
-    if set(signs) <= {"<", "<=", ">", ">=", "!="}:
-        region = region_of(nodes, signs)
-        return Relation(tuple(nodes), tuple(signs)) if region is None else region
-    raise UnreadableError("it mixes relations")
-
-
-def _node_of(side: Value) -> Node:
-    """The expression that a side of a relation is."""
-    if not isinstance(side, Quantity):
-        raise UnreadableError("a side of its relation is no expression")
-    return side.node
-
-
-def _equation(sides: Sequence[Value]) -> Value:
-    """A value with its name, a chain of equal values, or an equation."""
-    if len(sides) > MAX_CHAIN:
-        raise UnreadableError("a chain of equations without an end")
-    name = _name_of(sides[0])
-    if name:
-        rest = sides[1:]
-        return Named(name, rest[0] if len(rest) == 1 else Chain(tuple(rest)))
-    if len(sides) == 2 and (name := _name_of(sides[1])) and not _name_of(sides[0]):
-        return Named(name, sides[0])
-    if all(isinstance(side, Quantity) for side in sides) and len(sides) == 2:
-        left, right = (_node_of(side) for side in sides)
-        if symbols_of(left) | symbols_of(right):
-            return Relation((left, right), ("=",))
-    return Chain(tuple(sides))
-
-
-def _together(values: Sequence[Value], separators: Sequence[str]) -> Value:
-    """Values between separators as one: a union of regions, roots of one unknown, or a list."""
-    if all(isinstance(value, Region) for value in values):
-        return between([value for value in values if isinstance(value, Region)], separators)
-    names = [value.name if isinstance(value, Named) else "" for value in values]
-    bases = {re.sub(r"_.*", "", name) for name in names}
-    if len(bases) == 1 and names[0]:
-        inner = tuple(value.value for value in values if isinstance(value, Named))
-        if all(isinstance(one, Region) for one in inner):
-            return between([one for one in inner if isinstance(one, Region)], separators)
-        return Named(bases.pop(), Several("", inner))
-
-    # x = 1, 3 names the first of two roots only in writing.
-    if names[0] and not any(names[1:]) and isinstance(values[0], Named):
-        return Named(names[0], Several("", (values[0].value, *values[1:])))
-    return Several("", tuple(values))

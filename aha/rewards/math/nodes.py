@@ -1,5 +1,6 @@
 """What an answer of mathematics can be: expressions as trees, and the values that are made of them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,6 +24,7 @@ __all__ = [
     "Symbol",
     "Value",
     "Words",
+    "read_number",
     "symbols_of",
     "walk",
 ]
@@ -169,3 +171,17 @@ def symbols_of(node: Node) -> frozenset[str]:
 
 CONSTANTS = frozenset(["pi", "e", "i"])
 """Symbols with a value of their own."""
+
+
+def read_number(text: str) -> Number:
+    """A number as it is written."""
+    repeating = re.fullmatch(r"([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{?([0-9]+)\}?", text)
+    if repeating:
+        whole, fixed, period = repeating[1] or "0", repeating[2], repeating[3]
+        tail = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
+        return Number(Fraction(f"{whole}.{fixed or 0}") + tail, -1)
+
+    digits, _, exponent = text.lower().partition("e")
+    decimals = digits.partition(".")[2]
+    value = Fraction(digits.rstrip(".") or "0")
+    return Number(value * Fraction(10) ** int(exponent), -1) if exponent else Number(value, len(decimals))

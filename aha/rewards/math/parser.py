@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.math.nodes import Node, Number, Operation, Symbol
-from aha.rewards.math.tokens import Token, UnreadableError
+from aha.rewards.math.nodes import Node, Number, Operation, Symbol, read_number
+from aha.rewards.math.tokens import Token, TokenReader, UnreadableError, spelling
 
-__all__ = ["FUNCTIONS", "ExpressionParser", "power"]
+__all__ = ["ExpressionParser"]
 
 MAX_DEPTH: Final = 24
 """Brackets within brackets that are read."""
@@ -48,58 +48,14 @@ _FACTORS: Final = (
 _MATRICES: Final = frozenset(re.findall(r"\w+", "pmatrix bmatrix Bmatrix matrix vmatrix smallmatrix array"))
 
 
-def power(base: Node, exponent: Node) -> Node:
-    """A node to the power of another."""
-    return Operation("^", (base, exponent))
-
-
-class ExpressionParser:
-    """Reads expressions from tokens; `position` is where it stands."""
+class ExpressionParser(TokenReader):
+    """Reads expressions."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         """Stand before the first token."""
-        self.tokens = list(tokens)
-        self.position = 0
+        super().__init__(tokens)
         self._depth = 0
         self._num_bars = 0
-
-    # Tokens
-
-    def peek(self, ahead: int = 0) -> Token | None:
-        """The token that comes next, or later; None behind the last."""
-        index = self.position + ahead
-        return self.tokens[index] if index < len(self.tokens) else None
-
-    def is_next(self, *texts: str) -> bool:
-        r"""Whether the next token is one of these signs, or of these commands, written with their backslash."""
-        token = self.peek()
-        return token is not None and _spelling(token) in texts
-
-    def take(self) -> Token:
-        """The next token, which is then behind."""
-        token = self.peek()
-        if token is None:
-            raise UnreadableError("it ends too early", is_torn=True)
-        self.position += 1
-        return token
-
-    def skip(self, *texts: str) -> bool:
-        """Take the next token if it is one of these."""
-        is_there = self.is_next(*texts)
-        self.position += is_there
-        return is_there
-
-    def expect(self, text: str) -> None:
-        """Take the next token, which must be this one."""
-        if not self.skip(text):
-            raise self.stopped()
-
-    def stopped(self) -> UnreadableError:
-        """What to raise where nothing fits."""
-        token = self.peek()
-        if token is None:
-            return UnreadableError("it ends too early", is_torn=True)
-        return UnreadableError(f"it cannot be read from {token.text!r} on")
 
     # Sums and products
 
@@ -120,7 +76,7 @@ class ExpressionParser:
             node = self.product()
 
         while self.is_next("+", "-", "\\pm", "\\mp"):
-            sign = _spelling(self.take()).removeprefix("\\")
+            sign = spelling(self.take()).removeprefix("\\")
             node = Operation(sign, (node, self.product()))
         self._depth -= 1
         return node
@@ -130,13 +86,13 @@ class ExpressionParser:
         node = self.factor()
         while True:
             if self.is_next(*_TIMES):
-                operator = _TIMES[_spelling(self.take())]
+                operator = _TIMES[spelling(self.take())]
                 is_negative = self.skip("-")
                 right = self.factor()
                 node = Operation(operator, (node, Operation("neg", (right,)) if is_negative else right))
             elif self._is_typed_mixed(node):
                 over, _, under = self.take(), self.take(), self.take()
-                node = Operation("mixed", (node, _read_number(over.text), _read_number(under.text)))
+                node = Operation("mixed", (node, read_number(over.text), read_number(under.text)))
             elif self._begins_factor():
                 node = _product(node, self.factor())
             else:
@@ -183,14 +139,14 @@ class ExpressionParser:
     def _raised(self, node: Node) -> Node:
         """A node with what stands behind its `^`: a power, degrees, or a prime."""
         self.expect("^")
-        following = [_spelling(token) for token in self.tokens[self.position : self.position + 3]]
+        following = [spelling(token) for token in self.tokens[self.position : self.position + 3]]
         if following[:1] == ["\\circ"] or following == ["{", "\\circ", "}"]:
             self.position += 1 if following[0] == "\\circ" else 3
             return Operation("degrees", (node,))
         if following[:1] == ["\\prime"] and isinstance(node, Symbol):
             self.take()
             return Symbol(node.name + "'")
-        return power(node, self.argument())
+        return Operation("^", (node, self.argument()))
 
     # Atoms
 
@@ -233,7 +189,7 @@ class ExpressionParser:
         return self.atom()
 
     def _number(self, token: Token) -> Node:
-        number = _read_number(token.text)
+        number = read_number(token.text)
         if self.is_next("_"):
             self.take()
             return Operation("based", (number, self.argument()))
@@ -313,7 +269,7 @@ class ExpressionParser:
 
         if exponent == Operation("neg", (Number(Fraction(1)),)) and name in ("sin", "cos", "tan", "cot"):
             return Operation(f"arc{name}", arguments)
-        return node if exponent is None else power(node, exponent)
+        return node if exponent is None else Operation("^", (node, exponent))
 
     def _arguments(self) -> tuple[Node, ...]:
         r"""What a function is of: brackets, or the factors up to the next sign or function, as in `\sin 2x`."""
@@ -363,8 +319,8 @@ class ExpressionParser:
         start = self.position
         depth = 0
         while (following := self.peek()) is not None:
-            depth += (_spelling(following) in ("(", "[", "{", "\\{")) - (_spelling(following) in (")", "]", "}", "\\}"))
-            if depth < 0 or (depth == 0 and _spelling(following) in ("=", ",", "\\approx")):
+            depth += (spelling(following) in ("(", "[", "{", "\\{")) - (spelling(following) in (")", "]", "}", "\\}"))
+            if depth < 0 or (depth == 0 and spelling(following) in ("=", ",", "\\approx")):
                 break
             self.take()
         written = " ".join(following.text for following in self.tokens[start : self.position])
@@ -401,11 +357,6 @@ class ExpressionParser:
         return name
 
 
-def _spelling(token: Token) -> str:
-    """A token as `is_next` names it."""
-    return f"\\{token.text}" if token.kind == "command" else token.text if token.kind == "sign" else ""
-
-
 def _product(left: Node, right: Node) -> Node:
     """Two factors side by side: a mixed number where they look like one, a product elsewhere."""
     if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
@@ -419,17 +370,3 @@ def _is_proper(node: Node) -> bool:
         return False
     parts = [one.value for one in node.operands if isinstance(one, Number)]
     return len(parts) == 2 and all(part.denominator == 1 for part in parts) and parts[1] != 0
-
-
-def _read_number(text: str) -> Number:
-    """A number as it is written."""
-    repeating = re.fullmatch(r"([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{?([0-9]+)\}?", text)
-    if repeating:
-        whole, fixed, period = repeating[1] or "0", repeating[2], repeating[3]
-        tail = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
-        return Number(Fraction(f"{whole}.{fixed or 0}") + tail, -1)
-
-    digits, _, exponent = text.lower().partition("e")
-    decimals = digits.partition(".")[2]
-    value = Fraction(digits.rstrip(".") or "0")
-    return Number(value * Fraction(10) ** int(exponent), -1) if exponent else Number(value, len(decimals))

@@ -1,8 +1,9 @@
 """Sets of real numbers: inequalities that are solved, unions of intervals, numbers that are left out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from aha.rewards.math.arithmetic import real_value
+from aha.rewards.math.arithmetic import are_equal, real_value
 from aha.rewards.math.nodes import (
     EVERYTHING,
     Interval,
@@ -17,7 +18,7 @@ from aha.rewards.math.nodes import (
 )
 from aha.rewards.math.tokens import UnreadableError
 
-__all__ = ["as_region", "between", "combined", "region_of"]
+__all__ = ["as_region", "between", "combined", "region_difference", "region_of"]
 
 
 def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
@@ -136,3 +137,70 @@ def _bounded(node: Node | None) -> Node | None:
     """An end; None for infinity, which is no bound."""
     infinity = Symbol("infty")
     return None if node in (infinity, Operation("neg", (infinity,))) else node
+
+
+def region_difference(gold: Region | None, answer: Region | None) -> str:
+    """Two sets of real numbers."""
+    if gold is None or answer is None:
+        return "another kind of set"
+    if gold.variable and answer.variable and gold.variable != answer.variable:
+        return f"it is about {answer.variable}, not {gold.variable}"
+    golds, answers = _merged(gold), _merged(answer)
+    if len(golds) != len(answers):
+        return "another set"
+    for left, right in zip(golds, answers, strict=True):
+        if (left.has_low, left.has_high) != (right.has_low, right.has_high):
+            return "an end belongs to only one of the two"
+        for ours, theirs in ((left.low, right.low), (left.high, right.high)):
+            if (ours is None) != (theirs is None):
+                return "another end"
+            if ours is not None and theirs is not None and not are_equal(ours, theirs):
+                return "another end"
+    return ""
+
+
+def _merged(region: Region) -> list[Interval]:
+    """The intervals from left to right, split at the holes; in the order of the text where ends are no numbers."""
+    intervals = list(region.intervals)
+    for hole in region.holes:
+        split: list[Interval] = []
+        for one in intervals:
+            if _lies_in(hole, one):
+                split += [replace(one, high=hole, has_high=False), replace(one, low=hole, has_low=False)]
+            else:
+                split.append(one)
+        intervals = split
+
+    keys = [None if one.low is None else real_value(one.low) for one in intervals]
+    if any(key is None and one.low is not None for key, one in zip(keys, intervals, strict=True)):
+        return intervals
+    ordered = sorted(
+        zip(keys, intervals, strict=True), key=lambda pair: (pair[0] is not None, 0 if pair[0] is None else pair[0])
+    )
+    merged: list[Interval] = []
+    for _, one in ordered:
+        if merged and _touch(merged[-1], one):
+            last = merged.pop()
+            highs = [real_value(end.high) if end.high is not None else None for end in (last, one)]
+            if last.high is None or (highs[0] is not None and highs[1] is not None and highs[0] > highs[1]):
+                one = replace(one, high=last.high, has_high=last.has_high)
+            one = replace(one, low=last.low, has_low=last.has_low)
+        merged.append(one)
+    return merged
+
+
+def _lies_in(node: Node, interval: Interval) -> bool:
+    value = real_value(node)
+    low = None if interval.low is None else real_value(interval.low)
+    high = None if interval.high is None else real_value(interval.high)
+    return value is not None and (low is None or low < value) and (high is None or value < high)
+
+
+def _touch(left: Interval, right: Interval) -> bool:
+    """Whether two intervals, the first beginning before the second, leave no number between them."""
+    if left.high is None or right.low is None:
+        return True
+    end, start = real_value(left.high), real_value(right.low)
+    if end is None or start is None:
+        return False
+    return bool(start < end or (start == end and (left.has_high or right.has_low)))

@@ -12,7 +12,18 @@ from typing import Final, Literal
 
 from aha.rewards.math.units import SPACED_LETTERS, is_unit
 
-__all__ = ["CLOSING", "MAX_CHARS", "OPENING", "Token", "UnreadableError", "is_balanced", "plain_text", "tokenize"]
+__all__ = [
+    "CLOSING",
+    "MAX_CHARS",
+    "OPENING",
+    "Token",
+    "TokenReader",
+    "UnreadableError",
+    "is_balanced",
+    "plain_text",
+    "spelling",
+    "tokenize",
+]
 
 MAX_CHARS: Final = 2_000
 """Longest answer that is read at all."""
@@ -269,3 +280,53 @@ def is_balanced(text: str) -> bool:
         if min(braces, others) < 0:
             return False
     return braces == others == 0
+
+
+class TokenReader:
+    """Reads tokens one by one; `position` is where it stands."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        """Stand before the first token."""
+        self.tokens = list(tokens)
+        self.position = 0
+
+    def peek(self, ahead: int = 0) -> Token | None:
+        """The token that comes next, or later; None behind the last."""
+        index = self.position + ahead
+        return self.tokens[index] if index < len(self.tokens) else None
+
+    def is_next(self, *texts: str) -> bool:
+        r"""Whether the next token is one of these signs, or of these commands, written with their backslash."""
+        token = self.peek()
+        return token is not None and spelling(token) in texts
+
+    def take(self) -> Token:
+        """The next token, which is then behind."""
+        token = self.peek()
+        if token is None:
+            raise UnreadableError("it ends too early", is_torn=True)
+        self.position += 1
+        return token
+
+    def skip(self, *texts: str) -> bool:
+        """Take the next token if it is one of these."""
+        is_there = self.is_next(*texts)
+        self.position += is_there
+        return is_there
+
+    def expect(self, text: str) -> None:
+        """Take the next token, which must be this one."""
+        if not self.skip(text):
+            raise self.stopped()
+
+    def stopped(self) -> UnreadableError:
+        """What to raise where nothing fits."""
+        token = self.peek()
+        if token is None:
+            return UnreadableError("it ends too early", is_torn=True)
+        return UnreadableError(f"it cannot be read from {token.text!r} on")
+
+
+def spelling(token: Token) -> str:
+    """A token as `is_next` names it."""
+    return f"\\{token.text}" if token.kind == "command" else token.text if token.kind == "sign" else ""
