@@ -25,7 +25,7 @@ from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 __all__ = ["MathVerifier"]
 
-_CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-J])\)\s*\}?[^()]{0,80}|(?:\\text\s*\{\s*)?([A-J])[.:)]?\s*\}?")
+_CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-J])\)\s*\}?[^(),]{0,80}|(?:\\text\s*\{\s*)?([A-J])[.:)]?\s*\}?")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _INTEGER = re.compile("-?[0-9]{1,18}", re.ASCII)

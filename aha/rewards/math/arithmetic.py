@@ -161,17 +161,17 @@ def _point(seed: str, names: Sequence[str], whole: frozenset[str], number: int) 
         digest = hashlib.sha256(f"{seed} {name} {number}".encode()).digest()
         value = _CONTEXT.mpf(int.from_bytes(digest[:16], "big")) / 2**128
         if name in whole:
-            point[name] = _CONTEXT.mpf(2 + digest[0] % 9)
+            point[name] = _CONTEXT.mpf(2 + digest[0] % 29)
         else:
             point[name] = (0.25 + 3 * value) * (-1 if number >= 2 and digest[16] % 2 else 1)
     return point
 
 
 def _whole_symbols(node: Node) -> frozenset[str]:
-    """Variables that must be whole numbers: in factorials, binomials and the limits of sums."""
+    """Variables that are whole numbers: in factorials, binomials, floors and the limits of sums."""
     names: frozenset[str] = frozenset()
     for one in walk(node):
-        if isinstance(one, Operation) and one.name in ("factorial", "binom"):
+        if isinstance(one, Operation) and one.name in ("factorial", "binom", "floor", "ceil", "gcd", "lcm"):
             names |= frozenset().union(*map(symbols_of, one.operands))
         elif isinstance(one, Operation) and one.name in ("sum", "prod"):
             names |= symbols_of(one.operands[1]) | symbols_of(one.operands[2])

@@ -1,5 +1,6 @@
 """Are two values the same answer? One rule for each type of value; expressions are computed, never rewritten."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -28,6 +29,7 @@ from aha.rewards.math.regions import as_region, region_difference
 
 __all__ = ["difference"]
 
+_NAME: Final = re.compile(r"([^_(]*)((?:_[^(]*)?)((?:\(.*)?)", re.DOTALL)
 _OPPOSITE: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 
 
@@ -139,30 +141,45 @@ def _named(gold: Value, answer: Value) -> str:
         if left is not None and right is not None and len(_symbols(left)) > 1:
             return _relations(left, right)
         return f"it is about {answer.name}, not {gold.name}"
-
     if isinstance(gold, Named):
-        # An equation between several variables may be written in any way; what a single one is worth must be solved.
-        relation = _as_relation(gold)
-        if isinstance(answer, Relation):
-            if relation is None or len(_symbols(relation)) < 2:
-                return "an equation that is not solved"
-            return _relations(relation, answer)
-        return difference(gold.value, answer)
-
+        return _for_named(gold, answer)
     assert isinstance(answer, Named)
-    if isinstance(gold, Relation):
-        relation = _as_relation(answer)
-        return "it is not the statement that was asked for" if relation is None else _relations(gold, relation)
-    if isinstance(gold, Region) and gold.variable and gold.variable != answer.name:
-        return f"it is about {answer.name}, not {gold.variable}"
-    if isinstance(gold, Words):
-        return "a statement is no word"
+    return _by_named(gold, answer)
+
+
+def _for_named(gold: Named, answer: Value) -> str:
+    """A reference with a name, an answer without."""
+    if isinstance(answer, Several) and _has_names(answer):
+        return _roots(gold, answer)
+
+    # An equation between several variables may be written in any way; what a single one is worth must be solved.
+    relation = _as_relation(gold)
+    if isinstance(answer, Relation):
+        if relation is None or len(_symbols(relation)) < 2:
+            return "an equation that is not solved"
+        return _relations(relation, answer)
+    return difference(gold.value, answer)
+
+
+def _by_named(gold: Value, answer: Named) -> str:
+    """A reference without a name, an answer with one."""
+    match gold:
+        case Several() if _has_names(gold):
+            return _roots(answer, gold)
+        case Relation():
+            relation = _as_relation(answer)
+            return "it is not the statement that was asked for" if relation is None else _relations(gold, relation)
+        case Region(variable=variable) if variable and variable != answer.name:
+            return f"it is about {answer.name}, not {variable}"
+        case Words():
+            return "a statement is no word"
     return difference(gold, answer.value)
 
 
 def _same_name(left: str, right: str) -> bool:
-    """Whether two names are the same; of the number of a root, as in `x_1`, they may differ."""
-    return left.partition("_")[0] == right.partition("_")[0]
+    """Whether two names are the same; a subscript, or the brackets of a function, may be missing in one of them."""
+    bases, subscripts, arguments = zip(*(_NAME.fullmatch(name).groups() for name in (left, right)), strict=True)  # type: ignore[union-attr]  # anything matches
+    return bases[0] == bases[1] and all(one == other or "" in (one, other) for one, other in (subscripts, arguments))
 
 
 def _as_relation(value: Named) -> Relation | None:
@@ -203,25 +220,41 @@ def _collections(gold: Several | Region | Matrix, answer: Several | Region | Mat
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
         return _vectors(gold, answer)
     if isinstance(gold, Several) and isinstance(answer, Several):
-        return _assignments(gold, answer) if _names(gold) or _names(answer) else _several(gold, answer)
+        return _assignments(gold, answer) if _has_names(gold) or _has_names(answer) else _several(gold, answer)
     return region_difference(as_region(gold), as_region(answer))
+
+
+def _roots(named: Named, several: Several) -> str:
+    """`x = 1, 3` beside `x_1 = 1, x_2 = 3`."""
+    names = _names(several)
+    if not names or not all(_same_name(named.name, name) for name in names) or not isinstance(named.value, Several):
+        return "it names other unknowns"
+    return _matched(named.value.items, [_unnamed(item) for item in several.items])
 
 
 def _assignments(gold: Several, answer: Several) -> str:
     """Values of several unknowns, of which at least one side gives the names."""
-    names = [_names(gold), _names(answer)]
-    if names[0] and names[1]:
-        if sorted(names[0]) != sorted(names[1]):
+    golds, answers = _names(gold), _names(answer)
+    if _has_names(gold) and _has_names(answer):
+        if not golds:
+            return _several(gold, answer)
+        if sorted(golds) != sorted(answers):
             return "it names other unknowns"
-        return _in_order(gold.items, [answer.items[names[1].index(name)] for name in names[0]])
+        return _in_order(gold.items, [answer.items[answers.index(name)] for name in golds])
+    if not golds and not answers:
+        return "it names some of the values only"
+
+    # x_1 = 1, x_2 = 3 are the roots 1 and 3 in any order; x = 1, y = 2 is (1, 2), in the order of the reference, or of
+    # the alphabet where that has no names.
+    items = [[_unnamed(item) for item in side.items] for side in (gold, answer)]
+    are_roots = len({name.partition("_")[0] for name in golds or answers}) == 1
+    if are_roots and {gold.brackets, answer.brackets} <= {"", "{}"}:
+        return _matched(*items)
     if not {gold.brackets, answer.brackets} <= {"", "()"}:
         return "other brackets"
-    if names[0]:
-        return _in_order(gold.items, answer.items)
-
-    # x = 1, y = 2 is (1, 2): without names in the reference, the alphabet tells the order.
-    order = sorted(range(len(names[1])), key=names[1].__getitem__)
-    return _in_order(gold.items, [answer.items[index] for index in order])
+    if answers:
+        items[1] = [items[1][index] for index in sorted(range(len(answers)), key=answers.__getitem__)]
+    return _in_order(*items)
 
 
 def _several(gold: Several, answer: Several) -> str:
@@ -243,6 +276,10 @@ def _several(gold: Several, answer: Several) -> str:
     return "other brackets"
 
 
+def _has_names(several: Several) -> bool:
+    return any(isinstance(item, Named) for item in several.items)
+
+
 def _names(several: Several) -> list[str]:
     """The different names of all items; empty where one has none, or two have the same."""
     names = [item.name for item in several.items if isinstance(item, Named)]
@@ -252,19 +289,16 @@ def _names(several: Several) -> list[str]:
 def _in_order(gold: Sequence[Value], answer: Sequence[Value]) -> str:
     if len(gold) != len(answer):
         return "more or fewer values"
-    return next((why for pair in zip(gold, answer, strict=True) if (why := _item(*pair))), "")
+    return next((why for pair in zip(gold, answer, strict=True) if (why := difference(*pair))), "")
 
 
-def _item(gold: Value, answer: Value) -> str:
-    """Two items, whose names were compared before."""
-    return difference(
-        gold.value if isinstance(gold, Named) else gold, answer.value if isinstance(answer, Named) else answer
-    )
+def _unnamed(value: Value) -> Value:
+    return value.value if isinstance(value, Named) else value
 
 
 def _covered(gold: Sequence[Value], answer: Sequence[Value]) -> str:
     """Whether every item has its equal."""
-    return "" if all(any(not _item(one, other) for other in answer) for one in gold) else "another set"
+    return "" if all(any(not difference(one, other) for other in answer) for one in gold) else "another set"
 
 
 def _matched(gold: Sequence[Value], answer: Sequence[Value]) -> str:
@@ -273,7 +307,7 @@ def _matched(gold: Sequence[Value], answer: Sequence[Value]) -> str:
         return "more or fewer values"
     left = list(answer)
     for one in gold:
-        index = next((index for index, other in enumerate(left) if not _item(one, other)), None)
+        index = next((index for index, other in enumerate(left) if not difference(one, other)), None)
         if index is None:
             return "a value is missing"
         left.pop(index)

@@ -17,6 +17,7 @@ from typing import Final
 
 from aha.rewards.math.nodes import (
     EVERYTHING,
+    Chain,
     Matrix,
     Named,
     Node,
@@ -34,7 +35,7 @@ from aha.rewards.math.parser import ExpressionParser
 from aha.rewards.math.regions import combined
 from aha.rewards.math.statements import name_of, related, together
 from aha.rewards.math.tokens import Token, UnreadableError, plain_text, tokenize
-from aha.rewards.math.units import Unit, read_unit, unit_symbol
+from aha.rewards.math.units import Suffix, Unit, read_unit, unit_symbol
 
 __all__ = ["read"]
 
@@ -138,7 +139,11 @@ class _AnswerParser(ExpressionParser):
                 continue
             signs.append("=" if sign == "~" else sign)
             sides.append(self.side())
-        return sides[0] if len(sides) == 1 else related(sides, signs)
+        value = sides[0] if len(sides) == 1 else related(sides, signs)
+        if isinstance(value, Region) and self.skip(":"):
+            # x < 1: (-oo, 1) says the same twice.
+            return Chain((value, self.item()))
+        return value
 
     def _function_name(self) -> str:
         """The left side of `P(A|B) = ...`, which is a name whatever stands in its brackets; empty elsewhere."""
@@ -156,7 +161,7 @@ class _AnswerParser(ExpressionParser):
         if not is_name or not any(token.kind == "letter" for token in tokens[:1]):
             return ""
         self.position = end
-        return written.partition("(")[0]
+        return written
 
     def side(self) -> Value:
         """What may stand beside a relation."""
@@ -222,12 +227,14 @@ class _AnswerParser(ExpressionParser):
         r"""A set: its elements, or `\{x \mid x > 5\}`."""
         if self.skip("\\}"):
             return Several("{}", ())
-        bar = self._set_builder()
+        bar, variable = self._set_builder(), self.tokens[self.position].text
         if bar is not None:
             self.position = bar + 1
         value = self.items(("\\}",))
         self.expect("\\}")
         if bar is not None:
+            if isinstance(value, Region) and value.variable not in ("", variable):
+                raise UnreadableError("its set is about another variable")
             return value.value if isinstance(value, Named) and isinstance(value.value, Region) else value
         if isinstance(value, Several) and not value.brackets:
             return replace(value, brackets="{}")
@@ -254,18 +261,14 @@ class _AnswerParser(ExpressionParser):
         if not money and _is_money(self.peek()):
             money = self.take().text
 
-        suffix = read_unit(self._unit_words())
+        suffix = self._suffix()
         if suffix is None:
             raise UnreadableError("the words after it change what it says")
         currency: Unit = ({"money": "dollar", "euro": "euro", "pounds": "pound sterling"}[money],) if money else ()
         if currency and suffix.name not in ((), currency):
             raise UnreadableError("it has two units")
         node, unit, is_percent = _without_marks(node)
-        last = self.tokens[self.position - 1]
-        if last.kind == "letter" and last.is_apart and isinstance(node, Operation) and node.name == "*":
-            factor, symbol = node.operands
-            if isinstance(factor, Number) and isinstance(symbol, Symbol) and unit_symbol(symbol.name):
-                node, unit = factor, unit_symbol(symbol.name)
+        node, unit = self._with_letter_unit(node, unit)
         if unit and suffix.name not in ((), unit):
             unit = (*unit, *suffix.name)
         if suffix.factor != 1:
@@ -274,6 +277,23 @@ class _AnswerParser(ExpressionParser):
         if matrix is not None:
             return matrix
         return Quantity(node, currency or unit or suffix.name, is_percent or suffix.is_percent)
+
+    def _with_letter_unit(self, node: Node, unit: Unit) -> tuple[Node, Unit]:
+        """`5 m` is five metres where a blank sets the letter apart, and a product elsewhere."""
+        last = self.tokens[self.position - 1]
+        match node:
+            case Operation("*", (Number() as factor, Symbol(name))) if last.kind == "letter" and last.is_apart:
+                return (factor, unit_symbol(name)) if unit_symbol(name) else (node, unit)
+        return node, unit
+
+    def _suffix(self) -> Suffix | None:
+        """The unit behind an expression, or what is said about it in brackets."""
+        remark = self.remark()
+        if remark is None:
+            return read_unit(self._unit_words())
+        while not self.skip(")"):
+            self.take()
+        return read_unit(remark, is_remark=True)
 
     def _ratio(self, first: Node) -> Value:
         parts: list[Value] = [Quantity(first)]
@@ -284,15 +304,12 @@ class _AnswerParser(ExpressionParser):
     def _unit_words(self) -> list[str]:
         """Words of a unit up to the end of the value, with `/` and the digits of powers."""
         words: list[str] = []
-        is_bracketed = self.is_next("(") and (after := self.peek(1)) is not None and after.kind == "word"
-        if is_bracketed:
-            self.take()
         while (token := self.peek()) is not None:
             if token.kind == "word":
                 if not re.fullmatch(r"[A-Za-z ./-]*", token.text):
                     raise self.stopped()
                 words += re.findall(r"[A-Za-z]+|/", token.text)
-            elif token.kind == "letter" and (words or is_bracketed):
+            elif token.kind == "letter" and words:
                 words.append(token.text)
             elif token.text == "/" and words:
                 words.append("/")
@@ -306,8 +323,6 @@ class _AnswerParser(ExpressionParser):
             else:
                 break
             self.take()
-        if is_bracketed:
-            self.expect(")")
         return words
 
 

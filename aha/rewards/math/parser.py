@@ -106,17 +106,32 @@ class ExpressionParser(TokenReader):
         return following[0].is_apart and following[1].text == "/" and all(one.text.isdigit() for one in following[::2])
 
     def _begins_factor(self) -> bool:
-        """Whether the next token multiplies what stands before it; a number never does, as `1 2` means nothing."""
+        """Whether the next token multiplies what stands before it; a number only does behind a bracket."""
         token = self.peek()
         if token is None:
             return False
         if token.kind == "command":
             return token.text in _FACTORS
         if token.text in ("(", "[", "{"):
-            # 9 (apples): the bracket is about the unit.
-            after = self.peek(1)
-            return after is None or after.kind != "word"
+            return self.remark() is None
+        if token.kind == "number":
+            return self.tokens[self.position - 1].text == ")"
         return token.kind == "letter" or (token.text == "|" and not self._num_bars)
+
+    def remark(self) -> list[str] | None:
+        """The words in brackets behind a number, as in `9 (apples)`; None where something else comes next."""
+        token = self.peek()
+        if token is None or token.text != "(" or not token.is_apart or self.tokens[self.position - 1].kind != "number":
+            return None
+        words = ""
+        for token in self.tokens[self.position + 1 :]:
+            if token.text == ")":
+                longest = max(map(len, words.split()), default=0)
+                return words.split() if longest > 2 else None
+            if token.kind not in ("letter", "word") and token.text not in ("-", ".", "'"):
+                return None
+            words += (" " if token.is_apart or token.text in ("-", ".") else "") + token.text.strip("-.'")
+        return None
 
     def factor(self) -> Node:
         """An atom with powers and what else follows it."""
@@ -157,7 +172,7 @@ class ExpressionParser(TokenReader):
             case "number":
                 return self._number(token)
             case "letter":
-                return self._symbol(token.text)
+                return self._applied(self._symbol(token.text))
             case "command":
                 return self._command(token)
             case "sign" if token.text in ("(", "[", "{"):
@@ -194,6 +209,15 @@ class ExpressionParser(TokenReader):
             self.take()
             return Operation("based", (number, self.argument()))
         return number
+
+    def _applied(self, symbol: Node) -> Node:
+        """A function at a number, as in `f(0)`, which is no product."""
+        following = self.tokens[self.position : self.position + 3]
+        texts = [token.text for token in following]
+        if len(following) < 3 or texts[::2] != ["(", ")"] or following[1].kind != "number" or following[0].is_apart:
+            return symbol
+        self.position += 3
+        return Symbol(f"{symbol.name}({texts[1]})") if isinstance(symbol, Symbol) else symbol
 
     def _symbol(self, name: str) -> Node:
         """A symbol with its subscript, which is part of its name."""

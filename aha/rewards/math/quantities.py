@@ -31,6 +31,8 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
     """
     answer = _with_unit_of(gold, answer)
     gold = _with_unit_of(answer, gold)
+    if (gold.is_percent and answer.unit) or (answer.is_percent and gold.unit):
+        return "a percentage has no unit"
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return "another unit"
     if is_literal(gold.node) and not is_literal(answer.node):

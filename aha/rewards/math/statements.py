@@ -1,6 +1,5 @@
 """What relations and lists say: a value and its name, an equation, a solved inequality, the roots of one unknown."""
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -77,7 +76,7 @@ def related(sides: Sequence[Value], signs: Sequence[str]) -> Value:
 
 def _node_of(side: Value) -> Node:
     """The expression that a side of a relation is."""
-    if not isinstance(side, Quantity):
+    if not isinstance(side, Quantity) or side.unit or side.is_percent:
         raise UnreadableError("a side of its relation is no expression")
     return side.node
 
@@ -104,12 +103,11 @@ def together(values: Sequence[Value], separators: Sequence[str]) -> Value:
     if all(isinstance(value, Region) for value in values):
         return between([value for value in values if isinstance(value, Region)], separators)
     names = [value.name if isinstance(value, Named) else "" for value in values]
-    bases = {re.sub(r"_.*", "", name) for name in names}
-    if len(bases) == 1 and names[0]:
+    if len(set(names)) == 1 and names[0]:
         inner = tuple(value.value for value in values if isinstance(value, Named))
         if all(isinstance(one, Region) for one in inner):
             return between([one for one in inner if isinstance(one, Region)], separators)
-        return Named(bases.pop(), Several("", inner))
+        return Named(names[0], Several("", inner))
 
     # x = 1, 3 names the first of two roots only in writing.
     if names[0] and not any(names[1:]) and isinstance(values[0], Named):

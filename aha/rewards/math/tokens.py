@@ -111,7 +111,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _TYPED_FUNCTIONS: Final = frozenset(
-    re.findall(r"\w+", "sin cos tan cot sec csc arcsin arccos arctan log ln exp sqrt gcd lcm pi")
+    re.findall(r"\w+", "sin cos tan cot sec csc arcsin arccos arctan arccot log ln exp sqrt gcd lcm pi")
 )
 _SEPARATORS: Final = frozenset(["or", "and"])
 _VOWEL = re.compile("[aeiouy]")
@@ -138,7 +138,7 @@ def plain_text(text: str) -> str | None:
     # A single dollar sign is money; several stand around mathematics.
     is_money = len(_DOLLAR.findall(text)) == 1
     text = _DOLLAR.sub(lambda _: "\\money " if is_money else "", text).replace("\\$", "\\money ")
-    return " ".join(text.split()) or None
+    return " ".join(_ENDING.sub("", text).split()) or None
 
 
 def tokenize(text: str) -> list[Token]:
@@ -169,6 +169,8 @@ def _read(match: re.Match[str], is_apart: bool, before: Token | None) -> list[To
         case "number" | "repeating":
             return [Token("number", text, start, is_apart)]
         case "words":
+            if match[0].startswith("\\math") and len(text) <= 3 and not (is_unit(text) and _ends_number(before)):
+                return _letters(text.strip(), start, is_apart, before)
             return _words(text.strip(), start, is_apart, before)
         case "styled" | "arrow1":
             return [Token("letter", text, start, is_apart)]
@@ -187,6 +189,8 @@ def _read(match: re.Match[str], is_apart: bool, before: Token | None) -> list[To
 
 def _words(text: str, start: int, is_apart: bool, before: Token | None) -> list[Token]:
     """The content of a text command: a separator, a letter, or words; behind a number a letter may be its unit."""
+    if text in _TYPED_FUNCTIONS:
+        return [Token("command", text, start, is_apart)]
     if text.lower() in _SEPARATORS:
         return [Token("sign", text.lower(), start, is_apart)]
     is_unit_letter = text in SPACED_LETTERS and _ends_number(before)

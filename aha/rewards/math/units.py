@@ -46,6 +46,7 @@ _OTHER_NUMBERS: Final = frozenset(
         "percentages",
     )
 )
+_COUNTED: Final = frozenset(["times", "quarter", "quarters", "third", "fourth", "fifth", "up", "down"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +74,12 @@ def unit_symbol(name: str) -> Unit:
     return (_UNITS[name.lower()],) if name in SPACED_LETTERS and name.lower() in _UNITS else ()
 
 
-def read_unit(words: Sequence[str]) -> Suffix | None:
+def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None:
     """The unit that words after a number name.
 
     Args:
         words: in their order; `/` and digits for powers stand among them.
+        is_remark: they stand in brackets, so that `9 (quarters)` counts quarters.
 
     Returns:
         What they say; nouns that are no unit (`5 apples`) say nothing. None where they change the number.
@@ -91,7 +93,8 @@ def read_unit(words: Sequence[str]) -> Suffix | None:
         factor, words = Fraction(_SCALES[words[0]]), words[1:]
     known = _UNITS.keys() | _POWERS.keys() | {"/", "per"}
     is_known = all(word.lower() in known or word.isdigit() for word in words)
-    if not is_known and any(word in _OTHER_NUMBERS or word in _SCALES for word in words):
+    changing = _OTHER_NUMBERS - _COUNTED if is_remark else _OTHER_NUMBERS
+    if not is_known and any(word in changing or word in _SCALES for word in words):
         return None
     if words and (words[0].isdigit() or words[0] in ("squared", "cubed")):
         return None
