@@ -16,6 +16,7 @@ __all__ = [
     "r1",
     "r1_scales",
     "r1_zero",
+    "references",
     "rewards",
     "running",
     "scales",

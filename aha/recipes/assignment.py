@@ -18,6 +18,7 @@ from aha.prompts.questions import worded
 from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
 from aha.recipes.own_data import OwnData, TemplateName
 from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
+from aha.recipes.references import MATHEMATICS, with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
@@ -31,10 +32,10 @@ from aha.stages.evaluate import Setting
 from aha.stages.rl import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Assignment", "assigned", "check_references", "ending_in_words", "judges", "named_template", "rules_of"]
+__all__ = ["Assignment", "assigned", "ending_in_words", "judges", "named_template", "rules_of"]
 
-MATHEMATICS, CODE = ("math",), ("code", "stdio")
-"""Domains that the verifier of mathematics and the sandbox judge; the others are compared as text."""
+CODE = ("code", "stdio")
+"""Domains that the sandbox judges."""
 
 NUM_SHOWN = 5
 """Places of problems that were left out that a note names."""
@@ -91,7 +92,6 @@ def assigned(
     *,
     seed: int,
     is_shuffled: bool = False,
-    is_checked: bool = False,
 ) -> Iterator[Assignment]:
     """What a run is set to learn, as long as its verifiers are needed.
 
@@ -101,7 +101,6 @@ def assigned(
         scale: how many problems are held out.
         seed: run seed.
         is_shuffled: shuffle the answers of the built-in world, so that there is nothing to learn but the format.
-        is_checked: make sure that every reference answer can be compared with.
 
     Raises:
         ValueError: problems, rewards or template cannot be read, or do not go together; says what to change.
@@ -118,8 +117,6 @@ def assigned(
         else:
             assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
             _measure_built_in(assignment, limits)
-        if is_checked:
-            check_references(assignment.reward, chain(assignment.pool, assignment.watched, *assignment.suites.values()))
         if OWN in assignment.reward and not own.reward:
             raise ValueError(
                 f"problems of domain {OWN} are judged by rewards of your own alone: give one with "
@@ -287,7 +284,8 @@ def _test_files(own: OwnData) -> list[ProblemSet]:
 def _read(own: OwnData, address: str) -> dict[str, ProblemSet]:
     """Problem sets at an address by split. The run's seed has no part in it, so that every seed has the same ones."""
     name = own.format.removeprefix("auto")
-    return open_splits(address, format=name, mapping=own.fields, on_bad=own.bad_rows)
+    sets = open_splits(address, format=name, mapping=own.fields, on_bad=own.bad_rows)
+    return {split: with_readable_references(one, own.bad_rows) for split, one in sets.items()}
 
 
 def _named_suites(sets: Sequence[ProblemSet]) -> dict[str, Sequence[Problem]]:
@@ -333,17 +331,6 @@ def judges(
         sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
         found |= dict.fromkeys(found.keys() & set(CODE), CodeReward(sandbox))
     return found
-
-
-def check_references(reward: RewardTable, problems: Iterable[Problem]) -> None:
-    """Make sure that the verifier of mathematics can read every reference answer.
-
-    Raises:
-        ValueError: it cannot read one of them; says which, and of which problem.
-    """
-    golds = [(f"problem {problem.id}", problem.answer) for problem in problems if problem.domain in MATHEMATICS]
-    for verifier in {one for row in reward.values() for one in row if isinstance(one, MathVerifier)}:
-        verifier.check_named_gold(golds)
 
 
 def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:

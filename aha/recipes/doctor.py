@@ -79,7 +79,7 @@ def examine(
     is_small = num_parameters <= SMALL_MODEL
     num_groups = num_groups or (8 if is_small else 2)
     group_size = stage.group_size if is_small else min(4, stage.group_size)
-    with assigned(own, start, config, seed=seed, is_checked=True) as assignment:
+    with assigned(own, start, config, seed=seed) as assignment:
         diagnosis = diagnose(
             RunCandidate(
                 policy=policy,

@@ -18,6 +18,7 @@ from aha.recipes.assignment import ending_in_words, judges, named_template, rule
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import TemplateName
 from aha.recipes.processes import among_peers
+from aha.recipes.references import with_readable_references
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, rules
 from aha.rollouts.engine import Decoding, Request
@@ -162,7 +163,8 @@ def _stop_strings(policy: Checkpoint, stop: tuple[str, ...] | None) -> tuple[str
 
 def _opened(suite: SuiteOrder) -> OpenSuite:
     """The suite of an order."""
-    return open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
+    opened = open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
+    return replace(opened, problems=with_readable_references(opened.problems, suite.bad_rows))
 
 
 def _suite_config(

@@ -100,7 +100,7 @@ def _version_2(root: Path, own: Path, memory_bytes: int, num_processes: int) -> 
             if groups:
                 return groups
 
-    if _is_delegated(own) and _has_controllers(own / "cgroup.controllers") and _pass_controllers_on(own):
+    if _is_delegated(own, root) and _has_controllers(own / "cgroup.controllers") and _pass_controllers_on(own):
         return _new_group(own, required, optional)
     return []
 
@@ -159,8 +159,11 @@ def _move(process: str, group: Path) -> None:
         (group / "cgroup.procs").write_text(process)
 
 
-def _is_delegated(group: Path) -> bool:
-    """Whether systemd, or whoever gave the group to this user, leaves what is below it to us."""
+def _is_delegated(group: Path, root: Path) -> bool:
+    """Whether systemd, a container, or whoever gave the group to this user leaves what is below it to us."""
+    # Of all groups that are mounted, only the one above all others of the machine has no type.
+    if group == root and (group / "cgroup.type").is_file():
+        return True
     try:
         if os.getxattr(group, "user.delegate") == b"1":
             return True

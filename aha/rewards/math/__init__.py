@@ -8,12 +8,14 @@ Modules:
     arithmetic: the value of an expression, exactly or at points.
     quantities, regions, comparison: are two values the same answer?
     statements: names, equations and inequalities.
+    near_misses: answers that are nearly right, for audits and tests.
 """
 
 __all__ = [
     "arithmetic",
     "comparison",
     "grammar",
+    "near_misses",
     "nodes",
     "parser",
     "quantities",

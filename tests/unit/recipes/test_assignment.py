@@ -202,7 +202,7 @@ def prompts_without_answers(folder: Path) -> OwnData:
 
 
 def test_prompts_without_answers_are_judged_by_own_rewards_alone(tmp_path: Path) -> None:
-    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0, is_checked=True) as assignment:
+    with assigned(prompts_without_answers(tmp_path), open_base(), SCALE, seed=0) as assignment:
         assert {problem.answer for problem in assignment.pool} == {""}
         assert {part_name(one): weight for one, weight in assignment.reward["own"].items()} == {
             "format": 1.0,
@@ -343,17 +343,22 @@ def test_the_format_is_that_of_the_template() -> None:
     assert named_template("chat", start)("compute 2 + 2") == r1_zero("compute 2 + 2")
 
 
-def test_a_reference_that_cannot_be_compared_with_is_found_before_anything_runs(tmp_path: Path) -> None:
+def test_references_that_cannot_be_read_are_named_before_anything_runs_or_skipped(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
     rows = [{"question": f"what is {n}?", "answer": str(n)} for n in range(30)]
-    rows[7]["answer"] = r"\frac{1}{"
+    rows[7]["answer"], rows[20]["answer"] = r"\frac{1}{", r"\sqrt{"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     own = OwnData(problems=(str(path),))
-    with (
-        pytest.raises(ValueError, match=r"problem own/\w+: the reference answer .*cannot be read"),
-        assigned(own, open_base(), SCALE, seed=0, is_checked=True),
-    ):
-        pass
+    with pytest.raises(ValueError, match="2 reference answers cannot be read") as refused:
+        assigned(own, open_base(), SCALE, seed=0).__enter__()
+    assert [line.split(": ")[0] for line in str(refused.value).splitlines()[1:3]] == [f"{path}:8", f"{path}:21"]
+    assert str(refused.value).endswith("--bad-rows skip leaves them out")
+
+    with assigned(replace(own, bad_rows="skip"), open_base(), SCALE, seed=0) as assignment:
+        assert len(assignment.pool) + len(assignment.watched) + sum(map(len, assignment.suites.values())) >= 28
+        answers = {problem.answer for problem in assignment.pool}
+        assert not answers & {r"\frac{1}{", r"\sqrt{"}
+        assert any("2 with reference answers that cannot be read left out" in note for note in assignment.notes)
 
 
 def test_the_test_file_of_a_folder_is_evaluated_on_and_never_trained_on(tmp_path: Path) -> None:

@@ -117,6 +117,22 @@ def test_a_delegated_group_moves_its_processes_to_a_leaf_and_passes_its_controll
     assert (mine / "aha-main" / "cgroup.procs").read_text() == "102"
 
 
+def test_the_group_of_a_container_passes_its_controllers_on_and_that_of_the_machine_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    for name, is_container in (("container", True), ("machine", False)):
+        root = tmp_path / name
+        own = tree(root, {"/": ""}, own="/")
+        if is_container:
+            (root / "cgroup.type").write_text("domain\n")
+        elif os.geteuid() != 0:
+            # Here the group belongs to the user, and is delegated for that.
+            continue
+        made = make_groups(MEMORY, PROCESSES, root=root, own=own)
+        assert [group.parent for group in made] == [root] * is_container
+        assert (root / "cgroup.subtree_control").read_text() == "+memory +pids" * is_container
+
+
 def test_memory_kills_are_counted_in_both_versions(tmp_path: Path) -> None:
     for name, text in (("memory.events", "oom 5\noom_kill 2\n"), ("memory.oom_control", "under_oom 0\noom_kill 1\n")):
         (tmp_path / name).write_text(text)

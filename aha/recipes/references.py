@@ -1,0 +1,49 @@
+"""Reference answers of files that the verifier of mathematics cannot read: named all at once, or left out."""
+
+from dataclasses import replace
+from typing import Literal
+
+from aha.problems.sets import Fault, ProblemSet
+from aha.rewards.verifier import gold_fault
+
+__all__ = ["MATHEMATICS", "with_readable_references"]
+
+MATHEMATICS = ("math",)
+"""Domains that the verifier of mathematics judges."""
+
+NUM_NAMED = 50
+"""Most rows that an error names."""
+
+
+def with_readable_references(read: ProblemSet, on_bad: Literal["stop", "skip"]) -> ProblemSet:
+    """Problems whose reference answer can be compared with.
+
+    Args:
+        read: problems of a file.
+        on_bad: whether a reference that cannot be read stops the reading, or its problem is left out and counted.
+
+    Raises:
+        ValueError: some cannot be read and rows are not skipped, or none can: each with its file and line.
+    """
+    reasons = {
+        problem.id: reason
+        for problem in read.problems
+        if problem.domain in MATHEMATICS and (reason := gold_fault(problem.answer))
+    }
+    if not reasons:
+        return read
+
+    faults = [Fault(place=read.places.get(id, id), reason=reason) for id, reason in reasons.items()]
+    kept = [problem for problem in read.problems if problem.id not in reasons]
+    if on_bad == "stop" or not kept:
+        named = "\n".join(map(str, faults[:NUM_NAMED]))
+        more = f"\nand {len(faults) - NUM_NAMED:,} more" if len(faults) > NUM_NAMED else ""
+        remedy = "\n--bad-rows skip leaves them out" if kept else ""
+        raise ValueError(f"{read.name}: {len(faults):,} reference answers cannot be read\n{named}{more}{remedy}")
+    return replace(
+        read,
+        problems=kept,
+        says=f"{read.says} ({len(faults):,} with reference answers that cannot be read left out)",
+        faults=(*read.faults, *faults),
+        num_faults=read.num_faults + len(faults),
+    )
