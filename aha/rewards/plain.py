@@ -167,6 +167,8 @@ def _encode_number(value: Any) -> Any:
 def _encode_instance(value: Any) -> Any:
     """A dataclass, or an instance of a class of the program or the tests: the names of its class and of its fields."""
     kind = type(value)
+    if _is_a(value, "enum", "Enum"):
+        return ["member", kind.__name__, value.name]
     if isinstance(class_entry(kind, "__dataclass_fields__"), dict):
         names = _field_names(kind)
         values = [operator.attrgetter(name)(value) for name in names]
@@ -225,6 +227,9 @@ def _decode(node: Any, find_class: ClassFinder) -> Any:
     entries = [_decode(item, find_class) for item in items]
     if tag in ("record", "object"):
         return _decode_instance(tag, entries, find_class)
+    if tag == "member":
+        name, member = entries
+        return _member(find_class(name), name, member)
     if tag == "namedtuple":
         name, fields, *values = entries
         return _new_namedtuple(find_class(name), name, fields, values)
@@ -247,6 +252,14 @@ def _decode_instance(tag: str, entries: list[Any], find_class: ClassFinder) -> A
     if tag == "record":
         return Record(name, fields)
     raise NotPlainError(f"a value of class {name!r}, which only one side defines, is no plain data")
+
+
+def _member(kind: type | None, kind_name: str, name: str) -> Any:
+    """A member of an enumeration of this side."""
+    members = class_entry(kind or type, "_member_map_")
+    if not isinstance(members, dict) or name not in members:
+        raise NotPlainError(f"a member of {kind_name!r}, which only one side defines, is no plain data")
+    return members[name]
 
 
 def _new_namedtuple(kind: type | None, name: str, fields: tuple[str, ...], values: list[Any]) -> Any:

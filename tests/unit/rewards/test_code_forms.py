@@ -352,6 +352,16 @@ def test_classes_of_the_starter_are_known_to_both_sides(reward: CodeReward) -> N
     assert verdict.kind == "correct", verdict
 
 
+def test_members_of_an_enumeration_of_the_starter_are_its_members(reward: CodeReward) -> None:
+    starter = "from enum import Enum\nclass Color(Enum):\n    RED = 1\n    BLUE = 2\ndef f(x):\n    'The other.'\n"
+    code = "def f(x): return Color.RED if x is Color.BLUE else Color.BLUE"
+    test = "assert f(Color.RED) is Color.BLUE and f(Color.BLUE) == Color.RED != f(Color.RED)"
+    assert judge(reward, code, test, starter=starter).kind == "correct"
+    assert judge(reward, "def f(x): return x", test, starter=starter).kind == "wrong"
+    unknown = "from enum import Enum\nclass Size(Enum): BIG = 1\ndef f(x): return Size.BIG"
+    assert judge(reward, unknown, test, starter=starter).kind == "unsupported"
+
+
 def test_exceptions_of_the_starter_are_raised_in_the_test(reward: CodeReward) -> None:
     starter = SHOP + "def f(x):\n    '''Raises EmptyError.'''\n"
     test = "try: f(1)\nexcept EmptyError as error: assert str(error) == 'no'\nelse: assert False"

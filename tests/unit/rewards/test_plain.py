@@ -166,6 +166,8 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
         ["record", "a\0b", "x", 1],
         ["record", ["list"], "x", 1],
         ["object", "Pair", "x", 1],
+        ["member", "Point"],
+        ["member", ["list"], "x"],
         ["deque", "many", 1],
         ["bytes", "zz"],
         ["int", "0x"],
