@@ -12,23 +12,23 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Final
 
 from aha.rewards.answers import final_answer
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
-from aha.rewards.math.nodes import Quantity, Several, Value, Words
-from aha.rewards.math.quantities import is_literal
+from aha.rewards.math.nodes import Number, Quantity, Several, Value
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
-__all__ = ["MathVerifier"]
+__all__ = ["MathVerifier", "gold_fault", "is_compared_as_text"]
 
 _CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-J])\)\s*\}?[^(),]{0,80}|(?:\\text\s*\{\s*)?([A-J])[.:)]?\s*\}?")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_INTEGER = re.compile("-?[0-9]{1,18}", re.ASCII)
+_PLAIN_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,18})(?:\.[0-9]{1,18})?", re.ASCII)
 _BLANKS = re.compile(r"\s+")
 _REASONS: Final[dict[str, str]] = {"correct": "equal to the reference", "unparsable": "no mathematics that can be read"}
 
@@ -149,6 +149,11 @@ def gold_fault(gold: str) -> str:
     return ""
 
 
+def is_compared_as_text(gold: str) -> bool:
+    """Whether a readable reference is no mathematics, so that only the same text answers it."""
+    return _read_gold(gold) is None
+
+
 def _read_gold(gold: str) -> Value | None:
     """A reference as a value; None where it is a text that only the same text answers.
 
@@ -178,8 +183,11 @@ def _read_gold(gold: str) -> Value | None:
 
 def _compared(gold: str, answer: str) -> Verdict:
     """The verdict on an answer."""
-    if _INTEGER.fullmatch(gold) and _INTEGER.fullmatch(answer):
-        return _verdict("correct" if int(gold) == int(answer) else "wrong")
+    # Most verdicts are about two plain numbers.
+    numbers = [text.replace(",", "") for text in (gold, answer) if _PLAIN_NUMBER.fullmatch(text)]
+    if len(numbers) == 2:
+        is_same = numbers[0] == numbers[1] or Fraction(numbers[0]) == Fraction(numbers[1])
+        return _verdict("correct" if is_same else "wrong")
 
     reference = _read_gold(gold)
     golds, answers = plain_text(gold), plain_text(answer)
@@ -231,8 +239,8 @@ def _is_echo(question: str, gold: str, answer: str) -> bool:
         value, reference = read(answer), read(gold)
     except (UnreadableError, ValueError):
         return False
-    is_plain = isinstance(value, Words) or (isinstance(value, Quantity) and is_literal(value.node))
-    if is_plain or value == reference or not isinstance(value, Quantity):
+    is_integer = isinstance(value, Quantity) and isinstance(value.node, Number) and value.node.places == 0
+    if is_integer or value == reference or not isinstance(value, Quantity):
         return False
     written = _BLANKS.sub("", plain_text(answer) or "")
     formulas = [next(filter(None, found)) for found in _FORMULA.findall(question[:MAX_CHARS])]

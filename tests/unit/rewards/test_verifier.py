@@ -120,6 +120,9 @@ def test_choices_thousands_and_texts(gold: str, answer: str, kind: str, verifier
         (r"Expand $(x+1)^2$.", "x^2+2x+1", "(x+1)^2", "wrong"),
         (r"Expand $(x+1)^2$.", "x^2+2x+1", "2x+x^2+1", "correct"),
         (r"Which is larger, $2^{30}$ or $3^{20}$?", "3^{20}", "3^{20}", "correct"),
+        (r"Write $\frac{3}{20}$ as a decimal.", "0.15", r"\frac{3}{20}", "wrong"),
+        (r"Write $0.15$ as a fraction.", r"\frac{3}{20}", "0.15", "wrong"),
+        (r"Add $0.05$ and $0.1$.", "0.15", r"\frac{3}{20}", "correct"),
         (r"Half of $\frac{1}{2} \cdot 4$?", "1", "1", "correct"),
     ],
 )
