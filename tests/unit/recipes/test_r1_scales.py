@@ -3,13 +3,14 @@
 import gzip
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from command import SMALL_R1, living, num_lines, started, wait_until
+from leaves import leaves, value_of, with_value
 from pydantic import ValidationError
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
@@ -32,7 +33,6 @@ from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Demonstration, Preference
 
 NewRun = Callable[[], Run]
-SomeConfig = TypeVar("SomeConfig", bound=Config)
 
 # What the papers say
 
@@ -147,29 +147,6 @@ GAPS = {
     "general data of v1 and v2": ("num_general", "v1: about 200k"),
 }
 """Where the papers are silent or contradict each other: the field that decides, and what its documentation says."""
-
-
-def value_of(config: Config, path: str) -> Any:
-    """The value of a field, by its dotted path."""
-    value: Any = config
-    for name in path.split("."):
-        value = dict(value)[name]
-    return value
-
-
-def with_value(config: SomeConfig, path: str, value: object) -> SomeConfig:
-    """The configuration with another value at a dotted path, checked as the command line would."""
-    first, _, rest = path.partition(".")
-    old = dict(config)[first]
-    new = with_value(old, rest, value) if rest else value
-    assert new != old
-    return type(config).model_validate({**dict(config), first: new})
-
-
-def leaves(config: Config, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of all numbers of a configuration."""
-    for name, value in config:
-        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, Config) else [prefix + name]
 
 
 def said(path: str) -> str:

@@ -1,0 +1,295 @@
+"""Every single setting of a recipe reaches the stages that it belongs to, and no other.
+
+A recipe runs whole, but for its stages, which write down what they are given and hand on a name in place of a result.
+A setting has arrived where a stage is given something else than before; what this does to later stages is left out,
+since the names stay the same. What a stage does with its own configuration is shown in `unit/stages/test_settings.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from leaves import leaves, value_of, with_another_value
+
+from aha.problems.world import held_out_problems
+from aha.recipes import running
+from aha.recipes.assignment import assigned
+from aha.recipes.base_model import BUILT_IN
+from aha.recipes.base_model import base as base_recipe
+from aha.recipes.own_data import OwnData
+from aha.recipes.r1 import train_r1
+from aha.recipes.r1_scales import R1Config, RewardsConfig, StudentsConfig
+from aha.recipes.r1_zero import r1_zero
+from aha.recipes.running import Order, carry_out
+from aha.recipes.scales import BaseConfig, R1ZeroConfig
+from aha.rewards.table import RewardFunction
+from aha.runs.config import Config
+from aha.runs.folder import RunFolder
+from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
+from aha.stages.evaluate import Setting
+from aha.stages.harvest import Field
+from aha.stages.labelling import Labelled
+from aha.stages.preference import Stored
+from aha.stages.rejection import Rejection
+from aha.stages.rl import Task
+from aha.stages.run import Run
+from aha.types import Checkpoint, Dataset, Problem, Rollout, Verdict
+
+LOOK = EvaluationConfig(num_problems=4, num_samples=2, max_new_tokens=8)
+SHORT = RLConfig(max_new_tokens=8)
+ZERO = R1ZeroConfig(zero=SHORT, longer=SHORT, validation=LOOK, evaluation=LOOK)
+SAMPLED = RejectionConfig(num_problems=9, num_samples=2, num_kept=2)
+"""Nine training prompts have one validation prompt beside them, ten have two."""
+R1 = R1Config(
+    zero=ZERO,
+    cold=SAMPLED,
+    kept=SAMPLED,
+    num_general=3,
+    rewards=RewardsConfig(helpful=SAMPLED, safety=SAMPLED),
+    students=StudentsConfig(),
+)
+
+LOOPS = {"zero", "longer", "dev2", "dev2-plain", "reasoning", "r1", "qwen2-rl", "qwen2-distilled-rl"}
+MODELS = ("start", "zero", "dev1", "dev2", "dev2-plain", "dev3", "r1")
+STUDENTS = ("qwen2", "llama", "qwen2-distilled", "llama-distilled", "qwen2-rl", "qwen2-distilled-rl")
+EXAMS = {f"evaluation-{name}{kind}" for name in (*MODELS, *STUDENTS) for kind in ("", "-general")}
+SAMPLERS = {"cold", "kept"}
+"""They leave out what overlaps with a held-out problem."""
+
+READERS: dict[str, set[str]] = {
+    "zero.zero": {"zero"},
+    "zero.longer": {"longer"},
+    "zero.validation": LOOPS,
+    "zero.validation.num_problems": LOOPS | SAMPLERS,
+    "zero.evaluation": EXAMS,
+    "zero.evaluation.num_problems": EXAMS | SAMPLERS,
+    "cold": {"cold"},
+    "dev1": {"dev1"},
+    "dev2": {"dev2", "dev2-plain"},
+    "kept": {"kept"},
+    "num_general": {"general"},
+    "dev3": {"dev3"},
+    "rewards.helpful": {"helpfulness-train", "helpfulness-validation"},
+    "rewards.safety": {"harmlessness-train", "harmlessness-validation"},
+    "rewards.training": {"helpfulness", "harmlessness"},
+    "rewards.training.optimizer.precision": {
+        "helpfulness",
+        "harmlessness",
+        "helpfulness-scores",
+        "harmlessness-scores",
+    },
+    "reasoning": {"reasoning"},
+    "reasoning.iterations": {"reasoning", "r1"},
+    "reasoning.problems_per_iteration": {"reasoning", "r1"},
+    "scenarios": {"r1"},
+    "students.pretrain": {"qwen2", "llama"},
+    "students.qwen2": {"qwen2-distilled"},
+    "students.llama": {"llama-distilled"},
+    "students.direct": {"qwen2-rl"},
+    "students.further": {"qwen2-distilled-rl"},
+}
+"""The stages that a setting of R1 reaches, by the longest beginning of its path."""
+
+R1_ZERO_EXAMS = {f"evaluation-{name}{suite}" for name in ("start", "end") for suite in ("", "-hard")}
+R1_ZERO_READERS: dict[str, set[str]] = {
+    "zero": {"zero"},
+    "longer": {"longer"},
+    "validation": {"zero", "longer"},
+    "validation.num_problems": {"zero", "longer", "evaluation-start-hard", "evaluation-end-hard"},
+    "evaluation": R1_ZERO_EXAMS,
+    "evaluation.num_problems": {"evaluation-start", "evaluation-end"},
+}
+"""The same of R1-Zero on the built-in world. Its hard problems are as many as those that it is watched on."""
+
+OF_THE_RECIPE = ("num_problems", "num_kept")
+"""Settings in the configuration of a stage that only the recipe reads: they must change what a stage works on."""
+
+OF_THE_RUN = {"processes"}
+"""Settings that no stage is given; `test_a_run_is_shared_by_as_many_processes_as_it_was_given` follows them."""
+
+Given = dict[str, dict[str, Any]]
+"""What each stage was given, by the name of the stage and of its argument."""
+
+
+@dataclass
+class Stages:
+    """Stand-ins for the stages.
+
+    Attributes:
+        given: what they were given so far.
+    """
+
+    given: Given = field(default_factory=dict)
+
+    def model(self, _: Run, name: str, **arguments: Any) -> Checkpoint:
+        """A stage that makes a model."""
+        self.given[name] = {argument: described(value) for argument, value in arguments.items()}
+        return Checkpoint(path=Path(name), stage=name, step=0, key=name)
+
+    def data(self, _: Run, name: str, *positional: Any, **arguments: Any) -> Dataset:
+        """A stage that makes data."""
+        self.given[name] = {argument: described(value) for argument, value in arguments.items()}
+        self.given[name] |= {"positional": described(positional)}
+        return Dataset(path=Path(name), stage=name, key=name, num_rows=1, parents=())
+
+    def evaluation(self, run: Run, name: str, **arguments: Any) -> None:
+        """An evaluation."""
+        self.model(run, f"evaluation-{name}", **arguments)
+
+    def scorer(self, checkpoint: Checkpoint, *, name: str, **arguments: Any) -> RewardFunction:
+        """The reward function of a reward model."""
+        self.given[f"{name}-scores"] = {"model": checkpoint.key, **arguments}
+
+        def score(problem: Problem, rollout: Rollout) -> Verdict:
+            raise NotImplementedError
+
+        score.__qualname__ = name
+        return score
+
+
+def described(value: Any) -> Any:
+    """What a stage is given, so that it can be compared."""
+    match value:
+        case Config():
+            return value.model_dump()
+        case Task() | Checkpoint() | Dataset() | Rejection() | Labelled() | Stored():
+            return value.key
+        case Setting():
+            return value.template
+        case Field():
+            return [described(value.policy), described(value.problems)]
+        case list() | tuple():
+            return [described(one) for one in value]
+    return value
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[Stages]:
+    """Stand-ins in the place of every stage of every recipe."""
+    stages = Stages()
+    seams: Mapping[str, tuple[str, Callable[..., Any]]] = {
+        "rl": ("r1 r1_zero students", stages.model),
+        "sft": ("r1 students", stages.model),
+        "pretrain": ("students base_model", stages.model),
+        "reward_model": ("rewards", stages.model),
+        "rejection": ("r1", stages.data),
+        "write_demonstrations": ("r1", stages.data),
+        "harvest": ("rewards", stages.data),
+        "evaluate": ("r1_zero examination", stages.evaluation),
+        "learned_reward": ("rewards", stages.scorer),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, (recipes, stand_in) in seams.items():
+            for recipe in recipes.split():
+                patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
+
+        # The same problems are drawn for every examination of every run.
+        patch.setattr("aha.recipes.examination.held_out_problems", cache(held_out_problems))
+
+        # A thousand problems are drawn to be measured, which would take longer than all the rest.
+        patch.setattr("aha.recipes.assignment._measure_built_in", lambda *_: None)
+        yield stages
+
+
+@pytest.fixture(scope="module")
+def given_by_r1(stages: Stages) -> Given:
+    """What all others are compared with."""
+    return stages_of_r1(stages, R1)
+
+
+@pytest.fixture(scope="module")
+def given_by_r1_zero(stages: Stages) -> Given:
+    """What all others are compared with."""
+    return stages_of_r1_zero(stages, ZERO)
+
+
+def new_run() -> Run:
+    """A run that writes nothing."""
+    return Run(folder=RunFolder(Path("run"), is_writer=False), seed=0)
+
+
+def stages_of_r1(stages: Stages, config: R1Config) -> Given:
+    """What each stage of R1 is given."""
+    stages.given = {}
+    start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
+    train_r1(new_run(), start, config)
+    return stages.given
+
+
+def stages_of_r1_zero(stages: Stages, config: R1ZeroConfig) -> Given:
+    """What each stage of R1-Zero is given, on the built-in world."""
+    stages.given = {}
+    start = Checkpoint(path=BUILT_IN, stage="base", step=0, key="base")
+    with assigned(OwnData(), start, config, seed=0) as assignment:
+        r1_zero(new_run(), start, config, assignment)
+    return stages.given
+
+
+def reached(before: Given, after: Given, *, path: str) -> set[str]:
+    """The stages that were given something else; what only stands in their configuration counts if they read it."""
+    assert before.keys() == after.keys()
+    ignored = {"config"} if path.endswith(OF_THE_RECIPE) else set()
+    return {
+        stage
+        for stage in before
+        if any(before[stage][name] != after[stage][name] for name in before[stage].keys() - ignored)
+    }
+
+
+def readers_of(path: str, readers: Mapping[str, set[str]]) -> set[str]:
+    """The stages of the longest beginning of a path."""
+    beginnings = [part for part in readers if path == part or path.startswith(f"{part}.")]
+    return readers[max(beginnings, key=len)] if beginnings else set()
+
+
+def test_every_stage_is_reached(given_by_r1: Given, given_by_r1_zero: Given) -> None:
+    assert {*given_by_r1} == set().union(*READERS.values())
+    assert {*given_by_r1_zero} == set().union(*R1_ZERO_READERS.values())
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(R1) if path.split(".")[-1] not in OF_THE_RUN])
+def test_every_setting_of_r1_reaches_its_stages_and_no_other(path: str, given_by_r1: Given, stages: Stages) -> None:
+    given = stages_of_r1(stages, with_another_value(R1, path))
+    assert reached(given_by_r1, given, path=path) == readers_of(path, READERS)
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(ZERO) if path not in OF_THE_RUN])
+def test_every_setting_of_r1_zero_reaches_its_stages_and_no_other(
+    path: str, given_by_r1_zero: Given, stages: Stages
+) -> None:
+    given = stages_of_r1_zero(stages, with_another_value(ZERO, path))
+    assert reached(given_by_r1_zero, given, path=path) == readers_of(path, R1_ZERO_READERS)
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(BaseConfig()) if path not in OF_THE_RUN])
+def test_every_setting_of_the_base_model_reaches_its_pretraining(path: str, stages: Stages) -> None:
+    given = []
+    for config in (BaseConfig(), with_another_value(BaseConfig(), path)):
+        stages.given = {}
+        base_recipe(new_run(), config)
+        given.append(stages.given)
+    assert reached(*given, path=path) == {"base"}
+
+
+class AskedForProcessesError(Exception):
+    """Ends a run where it would start its processes."""
+
+
+@pytest.mark.parametrize(("config", "path"), [(ZERO, "processes"), (R1, "zero.processes"), (BaseConfig(), "processes")])
+def test_a_run_is_shared_by_as_many_processes_as_it_was_given(
+    config: R1ZeroConfig | R1Config | BaseConfig, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def among_peers(job: Any) -> None:
+        raise AskedForProcessesError(f"{job.num_processes} processes")
+
+    monkeypatch.setattr(running, "examine", lambda *_, **__: None)
+    monkeypatch.setattr(running, "check_disk", lambda *_, **__: "")
+    monkeypatch.setattr(running, "among_peers", among_peers)
+    monkeypatch.setattr(RunFolder, "claim", lambda *_, **__: None)
+    config = with_another_value(config, path)
+    order = Order(recipe="any", scale="tiny", config=config, folder=tmp_path, seed=0, force=True, is_quiet=True)
+    with pytest.raises(AskedForProcessesError, match=f"^{value_of(config, path)} processes"):
+        carry_out(order)
