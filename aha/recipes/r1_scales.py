@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig, check_continuation
 from aha.runs.config import Config
 from aha.stages.config import PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
-from aha.training.config import OptimizerConfig
+from aha.training.config import FOR_POLICIES, OptimizerConfig
 
 __all__ = ["R1_SCALES", "R1Config", "RewardsConfig", "StudentsConfig"]
 
@@ -36,6 +36,13 @@ class RewardsConfig(Config):
 
     The schedule is not reported; InstructGPT's is taken (arXiv:2203.02155, C.2: a cosine to a tenth).
     """
+
+    @model_validator(mode="after")
+    def _all_weights_are_trained(self) -> Self:
+        """A reward model has a head that learns from nothing, which is no adapter."""
+        if rank := self.training.optimizer.lora.rank:
+            raise ValueError(f"--training.optimizer.lora.rank: {rank} is {FOR_POLICIES}; reward models take 0")
+        return self
 
 
 class StudentsConfig(Config):

@@ -23,13 +23,19 @@ def check_continuation(first: str, before: RLConfig, second: str, after: RLConfi
     """
     if not before.iterations or not after.iterations:
         return
-    was, becomes = (one.optimizer.model_dump(include={"state", "precision", "lora"}) for one in (before, after))
+    was, becomes = (_settings_of_state(one.optimizer) for one in (before, after))
     for setting, value in was.items():
         if becomes[setting] != value:
             raise ValueError(
                 f"--{second} goes on with the training of --{first}, so --{second}.optimizer.{setting} must be "
                 f"{value}, not {becomes[setting]}"
             )
+
+
+def _settings_of_state(optimizer: OptimizerConfig) -> dict[str, object]:
+    """What decides how an optimizer keeps its state, by option."""
+    adapters = {f"lora.{name}": value for name, value in optimizer.lora}
+    return {"state": optimizer.state, "precision": optimizer.precision, **adapters}
 
 
 class R1ZeroConfig(Config):

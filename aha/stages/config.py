@@ -1,9 +1,11 @@
 """Configuration of the stages. Defaults are the paper's; where the paper is silent, the field says so."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from aha.runs.config import Config
-from aha.training.config import OptimizerConfig, Precision
+from aha.training.config import FOR_POLICIES, OptimizerConfig, Precision
 
 __all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig", "RejectionConfig", "SupervisedConfig"]
 
@@ -102,8 +104,21 @@ class PretrainConfig(Config):
     num_layers: int = Field(default=3, ge=1)
     """Layers of the model."""
     checkpoint_every: int = Field(default=200, ge=1)
-    """Updates between checkpoints."""
+    """Updates between checkpoints; decides what a killed run repeats, never a result."""
     optimizer: OptimizerConfig = OptimizerConfig(
         learning_rate=4e-3, warmup_steps=20, final_share=0.05, weight_decay=0.01
     )
     """How gradients become updates."""
+
+    @model_validator(mode="after")
+    def _trains_all_weights_in_float32(self) -> Self:
+        """Muon, one of its two optimizers, has neither small moments nor adapters."""
+        optimizer, plain = self.optimizer, OptimizerConfig()
+        for setting, value, allowed in (
+            ("state", optimizer.state, plain.state),
+            ("precision", optimizer.precision, plain.precision),
+            ("lora.rank", optimizer.lora.rank, 0),
+        ):
+            if value != allowed:
+                raise ValueError(f"--optimizer.{setting}: {value} is {FOR_POLICIES}; pretraining takes {allowed}")
+        return self

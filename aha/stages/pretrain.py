@@ -104,7 +104,8 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
     Raises:
         Interrupted: the run was asked to stop; it has saved.
     """
-    inputs = {"config": config.model_dump(), "family": model_type, "corpus": vocabulary(), "seed": run.seed}
+    settings = config.model_dump(exclude={"checkpoint_every"})
+    inputs = {"config": settings, "family": model_type, "corpus": vocabulary(), "seed": run.seed}
     key = stage_key(name, **inputs, processes=run.world.size)
     if done := run.finished(name, key):
         return done

@@ -1,18 +1,25 @@
 """Configuration of the optimizer, and of what it trains."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["LoRAConfig", "OptimizerConfig", "Precision", "State"]
+__all__ = ["FOR_POLICIES", "LoRAConfig", "OptimizerConfig", "Precision", "Projection", "State"]
 
 State = Literal["float32", "8-bit", "host"]
 """How the moments are held."""
 
 Precision = Literal["float32", "bfloat16"]
 """Type of the weights that compute."""
+
+
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""A projection of a layer, by its name in a checkpoint."""
+
+FOR_POLICIES = "for reinforcement learning and fine-tuning"
+"""What settings that other stages refuse are there for."""
 
 
 class LoRAConfig(Config):
@@ -22,7 +29,7 @@ class LoRAConfig(Config):
     """Rank of the adapters (r); 0 trains all weights, as the papers do."""
     alpha: float = Field(default=32.0, gt=0)
     """Adapters are scaled by alpha / r. Source: arXiv:2106.09685, 4.1, has a constant; 32 is a common one."""
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    targets: tuple[Projection, ...] = Field(default=get_args(Projection), min_length=1)
     """Projections that get an adapter: all of a layer, as QLoRA found best (arXiv:2305.14314, 4)."""
 
 

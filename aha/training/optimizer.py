@@ -8,11 +8,9 @@ from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from aha.training.adamw8bit import FUSED_ON, AdamW8bit, MasterAdamW
-from aha.training.config import OptimizerConfig
+from aha.training.config import FOR_POLICIES, OptimizerConfig
 
 __all__ = ["adamw", "learning_rate_factor", "muon_and_adamw", "set_learning_rate"]
-
-_OTHERS = "for reinforcement learning and fine-tuning"
 
 
 def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -> float:
@@ -78,13 +76,13 @@ def _check_fits(policy: nn.Module, config: OptimizerConfig) -> None:
     if bool(config.lora.rank) != bool(frozen):
         raise ValueError(
             f"lora.rank is {config.lora.rank}, but {len(frozen)} parameters of the model are frozen: adapters are "
-            f"{_OTHERS}; set lora.rank to 0 elsewhere"
+            f"{FOR_POLICIES}; set lora.rank to 0 elsewhere"
         )
     is_half = any(weight.dtype == torch.bfloat16 for weight in policy.parameters())
     if is_half != (config.precision == "bfloat16"):
         raise ValueError(
             f"precision is {config.precision!r}, but the model {'has' if is_half else 'has no'} bfloat16 weights: "
-            f"bfloat16 is {_OTHERS}; set precision to 'float32' elsewhere"
+            f"bfloat16 is {FOR_POLICIES}; set precision to 'float32' elsewhere"
         )
 
 
@@ -99,7 +97,7 @@ def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer
     Source: Jordan et al. 2024, Muon; the scaling from Moonlight, arXiv:2502.16982, Eq. 4.
     """
     if config.state != "float32":
-        raise ValueError(f"state {config.state!r} is {_OTHERS}; set state to 'float32' elsewhere")
+        raise ValueError(f"state {config.state!r} is {FOR_POLICIES}; set state to 'float32' elsewhere")
     _check_fits(policy, config)
     hidden = [weight for name, weight in policy.named_parameters() if weight.dim() == 2 and "layers." in name]
     is_hidden = {id(weight) for weight in hidden}

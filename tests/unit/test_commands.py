@@ -104,3 +104,68 @@ def test_an_unknown_option_of_a_file_is_refused(tmp_path: Path, capsys: pytest.C
         parse(["run", "r1_zero", "--config", str(path)])
     assert ended.value.code == 2
     assert line.split()[0].strip("[]").split(".")[0] in capsys.readouterr().err
+
+
+TO_ALL = "goes on with the training of"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("r1_zero --processes 3", "--zero.group-size: 16 cannot be shared out evenly by --processes 3"),
+        ("r1 --zero.processes 3", "--zero.zero.group-size: 16 cannot be shared out evenly by --zero.processes 3"),
+        (
+            "r1_zero --zero.optimizer.lora.rank 3",
+            f"--longer {TO_ALL} --zero, so --longer.optimizer.lora.rank must be 3, not 0",
+        ),
+        (
+            "r1 --zero.zero.optimizer.lora.alpha 8",
+            f"--zero.longer {TO_ALL} --zero.zero, so --zero.longer.optimizer.lora.alpha must be 8.0, not 32.0",
+        ),
+        (
+            "r1 --scenarios.optimizer.state host",
+            f"--scenarios {TO_ALL} --reasoning, so --scenarios.optimizer.state must be float32, not host",
+        ),
+        (
+            "r1 --dev3.optimizer.lora.rank 2 --dev3.optimizer.state 8-bit",
+            "--dev3.optimizer: state '8-bit' is for training all weights: the moments of adapters are few; use state "
+            "'float32'",
+        ),
+        (
+            "r1_zero --zero.optimizer.lora.targets --longer.iterations 0",
+            "--zero.optimizer.lora.targets: tuple should have at least 1 item after validation, not 0 (given: ())",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_the_words_of_the_command_line(
+    words: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration names its own options; the command line knows where it stands among others."""
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", *words.split()])
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"aha: {complaint}\n")
+
+
+FOR_POLICIES = "is for reinforcement learning and fine-tuning"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("run r1 --students.pretrain.optimizer.state 8-bit", f"state: 8-bit {FOR_POLICIES}; pretraining takes float32"),
+        ("run r1 --students.pretrain.optimizer.lora.rank 2", f"lora.rank: 2 {FOR_POLICIES}; pretraining takes 0"),
+        ("pretrain --pretrain.optimizer.state host", f"state: host {FOR_POLICIES}; pretraining takes float32"),
+        (
+            "pretrain --pretrain.optimizer.precision bfloat16",
+            f"precision: bfloat16 {FOR_POLICIES}; pretraining takes float32",
+        ),
+        ("run r1 --rewards.training.optimizer.lora.rank 2", f"lora.rank: 2 {FOR_POLICIES}; reward models take 0"),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
+    words: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split())
+    option = words.rpartition("--")[2].partition("optimizer")[0]
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"aha: --{option}optimizer.{complaint}\n")

@@ -345,6 +345,8 @@ OPTIMIZER_CHANGES = {
 }
 """Another value for each field. Changes must change a result; habits must change files and no result."""
 
+LORA_CHANGES = {"rank": 3, "alpha": 2.0, "targets": ("q_proj",)}
+
 OF_POLICIES = {"optimizer.lora"}
 """Settings that a reward model, which has a head to learn from nothing, refuses: its head is no adapter."""
 
@@ -382,6 +384,7 @@ def test_no_field_is_left_out() -> None:
     assert {f"zero.{name}" for name in R1ZeroConfig.model_fields} == of_r1_zero
     assert {*SUPERVISED_CHANGES, *SUPERVISED_HABITS, "optimizer"} == {*SupervisedConfig.model_fields}
     assert {*OPTIMIZER_CHANGES} == {*OptimizerConfig.model_fields}
+    assert {*LORA_CHANGES} == {*LoRAConfig.model_fields}
     assert {*REJECTION_FIELDS} == {*RejectionConfig.model_fields}
     assert {path for path in leaves(SMALLEST) if path.endswith(".shard_size")} == {
         f"{x}.shard_size" for x in REJECTIONS
@@ -484,6 +487,13 @@ def test_every_setting_of_learning_from_data_counts(learner: str, speller: Check
     for name in refused:
         with pytest.raises(ValueError, match="fine-tuning"):
             learn(new_run(), speller, with_value(small, name, changes[name]))
+
+
+@pytest.mark.parametrize("name", LORA_CHANGES)
+def test_every_setting_of_adapters_counts_in_fine_tuning(name: str, speller: Checkpoint, new_run: NewRun) -> None:
+    adapted = with_value(LEARNED, "optimizer.lora.rank", 2)
+    other = with_value(adapted, f"optimizer.lora.{name}", LORA_CHANGES[name])
+    assert tune(new_run(), speller, other) != tune(new_run(), speller, adapted)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
