@@ -203,7 +203,10 @@ R1_SCALES: dict[str, R1Config] = {
         reasoning=_gpu_rl(65, temperature=0.7),
         scenarios=_gpu_rl(20, temperature=0.7),
         students=StudentsConfig(
-            qwen2=_gpu_sft(1e-4), llama=_gpu_sft(5e-5), direct=_gpu_rl(80, clip_eps=0.2), further=_gpu_rl(40)
+            qwen2=_gpu_sft(1e-4),
+            llama=_gpu_sft(5e-5),
+            direct=_gpu_rl(80, clip_eps=0.2),
+            further=_gpu_rl(40, clip_eps=0.2),
         ),
     ),
     "paper": R1Config(),

@@ -186,14 +186,16 @@ class CodeReward:
         tests = [json.loads(test) for test in problem.tests]
         runs = self.sandbox.run_each(code, [test["stdin"] for test in tests])
         faults = [_fault(run, test["stdout"]) for run, test in zip(runs, tests, strict=True)]
-        number, run, fault = next(
-            ((number, run, fault) for number, (run, fault) in enumerate(zip(runs, faults, strict=True), 1) if fault),
-            (0, runs[0], ""),
-        )
+        passed = tuple(not fault for fault in faults)
+        if all(passed):
+            return passed, "correct", ""
+
+        first = passed.index(False)
+        run = runs[first]
         kind: VerdictKind = _KINDS.get(run.status, "wrong")
         if kind == "wrong" and run.exit_code and run.errors.rstrip().endswith("MemoryError"):
             kind = "crash"
-        return tuple(not fault for fault in faults), kind, f"test {number}: {fault}"
+        return passed, kind, f"test {first + 1}: {faults[first]}"
 
 
 def _fault(run: Execution, expected: str) -> str:

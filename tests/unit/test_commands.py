@@ -83,6 +83,17 @@ def test_base_is_another_word_for_model(recipe: str) -> None:
     assert command.model == "folder"
 
 
+@pytest.mark.parametrize("num_words", [1, 300])
+def test_an_option_without_its_value_at_the_end_is_wrong_use(
+    num_words: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pattern of the shell can stand for hundreds of words."""
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "r1_zero", "--problems", *(["a.jsonl"] * num_words), "--config"])
+    assert ended.value.code == 2
+    assert "--config" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [("seed = ", "is not valid TOML"), (None, "cannot be read")],

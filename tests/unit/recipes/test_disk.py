@@ -109,6 +109,16 @@ def check(folder: Path, *, config: R1ZeroConfig, is_forced: bool = False, keep_r
     return check_disk(folder, config, [SHAPE], is_forced=is_forced, keep_rollouts=keep_rollouts)
 
 
+def test_checkpoints_that_just_fit_are_enough_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zero = R1_ZERO_SCALES["tiny"]
+    found = disk_estimate(zero, [SHAPE])
+    free(monkeypatch, found.checkpoints)
+    assert "may not be enough" in check(tmp_path, config=zero)
+    free(monkeypatch, found.checkpoints - 1)
+    with pytest.raises(ValueError, match="free some space"):
+        check(tmp_path, config=zero)
+
+
 def test_a_forced_run_starts_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1000)
     assert "may not be enough" in check(tmp_path, config=R1_ZERO_SCALES["tiny"], is_forced=True)
@@ -135,6 +145,30 @@ def test_what_a_resumed_run_has_written_is_not_needed_again(tmp_path: Path, monk
     assert "may not be enough" not in check(tmp_path, config=zero)
     free(monkeypatch, 100 + found.rollouts - 1001)
     assert "may not be enough" in check(tmp_path, config=zero)
+
+
+@pytest.mark.parametrize("surplus", [0, 100])
+def test_a_run_that_has_written_all_needs_nothing_and_frees_nothing(
+    surplus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one folder has beyond its estimate does not lower what the other one needs."""
+    zero = R1_ZERO_SCALES["tiny"]
+    found = disk_estimate(zero, [SHAPE])
+    sizes = {"stages": found.checkpoints, "rollouts": found.rollouts}
+    for name, size in sizes.items():
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "file").open("wb") as file:
+            file.truncate(size + surplus)
+    free(monkeypatch, 0)
+    assert "may not be enough" not in check(tmp_path, config=zero)
+
+    for other, size in sizes.items():
+        (tmp_path / other / "file").rename(tmp_path / "aside")
+        free(monkeypatch, size)
+        assert "may not be enough" not in check(tmp_path, config=zero, is_forced=True)
+        free(monkeypatch, size - 1)
+        assert "may not be enough" in check(tmp_path, config=zero, is_forced=True)
+        (tmp_path / "aside").rename(tmp_path / other / "file")
 
 
 def test_the_paper_scale_of_a_small_real_model_is_said_in_numbers(tmp_path: Path) -> None:

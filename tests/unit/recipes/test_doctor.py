@@ -6,6 +6,7 @@ from aha.recipes.doctor import examine, in_words, refuse, toy_numbers
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding
+from aha.training.memory import GIB
 
 LARGE = 135_000_000
 
@@ -51,6 +52,31 @@ def test_a_part_that_is_left_out_takes_no_memory_and_is_not_examined() -> None:
     zero = memory(numbers(zero=small, longer={**large, "iterations": 0}))
     longer = memory(numbers(zero={**large, "iterations": 0}, longer=small))
     assert zero == longer < memory(numbers(zero=small, longer=large))
+
+
+@pytest.mark.parametrize(("spare", "is_fit"), [(0, True), (1, True), (-1, False)])
+def test_a_run_fits_up_to_the_last_byte(spare: int, is_fit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = numbers(zero={"max_new_tokens": 16}, longer={"max_new_tokens": 16})
+    needed = round(examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"] * GIB)
+    monkeypatch.setattr("aha.recipes.doctor.available_bytes", lambda device: needed + spare)
+    found = examine(None, OwnData(), config, seed=0, num_groups=1)
+    misfits = [finding for finding in found.findings if finding.code == "does-not-fit"]
+    assert [finding.is_fatal for finding in misfits] == ([] if is_fit else [True])
+    if misfits:
+        assert not found.is_fit
+        assert misfits[0].what == f"training takes about {needed / GIB:.1f} GiB, and there are {needed / GIB:.1f}"
+        assert "of zero and longer, fewer processes" in misfits[0].remedy
+
+
+def test_memory_and_time_are_those_of_the_whole_run() -> None:
+    """All processes hold a policy; the time is that of all responses of both parts at the measured rate."""
+    config = numbers(zero={"max_new_tokens": 16, "iterations": 3}, longer={"max_new_tokens": 16, "iterations": 4})
+    one = examine(None, OwnData(), config, seed=0, num_groups=1).figures
+    num_tokens = (3 + 4) * 2 * 2 * one["length"]
+    assert one["sampling_hours"] == pytest.approx(num_tokens / one["tokens_per_second"] / 3600)
+
+    two = examine(None, OwnData(), config.model_copy(update={"processes": 2}), seed=0, num_groups=1).figures
+    assert one["memory_gib"] < two["memory_gib"] <= 2 * one["memory_gib"]
 
 
 def test_the_first_part_that_runs_is_examined() -> None:

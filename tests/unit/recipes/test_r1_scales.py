@@ -202,19 +202,23 @@ def test_defaults_are_the_papers() -> None:
     assert R1Config() == R1_SCALES["paper"]
 
 
-def test_the_tiny_scale_keeps_the_shape_of_the_paper() -> None:
-    tiny, paper = R1_SCALES["tiny"], R1_SCALES["paper"]
-    shares = [one.scenarios.iterations / (one.reasoning.iterations + one.scenarios.iterations) for one in (tiny, paper)]
+@pytest.mark.parametrize("scale", ["tiny", "gpu"])
+def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
+    smaller, paper = R1_SCALES[scale], R1_SCALES["paper"]
+    shares = [
+        one.scenarios.iterations / (one.reasoning.iterations + one.scenarios.iterations) for one in (smaller, paper)
+    ]
     assert abs(shares[0] - shares[1]) < 0.01
     assert abs(shares[0] - 400 / 1700) < 0.01
-    for loop in LOOPS:
-        small, large = value_of(tiny, loop), value_of(paper, loop)
+
+    for loop in (*LOOPS, "students.further"):
+        small, large = value_of(smaller, loop), value_of(paper, loop)
         for field in ("group_size", "temperature", "kl_coef", "clip_eps"):
             assert dict(small)[field] == dict(large)[field], f"{loop}.{field}"
     for stage in ("dev1", "dev3", "students.qwen2", "students.llama", "rewards.training"):
-        small, large = value_of(tiny, stage), value_of(paper, stage)
+        small, large = value_of(smaller, stage), value_of(paper, stage)
         assert (small.epochs, small.optimizer.final_share) == (large.epochs, large.optimizer.final_share)
-    assert tiny.rewards.helpful.num_samples >= 2
+    assert smaller.rewards.helpful.num_samples >= 2
 
 
 # Every field changes behaviour

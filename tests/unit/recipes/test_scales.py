@@ -340,12 +340,16 @@ def test_defaults_are_the_papers() -> None:
     assert R1ZeroConfig() == R1_ZERO_SCALES["paper"]
 
 
-def test_the_tiny_scale_keeps_the_shape_of_the_paper() -> None:
-    tiny, paper = R1_ZERO_SCALES["tiny"], R1_ZERO_SCALES["paper"]
-    for small, large in ((tiny.zero, paper.zero), (tiny.longer, paper.longer)):
+@pytest.mark.parametrize("scale", ["tiny", "gpu"])
+def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
+    smaller, paper = R1_ZERO_SCALES[scale], R1_ZERO_SCALES["paper"]
+    for small, large in ((smaller.zero, paper.zero), (smaller.longer, paper.longer)):
         assert (small.group_size, small.temperature) == (large.group_size, large.temperature)
         assert (small.kl_coef, small.clip_eps) == (large.kl_coef, large.clip_eps)
-    assert tiny.longer.max_new_tokens > tiny.zero.max_new_tokens
-    assert (tiny.evaluation.temperature, tiny.evaluation.top_p) == (0.6, 0.95)
-    assert tiny.evaluation.num_samples == 16
+    assert smaller.longer.max_new_tokens > smaller.zero.max_new_tokens
+    assert (smaller.evaluation.temperature, smaller.evaluation.top_p) == (0.6, 0.95)
+    assert smaller.evaluation.num_samples == 16
+
+
+def test_every_scale_of_the_base_is_one_of_r1_zero() -> None:
     assert {*BASE_SCALES} <= {*R1_ZERO_SCALES}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
@@ -199,6 +200,27 @@ def test_limits_that_cannot_be_are_refused() -> None:
         Limits(num_processes=1)
     with pytest.raises(ValueError, match="num_workers is 0"):
         Sandbox(num_workers=0)
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "refused"),
+    [
+        ("seconds", 0.001, 0.0),
+        ("seconds", 3600.0, 3600.001),
+        ("memory_bytes", 64 * MIB, 64 * MIB - 1),
+        ("num_processes", 2, 1),
+        ("output_bytes", 1, 0),
+    ],
+)
+def test_limits_are_allowed_up_to_their_bounds(name: str, allowed: float, refused: float) -> None:
+    values: dict[str, Any] = {name: allowed}
+    assert getattr(Limits(**values), name) == allowed
+    values = {name: refused}
+    with pytest.raises(ValueError, match=rf"{name} (is )?{refused}\b"):
+        Limits(**values)
 
 
 def test_weak_isolation_is_refused_and_says_what_it_leaves_open() -> None:

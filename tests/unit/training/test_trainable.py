@@ -9,7 +9,8 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 from aha.policy.checkpointing import RecomputedLayer
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
-from aha.training.trainable import read_reference, read_trainable
+from aha.training.memory import GIB, Workload, estimate
+from aha.training.trainable import announced, read_reference, read_trainable
 
 CPU = torch.device("cpu")
 
@@ -47,3 +48,14 @@ def test_layers_are_recomputed_where_a_micro_batch_is_too_large(start: Path) -> 
     for max_tokens, is_large in ((4096, False), (10**7, True)):
         policy, _ = read_trainable(start, None, OptimizerConfig(), device=CPU, seed=0, max_tokens=max_tokens)
         assert all(isinstance(layer, RecomputedLayer) == is_large for layer in policy.model.layers)
+
+
+@pytest.mark.parametrize(("num_tokens", "is_told"), [(64, False), (1_020_000, False), (1_050_000, True)])
+def test_a_need_of_more_than_four_gibibytes_is_announced(num_tokens: int, is_told: bool) -> None:
+    load = Workload(micro_batch_tokens=num_tokens, sequence_tokens=64, has_reference=True)
+    config = tiny_config(vocab_size=32_000)
+    peak = estimate(config, OptimizerConfig(), load, CPU).peak / GIB
+    assert 4 < peak < 4.1 if is_told else peak < 4
+
+    said = announced(config, OptimizerConfig(), load, CPU)
+    assert said.startswith("memory: about 4.1 of ") if is_told else said == ""
