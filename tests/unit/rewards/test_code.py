@@ -110,6 +110,38 @@ def test_outputs_are_compared_by_line_and_word(reward: CodeReward) -> None:
     assert [verdict.score for verdict in reward.judge_codes([(problem, code) for code in codes])] == [1, 0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "reason"),
+    [
+        ("print(int(input()) ** 2)", "correct", "passes 3 of 3 tests"),
+        ("print(9)", "wrong", "passes 1 of 3 tests; test 2: it prints '9"),
+        ("print(25)", "wrong", "passes 1 of 3 tests; test 1: it prints '25"),
+        ("x = int(input())\nprint(x * x if x < 12 else 0)", "wrong", "passes 2 of 3 tests; test 3: it prints '0"),
+        (
+            "x = int(input())\nassert x < 5, 'too large'\nprint(x * x)",
+            "wrong",
+            "passes 1 of 3 tests; test 2: it ends with exit code 1: ",
+        ),
+        (
+            "x = int(input())\nraise MemoryError if x == 5 else ValueError",
+            "wrong",
+            "passes 0 of 3 tests; test 1: it ends with exit code 1: ",
+        ),
+        (
+            "x = int(input())\nif x == 5: raise MemoryError\nprint(x * x if x == 3 else 0)",
+            "crash",
+            "passes 1 of 3 tests; test 2: it ends with exit code 1: 'MemoryError'",
+        ),
+    ],
+    ids=["right", "second", "first", "last", "raises", "memory-later", "memory-first"],
+)
+def test_the_first_failed_test_of_a_program_gives_kind_and_reason(
+    reward: CodeReward, code: str, kind: str, reason: str
+) -> None:
+    verdict = reward.judge_codes([(PROGRAM, code)])[0]
+    assert (verdict.kind, verdict.reason[: len(reason)]) == (kind, reason)
+
+
 def test_partial_credit_is_off_unless_asked_for(reward: CodeReward) -> None:
     pairs = [(PROBLEM, "def square(x): return x * x if x < 12 else 0"), (PROGRAM, "print(9)")]
     assert [verdict.score for verdict in reward.judge_codes(pairs)] == [0.0, 0.0]

@@ -44,9 +44,14 @@ def test_nothing_is_learned_from_the_constant_beginning_of_the_template() -> Non
     assert 0 < num_templated < len(batch.tokens_BT)
 
 
-def test_an_update_ends_with_the_document_that_fills_it() -> None:
-    counts_B = corpus().batch(0).mask_BT.sum(1)
-    assert int(counts_B[:-1].sum()) < CONFIG.batch_tokens <= int(counts_B.sum())
+@pytest.mark.parametrize("num_tokens", [1024, 16384])
+def test_an_update_ends_with_the_document_that_fills_it(num_tokens: int) -> None:
+    """Tokens that nothing is learned from do not count."""
+    counts_B = corpus(CONFIG.model_copy(update={"batch_tokens": num_tokens})).batch(0).mask_BT.sum(1)
+    assert int(counts_B[:-1].sum()) < num_tokens <= int(counts_B.sum())
+
+    exactly = CONFIG.model_copy(update={"batch_tokens": int(counts_B[:-1].sum())})
+    assert corpus(exactly).batch(0).mask_BT.sum(1).tolist() == counts_B[:-1].tolist()
 
 
 @pytest.mark.parametrize(("drills", "problems", "expected"), [(0, 0, 0), (0, 1, 1), (1024, 1024, 2), (1025, 1024, 3)])

@@ -12,6 +12,7 @@ from aha.policy.layout import rows
 from aha.policy.packed import fits, kept_fields
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
+    CACHE_SHARE,
     MAX_ROWS,
     Workload,
     activation_bytes,
@@ -167,6 +168,17 @@ def test_rows_are_as_many_as_their_cache_allows() -> None:
     assert num_rows == 4 * GIB // (2 * 4 * 28 * 2 * 128 * 4096 + 24 * 151936)
     assert decoded_rows(QWEN_1_5B, 4096, size=2) > 1.9 * num_rows
     assert decoded_rows(QWEN_1_5B, 10**9) == 1
+
+
+def test_a_gpu_gives_a_share_of_its_memory_to_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its limit of rows is twice that of a CPU."""
+    row, cuda = 2 * 2 * 28 * 2 * 128 * 4096 + 24 * 151936, torch.device("cuda")
+    for num_gib in (8, 80):
+        monkeypatch.setattr("aha.training.memory.available_bytes", lambda device, size=num_gib * GIB: size)
+        expected = int(CACHE_SHARE * num_gib * GIB) // row
+        assert 1 < expected < 2 * MAX_ROWS
+        assert decoded_rows(QWEN_1_5B, 4096, size=2, device=cuda) == expected
+        assert decoded_rows(tiny_config(), 16, device=cuda) == 2 * MAX_ROWS
 
 
 def test_it_says_whether_it_fits_and_what_to_do() -> None:
