@@ -5,7 +5,8 @@ Modules:
     parser, grammar: tokens into expressions and values.
     nodes: what a value can be.
     units: units and nouns after a number.
-    arithmetic: the value of an expression, exactly or at points.
+    arithmetic: the value of an expression, exactly or at a point.
+    points: are two expressions equal?
     quantities, regions, comparison: are two values the same answer?
     statements: names, equations and inequalities.
     near_misses: answers that are nearly right, for audits and tests.
@@ -18,6 +19,7 @@ __all__ = [
     "near_misses",
     "nodes",
     "parser",
+    "points",
     "quantities",
     "regions",
     "statements",

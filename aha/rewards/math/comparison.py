@@ -6,7 +6,6 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.math.arithmetic import are_equal, zero_ratio
 from aha.rewards.math.nodes import (
     Chain,
     Matrix,
@@ -24,6 +23,7 @@ from aha.rewards.math.nodes import (
     symbols_of,
     walk,
 )
+from aha.rewards.math.points import are_equal, zero_ratio
 from aha.rewards.math.quantities import quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.math.arithmetic import are_equal, exact, real_value
+from aha.rewards.math.arithmetic import exact, real_value
 from aha.rewards.math.nodes import Node, Number, Operation, Quantity, Symbol, symbols_of, walk
+from aha.rewards.math.points import are_equal
 from aha.rewards.math.units import unit_symbol
 
 __all__ = ["EVIDENT_DIGITS", "is_literal", "quantity_difference"]
@@ -19,6 +20,7 @@ _FAMILIES: Final = {
     **dict.fromkeys(("arcsin", "arccos", "arctan", "arccot"), "inverse trigonometric function"),
     **dict.fromkeys(("sinh", "cosh", "tanh", "coth"), "hyperbolic function"),
     **dict.fromkeys(("ln", "log", "lg"), "logarithm"),
+    **dict.fromkeys(("factorial", "binom"), "factorial"),
 }
 
 
@@ -74,6 +76,8 @@ def _share(value: Quantity) -> Node:
 
 
 def _is_same(gold: Node, answer: Node) -> bool:
+    if gold == answer:
+        return True
     values = [_exact_share(node) for node in (gold, answer)]
     return values[0] == values[1] if None not in values else are_equal(gold, answer)
 

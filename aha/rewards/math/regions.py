@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aha.rewards.math.arithmetic import are_equal, real_value
+from aha.rewards.math.arithmetic import real_value
 from aha.rewards.math.nodes import (
     EVERYTHING,
     Interval,
@@ -16,6 +16,7 @@ from aha.rewards.math.nodes import (
     Value,
     symbols_of,
 )
+from aha.rewards.math.points import are_equal
 from aha.rewards.math.tokens import UnreadableError
 
 __all__ = ["as_region", "between", "combined", "region_difference", "region_of"]
