@@ -25,7 +25,10 @@ from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 __all__ = ["MathVerifier", "gold_fault", "is_compared_as_text"]
 
-_CHOICE = re.compile(r"(?:\\text\s*\{\s*)?\(([A-J])\)\s*\}?[^(),]{0,80}|(?:\\text\s*\{\s*)?([A-J])[.:)]?\s*\}?")
+_CHOICE = re.compile(
+    r"(?:\\(?:text|math)[a-z]{0,2}\s*\{\s*)?(?:\(([A-J])\)|([A-J])(?:[.:)](?!\S)|(?=\s*\}?$)))\s*\}?([^(),]{0,80})"
+)
+_OTHER_CHOICE = re.compile(r"(?<![A-Za-z])(?:[A-J]|and|or|not|nor|but|maybe)(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _PLAIN_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,18})(?:\.[0-9]{1,18})?", re.ASCII)
@@ -222,9 +225,11 @@ def _differs_by_blanks(left: str, right: str) -> bool:
 
 
 def _choice(plain: str) -> str:
-    """The letter of a choice; empty where a text is none."""
+    """The letter of a choice, which its text may follow; empty where a text is none, or goes on to another letter."""
     match = _CHOICE.fullmatch(plain)
-    return (match[1] or match[2]) if match else ""
+    if match is None or _OTHER_CHOICE.search(match[3]):
+        return ""
+    return match[1] or match[2]
 
 
 def _readings(reference: Value, answer: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 Modules:
     tokens: text into tokens; notation that changes nothing is dropped here and nowhere else.
-    parser, grammar: tokens into expressions and values.
+    parser, amounts, grammar: tokens into expressions, amounts with units, and values.
     nodes: what a value can be.
     units: units and nouns after a number.
     arithmetic: the value of an expression, exactly or at a point.
@@ -13,6 +13,7 @@ Modules:
 """
 
 __all__ = [
+    "amounts",
     "arithmetic",
     "comparison",
     "grammar",

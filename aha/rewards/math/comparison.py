@@ -8,6 +8,7 @@ from typing import Final
 
 from aha.rewards.math.nodes import (
     Chain,
+    Interval,
     Matrix,
     Named,
     Node,
@@ -24,7 +25,7 @@ from aha.rewards.math.nodes import (
     walk,
 )
 from aha.rewards.math.points import are_equal, zero_ratio
-from aha.rewards.math.quantities import quantity_difference
+from aha.rewards.math.quantities import has_same_value, quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
 
 __all__ = ["difference"]
@@ -47,16 +48,25 @@ def difference(gold: Value, answer: Value) -> str:
     if isinstance(gold, Chain):
         gold = gold.sides[-1]
     if isinstance(answer, Chain):
-        return next((why for side in answer.sides if (why := difference(gold, side))), "")
+        return _chain(gold, answer)
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _named(gold, answer)
 
     if isinstance(gold, Several | Region | Matrix) and isinstance(answer, Several | Region | Matrix):
         return _collections(gold, answer)
 
+    if Relation in (type(gold), type(answer)):
+        gold, answer = _as_inequality(gold), _as_inequality(answer)
+    return _by_type(gold, answer)
+
+
+def _by_type(gold: Value, answer: Value) -> str:
+    """Where neither has a name, and at most one of the two is several values."""
     match gold, answer:
         case Quantity(), Quantity():
             return quantity_difference(gold, answer)
+        case (Several(":", (_, _)), Quantity()) | (Quantity(), Several(":", (_, _))):
+            return quantity_difference(_as_fraction(gold), _as_fraction(answer))
         case ((Words() | Quantity()), (Words() | Quantity())):
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
@@ -87,6 +97,24 @@ def _letters(value: Value) -> str:
         return ""
     letters = "".join(one.name for one in nodes if isinstance(one, Symbol))
     return letters.lower() if len(letters) > 1 else letters
+
+
+def _as_fraction(value: Value) -> Quantity:
+    """A ratio of two as a fraction."""
+    match value:
+        case Several(":", (Quantity(over), Quantity(under))):
+            return Quantity(Operation("/", (over, under)))
+    assert isinstance(value, Quantity)
+    return value
+
+
+def _chain(gold: Value, answer: Chain) -> str:
+    """A chain of equations: all its sides are worth the same, and the first or the last of them is the answer."""
+    for side in answer.sides:
+        is_worth_it = isinstance(gold, Quantity) and isinstance(side, Quantity) and has_same_value(gold, side)
+        if not is_worth_it and (why := difference(gold, side)):
+            return why
+    return difference(gold, answer.sides[-1]) and difference(gold, answer.sides[0])
 
 
 # Plus or minus
@@ -178,6 +206,8 @@ def _by_named(gold: Value, answer: Named) -> str:
 
 def _same_name(left: str, right: str) -> bool:
     """Whether two names are the same; a subscript, or the brackets of a function, may be missing in one of them."""
+    if "y" in (left, right) and any(re.fullmatch(r"[fgh]\(x\)", name) for name in (left, right)):
+        return True
     bases, subscripts, arguments = zip(*(_NAME.fullmatch(name).groups() for name in (left, right)), strict=True)  # type: ignore[union-attr]  # anything matches
     return bases[0] == bases[1] and all(one == other or "" in (one, other) for one, other in (subscripts, arguments))
 
@@ -208,6 +238,16 @@ def _relations(gold: Relation, answer: Relation) -> str:
         return "another statement"
     sign = answer.signs[0] if ratio > 0 else _OPPOSITE[answer.signs[0]]
     return "" if sign == gold.signs[0] else "its sign points the other way"
+
+
+def _as_inequality(value: Value) -> Value:
+    """`y < 5 - x`, which is solved for `y`, as an inequality between its variables."""
+    match value:
+        case Region((Interval(low, None, has_end, False),), name, ()) if low is not None and symbols_of(low):
+            return Relation((Symbol(name), low), (">=" if has_end else ">",))
+        case Region((Interval(None, high, False, has_end),), name, ()) if high is not None and symbols_of(high):
+            return Relation((Symbol(name), high), ("<=" if has_end else "<",))
+    return value
 
 
 # Several values
@@ -322,15 +362,19 @@ def _matrices(gold: Matrix, answer: Matrix) -> str:
 
 
 def _vectors(gold: Value, answer: Value) -> str:
-    """A matrix of one row or column against a tuple."""
-    sides: list[Sequence[Value]] = []
-    for value in (gold, answer):
-        if isinstance(value, Matrix):
-            if len(value.rows) > 1 and len(value.rows[0]) > 1:
-                return "a matrix is no list"
-            sides.append([Quantity(one) for row in value.rows for one in row])
-        elif isinstance(value, Several) and value.brackets in ("()", "[]"):
-            sides.append(value.items)
-        else:
-            return "a matrix is no list"
+    """A matrix against a list of its rows, or of its elements where it has one row or column."""
+    sides = [_elements(value) for value in (gold, answer)]
+    if not sides[0] or not sides[1]:
+        return "a matrix is no list"
     return _in_order(*sides)
+
+
+def _elements(value: Value) -> Sequence[Value]:
+    """What stands in a matrix or a tuple, rows as tuples; nothing where a value is neither."""
+    if isinstance(value, Matrix):
+        rows = [[Quantity(one) for one in row] for row in value.rows]
+        is_vector = len(rows) == 1 or len(rows[0]) == 1
+        return [one for row in rows for one in row] if is_vector else [Several("[]", tuple(row)) for row in rows]
+    if not isinstance(value, Several) or value.brackets not in ("()", "[]"):
+        return ()
+    return [replace(one, brackets="[]") if isinstance(one, Several) else one for one in value.items]

@@ -5,37 +5,31 @@ r"""An answer read into a typed value: numbers with units, lists, intervals, equ
     side     = words | piece { "\cup" piece } | piece "\setminus" piece
     piece    = bracketed | expression [unit]
 
-Expressions are read by `aha.rewards.math.parser`. What cannot be read raises `UnreadableError`, which says where.
+Expressions are read by `aha.rewards.math.parser`, units and signs by `aha.rewards.math.amounts`. What
+cannot be read raises `UnreadableError`, which says where.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
+from aha.rewards.math.amounts import AmountParser
 from aha.rewards.math.nodes import (
     EVERYTHING,
     Chain,
-    Matrix,
     Named,
-    Node,
-    Number,
-    Operation,
     Quantity,
     Region,
     Several,
     Symbol,
     Value,
     Words,
-    walk,
 )
-from aha.rewards.math.parser import ExpressionParser
 from aha.rewards.math.regions import combined
-from aha.rewards.math.statements import name_of, related, together
-from aha.rewards.math.tokens import Token, UnreadableError, plain_text, tokenize
-from aha.rewards.math.units import Suffix, Unit, read_unit, unit_symbol
+from aha.rewards.math.statements import check_approximation, name_of, related, together
+from aha.rewards.math.tokens import DOTS, Token, UnreadableError, plain_text, spelling, tokenize
 
 __all__ = ["read"]
 
@@ -47,8 +41,8 @@ _RELATIONS: Final = {
     "\\approx": "~", "\\simeq": "~", "\\sim": "~", "\\equiv": "=", "\\leqslant": "<=", "\\geqslant": ">=",
 }  # fmt: skip
 _SEPARATORS: Final = (",", ";", "or", "and")
-_DOTS: Final = ("\\ldots", "\\dots", "\\cdots", "...")
 _WORDS = re.compile(r"(?:\\text\w*\s*\{\s*)?([A-Za-z][A-Za-z]+(?:[ '-]+[A-Za-z]+){0,11})\.?\s*\}?")
+_NO_SOLUTION = re.compile(r"no (?:real |such )?(?:solutions?|roots?|numbers?|values?)|(?:the )?empty set")
 _ALL_NUMBERS: Final = (["all", "real", "numbers"], ["all", "reals"], ["real", "numbers"])
 _ARTICLES: Final = ("a", "an", "the")
 
@@ -76,7 +70,7 @@ def read(text: str) -> Value:
         raise UnreadableError("its brackets are too deep") from None
 
 
-def _words(plain: str) -> Words | Region | None:
+def _words(plain: str) -> Words | Region | Several | None:
     """Words of a language, where the text is nothing else; two or three letters outside of a text are a product."""
     match = _WORDS.fullmatch(plain)
     if match is None or (len(match[1]) < 4 and not plain.startswith("\\")):
@@ -84,10 +78,14 @@ def _words(plain: str) -> Words | Region | None:
     words = match[1].lower().split()
     if words in _ALL_NUMBERS:
         return Region((EVERYTHING,))
+    if _NO_SOLUTION.fullmatch(" ".join(words)):
+        return Several("{}", ())
+    if words == ["dne"]:
+        return Words("does not exist")
     return Words(" ".join(words[1:] if words[0] in _ARTICLES and len(words) > 1 else words))
 
 
-class _AnswerParser(ExpressionParser):
+class _AnswerParser(AmountParser):
     """Reads values."""
 
     def answer(self) -> Value:
@@ -103,7 +101,7 @@ class _AnswerParser(ExpressionParser):
         separators: list[str] = []
         is_endless = False
         while True:
-            if self.skip(*_DOTS):
+            if self.skip(*DOTS):
                 is_endless = True
                 if not (self.peek() is None or self.is_next(*closings)):
                     raise UnreadableError("something follows the dots")
@@ -124,6 +122,8 @@ class _AnswerParser(ExpressionParser):
 
     def item(self) -> Value:
         """One value, with the name or the relation that it stands in."""
+        if self.position == 0:
+            self.skip("=", "\\approx")
         name = self._function_name()
         sides: list[Value] = []
         signs: list[str] = []
@@ -134,8 +134,8 @@ class _AnswerParser(ExpressionParser):
         while (token := self.peek()) is not None and (sign := _relation(token)):
             self.take()
             if sign == "~" and sides and not (len(sides) == 1 and name_of(sides[0])):
-                # What follows an approximate sign is a comment on what precedes it; it must be readable all the same.
-                self.side()
+                # What follows an approximate sign is a comment on what precedes it, which it must be near to.
+                check_approximation(sides[-1], self.side())
                 continue
             signs.append("=" if sign == "~" else sign)
             sides.append(self.side())
@@ -191,37 +191,55 @@ class _AnswerParser(ExpressionParser):
         """A bracketed list, a set, or an expression with its unit."""
         if self.skip("\\{"):
             return self._set()
-        if self.is_next("(", "[", "\\langle"):
+        point = self._name_of_point()
+        if self.is_next("(", "[", "\\langle", "{"):
             several = self._bracketed()
             if several is not None:
-                return several
+                return Named(point, several) if point else several
+        self.position -= bool(point)
         if self.skip("\\mathbbR"):
             return Region((EVERYTHING,))
         if self.skip("\\emptyset", "\\varnothing"):
             return Several("{}", ())
-        return self._quantity()
+        return self.amount()
+
+    def _name_of_point(self) -> str:
+        """The letter before the coordinates of a point, as in `P(1,2)`, which is then behind; empty elsewhere."""
+        letter, bracket = self.peek(), self.peek(1)
+        if letter is None or bracket is None or bracket.text != "(" or bracket.is_apart:
+            return ""
+        return self.take().text if letter.kind == "letter" and re.fullmatch("[A-Z]", letter.text) else ""
 
     def _bracketed(self) -> Value | None:
-        """A tuple, vector or interval; None where the bracket only groups an expression."""
+        """A tuple, vector, interval or set; None where the bracket only groups an expression."""
         start = self.position
         opening = self.take().text
         if self.is_next(")", "]"):
             raise UnreadableError("its brackets are empty")
         try:
-            value = self.items((")", "]", "\\rangle"))
+            value = self.items((")", "]", "}", "\\rangle"))
             closing = self.take().text
         except UnreadableError:
             value, closing = None, ""
-        is_list = isinstance(value, Several) and not value.brackets and closing in (")", "]", "rangle")
-        if is_list and isinstance(value, Several):
-            brackets = "()" if opening == "langle" else opening + closing
+        is_list = isinstance(value, Several) and not value.brackets and closing in (")", "]", "rangle", "}")
+        if is_list and isinstance(value, Several) and (opening == "{") == (closing == "}"):
+            is_column = self._is_transposed()
+            brackets = "()" if opening == "langle" or is_column else opening + closing
             return replace(value, brackets=brackets)
         is_alone = self.peek() is None or self.is_next(*_SEPARATORS, "=")
-        is_closed = closing == {"(": ")", "[": "]"}.get(opening)
+        is_closed = closing == {"(": ")", "[": "]", "{": "}"}.get(opening)
         if isinstance(value, Several | Named | Region | Words) and is_closed and is_alone:
             return value
         self.position = start
         return None
+
+    def _is_transposed(self) -> bool:
+        """Whether a row is followed by the sign that makes it a column, which is then behind."""
+        following = "".join(spelling(token) or token.text for token in self.tokens[self.position : self.position + 4])
+        match = re.match(r"\^(?:T|\{T\}|\\top|\{\\top\})", following)
+        if match:
+            self.position += 4 if "{" in match[0] else 2
+        return match is not None
 
     def _set(self) -> Value:
         r"""A set: its elements, or `\{x \mid x > 5\}`."""
@@ -250,126 +268,9 @@ class _AnswerParser(ExpressionParser):
                 return index if is_variable else None
         return None
 
-    def _quantity(self) -> Value:
-        """An expression with a money sign, a unit, or a percent sign."""
-        is_negative = self.is_next("-") and _is_money(self.peek(1)) and self.skip("-")
-        money = self.take().text if _is_money(self.peek()) else ""
-        node = self.sum()
-        node = Operation("neg", (node,)) if is_negative else node
-        if self.is_next(":"):
-            return self._ratio(node)
-        if not money and _is_money(self.peek()):
-            money = self.take().text
-
-        suffix = self._suffix()
-        if suffix is None:
-            raise UnreadableError("the words after it change what it says")
-        currency: Unit = ({"money": "dollar", "euro": "euro", "pounds": "pound sterling"}[money],) if money else ()
-        if currency and suffix.name not in ((), currency):
-            raise UnreadableError("it has two units")
-        node, unit, is_percent = _without_marks(node)
-        node, unit = self._with_letter_unit(node, unit)
-        if unit and suffix.name not in ((), unit):
-            unit = (*unit, *suffix.name)
-        if suffix.factor != 1:
-            node = _scaled(node, suffix.factor)
-        matrix = _matrix_of(node)
-        if matrix is not None:
-            return matrix
-        return Quantity(node, currency or unit or suffix.name, is_percent or suffix.is_percent)
-
-    def _with_letter_unit(self, node: Node, unit: Unit) -> tuple[Node, Unit]:
-        """`5 m` is five metres where a blank sets the letter apart, and a product elsewhere."""
-        last = self.tokens[self.position - 1]
-        match node:
-            case Operation("*", (Number() as factor, Symbol(name))) if last.kind == "letter" and last.is_apart:
-                return (factor, unit_symbol(name)) if unit_symbol(name) else (node, unit)
-        return node, unit
-
-    def _suffix(self) -> Suffix | None:
-        """The unit behind an expression, or what is said about it in brackets."""
-        remark = self.remark()
-        if remark is None:
-            return read_unit(self._unit_words())
-        while not self.skip(")"):
-            self.take()
-        return read_unit(remark, is_remark=True)
-
-    def _ratio(self, first: Node) -> Value:
-        parts: list[Value] = [Quantity(first)]
-        while self.skip(":"):
-            parts.append(Quantity(self.sum()))
-        return Several(":", tuple(parts))
-
-    def _unit_words(self) -> list[str]:
-        """Words of a unit up to the end of the value, with `/` and the digits of powers."""
-        words: list[str] = []
-        while (token := self.peek()) is not None:
-            if token.kind == "word":
-                if not re.fullmatch(r"[A-Za-z ./-]*", token.text):
-                    raise self.stopped()
-                words += re.findall(r"[A-Za-z]+|/", token.text)
-            elif token.kind == "letter" and words:
-                words.append(token.text)
-            elif token.text == "/" and words:
-                words.append("/")
-            elif token.text == "^" and words:
-                self.take()
-                power = self.argument()
-                if not isinstance(power, Number):
-                    raise self.stopped()
-                words.append(str(power.value))
-                continue
-            else:
-                break
-            self.take()
-        return words
-
 
 def _relation(token: Token) -> str:
     """The sign of a relation; empty where a token is none."""
     if token.kind not in ("command", "sign"):
         return ""
     return _RELATIONS.get(f"\\{token.text}" if token.kind == "command" else token.text, "")
-
-
-def _is_money(token: Token | None) -> bool:
-    return token is not None and token.kind == "command" and token.text in ("money", "euro", "pounds")
-
-
-def _without_marks(node: Node) -> tuple[Node, Unit, bool]:
-    """An expression without the degrees or percent sign around it."""
-    if isinstance(node, Operation):
-        inner = node.operands[0]
-        if node.name == "neg" and isinstance(inner, Operation) and inner.name in ("degrees", "percent"):
-            return (
-                Operation("neg", inner.operands),
-                ("degree",) if inner.name == "degrees" else (),
-                inner.name == "percent",
-            )
-        if node.name in ("degrees", "percent"):
-            return inner, ("degree",) if node.name == "degrees" else (), node.name == "percent"
-    return node, (), False
-
-
-def _scaled(node: Node, factor: Fraction) -> Node:
-    """A number times a word such as million; a literal number stays one."""
-    if isinstance(node, Number):
-        return Number(node.value * factor, -1)
-    return Operation("*", (node, Number(factor)))
-
-
-def _matrix_of(node: Node) -> Matrix | None:
-    """A matrix, or a number times one; None where an expression is no matrix."""
-    if isinstance(node, Operation) and node.name == "matrix":
-        return Matrix(tuple(row.operands for row in node.operands if isinstance(row, Operation)))
-    if isinstance(node, Operation) and node.name == "*":
-        inner = _matrix_of(node.operands[1])
-        if inner is not None:
-            factor = node.operands[0]
-            return Matrix(tuple(tuple(Operation("*", (factor, one)) for one in row) for row in inner.rows))
-    if any(isinstance(one, Operation) and one.name == "row" for one in walk(node)) and "det" not in {
-        one.name for one in walk(node) if isinstance(one, Operation)
-    }:
-        raise UnreadableError("it has a matrix inside an expression")
-    return None

@@ -24,6 +24,8 @@ __all__ = [
     "Symbol",
     "Value",
     "Words",
+    "product_of",
+    "quotient_of",
     "read_number",
     "symbols_of",
     "walk",
@@ -185,3 +187,27 @@ def read_number(text: str) -> Number:
     decimals = digits.partition(".")[2]
     value = Fraction(digits.rstrip(".") or "0")
     return Number(value * Fraction(10) ** int(exponent), -1) if exponent else Number(value, len(decimals))
+
+
+def product_of(left: Node, right: Node) -> Node:
+    """Two factors side by side: a mixed number where they look like one, a product elsewhere."""
+    if isinstance(right, Operation) and right.name in ("percent", "degrees") and _is_proper(right.operands[0]):
+        return Operation(right.name, (product_of(left, right.operands[0]),))
+    if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
+        return Operation("mixed", (left, *right.operands))  # type: ignore[union-attr]  # a fraction has them
+    return Operation("*", (left, right))
+
+
+def _is_proper(node: Node) -> bool:
+    """Whether a node is a fraction of two whole numbers as a mixed number has it."""
+    if not isinstance(node, Operation) or node.name != "/":
+        return False
+    parts = [one.value for one in node.operands if isinstance(one, Number)]
+    return len(parts) == 2 and all(part.denominator == 1 for part in parts) and parts[1] != 0
+
+
+def quotient_of(over: Node, under: Node) -> Node:
+    """A typed fraction; the mark behind `1/3%` and `45/2` degrees belongs to the whole of it."""
+    if isinstance(over, Number) and isinstance(under, Operation) and under.name in ("percent", "degrees"):
+        return Operation(under.name, (Operation("/", (over, *under.operands)),))
+    return Operation("/", (over, under))

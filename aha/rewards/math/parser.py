@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.math.nodes import Node, Number, Operation, Symbol, read_number
+from aha.rewards.math.nodes import Node, Number, Operation, Symbol, product_of, quotient_of, read_number
 from aha.rewards.math.tokens import Token, TokenReader, UnreadableError, spelling
 
 __all__ = ["ExpressionParser"]
@@ -34,7 +34,7 @@ _NAMES: Final = frozenset(
         r"\w+",
         "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma "
         "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell infty "
-        "imath mathbbR mathbbZ mathbbN mathbbQ mathbbC",
+        "imath hbar mathbbR mathbbZ mathbbN mathbbQ mathbbC",
     )
 )
 _SAME_NAMES: Final = {"varepsilon": "epsilon", "imath": "i", "varphi": "phi", "vartheta": "theta"}
@@ -89,12 +89,14 @@ class ExpressionParser(TokenReader):
                 operator = _TIMES[spelling(self.take())]
                 is_negative = self.skip("-")
                 right = self.factor()
-                node = Operation(operator, (node, Operation("neg", (right,)) if is_negative else right))
+                right = Operation("neg", (right,)) if is_negative else right
+                node = quotient_of(node, right) if operator == "/" else Operation(operator, (node, right))
             elif self._is_typed_mixed(node):
                 over, _, under = self.take(), self.take(), self.take()
                 node = Operation("mixed", (node, read_number(over.text), read_number(under.text)))
+                node = Operation("percent", (node,)) if self.skip("%") else node
             elif self._begins_factor():
-                node = _product(node, self.factor())
+                node = product_of(node, self.factor())
             else:
                 return node
 
@@ -158,9 +160,13 @@ class ExpressionParser(TokenReader):
         if following[:1] == ["\\circ"] or following == ["{", "\\circ", "}"]:
             self.position += 1 if following[0] == "\\circ" else 3
             return Operation("degrees", (node,))
-        if following[:1] == ["\\prime"] and isinstance(node, Symbol):
-            self.take()
-            return Symbol(node.name + "'")
+        if "\\prime" in following[:2] and isinstance(node, Symbol):
+            has_braces = self.skip("{")
+            while self.skip("\\prime"):
+                node = Symbol(node.name + "'")
+            if has_braces:
+                self.expect("}")
+            return node
         return Operation("^", (node, self.argument()))
 
     # Atoms
@@ -187,6 +193,8 @@ class ExpressionParser(TokenReader):
         closing = {"(": ")", "[": "]", "{": "}"}[opening]
         num_bars, self._num_bars = self._num_bars, 0
         node = self.sum()
+        if opening == "{" and self.skip("\\choose"):
+            node = Operation("binom", (node, self.sum()))
         self._num_bars = num_bars
         self.expect(closing)
         return node
@@ -306,7 +314,7 @@ class ExpressionParser(TokenReader):
 
         node = self.factor()
         while (token := self.peek()) is not None and token.text not in FUNCTIONS and self._begins_factor():
-            node = _product(node, self.factor())
+            node = product_of(node, self.factor())
         return (node,)
 
     def _figure(self, name: str) -> Node:
@@ -314,7 +322,8 @@ class ExpressionParser(TokenReader):
         has_braces = self.skip("{")
         letters = []
         while (token := self.peek()) is not None and token.kind in ("letter", "number"):
-            letters.append(self.take().text)
+            letter = self._symbol(self.take().text)
+            letters.append(letter.name if isinstance(letter, Symbol) else "")
         if has_braces:
             self.expect("}")
         if not letters:
@@ -379,18 +388,3 @@ class ExpressionParser(TokenReader):
         if name not in _MATRICES:
             raise UnreadableError(f"it has the environment {name[:40]!r}")
         return name
-
-
-def _product(left: Node, right: Node) -> Node:
-    """Two factors side by side: a mixed number where they look like one, a product elsewhere."""
-    if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
-        return Operation("mixed", (left, *right.operands))  # type: ignore[union-attr]  # a fraction has them
-    return Operation("*", (left, right))
-
-
-def _is_proper(node: Node) -> bool:
-    """Whether a node is a fraction of two whole numbers as a mixed number has it."""
-    if not isinstance(node, Operation) or node.name != "/":
-        return False
-    parts = [one.value for one in node.operands if isinstance(one, Number)]
-    return len(parts) == 2 and all(part.denominator == 1 for part in parts) and parts[1] != 0

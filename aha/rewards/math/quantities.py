@@ -9,7 +9,7 @@ from aha.rewards.math.nodes import Node, Number, Operation, Quantity, Symbol, sy
 from aha.rewards.math.points import are_equal
 from aha.rewards.math.units import unit_symbol
 
-__all__ = ["EVIDENT_DIGITS", "is_literal", "quantity_difference"]
+__all__ = ["EVIDENT_DIGITS", "has_same_value", "is_literal", "quantity_difference"]
 
 EVIDENT_DIGITS: Final = 6
 """Significant digits that a decimal must show to pass for the rounding of a number without a finite decimal."""
@@ -37,20 +37,38 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
         return "a percentage has no unit"
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return "another unit"
+    if "based" in (_operation(gold.node), _operation(answer.node)):
+        return "" if _same_digits(gold.node, answer.node) else "other digits"
     if is_literal(gold.node) and not is_literal(answer.node):
         return "an expression that is not worked out; the reference is a number"
     if families := _families(answer.node) - _families(gold.node):
         return f"it has a {min(families)}, which the reference has not: it is not worked out"
 
-    if "based" in (_operation(gold.node), _operation(answer.node)):
-        return "" if _same_digits(gold.node, answer.node) else "other digits"
-    if _is_same(_share(gold), _share(answer)):
+    if has_same_value(gold, answer):
         return ""
     if gold.is_percent == answer.is_percent:
         return "" if _is_rounding(answer.node, gold.node) or _is_rounding(gold.node, answer.node) else "another value"
+    if answer.is_percent and _is_rounding(answer.node, Operation("*", (gold.node, Number(Fraction(100))))):
+        return ""
     value = exact(answer.node)
     is_counted = gold.is_percent or (value is not None and abs(value) > 1)
     return "" if is_counted and _is_same(gold.node, answer.node) else "another value"
+
+
+def has_same_value(gold: Quantity, answer: Quantity) -> bool:
+    r"""Whether two expressions have the same value; `\log` without a base is either of the two that it is used for."""
+    shares = _share(gold), _share(answer)
+    if _is_same(*shares):
+        return True
+    decadic = tuple(map(_with_decadic_logarithms, shares))
+    return decadic != shares and _is_same(*decadic)
+
+
+def _with_decadic_logarithms(node: Node) -> Node:
+    if not isinstance(node, Operation):
+        return node
+    operands = tuple(map(_with_decadic_logarithms, node.operands))
+    return Operation("lg" if node.name == "log" and len(operands) == 1 else node.name, operands)
 
 
 def _with_unit_of(known: Quantity, value: Quantity) -> Quantity:
@@ -90,9 +108,10 @@ def _exact_share(node: Node) -> Fraction | None:
 
 
 def _same_digits(gold: Node, answer: Node) -> bool:
-    """Numbers with a base: digits are compared, and the base may be left out of the answer alone."""
+    """Numbers with a base: digits are compared, and the base may be left out of the answer alone, or be 10 in it."""
     if _operation(gold) != "based":
-        return False
+        assert isinstance(answer, Operation)
+        return answer.operands[1] == Number(Fraction(10)) and _is_same(gold, answer.operands[0])
     assert isinstance(gold, Operation)
     if _operation(answer) == "based" and isinstance(answer, Operation):
         return all(map(are_equal, gold.operands, answer.operands))

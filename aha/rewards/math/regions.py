@@ -59,9 +59,14 @@ def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
 
 
 def as_region(value: Value) -> Region | None:
-    """An interval that was written with brackets as a region; None where a value is none."""
+    """An interval that was written with brackets, or a list of them, as a region; None where a value is none."""
     if isinstance(value, Region):
         return value
+    if isinstance(value, Several) and not value.brackets and not value.is_endless:
+        parts = [None if isinstance(item, Several) and not item.brackets else as_region(item) for item in value.items]
+        return (
+            Region(tuple(one for part in parts if part is not None for one in part.intervals)) if all(parts) else None
+        )
     if isinstance(value, Several) and value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
         ends = [_end(item) for item in value.items]
         if None in ends or value.is_endless:
@@ -103,7 +108,7 @@ def _region_of_points(nodes: Sequence[Node]) -> Region:
 
 
 def between(regions: Sequence[Region], separators: Sequence[str]) -> Region:
-    """Several regions as one: their union; `and` between them, or holes alone, means that all hold."""
+    """Several regions as one: their union; `and` or a comma between them, or holes alone, means that all hold."""
     variables = {region.variable for region in regions}
     if len(variables) > 1:
         raise UnreadableError("its inequalities are about different variables")
@@ -112,7 +117,7 @@ def between(regions: Sequence[Region], separators: Sequence[str]) -> Region:
         return Region((EVERYTHING,), variables.pop(), holes)
 
     intervals = tuple(one for region in regions for one in region.intervals)
-    if len(intervals) == 2 and separators[0] == "and":
+    if len(intervals) == 2 and separators[0] != "or":
         intervals = _overlap(*intervals)
     return Region(intervals, variables.pop(), holes)
 

@@ -1,8 +1,10 @@
 """What relations and lists say: a value and its name, an equation, a solved inequality, the roots of one unknown."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from aha.rewards.math.arithmetic import real_value
 from aha.rewards.math.nodes import (
     Chain,
     Named,
@@ -20,7 +22,10 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.regions import between, region_of
 from aha.rewards.math.tokens import UnreadableError
 
-__all__ = ["name_of", "related", "together"]
+__all__ = ["check_approximation", "name_of", "related", "together"]
+
+_DENIALS: Final = frozenset(["not", "no", "never", "wrong", "false", "incorrect"])
+_SEGMENT: Final = re.compile("[A-Z]{2}")
 
 MAX_CHAIN: Final = 4
 """Most sides of a chain of equations that are checked."""
@@ -30,7 +35,7 @@ def name_of(value: Value) -> str:
     r"""The name that a left side is: `x`, `AB`, `\angle A`, `f(x)`, `dy/dx`, `(x,y)`, words; empty where it is none."""
     match value:
         case Words(text):
-            return text
+            return "" if _DENIALS & set(text.split()) else text
         case Quantity(node, (), False):
             return _name_of_node(node)
         case Several("()", items):
@@ -41,7 +46,7 @@ def name_of(value: Value) -> str:
 
 def _name_of_node(node: Node) -> str:
     match node:
-        case Symbol("pi" | "e" | "i" | "infty"):
+        case Symbol("pi" | "infty"):
             return ""
         case Symbol(name):
             return name
@@ -50,10 +55,11 @@ def _name_of_node(node: Node) -> str:
             return "".join(names) if all(names) else ""
         case Operation("/", (over, under)):
             names = [_name_of_node(over), _name_of_node(under)]
-            return "/".join(names) if all(name.startswith("d") for name in names) else ""
+            is_known = all(name.startswith("d") for name in names) or all(_SEGMENT.fullmatch(name) for name in names)
+            return "/".join(names) if is_known else ""
         case Operation("abs", (inner,)):
             return _name_of_node(inner)
-        case Operation("^", (Symbol(base), Operation("neg", _))):
+        case Operation("^", (Symbol(base), Operation("neg", _))) if base in ("f", "g", "h") or base.isupper():
             return f"{base}^-1"
     return ""
 
@@ -88,6 +94,8 @@ def _equation(sides: Sequence[Value]) -> Value:
     name = name_of(sides[0])
     if name:
         rest = sides[1:]
+        if set(name.split(",")) <= {"x", "y", "z"} and isinstance(rest[0], Several) and len(rest) == 1:
+            return _coordinates(name.split(","), rest[0])
         return Named(name, rest[0] if len(rest) == 1 else Chain(tuple(rest)))
     if len(sides) == 2 and (name := name_of(sides[1])) and not name_of(sides[0]):
         return Named(name, sides[0])
@@ -96,6 +104,13 @@ def _equation(sides: Sequence[Value]) -> Value:
         if symbols_of(left) | symbols_of(right):
             return Relation((left, right), ("=",))
     return Chain(tuple(sides))
+
+
+def _coordinates(names: Sequence[str], values: Several) -> Value:
+    """`(y,x) = (1,2)` as `y = 1, x = 2`; a list for a single name stays one."""
+    if len(names) == 1 or len(names) != len(values.items):
+        return Named(",".join(names), values)
+    return Several("", tuple(Named(name, value) for name, value in zip(names, values.items, strict=True)))
 
 
 def together(values: Sequence[Value], separators: Sequence[str]) -> Value:
@@ -109,7 +124,45 @@ def together(values: Sequence[Value], separators: Sequence[str]) -> Value:
             return between([one for one in inner if isinstance(one, Region)], separators)
         return Named(names[0], Several("", inner))
 
+    systems = _systems(values, separators)
+    if systems is not None:
+        return systems
+
     # x = 1, 3 names the first of two roots only in writing.
     if names[0] and not any(names[1:]) and isinstance(values[0], Named):
         return Named(names[0], Several("", (values[0].value, *values[1:])))
     return Several("", tuple(values))
+
+
+def _systems(values: Sequence[Value], separators: Sequence[str]) -> Several | None:
+    """`x = 1, y = 2 or x = 3, y = 4` as two solutions; None where values are not named, or stand alone."""
+    is_last = [separator in (";", "or") for separator in separators]
+    if not any(is_last) or not all(isinstance(value, Named) for value in values):
+        return None
+    groups: list[list[Value]] = [[values[0]]]
+    for value, is_next_group in zip(values[1:], is_last, strict=True):
+        if is_next_group:
+            groups.append([value])
+        else:
+            groups[-1].append(value)
+    if any(len(group) == 1 for group in groups):
+        return None
+    return Several("", tuple(Several("", tuple(group)) for group in groups))
+
+
+def check_approximation(value: Value, remark: Value) -> None:
+    r"""Refuse `5 \approx 6`, in which what follows the sign is another answer.
+
+    Raises:
+        UnreadableError: the two are numbers, and farther apart than rounding to a whole number or a tenth brings them.
+    """
+    if not isinstance(value, Quantity) or not isinstance(remark, Quantity):
+        raise UnreadableError("what it is approximately is no number")
+    nodes = [Operation("percent", (one.node,)) if one.is_percent else one.node for one in (value, remark)]
+    number, near = map(real_value, nodes)
+    if number is None or near is None:
+        return
+    distance = abs(number - near)
+    is_rounded = near == int(near) and distance <= 0.5
+    if distance > abs(number) / 20 and not is_rounded:
+        raise UnreadableError("what it is approximately is another number")

@@ -14,6 +14,7 @@ from aha.rewards.math.units import SPACED_LETTERS, is_unit
 
 __all__ = [
     "CLOSING",
+    "DOTS",
     "MAX_CHARS",
     "OPENING",
     "Token",
@@ -32,6 +33,7 @@ MAX_TOKENS: Final = 700
 """Most tokens of an answer."""
 
 OPENING: Final = ("(", "[", "{", "\\{")
+DOTS: Final = ("\\ldots", "\\dots", "\\cdots", "...")
 CLOSING: Final = (")", "]", "}", "\\}")
 
 TokenKind = Literal["number", "letter", "word", "command", "sign"]
@@ -76,12 +78,32 @@ _TYPED: Final = str.maketrans(
         "∓": "\\mp ", "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "√": "\\sqrt ", "∠": "\\angle ",
         "△": "\\triangle ", "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "λ": "\\lambda ",
         "μ": "\\mu ", "ℝ": "\\mathbb{R} ", "€": "\\euro ", "£": "\\pounds ", "′": "'", "’": "'", "…": "\\ldots ",
+        "¥": "\\yen ", "₹": "\\rupee ", "∛": "\\sqrt[3]",
         "\u00a0": " ", "\u2009": " ", "\u202f": " ", "⟨": "\\langle ", "⟩": "\\rangle ",
     }
 )  # fmt: skip
+
+
+def _without_blanks(match: re.Match[str]) -> str:
+    """A number whose thousands are set apart, as in 10 000."""
+    return match[0].replace(" ", "")
+
+
 _PLAIN = re.compile(r"[\t\n\r\x20-\x7e]*")
 _STYLE = r"(?:text(?:bf|it|rm|sf|tt|normal|up)?|mathrm|mathbf|mathit|mathsf|mbox|hbox|textnormal|operatorname|bf|rm)"
 _SPACING: Final = (
+    (re.compile(r"\\(?:boxed|fbox)\s*(?=\{)"), ""),
+    (re.compile(r"\.\.+"), r"\\ldots "),
+    (re.compile(r"\*\*"), "^"),
+    (re.compile(r"(?<![0-9./])([0-9]+)(?:\^?th|\^\{th\}|\^?\\text\{th\}|\^\{\\text\{th\}\})(?![A-Za-z])"), r"\1"),
+    (re.compile(r"\\(?:text|mathrm|mbox)\s*\{[\s~]*sec\s*\}"), r"\\text{seconds}"),
+    (re.compile(r"(?<=[0-9/]) ?sec(?![A-Za-z])(?!\s*[\\({^A-Za-z0-9])"), r" seconds"),
+    (re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)"), r" \\times "),
+    (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r" \\cup "),
+    (
+        re.compile(r"(?<![0-9A-Za-z.,_^{}] )(?<![0-9A-Za-z.,_^{}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]|\s*/)"),
+        _without_blanks,
+    ),
     (re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}|\\[,;:!]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
     (re.compile(r"(?<!\\)\\(?:[,;:!>\s]|q?quad(?![A-Za-z])|hspace\*?\{[^{}]*\}|hfill(?![A-Za-z]))|~"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?"), ""),
@@ -94,7 +116,7 @@ _SPACING: Final = (
 )
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _EMPHASIS = re.compile(r"\s*\*\*([^*]*)\*\*\s*")
-_ENDING = re.compile(r"(?:[.,;:\s]|\\[,;:! ])+$")
+_ENDING = re.compile(r"(?:(?<!\.)\.(?!\.)|[,;:\s]|\\[,;:! ])+$")
 _TOKEN = re.compile(
     rf"""
     (?P<repeating>[0-9]*\.[0-9]*\\(?:overline|bar)\s*\{{?[0-9]+\}}?)
@@ -113,6 +135,8 @@ _TOKEN = re.compile(
 _TYPED_FUNCTIONS: Final = frozenset(
     re.findall(r"\w+", "sin cos tan cot sec csc arcsin arccos arctan arccot log ln exp sqrt gcd lcm pi")
 )
+_INFINITIES: Final = frozenset(["inf", "infinity", "oo"])
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SEPARATORS: Final = frozenset(["or", "and"])
 _VOWEL = re.compile("[aeiouy]")
 
@@ -169,7 +193,12 @@ def _read(match: re.Match[str], is_apart: bool, before: Token | None) -> list[To
         case "number" | "repeating":
             return [Token("number", text, start, is_apart)]
         case "words":
-            if match[0].startswith("\\math") and len(text) <= 3 and not (is_unit(text) and _ends_number(before)):
+            if (
+                match[0].startswith("\\math")
+                and text.isalpha()
+                and len(text) <= 3
+                and not (is_unit(text) and _ends_number(before))
+            ):
                 return _letters(text.strip(), start, is_apart, before)
             return _words(text.strip(), start, is_apart, before)
         case "styled" | "arrow1":
@@ -191,8 +220,12 @@ def _words(text: str, start: int, is_apart: bool, before: Token | None) -> list[
     """The content of a text command: a separator, a letter, or words; behind a number a letter may be its unit."""
     if text in _TYPED_FUNCTIONS:
         return [Token("command", text, start, is_apart)]
-    if text.lower() in _SEPARATORS:
-        return [Token("sign", text.lower(), start, is_apart)]
+    if _NUMBER.fullmatch(text):
+        return [Token("number", text, start, is_apart)]
+    if text == ",":
+        return [Token("sign", text, start, is_apart)]
+    if text.lower().strip(" ,") in _SEPARATORS:
+        return [Token("sign", text.lower().strip(" ,"), start, is_apart)]
     is_unit_letter = text in SPACED_LETTERS and _ends_number(before)
     if len(text) == 1 and text.isalpha() and not is_unit_letter:
         return [Token("letter", text, start, is_apart)]
@@ -205,6 +238,8 @@ def _letters(text: str, start: int, is_apart: bool, before: Token | None) -> lis
         return [Token("command", text, start, is_apart)]
     if text in _SEPARATORS:
         return [Token("sign", text, start, is_apart)]
+    if text in _INFINITIES:
+        return [Token("command", "infty", start, is_apart)]
 
     # Behind a number cm is a unit and men a word; elsewhere letters are a product. Four letters and more are a word,
     # unless they are all capitals as the corners of a figure are.
@@ -217,7 +252,7 @@ def _letters(text: str, start: int, is_apart: bool, before: Token | None) -> lis
 
 def _ends_number(token: Token | None) -> bool:
     """Whether a unit may follow a token."""
-    return token is not None and (token.kind in ("number", "word") or token.text in (")", "}", "%", "/"))
+    return token is not None and (token.kind in ("number", "word") or token.text in (")", "}", "%", "/", "pi"))
 
 
 def _join_thousands(tokens: list[Token]) -> list[Token]:

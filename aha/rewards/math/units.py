@@ -20,13 +20,15 @@ _NAMES: Final = (
     "degree degrees deg", "radian radians rad", "percent percents pct percentage", "cent cents", "dollar dollars usd",
     "cm centimeter centimeters centimetre centimetres", "mm millimeter millimeters millimetre millimetres",
     "m meter meters metre metres", "km kilometer kilometers kilometre kilometres", "in inch inches", "ft foot feet",
-    "yd yard yards", "mi mile miles", "mg milligram milligrams", "g gram grams", "kg kilogram kilograms",
+    "yd yard yards", "mi mile miles", "mg milligram milligrams", "g gram grams", "kg kgs kilogram kilograms",
     "lb lbs pound pounds", "oz ounce ounces", "ton tons", "s sec secs second seconds", "min mins minute minutes",
     "h hr hrs hour hours", "day days", "week weeks", "month months", "year years", "ml milliliter milliliters",
-    "l liter liters litre litres", "gallon gallons gal", "quart quarts", "cup cups", "mph", "kph kmh", "hz hertz",
-    "euro euros", "rupee rupees", "j joule joules", "n newton newtons", "w watt watts", "v volt volts",
+    "l liter liters litre litres", "gallon gallons gal", "quart quarts", "cup cups", "hz hertz",
+    "euro euros", "rupee rupees", "yen", "unit units",
+    "j joule joules", "n newton newtons", "w watt watts", "v volt volts",
 )  # fmt: skip
 _UNITS: Final = {alias: line.split()[0] for line in _NAMES for alias in line.split()}
+_COMPOUNDS: Final = {"mph": ("mi", "/", "h"), "kph": ("km", "/", "h"), "kmh": ("km", "/", "h"), "cc": ("cm", "3")}
 _SCALES: Final = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
 }  # fmt: skip
@@ -43,7 +45,8 @@ _OTHER_NUMBERS: Final = frozenset(
         "where but except unless maybe either neither none any all some something everything correct true "
         "right answer wrong false exactly between from up down above below no yes the also with without "
         "double twice triple thrice dot choose negative positive inverse reciprocal square squared cube cubed "
-        "percentages",
+        "percentages perhaps possibly probably likely unlikely alternatively alternately otherwise instead rather "
+        "actually wait tens score gross lakh lakhs crore crores",
     )
 )
 _COUNTED: Final = frozenset(["times", "quarter", "quarters", "third", "fourth", "fifth", "up", "down"])
@@ -66,7 +69,9 @@ class Suffix:
 
 def is_unit(word: str) -> bool:
     """Whether a word of two letters or more is a known unit or a scale, in any case of its letters."""
-    return len(word) > 1 and (word.lower() in _UNITS or word.lower() in _SCALES or word.lower() in _POWERS)
+    return len(word) > 1 and (
+        word.lower() in _UNITS or word.lower() in _COMPOUNDS or word.lower() in _SCALES or word.lower() in _POWERS
+    )
 
 
 def unit_symbol(name: str) -> Unit:
@@ -91,7 +96,7 @@ def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None
     factor = Fraction(1)
     if words and words[0] in _SCALES:
         factor, words = Fraction(_SCALES[words[0]]), words[1:]
-    known = _UNITS.keys() | _POWERS.keys() | {"/", "per"}
+    known = _UNITS.keys() | _COMPOUNDS.keys() | _POWERS.keys() | {"/", "per"}
     is_known = all(word.lower() in known or word.isdigit() for word in words)
     changing = _OTHER_NUMBERS - _COUNTED if is_remark else _OTHER_NUMBERS
     if not is_known and any(word in changing or word in _SCALES for word in words):
@@ -121,6 +126,10 @@ def _name(words: Sequence[str]) -> Unit:
         elif word.lower() in _UNITS:
             name += [_UNITS[word.lower()], *([power] if power else [])]
             power = ""
+        elif word in _COMPOUNDS:
+            name += _COMPOUNDS[word]
         else:
             return ()
-    return tuple(name)
+
+    # `units` and `square units` stand for any unit.
+    return () if "unit" in name else tuple(name)
