@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from aha.problems.countdown import CountdownTask, parse_task
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
-from aha.rewards.answers import final_answer, normalised, votes
+from aha.rewards.answers import boxes_differ, final_answer, normalised, votes
 from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
 from aha.types import Problem, Rollout, Verdict
@@ -48,7 +48,10 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     parsed = parse_response(rollout.text)
     answer = _answer(problem, parsed)
     if answer is None:
-        return _unparsable(f"no single answer block: {parsed.reason}")
+        is_undecided = boxes_differ(parsed.summary or "")
+        return _unparsable(
+            "several boxes with different content" if is_undecided else f"no single answer block: {parsed.reason}"
+        )
     return _COMPARERS.get(problem.domain, _compare_text)(answer, problem)
 
 
@@ -84,7 +87,9 @@ def votes_of(problem: Problem, rollouts: Sequence[Rollout]) -> list[str | None]:
 
 
 def _answer(problem: Problem, parsed: Parsed) -> str | None:
-    """The answer; of multiple choice, where none is marked, all that follows the thinking."""
+    """The answer; of multiple choice, where none is marked, all that follows the thinking. None if boxes differ."""
+    if boxes_differ(parsed.summary or ""):
+        return None
     return parsed.summary if parsed.answer is None and problem.domain == "choice" else parsed.answer
 
 

@@ -12,7 +12,7 @@ from aha.rewards.math.nodes import Named, Quantity, Value, Words
 from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, plain_text
 
-__all__ = ["final_answer", "normalised", "votes"]
+__all__ = ["boxes_differ", "final_answer", "normalised", "votes"]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
@@ -34,14 +34,28 @@ def final_answer(text: str) -> tuple[str | None, str]:
         return None, f"no single final answer: {parsed.reason}"
     if any(tag in parsed.summary for tag in TAGS):
         return None, "thinking after the thinking"
-    starts = [found.start() for found in _BOX.finditer(parsed.summary)]
-    if not starts:
+    boxes = _boxes(parsed.summary)
+    if not boxes:
         return parsed.answer, ""
-    ends = [*starts[1:], len(parsed.summary)]
-    boxes = {last_boxed(parsed.summary[start:end]) for start, end in zip(starts, ends, strict=True)}
-    if len({box if box is None else plain_text(box) for box in boxes}) > 1:
+    if _are_different(boxes):
         return None, "several boxes with different content"
     return boxes.pop(), "a box that never closes"
+
+
+def boxes_differ(text: str) -> bool:
+    r"""Whether a text holds several `\boxed{}` that do not all hold the same: it commits itself to none of them."""
+    return _are_different(_boxes(text))
+
+
+def _boxes(text: str) -> set[str | None]:
+    """Contents of the boxes of a text, of nested ones the inner; None for one that never closes."""
+    starts = [found.start() for found in _BOX.finditer(text)]
+    ends = [*starts, len(text)][1:]
+    return {last_boxed(text[start:end]) for start, end in zip(starts, ends, strict=True)}
+
+
+def _are_different(boxes: set[str | None]) -> bool:
+    return len({box if box is None else plain_text(box) for box in boxes}) > 1
 
 
 def votes(texts: Sequence[str]) -> list[str | None]:

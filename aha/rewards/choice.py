@@ -7,6 +7,7 @@ that names two letters has none.
 import re
 
 from aha.prompts.parsing import last_boxed
+from aha.rewards.answers import boxes_differ
 from aha.types import Problem, Verdict
 
 __all__ = ["chosen_letter", "compare_choice"]
@@ -47,9 +48,9 @@ def chosen_letter(text: str) -> str | None:
         text: anything; longer than 100,000 characters is not read.
 
     Returns:
-        The letter in upper case; None where there is none, or where two lines differ.
+        The letter in upper case; None where there is none, or where two lines or boxes differ.
     """
-    if len(text) > _MAX_CHARS:
+    if len(text) > _MAX_CHARS or boxes_differ(text):
         return None
     lines = _LINE.findall(text)
     box = last_boxed(text)

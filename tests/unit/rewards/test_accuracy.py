@@ -76,6 +76,7 @@ def test_right_answers_score_one(problem: str, answer: str, rollout: Make) -> No
         ("linear", "y = 5", "y = 5 is not one integer"),
         ("linear", "x = x = 5", "x = x = 5 is not one integer"),
         ("linear", "x = 5 or x = 6", "x = 5 or x = 6 is not one integer"),
+        ("text", "\\boxed{C} \\boxed{B}", "several boxes with different content"),
         ("quadratic", "2 , 4", "4 is not a root"),
         ("quadratic", "2", "the root 3 is missing"),
         ("quadratic", "2 , 2", "the root 3 is missing"),
@@ -116,7 +117,8 @@ def test_right_answers_score_one(problem: str, answer: str, rollout: Make) -> No
 )
 def test_wrong_answers_score_zero_and_say_why(problem: str, answer: str, reason: str, rollout: Make) -> None:
     is_read = not any(
-        said in reason for said in ("is not one integer", "is not a list", "is not a sum", "is not an", "empty")
+        said in reason
+        for said in ("is not one integer", "is not a list", "is not a sum", "is not an", "empty", "several boxes")
     )
     kind: VerdictKind = "wrong" if is_read else "unparsable"
     assert accuracy(PROBLEMS[problem], respond(rollout, answer)) == Verdict(score=0.0, reason=reason, kind=kind)
@@ -143,6 +145,7 @@ def test_right_answers_say_why(problem: str, answer: str, reason: str, rollout: 
         ("14", "no single answer block: no <think>, no </think>, no <answer>, no </answer>"),
         ("<think> 14 </think> <answer> 14", "no single answer block: no </answer>"),
         ("<think> <answer> 14 </answer>", "no single answer block: no </think>"),
+        ("<think> a </think> \\boxed{15} \\boxed{14}", "several boxes with different content"),
         (
             "<think> <answer> 14 </answer> </think>",
             "no single answer block: tags out of order: <think> <answer> </answer> </think>",

@@ -56,6 +56,8 @@ def test_one_letter_is_found(text: str) -> None:
         "Answer: A. and C.",
         "Answer: A\n\\boxed{C}",
         r"\boxed{A, C}",
+        r"\boxed{A} \boxed{C}",
+        r"\boxed{A} or rather \boxed{\text{C}}",
         "The answer is the third one.",
         "I think that C is right",
         "Answer:",
