@@ -22,7 +22,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -34,8 +34,9 @@ from torch import Tensor
 from aha.rewards.table import overlaps
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["OwnReward", "load_reward"]
+__all__ = ["OwnReward", "failure_kind", "load_reward"]
 
+_KIND = re.compile(r".*?:\d+: (?:\w+|returned [^:]+)(?=: |$)", re.DOTALL)
 _SPEC = re.compile(r"(?P<where>.+?):(?P<name>[A-Za-z_]\w*)(?:=(?P<weight>[^=]+))?")
 
 
@@ -70,15 +71,20 @@ class OwnReward:
         """The function's verdict; None where it abstains; 0 and `crash` where it raises or returns something else."""
         try:
             result = self.function(problem, rollout)
-            if result is None or isinstance(result, Verdict):
-                return result
-            score = float(result) if _is_number(result) else math.nan  # type: ignore[arg-type]  # these all convert
+            if result is None:
+                return None
+            number = result.score if isinstance(result, Verdict) else result
+            score = float(number) if _is_number(number) else math.nan  # type: ignore[arg-type]  # these all convert
         except Exception as error:  # the user's code may raise anything
             return self._failure(problem, f"{_place_of(error, self.file)}: {type(error).__name__}", str(error))
 
+        if math.isfinite(score) and isinstance(result, Verdict):
+            return replace(result, score=score)
         if math.isfinite(score):
             return Verdict(score=score, reason=f"{self.name} says {score:g}")
-        returned = f"{score}" if _is_number(result) else type(result).__name__
+        returned = f"{score}" if _is_number(number) else type(number).__name__
+        if isinstance(result, Verdict):
+            returned = f"Verdict with score {returned}"
         return self._failure(
             problem,
             f"{self.file}:{_first_line(self.function)}: returned {returned}",
@@ -96,6 +102,16 @@ class OwnReward:
                 file=sys.stderr,
             )
         return Verdict(score=0.0, reason=reason, kind="crash")
+
+
+def failure_kind(reason: str) -> str:
+    """What failures of one kind share: file, line, and the type of the error or of what was returned.
+
+    Args:
+        reason: that of a verdict `crash`; one which no `OwnReward` gave is a kind of its own.
+    """
+    kind = _KIND.match(reason)
+    return kind[0] if kind else reason
 
 
 def _is_number(value: object) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aha.rewards.own import load_reward
+from aha.rewards.own import failure_kind, load_reward
 from aha.rewards.scorer import Scorer
 from aha.rewards.table import identity, overlaps, score
 from aha.types import Problem, Rollout
@@ -195,3 +195,34 @@ def test_an_object_that_can_be_called_is_named_by_its_specification(file: Path) 
     file.write_text(SOURCE + "\nfrom functools import partial\nhalf = partial(lambda s, p, r: s, 0.5)\n")
     function, _ = load_reward(f"{file}:half")
     assert score({"mine": {function: 1.0}}, PROBLEM, rollout("")).parts == {"half": 0.5}
+
+
+@pytest.mark.parametrize("score_of", ['float("nan")', 'float("-inf")', '"good"', "None", "numpy.array([1.0])"])
+def test_a_verdict_whose_score_is_no_finite_number_is_a_failure_too(
+    file: Path, score_of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run does not end because of a Verdict when it would go on with the same bare number."""
+    file.write_text(SOURCE + f"\ndef damaged(problem, rollout):\n    return Verdict(score={score_of}, reason='')\n")
+    function, weight = load_reward(f"{file}:damaged")
+    reward = score({"mine": {function: weight}}, PROBLEM, rollout(""))
+    assert (reward.total, reward.kinds) == (0.0, {"damaged": "crash"})
+    assert "returned Verdict with score" in capsys.readouterr().err
+
+
+def test_a_verdict_with_a_score_of_numpy_has_a_plain_number(file: Path) -> None:
+    file.write_text(SOURCE + "\ndef one(problem, rollout):\n    return Verdict(score=numpy.float32(0.5), reason='r')\n")
+    verdict = load_reward(f"{file}:one")[0](PROBLEM, rollout(""))
+    assert verdict is not None
+    assert (verdict.score, type(verdict.score), verdict.reason) == (0.5, float, "r")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("raises", "KeyError"), ("words", "returned str")])
+def test_the_kind_of_a_failure_leaves_out_what_differs_between_responses(
+    file: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    function = load_reward(f"{file}:{name}")[0]
+    verdicts = [function(PROBLEM, rollout(text)) for text in ("5", "6: a")]
+    kinds = {failure_kind(verdict.reason) for verdict in verdicts if verdict}
+    assert len(kinds) == 1
+    assert kinds.pop().endswith(f": {kind}")
+    assert capsys.readouterr().err
