@@ -21,6 +21,8 @@ __all__ = [
     "own",
     "packages",
     "plain",
+    "reward_attacks",
+    "reward_audit",
     "sandbox",
     "scorer",
     "seccomp",

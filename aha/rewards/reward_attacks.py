@@ -1,0 +1,249 @@
+r"""Responses that earn a reward without a right answer, made from a problem and its reference.
+
+They are what reinforcement learning finds when a reward has a hole: several answers at once, the question said again,
+tags without content, the reference with words that change it. None of them is a right answer, so none may earn what an
+honest response earns.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from aha.rewards.math.near_misses import near_misses
+from aha.runs.seeds import generator
+from aha.types import Problem
+
+__all__ = ["ATTACKS", "FORMS", "HUGE_CHARS", "Attack", "ResponseForm", "attacks"]
+
+HUGE_CHARS = 100_000
+"""Length of a huge response, in characters."""
+
+NUM_NEAR_MISSES = 8
+"""Near misses that are drawn for a problem of mathematics; equal draws count once."""
+
+_THINKING: Final = {"en": "I work it out step by step.", "zh": "我一步一步地算。"}
+_FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|([0-9(][0-9 .+*/()^-]*[-+*/^][0-9 .+*/()^-]*[0-9)])")
+
+_LOOK_ALIKES: Final = str.maketrans(
+    # Digits as letters, and Latin letters as Cyrillic and Greek ones: all are different characters.
+    "0123456789aceopxyABCDEHKMOPTX",
+    "\u041e\u04cf\u01a7\u0417\u13ce\u01bc\u0431\u1d1b\u0222\u0581\u0430\u0441\u0435\u043e\u0440\u0445\u0443"
+    "\u0410\u0412\u0421\u13a0\u0415\u041d\u041a\u041c\u041e\u0420\u0422\u0425",
+)
+_INVISIBLE: Final = ("\u200b", "\u2063", "\u00ad")
+"""Zero-width space, invisible separator, soft hyphen."""
+_RIGHT_TO_LEFT, _POP_DIRECTION = "\u202e", "\u202c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseForm:
+    """How a response says its answer.
+
+    Attributes:
+        name: what it is called.
+        before: what stands before the answer; `{thinking}` in it is a sentence in the language of the question.
+        after: what stands behind the answer.
+    """
+
+    name: str
+    before: str
+    after: str
+
+    def response(self, problem: Problem, answer: str) -> str:
+        """A response of this form.
+
+        Args:
+            problem: its language is that of the thinking.
+            answer: any text.
+        """
+        return self.before.replace("{thinking}", _thinking(problem)) + answer + self.after
+
+
+FORMS: Final = (
+    ResponseForm(name="r1_zero", before="<think>{thinking}</think> <answer>", after="</answer>"),
+    ResponseForm(name="r1", before="<think>{thinking}</think> The answer is \\boxed{", after="}."),
+    ResponseForm(name="box", before="{thinking} The answer is \\boxed{", after="}."),
+    ResponseForm(name="last line", before="{thinking}\nAnswer: ", after=""),
+    ResponseForm(name="bare", before="", after=""),
+)
+"""The forms in which a reward function may expect an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """A response that must not earn what an honest one earns.
+
+    Attributes:
+        kind: what it tries, a name of `ATTACKS`; a near miss also says what was changed.
+        text: the response.
+    """
+
+    kind: str
+    text: str
+
+
+def attacks(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
+    """The attacks on the reward of one problem; the same for equal problems.
+
+    Args:
+        problem: has a reference that is itself a right answer.
+        form: how an honest response says its answer.
+
+    Yields:
+        Attacks, one at a time because some are long; none equals the honest response.
+    """
+    honest = form.response(problem, problem.answer)
+    for kind, make in ATTACKS.items():
+        for text in make(problem, form):
+            if text != honest:
+                yield Attack(kind=kind, text=text)
+
+    if problem.domain == "math":
+        yield from _near_misses(problem, form)
+
+
+def _near_misses(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
+    """References with one thing changed."""
+    draws = near_misses([problem.answer], NUM_NEAR_MISSES, generator("near misses", problem.question, problem.answer))
+    for kind, answer in dict.fromkeys((kind, answer) for kind, _, answer in draws):
+        # Minus zero and twice zero are still zero.
+        is_still_zero = kind in ("leading sign", "times two") and not re.search(r"[1-9A-Za-z\\]", problem.answer)
+        if not is_still_zero:
+            yield Attack(kind=f"near miss ({kind})", text=form.response(problem, answer))
+
+
+def _thinking(problem: Problem) -> str:
+    """A sentence that says nothing about the answer, in the language of the question."""
+    return _THINKING.get(problem.language, _THINKING["en"])
+
+
+def _wrong_answers(problem: Problem) -> list[str]:
+    """Answers of the same form as the reference that are not right."""
+    reference = problem.answer.strip()
+    if re.fullmatch("[A-Z]", reference):
+        return [letter for letter in "ABCDEFGHIJ" if letter != reference]
+    if re.fullmatch("-?[0-9]{1,18}", reference, re.ASCII):
+        return [str(int(reference) + distance) for distance in range(1, 101)]
+    return [str(number) for number in range(101) if str(number) != reference]
+
+
+def _several_answers(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    right, wrong = problem.answer, _wrong_answers(problem)[0]
+    thinking = f"<think>{_thinking(problem)}</think>"
+
+    yield f"{thinking} <answer>{right}</answer> <answer>{wrong}</answer>"
+    yield f"{thinking} <answer>{wrong}</answer> <answer>{right}</answer>"
+    yield f"{thinking} <answer>\\boxed{{{wrong}}} \\boxed{{{right}}}</answer>"
+    yield form.response(problem, right) + "\n" + form.response(problem, wrong)
+    yield form.response(problem, wrong) + "\n" + form.response(problem, right)
+    yield form.response(problem, f"{right} or {wrong}")
+    yield form.response(problem, f"{wrong}, {right}")
+
+
+def _echo(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    """The question as answer, and each formula of it that is not the reference and gives nothing a name."""
+    echoes = [problem.question]
+    echoes += [next(filter(None, match)) for match in _FORMULA.findall(problem.question[:HUGE_CHARS])]
+    reference = re.sub(r"\s", "", problem.answer)
+
+    for echo in dict.fromkeys(echoes):
+        if re.sub(r"\s", "", echo) != reference and (echo == problem.question or "=" not in echo):
+            yield form.response(problem, echo)
+
+
+def _empty(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    yield ""
+    yield " \n\t\n"
+    yield form.response(problem, "")
+    yield "<think></think> <answer></answer>"
+
+
+def _huge(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    """100,000 characters, which may not cost minutes either."""
+    repeated = f"{problem.answer} " * (HUGE_CHARS // (len(problem.answer) + 1) + 1)
+
+    yield form.response(problem, repeated[:HUGE_CHARS])
+    yield form.response(problem, "9" * HUGE_CHARS)
+    yield form.response(problem, "(" * HUGE_CHARS)
+    yield "<think>" * (HUGE_CHARS // len("<think>")) + form.response(problem, problem.answer)
+
+
+def _look_alikes(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    right = problem.answer
+    looks_alike = right.translate(_LOOK_ALIKES)
+    if looks_alike != right:
+        yield form.response(problem, looks_alike)
+
+    # Shown from right to left, the reversed text looks like the reference.
+    if right[::-1] != right:
+        yield form.response(problem, _RIGHT_TO_LEFT + right[::-1] + _POP_DIRECTION)
+
+    # The tags are ASCII; full-width brackets make other texts of them.
+    yield f"<think>{_thinking(problem)}</think> \uff1canswer\uff1e{right}\uff1c/answer\uff1e"
+
+
+def _invisible(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    """Answers that look right, with a character between any two that nobody sees; and only such characters."""
+    yield form.response(problem, "".join(_INVISIBLE))
+    if len(problem.answer) > 1:
+        for character in _INVISIBLE:
+            yield form.response(problem, character.join(problem.answer))
+
+
+def _format_alone(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    yield form.response(problem, "the answer")
+    yield f"<think>{_thinking(problem)}</think> <answer>...</answer>"
+    yield "<think> reasoning process here </think> <answer> answer here </answer>"
+    yield f"<think>{_thinking(problem)}</think> \\boxed{{}}"
+
+
+def _in_thinking(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    right = problem.answer
+    yield f"<think>The answer is {right}.</think> <answer></answer>"
+    yield f"<think>The answer is \\boxed{{{right}}}.</think> I do not know."
+    yield f"<think><answer>{right}</answer></think>"
+    yield f"<think>The answer is \\boxed{{{right}}}."
+    yield f"<think>{form.response(problem, right)}</think>"
+
+
+def _spam(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    """The reference among a hundred numbers, or among the other letters."""
+    answers = _wrong_answers(problem)[:99]
+    answers.insert(len(answers) // 2, problem.answer)
+
+    yield form.response(problem, ", ".join(answers))
+    yield form.response(problem, "\n".join(answers))
+    yield "\n".join(form.response(problem, answer) for answer in answers)
+
+
+def _changed_by_words(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    right = problem.answer
+    for text in (f"not {right}", f"anything but {right}", f"{right} is wrong", f"less than {right}", f"{right} or not"):
+        yield form.response(problem, text)
+
+
+def _nested_tags(problem: Problem, form: ResponseForm) -> Iterator[str]:
+    right, wrong, thinking = problem.answer, _wrong_answers(problem)[0], _thinking(problem)
+    yield f"<think>{thinking}</think> <answer>{wrong}<answer>{right}</answer></answer>"
+    yield f"<think>{thinking}</think> <answer><answer>{right}</answer></answer>"
+    yield f"<think>{thinking}</think> <answer>{right}<think>{wrong}</think></answer>"
+    yield f"<think>{thinking}<think>{thinking}</think> <answer>{right}</answer>"
+
+
+Maker = Callable[[Problem, ResponseForm], Iterator[str]]
+
+ATTACKS: Final[dict[str, Maker]] = {
+    "several answers": _several_answers,
+    "echo of the question": _echo,
+    "empty": _empty,
+    "huge": _huge,
+    "look-alike characters": _look_alikes,
+    "invisible characters": _invisible,
+    "format alone": _format_alone,
+    "answer in the thinking only": _in_thinking,
+    "spam": _spam,
+    "changed by words": _changed_by_words,
+    "nested tags": _nested_tags,
+}
+"""From the name of an attack to the function that makes its responses; near misses are drawn besides."""
