@@ -5,6 +5,7 @@ and nothing else on standard output. Exit status: 0, 1 (failed) or 2 (wrong use)
 """
 
 import errno
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -60,7 +61,8 @@ def _main(given: list[str]) -> int:
         command = parse(given)
         result, text = _carry_out(command)
         print(as_json(result) if command.json else text, flush=True)
-        is_refused = isinstance(command, DoctorCommand) and not result["is_fit"]
+        # The doctor refuses a run, the audit a reward.
+        is_refused = isinstance(command, DoctorCommand | AuditCommand) and not result.get("is_fit", True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -184,8 +186,16 @@ def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
 
 
 def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.audits import audit_file
+    from aha.recipes.audits import audit_file, names_reward
 
+    if names_reward(str(command.file)):
+        return _audit_reward(command)
+    is_of_reward = command.rows or command.attacks or command.beside or command.allow
+    if is_of_reward or command.threshold != AuditCommand.threshold:
+        raise WrongUseError(
+            f"{command.file} names no reward function: write FILE.py:FUNCTION or the name of a reward before the rows, "
+            "or leave out ROWS, --attacks, --beside, --threshold and --allow"
+        )
     return audit_file(
         command.file,
         is_code=command.code,
@@ -193,6 +203,31 @@ def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
         packages=command.allow_packages,
         num_shown=command.show,
     )
+
+
+def _audit_reward(command: AuditCommand) -> tuple[dict[str, Any], str]:
+    """The audit of a reward; status 1 says that something is wrong with it, so what keeps it from being made is 2."""
+    from aha.recipes.audits import audit_named_reward
+
+    if command.code or command.weak_sandbox or command.allow_packages:
+        raise WrongUseError("--code, --weak-sandbox and --allow-packages are for a file of code, not for a reward")
+    if command.allow < 0 or not math.isfinite(command.threshold):
+        raise WrongUseError(
+            "--allow must be at least 0 and --threshold a finite number "
+            f"(given: {command.allow} and {command.threshold})"
+        )
+    try:
+        return audit_named_reward(
+            str(command.file),
+            command.rows,
+            beside=command.beside,
+            threshold=command.threshold,
+            with_attacks=command.attacks,
+            num_allowed=command.allow,
+            num_shown=command.show,
+        )
+    except ValueError as error:
+        raise WrongUseError(str(error)) from error
 
 
 def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:

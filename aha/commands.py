@@ -142,16 +142,31 @@ class DoctorCommand(StartCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditCommand:
-    """Check the verifier against labelled answers, or the sandbox against labelled code."""
+    """Check the verifier against labelled answers, the sandbox against labelled code, or a reward against responses.
+
+    With a reward: ends with status 1 where something is wrong with it.
+    """
 
     file: tyro.conf.Positional[Path]
-    """JSONL: rows with gold, answer, correct; with --code, rows with code, tests, passes."""
+    """JSONL: rows with gold, answer, correct; with --code, rows with code, tests, passes. Or a reward:
+    FILE.py:FUNCTION, MODULE:FUNCTION, accuracy, math, choice, format, summary or language, with =WEIGHT if not 1."""
+    rows: tyro.conf.Positional[Path | None] = None
+    """For a reward: rows with question, answer, response, correct, and if needed domain and language. It is attacked on
+    example problems where none are given."""
     code: bool = False
     """The rows are code."""
     weak_sandbox: bool = False
     """Run the code with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()
     """Installed packages that the code may import besides the standard library, such as numpy."""
+    attacks: bool = False
+    """Attack the reward of each problem of the rows: several answers, spam, near misses and others."""
+    beside: tuple[str, ...] = ()
+    """Further rewards; the weighted sum of all is audited."""
+    threshold: float = 0.5
+    """From this reward on a response counts as rewarded."""
+    allow: int = 0
+    """Responses with something wrong about their reward that still end with status 0."""
     show: int = 20
     """Disagreements that are listed."""
     json: bool = False

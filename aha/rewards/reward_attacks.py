@@ -14,7 +14,7 @@ from aha.rewards.math.near_misses import near_misses
 from aha.runs.seeds import generator
 from aha.types import Problem
 
-__all__ = ["ATTACKS", "FORMS", "HUGE_CHARS", "Attack", "ResponseForm", "attacks"]
+__all__ = ["ATTACKS", "EXAMPLES", "FORMS", "HUGE_CHARS", "Attack", "ResponseForm", "attacks"]
 
 HUGE_CHARS = 100_000
 """Length of a huge response, in characters."""
@@ -68,6 +68,18 @@ FORMS: Final = (
     ResponseForm(name="bare", before="", after=""),
 )
 """The forms in which a reward function may expect an answer."""
+
+
+EXAMPLES: Final = (
+    Problem(id="example 1", question="What is $18 + 24$?", answer="42", domain="math"),
+    Problem(id="example 2", question="Solve $2x + 3 = 4$ for $x$.", answer=r"\frac{1}{2}", domain="math"),
+    Problem(id="example 3", question="Find all roots of $x^2 - 5x + 6 = 0$.", answer="2, 3", domain="math"),
+    Problem(id="example 4", question="Multiply out $(x - 1)(x + 1)$.", answer="x^2 - 1", domain="math"),
+    Problem(id="example 5", question="\u8ba1\u7b97 $7 + 8$\u3002", answer="15", domain="math", language="zh"),
+    Problem(id="example 6", question="Which is a prime?\nA) 4\nB) 9\nC) 11\nD) 15", answer="C", domain="choice"),
+    Problem(id="example 7", question="What freezes at 0 C?\nA) iron\nB) water\nC) gold", answer="B", domain="choice"),
+)
+"""Problems whose rewards can be attacked where the user gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

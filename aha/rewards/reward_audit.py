@@ -188,8 +188,8 @@ def rollout_of(problem: Problem, text: str) -> Rollout:
         problem: what it answers.
         text: the whole response.
     """
-    num_tokens = sum(1 for _ in _WORD_OR_SIGN.finditer(text)) + 1
-    num_prompt_tokens = sum(1 for _ in _WORD_OR_SIGN.finditer(problem.question))
+    num_tokens = len(_WORD_OR_SIGN.findall(text)) + 1  # the end token
+    num_prompt_tokens = len(_WORD_OR_SIGN.findall(problem.question))
     return Rollout(
         problem_id=problem.id,
         prompt_tokens=torch.arange(num_prompt_tokens),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import SMALL, Ended, FinishedRun, executable, fingerprint, run
+from command import ROOT, SMALL, Ended, FinishedRun, executable, fingerprint, run
 
 from aha.cli import main
 from aha.policy.compiled import SWITCH, kernels_in_use
@@ -191,6 +191,50 @@ def test_an_audit_as_json(call: Call, tmp_path: Path) -> None:
     assert_fails(call("audit", tmp_path / "none.jsonl"), "none.jsonl", "there is no such file")
 
 
+def test_the_audit_of_a_reward_ends_as_a_script_expects(call: Call, tmp_path: Path) -> None:
+    """0 where nothing is wrong, 1 where something is, 2 where there was no audit."""
+    mine, rows = tmp_path / "mine.py", tmp_path / "rows.jsonl"
+    mine.write_text("def contains(problem, rollout):\n    return float(problem.answer in rollout.text)\n")
+    rows.write_text(
+        '{"question": "6 * 7", "answer": "42", "response": "it is 42", "correct": true}\n'
+        '{"question": "6 * 7", "answer": "42", "response": "not 42", "correct": false}\n'
+    )
+    words = ("audit", f"{mine}:contains", rows)
+
+    ended = call(*words)
+    assert (ended.status, ended.err) == (1, "")
+    assert f"{rows}:2: false positive" in ended.out
+    told = one_object(call(*words, "--allow", 1, "--json"))
+    assert (told["is_fit"], told["false_positives"], told["paid_attacks"]) == (True, 1, 0)
+    attacked = call(*words, "--attacks", "--allow", 1, "--json")
+    assert (attacked.status, attacked.err) == (1, "")
+    assert json.loads(attacked.out)["paid_attacks"] > 1
+    assert call("audit", "accuracy").status == 0
+
+    rows.write_text('{"question": "6 * 7", "answer": "42"}\n')
+    refused = call(*words)
+    assert (refused.status, refused.out) == (2, "")
+    assert f"{rows}:1: no field 'response'" in refused.err
+    assert refused.err.count("\n") == 1
+
+
+def test_the_page_shows_what_the_audit_of_a_reward_says(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (ROOT / "docs" / "own.md").read_text(encoding="utf-8").splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("    $ cat mine.py"))
+    command = next(number for number, line in enumerate(lines) if line.startswith("    $ aha audit"))
+    end = lines.index("", command)
+    (tmp_path / "mine.py").write_text("".join(f"{line[4:]}\n" for line in lines[start + 1 : command]))
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+
+    ended = call(*lines[command].split()[2:])
+    shown = [line[4:] for line in lines[command + 1 : end] if line != "    ..."]
+    assert len(shown) > 5
+    assert [line for line in shown if line not in ended.out.splitlines()] == []
+
+
 @pytest.mark.full
 def test_a_benchmark_as_json_and_in_words(call: Call) -> None:
     told = one_object(call("bench", "--seconds", 0.1, "--json"))
@@ -309,6 +353,15 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("bench base --seconds 0", ["--seconds above 0 (given: 1 and 0.0)"]),
         ("bench --rounds 3", ["--rounds"]),
         ("audit", ["PATH"]),
+        ("audit mine.py", ["mine.py: write FILE.py:FUNCTION or MODULE:FUNCTION"]),
+        ("audit mine.py:f", ["there is no file mine.py"]),
+        ("audit accuracy none.jsonl", ["none.jsonl: there is no such file"]),
+        ("audit rows.jsonl --attacks", ["rows.jsonl names no reward function: write FILE.py:FUNCTION"]),
+        ("audit rows.jsonl more.jsonl", ["rows.jsonl names no reward function"]),
+        ("audit accuracy --code", ["--code", "are for a file of code, not for a reward"]),
+        ("audit accuracy --allow -1", ["--allow must be at least 0", "(given: -1 and 0.5)"]),
+        ("audit accuracy --threshold nan", ["--threshold a finite number"]),
+        ("audit accuracy --beside math=x", ["math=x: 'x' is no weight"]),
         ("run r1_zero --config no.toml", ["no.toml cannot be read", "--config takes a TOML file"]),
         ("run r1_zero --bad-rows maybe", ["'maybe'", "--bad-rows", "'stop', 'skip'"]),
         ("eval base --split train", ["'train'", "--split"]),

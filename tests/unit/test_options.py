@@ -149,6 +149,11 @@ WIRES: dict[str, dict[str, Wire]] = {
         "weak_sandbox": Wire("--weak-sandbox", "audit.weak_sandbox", True),
         "allow_packages": Wire("--allow-packages numpy", "audit.packages", ("numpy",)),
         "show": Wire("--show 3", "audit.num_shown", 3),
+        "rows": Wire("audit accuracy other.jsonl", "audit_reward.path", Path("other.jsonl")),
+        "attacks": Wire("audit accuracy --attacks", "audit_reward.with_attacks", True),
+        "beside": Wire("audit accuracy --beside format", "audit_reward.beside", ("format",)),
+        "threshold": Wire("audit accuracy --threshold 0.25", "audit_reward.threshold", 0.25),
+        "allow": Wire("audit accuracy --allow 7", "audit_reward.num_allowed", 7),
         "json": Wire("--json", "stdout", is_object),
     },
     "bench": {
@@ -276,6 +281,10 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr("aha.recipes.doctor.as_object", lambda _: {"is_fit": True})
     patch.setattr("aha.recipes.doctor.in_words", lambda _: "fit")
     patch.setattr("aha.recipes.audits.audit_file", lambda path, **given: note("audit", path=path, **given) or ({}, "-"))
+    patch.setattr(
+        "aha.recipes.audits.audit_named_reward",
+        lambda spec, path, **given: note("audit_reward", path=path, **given) or ({}, "-"),
+    )
     patch.setattr("aha.recipes.benchmark.measure", lambda model, **given: note("measure", model=model, **given))
     patch.setattr("aha.recipes.benchmark.as_object", lambda _: {})
     patch.setattr("aha.recipes.benchmark.in_words", lambda _: "-")
