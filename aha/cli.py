@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,15 +218,17 @@ def _audit_reward(command: AuditCommand) -> tuple[dict[str, Any], str]:
             f"(given: {command.allow} and {command.threshold})"
         )
     try:
-        return audit_named_reward(
-            str(command.file),
-            command.rows,
-            beside=command.beside,
-            threshold=command.threshold,
-            with_attacks=command.attacks,
-            num_allowed=command.allow,
-            num_shown=command.show,
-        )
+        # What the user's function prints goes to standard error, so that the output is the audit's alone.
+        with redirect_stdout(sys.stderr):
+            return audit_named_reward(
+                str(command.file),
+                command.rows,
+                beside=command.beside,
+                threshold=command.threshold,
+                with_attacks=command.attacks,
+                num_allowed=command.allow,
+                num_shown=command.show,
+            )
     except ValueError as error:
         raise WrongUseError(str(error)) from error
 

@@ -150,7 +150,7 @@ class AuditCommand:
     file: tyro.conf.Positional[Path]
     """JSONL: rows with gold, answer, correct; with --code, rows with code, tests, passes. Or a reward:
     FILE.py:FUNCTION, MODULE:FUNCTION, accuracy, math, choice, format, summary or language, with =WEIGHT if not 1."""
-    rows: tyro.conf.Positional[Path | None] = None
+    rows: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ROWS]")] = None
     """For a reward: rows with question, answer, response, correct, and if needed domain and language. It is attacked on
     example problems where none are given."""
     code: bool = False

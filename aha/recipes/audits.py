@@ -1,5 +1,6 @@
 """Audits of verifiers and of reward functions: rows whose truth is known, judged as training would judge them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -28,6 +29,7 @@ __all__ = ["audit_file", "audit_named_reward", "names_reward"]
 
 NUM_WORKERS = 2
 _SHOWN_CHARS = 80
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 DOMAINS = (*dict.fromkeys(["math", "choice", "text", "countdown", *COMPARERS, OWN]),)
 """Domains of rows that a reward is held against; programs have an audit of their own."""
@@ -126,6 +128,11 @@ def _short(text: str) -> str:
     return flat if len(flat) <= _SHOWN_CHARS else f"{flat[:_SHOWN_CHARS]} ..."
 
 
+def _printable(text: str) -> str:
+    """A text that a model may have a part in, without line breaks and commands for a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def names_reward(word: str) -> bool:
     """Whether a word of the command line names a reward function, and not a file of rows."""
     if word.endswith(".py"):
@@ -157,7 +164,7 @@ def audit_named_reward(
 
     Returns:
         The figures for programs, and for people: `num_findings` responses have something wrong, and `is_fit` says
-        whether so many are allowed.
+        whether so many are allowed, and no function abstained from everything.
 
     Raises:
         ValueError: a reward or the file cannot be read, a row lacks something, or a function cannot judge it; says
@@ -181,7 +188,7 @@ def audit_named_reward(
         "reward": spec,
         "beside": list(beside),
         "threshold": threshold,
-        "is_fit": len(found.findings) <= num_allowed,
+        "is_fit": len(found.findings) <= num_allowed and not found.has_silent_function,
         **_figures(found),
     }
     return figures, "\n".join(_reward_lines(" + ".join([spec, *beside]), found, num_shown))
@@ -257,6 +264,9 @@ def _labelled_row(row: FileRow, default_domain: str, *, with_attacks: bool) -> L
         raise BadRow(f"field 'response': {response!r:.80} is no text")
     if not isinstance(is_correct, bool):
         raise BadRow(f"field 'correct': {is_correct!r:.80} is not true or false")
+    for name, text in {"question": question, "answer": answer, "response": response}.items():
+        if _HALF_CHARACTER.search(text):
+            raise BadRow(f"field {name!r} holds half a character (a lone surrogate)")
 
     words = words_by_language(question)
     language = "zh" if words["zh"] > words["en"] else "en"
@@ -315,6 +325,12 @@ def _reward_lines(name: str, found: RewardAudit, num_shown: int) -> Iterable[str
     for kind, attack in found.attacks.items():
         if attack.paid:
             yield f"  {kind}: {attack.paid} of {attack.made}"
+    yield from _note_lines(found)
+    yield from _finding_lines(found, num_shown)
+
+
+def _note_lines(found: RewardAudit) -> Iterable[str]:
+    """What puts the figures of an audit in doubt, for people."""
     if found.unpaid_honest:
         yield (
             f"note: problems whose honest answer earns no more than an empty response: {found.unpaid_honest}; the "
@@ -322,11 +338,18 @@ def _reward_lines(name: str, found: RewardAudit, num_shown: int) -> Iterable[str
         )
     if found.unjudged_honest:
         yield f"note: problems not attacked, as the reward abstains from the honest answer: {found.unjudged_honest}"
+    if found.has_silent_function:
+        yield "note: a function abstained from every response, as one does that returns nothing"
 
-    for one in found.findings[:num_shown]:
+
+def _finding_lines(found: RewardAudit, num_shown: int) -> Iterable[str]:
+    """The responses on which something is wrong, for people."""
+    # One hole can pay for hundreds of attacks; the labelled responses are the user's own and come first.
+    ordered = sorted(found.findings, key=lambda one: bool(one.attack))
+    for one in ordered[:num_shown]:
         earned = "abstained" if one.reward is None else f"earned {one.reward:g}"
         against = "" if one.honest is None else f" (honest answer: {one.honest:g})"
         what = f"{', '.join(one.faults)}{f' [{one.attack}]' if one.attack else ''}"
-        yield f"{one.place}: {what}: {earned}{against}: {_short(one.response)}: {one.reason}"
+        yield f"{one.place}: {what}: {earned}{against}: {_short(one.response)}: {_printable(one.reason)}"
     if len(found.findings) > num_shown:
         yield f"and {len(found.findings) - num_shown} more; --show N lists more, --json all"

@@ -42,7 +42,7 @@ _SPEC = re.compile(r"(?P<where>.+?):(?P<name>[A-Za-z_]\w*)(?:=(?P<weight>[^=]+))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnReward:
-    """A user's function as a reward function. Calling it never raises an `Exception`.
+    """A user's function as a reward function. Calling it never raises an `Exception`, nor does it end the process.
 
     Attributes:
         name: the name under which it was asked for, which names the part of the reward.
@@ -75,7 +75,7 @@ class OwnReward:
                 return None
             number = result.score if isinstance(result, Verdict) else result
             score = float(number) if _is_number(number) else math.nan  # type: ignore[arg-type]  # these all convert
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call exit()
             return self._failure(problem, f"{_place_of(error, self.file)}: {type(error).__name__}", str(error))
 
         if math.isfinite(score) and isinstance(result, Verdict):
@@ -190,7 +190,7 @@ def _module(spec: str, where: str) -> ModuleType:
         raise ValueError(f"--reward {spec}: {where} cannot be imported ({error})") from error
     except SyntaxError as error:
         raise ValueError(f"--reward {spec}: {where} is not valid Python ({error})") from error
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call exit()
         place = _place_of(error, where)
         raise ValueError(
             f"--reward {spec}: {where} fails when it is read ({place}: {type(error).__name__}: {error})"

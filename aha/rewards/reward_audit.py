@@ -127,6 +127,11 @@ class RewardAudit:
         return sum(count.paid for count in self.attacks.values())
 
     @property
+    def has_silent_function(self) -> bool:
+        """Whether from every response some function abstained: it may lack its `return`."""
+        return self.num_calls > 0 and self.abstentions == self.num_calls
+
+    @property
     def mean_seconds(self) -> float:
         """Wall clock of one response."""
         return self.seconds / self.num_calls if self.num_calls else 0.0

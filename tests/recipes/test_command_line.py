@@ -218,6 +218,14 @@ def test_the_audit_of_a_reward_ends_as_a_script_expects(call: Call, tmp_path: Pa
     assert refused.err.count("\n") == 1
 
 
+def test_what_a_reward_prints_is_no_part_of_the_audit(call: Call, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("print('read')\ndef same(problem, rollout):\n    print('called')\n    return 1\n")
+    ended = call("audit", f"{mine}:same", "--allow", 1000, "--json")
+    assert one_object(ended)["unpaid_honest_answers"] > 0
+    assert ended.err.startswith("read\ncalled\n")
+
+
 def test_the_page_shows_what_the_audit_of_a_reward_says(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,13 @@ def test_paid_attacks_are_counted_by_kind(mine: Path, tmp_path: Path) -> None:
     assert "  empty" not in text
 
 
+def test_labelled_responses_are_listed_before_attacks(mine: Path, tmp_path: Path) -> None:
+    path = write(tmp_path, row("42", True), row("not 42", False))
+    figures, text = audit_named_reward(f"{mine}:contains", path, with_attacks=True, num_shown=1)
+    assert figures["findings"][0]["attack"]
+    assert f"{path}:2: false positive" in text
+
+
 def test_without_rows_the_reward_is_attacked_on_examples(mine: Path) -> None:
     figures, text = audit_named_reward(f"{mine}:contains", None)
     assert figures["num_rows"] == 0
@@ -176,6 +183,8 @@ def test_exceptions_are_told_by_kind(mine: Path, tmp_path: Path, capsys: pytest.
         ({"domain": "code"}, "programs are audited by `aha audit FILE --code`"),
         ({"domain": "countdown"}, "leave out the row or --attacks"),
         ({"language": 3}, "field 'language'"),
+        ({"response": "\ud83d"}, "field 'response' holds half a character (a lone surrogate)"),
+        ({"question": "\ud83d"}, "field 'question' holds half a character (a lone surrogate)"),
     ],
 )
 def test_a_row_that_is_none_is_named_by_file_and_line(
@@ -241,6 +250,22 @@ def test_a_word_is_a_reward_or_a_file(mine: Path, tmp_path: Path, monkeypatch: p
     (tmp_path / "a:b.jsonl").touch()
     (tmp_path / "math").touch()
     assert [word for word in ("rows.jsonl", "folder/rows.jsonl", "a:b.jsonl", "math") if names_reward(word)] == []
+
+
+def test_a_function_that_returns_nothing_does_not_pass(mine: Path, tmp_path: Path) -> None:
+    mine.write_text("def forgets(problem, rollout):\n    problem.answer in rollout.text\n", encoding="utf-8")
+    path = write(tmp_path, row("42", True))
+    figures, text = audit_named_reward(f"{mine}:forgets", path)
+    assert (figures["num_findings"], figures["abstentions"], figures["is_fit"]) == (0, 1, False)
+    assert "abstained from every response" in text
+    assert not audit_named_reward(f"{mine}:forgets", path, beside=("accuracy",))[0]["is_fit"]
+
+
+def test_what_a_model_wrote_is_printed_without_commands_for_the_terminal(tmp_path: Path) -> None:
+    path = write(tmp_path, row(answered("\x1b[2J\nred\u202e"), True, domain="text"))
+    _, text = audit_named_reward("accuracy", path)
+    assert r"\x1b[2J" in text
+    assert all(line.isprintable() for line in text.splitlines())
 
 
 @pytest.mark.full

@@ -226,3 +226,20 @@ def test_the_kind_of_a_failure_leaves_out_what_differs_between_responses(
     assert len(kinds) == 1
     assert kinds.pop().endswith(f": {kind}")
     assert capsys.readouterr().err
+
+
+def test_a_function_that_ends_the_process_fails_like_one_that_raises(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`exit()` with status 0 would otherwise end a run, or an audit, as if all were well."""
+    file.write_text(SOURCE + "\ndef leaves(problem, rollout):\n    raise SystemExit(0)\n", encoding="utf-8")
+    function, weight = load_reward(f"{file}:leaves")
+    reward = score({"mine": {function: weight}}, PROBLEM, rollout(""))
+    assert (reward.total, reward.kinds) == (0.0, {"leaves": "crash"})
+    assert "SystemExit" in capsys.readouterr().err
+
+
+def test_a_file_that_ends_the_process_when_it_is_read_is_named_with_its_line(file: Path) -> None:
+    file.write_text("import sys\nsys.exit()\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"fails when it is read \(.*mine\.py:2: SystemExit"):
+        load_reward(f"{file}:contains")
