@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.runs.folder import RunFolder
 from aha.stages.run import Run, Saved
+from aha.training.checkpoint import read_state
 
 
 @pytest.fixture
@@ -89,6 +91,23 @@ def test_what_a_kill_left_behind_is_removed(tmp_path: Path) -> None:
     (tmp_path / "stages" / "sft" / "iteration-000001").mkdir()
     assert run.finished("sft", KEY) is not None
     assert names(tmp_path) == ["final"]
+
+
+@pytest.mark.parametrize("training", [{"history": {}}, None])
+def test_the_result_of_a_training_that_can_go_on_holds_its_state(
+    training: dict[str, object] | None, tmp_path: Path
+) -> None:
+    """Checkpoints on the way hold it in any case."""
+    run = Run(folder=RunFolder(tmp_path), seed=0)
+    saved = replace(progress(1), reference=tiny_policy(tiny_config(), seed=1), training=training)
+    run.save("sft", KEY, saved)
+    on_the_way = run.resume("sft", KEY)
+    assert on_the_way is not None
+    assert on_the_way.tensors
+
+    state, tensors = read_state(run.finish("sft", KEY, saved, parents=()).path)
+    assert state.get("training") == training
+    assert tensors.keys() == (on_the_way.tensors.keys() if training is not None else set())
 
 
 def test_only_the_process_that_writes_removes_checkpoints(tmp_path: Path) -> None:
