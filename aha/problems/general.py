@@ -224,6 +224,9 @@ def held_out_general(count: int, *, split: str = "test", seed: int = 0, domains:
     Raises:
         ValueError: no such split or domain, or the split holds fewer different prompts.
     """
+    too_few = f"the {split} split has fewer than {count} different prompts of {', '.join(domains) or 'all'}"
+    if count > sum(len(every_prompt(name, split)) for name in _names(split, domains)):
+        raise ValueError(too_few)
     rng = generator(seed, "held_out_general", split)
     found: dict[str, Problem] = {}
     for _ in range(50):
@@ -231,7 +234,7 @@ def held_out_general(count: int, *, split: str = "test", seed: int = 0, domains:
             found.setdefault(problem.id, problem)
             if len(found) == count:
                 return list(found.values())
-    raise ValueError(f"the {split} split has fewer than {count} different prompts of {', '.join(domains) or 'all'}")
+    raise ValueError(too_few)
 
 
 def quality(problem: Problem, summary: str) -> Quality:

@@ -5,6 +5,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2 and section 3; v1, 2.3 and 2.4
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE
@@ -17,7 +18,7 @@ from aha.recipes.assistant import BUILT_IN, Assistant
 from aha.recipes.examination import Examination
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import train_zero
-from aha.recipes.rewards import reward_models
+from aha.recipes.rewards import num_examined, preference_prompts, reward_models
 from aha.recipes.students import distil
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.language import language_reward
@@ -33,7 +34,7 @@ from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.types import Checkpoint, Dataset, Demonstration, Problem
 
-__all__ = ["JUDGED_DOMAINS", "PIPELINE", "problems_to_harvest", "train_r1"]
+__all__ = ["JUDGED_DOMAINS", "PIPELINE", "check_prompts", "problems_to_harvest", "train_r1"]
 
 PIPELINE = (
     Node(name="start", title="Base", kind="model", by="pretraining"),
@@ -199,6 +200,32 @@ def train_r1(
 
     distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
     return final
+
+
+def check_prompts(scale: R1Config, *, seed: int) -> None:
+    """Draw all prompts whose responses are sampled and kept: too few would end a run when their stage begins.
+
+    Raises:
+        ValueError: the built-in world has fewer than are asked for; names the option.
+    """
+    helpful, safety = scale.rewards.helpful, scale.rewards.safety
+    for_helpful = partial(preference_prompts, seed=seed, is_helpful=True)
+    for_safety = partial(preference_prompts, seed=seed, is_helpful=False)
+
+    # The quickest to be refused come first.
+    draws = [
+        ("rewards.safety", partial(for_safety, "train", safety.num_problems)),
+        ("rewards.safety", partial(for_safety, "validation", num_examined(safety))),
+        ("rewards.helpful", partial(for_helpful, "train", helpful.num_problems)),
+        ("rewards.helpful", partial(for_helpful, "validation", num_examined(helpful))),
+        ("cold", partial(held_out_problems, "train", scale.cold.num_problems, seed=seed)),
+        ("kept", partial(held_out_problems, "train", scale.kept.num_problems, seed=seed + 1)),
+    ]
+    for option, draw in draws:
+        try:
+            draw()
+        except ValueError as error:
+            raise ValueError(f"--{option}.num-problems: {error}: lower it") from None
 
 
 def problems_to_harvest(count: int, *, seed: int, is_judged: bool) -> list[Problem]:

@@ -13,13 +13,14 @@ from aha.recipes.r1_scales import RewardsConfig
 from aha.rewards.learned import LearnedReward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.stages.assistance import Balanced
+from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, harvest
 from aha.stages.labelling import Label, Labelled
 from aha.stages.preference import HARMLESSNESS, HELPFULNESS, PreferenceSource, Stored, learned_reward, reward_model
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
 
-__all__ = ["preference_prompts", "reward_models"]
+__all__ = ["num_examined", "preference_prompts", "reward_models"]
 
 UNJUDGED: RewardTable = {domain: {} for domain in (*HELPFUL_DOMAINS, "harmful")}
 """General prompts without any reward: their responses are only sampled."""
@@ -66,7 +67,7 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         return harvest(run, f"{name}-{split}", field=field, pick=pick, config=config)
 
     data: PreferenceSource = Stored(data=(preferences("train", config.num_problems),))
-    held_out = Stored(data=(preferences("validation", max(1, config.num_problems // 5)),))
+    held_out = Stored(data=(preferences("validation", num_examined(config)),))
     checkpoint = reward_model(
         run,
         name,
@@ -78,6 +79,11 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     )
     precision = scale.training.optimizer.precision
     return learned_reward(checkpoint, name=name, template=r1, device=run.world.device, precision=precision)
+
+
+def num_examined(config: RejectionConfig) -> int:
+    """Prompts that a reward model is examined on: one for every five that it is trained on."""
+    return max(1, config.num_problems // 5)
 
 
 def preference_prompts(split: str, count: int, *, seed: int, is_helpful: bool) -> list[Problem]:

@@ -14,7 +14,7 @@ from aha.recipes.disk import check_disk
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
 from aha.recipes.processes import among_peers, check_cards, device_of
-from aha.recipes.r1 import train_r1
+from aha.recipes.r1 import check_prompts, train_r1
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
@@ -198,6 +198,8 @@ def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
     """What the doctor says of a run that has not begun; None of one that goes on, or that trains no R1-Zero."""
     if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
         return None
+    if isinstance(order.config, R1Config):
+        check_prompts(order.config, seed=order.seed)
     zero = order.config.zero if isinstance(order.config, R1Config) else order.config
     if not zero.parts:
         return None

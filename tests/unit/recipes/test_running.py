@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leaves import with_value
 
 from aha.recipes import running
 from aha.recipes.own_data import OwnData
+from aha.recipes.r1 import check_prompts
 from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.running import Order, carry_out
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
@@ -42,3 +44,25 @@ def test_a_run_that_trains_nothing_is_not_examined(tmp_path: Path, monkeypatch: 
     order = Order(recipe="r1_zero", scale="tiny", config=config, folder=tmp_path, seed=0, own=own, is_quiet=True)
     assert carry_out(order).stage == "base"
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["config"]["own"]["stop"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "complaint"),
+    [
+        ("rewards.safety", 133, "the train split has fewer than 133 different prompts of harmful"),
+        ("rewards.helpful", 106_000, "the train split has fewer than 106000 different prompts of fact, "),
+    ],
+)
+def test_more_prompts_than_there_are_end_a_run_before_its_first_stage(
+    path: str, count: int, complaint: str, tmp_path: Path
+) -> None:
+    config = with_value(R1_SCALES["tiny"], f"{path}.num_problems", count)
+    order = Order(recipe="r1", scale="tiny", config=config, folder=tmp_path / "run", seed=0, is_quiet=True)
+    with pytest.raises(ValueError, match=f"^--{path}.num-problems: {complaint}.*: lower it$"):
+        carry_out(order)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_built_in_scales_ask_for_no_more_prompts_than_there_are() -> None:
+    for name in ("tiny", "gpu"):
+        check_prompts(R1_SCALES[name], seed=0)
