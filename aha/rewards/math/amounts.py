@@ -26,7 +26,11 @@ class AmountParser(ExpressionParser):
         node = self.sum()
         node = Operation("neg", (node,)) if is_negative else node
         following = self.peek(1)
-        if self.is_next(":") and following is not None and following.kind == "number":
+        if (
+            self.is_next(":")
+            and following is not None
+            and (following.kind in ("number", "letter") or following.text in ("sqrt", "frac", "pi"))
+        ):
             return self._ratio(node)
         if isinstance(node, Number) and node.places > 0:
             self.skip(*DOTS)

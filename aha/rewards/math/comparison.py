@@ -27,6 +27,7 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.points import are_equal, zero_ratio
 from aha.rewards.math.quantities import has_same_value, quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
+from aha.rewards.math.statements import coordinates
 
 __all__ = ["difference"]
 
@@ -52,6 +53,13 @@ def difference(gold: Value, answer: Value) -> str:
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _named(gold, answer)
 
+    # A set with one element is that element, unless the other is a set too.
+    match gold, answer:
+        case Several("{}", (single,), False), (Several("()") | Quantity() | Words()):
+            return difference(single, answer)
+        case ((Several("()") | Quantity() | Words()), Several("{}", (single,), False)):
+            return difference(gold, single)
+
     if isinstance(gold, Several | Region | Matrix) and isinstance(answer, Several | Region | Matrix):
         return _collections(gold, answer)
 
@@ -71,10 +79,8 @@ def _by_type(gold: Value, answer: Value) -> str:
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
             return _relations(gold, answer)
-        case Several(brackets="" | "{}", items=(single,), is_endless=False), _:
+        case Several(brackets="", items=(single,), is_endless=False), _:
             return difference(single, answer)
-        case _, Several(brackets="{}", items=(single,), is_endless=False):
-            return difference(gold, single)
     return f"another kind of answer: {_KINDS[type(answer)]}"
 
 
@@ -265,7 +271,9 @@ def _collections(gold: Several | Region | Matrix, answer: Several | Region | Mat
 
 
 def _roots(named: Named, several: Several) -> str:
-    """`x = 1, 3` beside `x_1 = 1, x_2 = 3`."""
+    """`x = 1, 3` beside `x_1 = 1, x_2 = 3`, or `(m,n) = (1,3)` beside `m = 1, n = 3`."""
+    if "," in named.name and isinstance(named.value, Several):
+        return difference(coordinates(named.name.split(","), named.value), several)
     names = _names(several)
     if not names or not all(_same_name(named.name, name) for name in names) or not isinstance(named.value, Several):
         return "it names other unknowns"

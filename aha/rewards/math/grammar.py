@@ -118,7 +118,11 @@ class _AnswerParser(AmountParser):
             raise UnreadableError(f"it has more than {MAX_ITEMS} items")
         if is_endless:
             return Several("", tuple(values), is_endless=True)
-        return values[0] if len(values) == 1 else together(values, separators)
+        value = values[0] if len(values) == 1 else together(values, separators)
+        if isinstance(value, Region) and self.skip(":"):
+            # x < 1: (-oo, 1) says the same twice.
+            return Chain((self.items(closings), value))
+        return value
 
     def item(self) -> Value:
         """One value, with the name or the relation that it stands in."""
@@ -139,11 +143,7 @@ class _AnswerParser(AmountParser):
                 continue
             signs.append("=" if sign == "~" else sign)
             sides.append(self.side())
-        value = sides[0] if len(sides) == 1 else related(sides, signs)
-        if isinstance(value, Region) and self.skip(":"):
-            # x < 1: (-oo, 1) says the same twice.
-            return Chain((value, self.item()))
-        return value
+        return sides[0] if len(sides) == 1 else related(sides, signs)
 
     def _function_name(self) -> str:
         """The left side of `P(A|B) = ...`, which is a name whatever stands in its brackets; empty elsewhere."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from aha.rewards.math.arithmetic import real_value
 from aha.rewards.math.nodes import (
@@ -19,12 +20,18 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.points import are_equal
 from aha.rewards.math.tokens import UnreadableError
 
+_UNKNOWNS = (Symbol("x"), Symbol("y"), Symbol("z"), Symbol("t"))
+
 __all__ = ["as_region", "between", "combined", "region_difference", "region_of"]
 
 
 def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
     """The numbers that a solved inequality allows: `x > 5`, `-2 <= x < 7`, `x != 0`; None where it is not solved."""
     variables = [index for index, side in enumerate(sides) if isinstance(side, Symbol) and symbols_of(side)]
+    if len(variables) > 1:
+        # Of 0 < x < a it is the one in the middle; of x < a it is x.
+        unknowns = [index for index in variables if sides[index] in _UNKNOWNS]
+        variables = [1] if len(sides) == 3 and 1 in variables else unknowns
     if len(variables) != 1:
         return None
     index = variables[0]
@@ -108,30 +115,48 @@ def _region_of_points(nodes: Sequence[Node]) -> Region:
 
 
 def between(regions: Sequence[Region], separators: Sequence[str]) -> Region:
-    """Several regions as one: their union; `and` or a comma between them, or holes alone, means that all hold."""
+    """Several regions as one: their union; with `and` or a comma what they have in common, if they have anything.
+
+    `x > 1 and x < 3` lies between 1 and 3; `x < 1 and x > 3` can only mean both sides. Numbers that are left out are
+    left out of all.
+
+    Raises:
+        UnreadableError: they are about different variables, or a number is left out of only one of them.
+    """
     variables = {region.variable for region in regions}
     if len(variables) > 1:
         raise UnreadableError("its inequalities are about different variables")
     holes = tuple(hole for region in regions for hole in region.holes)
-    if all(region.holes and region.intervals == (EVERYTHING,) for region in regions):
-        return Region((EVERYTHING,), variables.pop(), holes)
+    if holes and "or" in separators:
+        raise UnreadableError("it leaves a number out of one part only")
 
-    intervals = tuple(one for region in regions for one in region.intervals)
-    if len(intervals) == 2 and separators[0] != "or":
-        intervals = _overlap(*intervals)
-    return Region(intervals, variables.pop(), holes)
+    intervals = tuple(one for region in regions for one in region.intervals if one != EVERYTHING or not region.holes)
+    if len(intervals) == len(separators) + 1 and "or" not in separators:
+        common: Interval | None = intervals[0]
+        for one in intervals[1:]:
+            common = common and _overlap(common, one)
+        intervals = (common,) if common else intervals
+    return Region(intervals or (EVERYTHING,), variables.pop(), holes)
 
 
-def _overlap(first: Interval, second: Interval) -> tuple[Interval, ...]:
-    """What two intervals with `and` between them mean: what lies in both, or both, as in `x < 1 and x > 3`."""
-    if first.low is None:
-        first, second = second, first
-    if first.low is None or second.high is None or first.high is not None or second.low is not None:
-        return first, second
-    low, high = real_value(first.low), real_value(second.high)
-    if low is None or high is None or low > high:
-        return first, second
-    return (Interval(first.low, second.high, first.has_low, second.has_high),)
+def _overlap(first: Interval, second: Interval) -> Interval | None:
+    """What lies in two intervals; None where nothing does, or where an end is no number."""
+    both = (first, second)
+    lows: list[tuple[Any, bool, Node]] = [
+        (real_value(one.low), not one.has_low, one.low) for one in both if one.low is not None
+    ]
+    highs: list[tuple[Any, bool, Node]] = [
+        (real_value(one.high), one.has_high, one.high) for one in both if one.high is not None
+    ]
+    if any(value is None for value, _, _ in (*lows, *highs)):
+        return None
+
+    # Of two equal ends, the one that leaves the number out holds.
+    low = max(lows, key=lambda end: end[:2], default=None)
+    high = min(highs, key=lambda end: end[:2], default=None)
+    if low and high and low[0] > high[0]:
+        return None
+    return Interval(low and low[2], high and high[2], bool(low and not low[1]), bool(high and high[1]))
 
 
 def _end(item: Value) -> Node | None:

@@ -9,6 +9,7 @@ from aha.rewards.math.nodes import (
     Chain,
     Named,
     Node,
+    Number,
     Operation,
     Quantity,
     Region,
@@ -22,7 +23,7 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.regions import between, region_of
 from aha.rewards.math.tokens import UnreadableError
 
-__all__ = ["check_approximation", "name_of", "related", "together"]
+__all__ = ["check_approximation", "coordinates", "name_of", "related", "together"]
 
 _DENIALS: Final = frozenset(["not", "no", "never", "wrong", "false", "incorrect"])
 _SEGMENT: Final = re.compile("[A-Z]{2}")
@@ -59,7 +60,9 @@ def _name_of_node(node: Node) -> str:
             return "/".join(names) if is_known else ""
         case Operation("abs", (inner,)):
             return _name_of_node(inner)
-        case Operation("^", (Symbol(base), Operation("neg", _))) if base in ("f", "g", "h") or base.isupper():
+        case Operation("^", (Symbol(base), Operation("neg", (Number(value=1),)))) if (
+            base in ("f", "g", "h") or base.isupper()
+        ):
             return f"{base}^-1"
     return ""
 
@@ -95,7 +98,7 @@ def _equation(sides: Sequence[Value]) -> Value:
     if name:
         rest = sides[1:]
         if set(name.split(",")) <= {"x", "y", "z"} and isinstance(rest[0], Several) and len(rest) == 1:
-            return _coordinates(name.split(","), rest[0])
+            return coordinates(name.split(","), rest[0])
         return Named(name, rest[0] if len(rest) == 1 else Chain(tuple(rest)))
     if len(sides) == 2 and (name := name_of(sides[1])) and not name_of(sides[0]):
         return Named(name, sides[0])
@@ -106,7 +109,7 @@ def _equation(sides: Sequence[Value]) -> Value:
     return Chain(tuple(sides))
 
 
-def _coordinates(names: Sequence[str], values: Several) -> Value:
+def coordinates(names: Sequence[str], values: Several) -> Value:
     """`(y,x) = (1,2)` as `y = 1, x = 2`; a list for a single name stays one."""
     if len(names) == 1 or len(names) != len(values.items):
         return Named(",".join(names), values)

@@ -95,6 +95,8 @@ _SPACING: Final = (
     (re.compile(r"\\(?:boxed|fbox)\s*(?=\{)"), ""),
     (re.compile(r"\.\.+"), r"\\ldots "),
     (re.compile(r"\*\*"), "^"),
+    (re.compile(r"\\(?:lor|vee)(?![A-Za-z])"), " or "),
+    (re.compile(r"\\(?:land|wedge)(?![A-Za-z])"), " and "),
     (re.compile(r"(?<![0-9./])([0-9]+)(?:\^?th|\^\{th\}|\^?\\text\{th\}|\^\{\\text\{th\}\})(?![A-Za-z])"), r"\1"),
     (re.compile(r"\\(?:text|mathrm|mbox)\s*\{[\s~]*sec\s*\}"), r"\\text{seconds}"),
     (re.compile(r"(?<=[0-9/]) ?sec(?![A-Za-z])(?!\s*[\\({^A-Za-z0-9])"), r" seconds"),
@@ -195,7 +197,7 @@ def _read(match: re.Match[str], is_apart: bool, before: Token | None) -> list[To
         case "words":
             if (
                 match[0].startswith("\\math")
-                and text.isalpha()
+                and text.strip().isalpha()
                 and len(text) <= 3
                 and not (is_unit(text) and _ends_number(before))
             ):
@@ -227,7 +229,7 @@ def _words(text: str, start: int, is_apart: bool, before: Token | None) -> list[
     if text.lower().strip(" ,") in _SEPARATORS:
         return [Token("sign", text.lower().strip(" ,"), start, is_apart)]
     is_unit_letter = text in SPACED_LETTERS and _ends_number(before)
-    if len(text) == 1 and text.isalpha() and not is_unit_letter:
+    if len(text) == 1 and text.strip().isalpha() and not is_unit_letter:
         return [Token("letter", text, start, is_apart)]
     return [Token("word", text, start, is_apart)] if text else []
 
@@ -294,6 +296,10 @@ def _join_thousands(tokens: list[Token]) -> list[Token]:
 def _end_of_thousands(tokens: Sequence[Token], start: int) -> int:
     """Where a run such as 1,234,567 ends that begins at a token; the next token where none does."""
     if not re.fullmatch("[0-9]{1,3}", tokens[start].text):
+        return start + 1
+    before = tokens[max(0, start - 2) : start]
+    if len(before) == 2 and before[0].kind == "number" and before[1].text == "," and not tokens[start].is_apart:
+        # 1,2,345 is a list.
         return start + 1
     end = start + 1
     while end + 1 < len(tokens) and tokens[end].text == "," and not tokens[end].is_apart:

@@ -99,6 +99,12 @@ KINDS_PAID_WRONGLY = {
     "a chain that is not worked out": ("46", "40+6=12+34"),
     "a ratio turned round": ("3:2", r"\frac23"),
     "a mixed number behind a blank": ("1100", "1 100/101"),
+    "an end beside a hole": (r"\{x \mid x \ge 0 \text{ and } x \ne 1\}", r"\{x \mid x > 0 \text{ and } x \ne 1\}"),
+    "an inequality and a tighter one": ("x>1", "x>1, x>3"),
+    "an end that only one of two inequalities has": (r"x\ge 1", r"x\ge 1, x>1"),
+    "digits that stand in a list": ("1,2,345", "1,2345"),
+    "another power of an inverse": ("f^{-1}(x)=2x", "f^{-2}(x)=2x"),
+    "coordinates with the names exchanged": ("(n,m)=(3,4)", "m=3, n=4"),
 }
 """One example of each kind of answer that once passed, or may pass for lack of a rule."""
 
@@ -192,6 +198,18 @@ KINDS_REFUSED_WRONGLY = {
     "an angle with a subscript": (r"\angle BEA_1=90", r"90^\circ"),
     "two primes": (r"y''+y=0", r"y^{\prime\prime}+y=0"),
     "the base ten": ("5", "5_{10}"),
+    "a hole in a ray": (r"x\ge 0, x\ne 1", r"[0,1)\cup(1,\infty)"),
+    "a hole in an interval": (r"(0,1)\cup(1,2)", r"0<x<2, x\ne 1"),
+    "an end with a name": ("(0,a]", r"0<x\le a"),
+    "a ray with a name": ("x<a", r"(-\infty,a)"),
+    "a set of one point": ("(1,2)", r"\{(1,2)\}"),
+    "a sign for or": ("3,-2", r"x=3 \lor x=-2"),
+    "names of coordinates": ("m=3, n=4", "(m,n)=(3,4)"),
+    "a ratio with a root": (r"\frac{1}{\sqrt2}", r"1:\sqrt{2}"),
+    "two inequalities and their intervals": (
+        r"k\ge 2 \text{ or } k<0: (-\infty,0)\cup[2,\infty)",
+        r"(-\infty,0)\cup[2,\infty)",
+    ),
 }
 
 NO_NUMBER = [
