@@ -27,7 +27,7 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.points import are_equal, zero_ratio
 from aha.rewards.math.quantities import has_same_value, quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
-from aha.rewards.math.statements import coordinates
+from aha.rewards.math.statements import coordinates, measured
 
 __all__ = ["difference"]
 
@@ -63,6 +63,10 @@ def difference(gold: Value, answer: Value) -> str:
     if isinstance(gold, Several | Region | Matrix) and isinstance(answer, Several | Region | Matrix):
         return _collections(gold, answer)
 
+    if isinstance(answer, Quantity):
+        gold = measured(gold)
+    if isinstance(gold, Quantity):
+        answer = measured(answer)
     if Relation in (type(gold), type(answer)):
         gold, answer = _as_inequality(gold), _as_inequality(answer)
     return _by_type(gold, answer)

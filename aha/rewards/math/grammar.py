@@ -43,6 +43,11 @@ _RELATIONS: Final = {
 _SEPARATORS: Final = (",", ";", "or", "and")
 _WORDS = re.compile(r"(?:\\text\w*\s*\{\s*)?([A-Za-z][A-Za-z]+(?:[ '-]+[A-Za-z]+){0,11})\.?\s*\}?")
 _NO_SOLUTION = re.compile(r"no (?:real |such )?(?:solutions?|roots?|numbers?|values?)|(?:the )?empty set")
+_FUNCTION_NAME = re.compile(
+    r"(?:[A-Za-z]{1,2}|mathbbE|[Vv]ar|[Cc]ov|[Aa]rea|rank|det|deg|dim|gcd|lcm)'{0,3}(?:\^\{?(?:-1|\([0-9]\))\}?)?"
+    r"(?:\([^()]{1,24}\)|\[[^\[\]]{1,24}\])|(?:det|deg|dim|rank)[A-Za-z]"
+)
+_LOGARITHMS: Final = ("ln", "lg")
 _ALL_NUMBERS: Final = (["all", "real", "numbers"], ["all", "reals"], ["real", "numbers"])
 _ARTICLES: Final = ("a", "an", "the")
 
@@ -157,8 +162,7 @@ class _AnswerParser(AmountParser):
             return ""
         tokens = self.tokens[self.position : end]
         written = "".join(token.text for token in tokens)
-        is_name = re.fullmatch(r"[A-Za-z]{1,2}'{0,2}\([^()]{1,12}\)", written) is not None
-        if not is_name or not any(token.kind == "letter" for token in tokens[:1]):
+        if not _FUNCTION_NAME.fullmatch(written) or tokens[0].text in _LOGARITHMS:
             return ""
         self.position = end
         return written

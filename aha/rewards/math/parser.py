@@ -40,7 +40,12 @@ _NAMES: Final = frozenset(
 _SAME_NAMES: Final = {"varepsilon": "epsilon", "imath": "i", "varphi": "phi", "vartheta": "theta"}
 _TIMES: Final = {"\\cdot": "*", "\\times": "*", "*": "*", "/": "/", "\\div": "/", "\\ast": "*"}
 _FIGURES: Final = frozenset(re.findall(r"\w+", "angle triangle measuredangle overline bar widehat arc overarc"))
-_FENCES: Final = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs")}
+_FENCES: Final = {
+    "lfloor": ("rfloor", "floor"),
+    "lceil": ("rceil", "ceil"),
+    "lvert": ("rvert", "abs"),
+    "lVert": ("rVert", "abs"),
+}
 _OPAQUE: Final = frozenset(["int", "iint", "oint", "lim"])
 _FACTORS: Final = (
     _NAMES | FUNCTIONS | _FENCES.keys() | _FIGURES | _OPAQUE | {"sum", "prod", "frac", "sqrt", "binom", "begin"}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Final
 
 from aha.rewards.math.arithmetic import real_value
@@ -23,10 +24,13 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.regions import between, region_of
 from aha.rewards.math.tokens import UnreadableError
 
-__all__ = ["check_approximation", "coordinates", "name_of", "related", "together"]
+__all__ = ["check_approximation", "coordinates", "measured", "name_of", "related", "together"]
 
 _DENIALS: Final = frozenset(["not", "no", "never", "wrong", "false", "incorrect"])
 _SEGMENT: Final = re.compile("[A-Z]{2}")
+
+_UNKNOWNS: Final = frozenset("xyzt")
+_MEASURES: Final = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "abs", "gcd", "lcm", "opaque"])
 
 MAX_CHAIN: Final = 4
 """Most sides of a chain of equations that are checked."""
@@ -58,7 +62,7 @@ def _name_of_node(node: Node) -> str:
             names = [_name_of_node(over), _name_of_node(under)]
             is_known = all(name.startswith("d") for name in names) or all(_SEGMENT.fullmatch(name) for name in names)
             return "/".join(names) if is_known else ""
-        case Operation("abs", (inner,)):
+        case Operation("abs", (inner,)) if inner != Symbol("x"):
             return _name_of_node(inner)
         case Operation("^", (Symbol(base), Operation("neg", (Number(value=1),)))) if (
             base in ("f", "g", "h") or base.isupper()
@@ -135,6 +139,28 @@ def together(values: Sequence[Value], separators: Sequence[str]) -> Value:
     if names[0] and not any(names[1:]) and isinstance(values[0], Named):
         return Named(names[0], Several("", (values[0].value, *values[1:])))
     return Several("", tuple(values))
+
+
+def measured(value: Value) -> Value:
+    r"""The value of `m + n = 5` or `\cos A = \frac35`, which say what something is; any other value as it is.
+
+    An equation in x, y, z or t is to be solved, and one with zero on a side may stand in any question.
+    """
+    match value:
+        case Relation((left, right), ("=",)):
+            for side, other in ((left, right), (right, left)):
+                is_about = symbols_of(side) and not symbols_of(side) & _UNKNOWNS
+                if is_about and not symbols_of(other) and _is_measure(side, is_zero=other == Number(Fraction(0))):
+                    return Quantity(other)
+    return value
+
+
+def _is_measure(node: Node, *, is_zero: bool) -> bool:
+    """Whether an expression is something that a question may ask for: a sum of letters, a function of an angle."""
+    if isinstance(node, Operation) and node.name in ("+", "-"):
+        return not is_zero and all(symbols_of(one) or isinstance(one, Number) for one in node.operands)
+    is_variance = node == Operation("^", (Symbol("sigma"), Number(Fraction(2))))
+    return is_variance or (isinstance(node, Operation) and node.name in _MEASURES)
 
 
 def _systems(values: Sequence[Value], separators: Sequence[str]) -> Several | None:
