@@ -21,10 +21,10 @@ DIGITS: Final = 100
 TOLERANCE: Final = 1e-80
 """Largest relative difference of equal values."""
 
-MAX_STEPS: Final = 4_000
+MAX_STEPS: Final = 2_000
 """Operations of one evaluation."""
 
-MAX_TERMS: Final = 500
+MAX_TERMS: Final = 300
 """Terms of a sum or product."""
 
 MAX_BITS: Final = 20_000
@@ -293,6 +293,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "mixed": lambda whole, over, under: whole + over / under,
     "percent": lambda value: value / 100,
     "degrees": lambda value: value * CONTEXT.pi / 180,
+    "apply": lambda function, value: CONTEXT.sin(function * value + 1),
     "factorial": _factorial,
     "binom": _binomial,
     "abs": abs,

@@ -61,6 +61,7 @@ class ExpressionParser(TokenReader):
         super().__init__(tokens)
         self._depth = 0
         self._num_bars = 0
+        self._functions = ("f", "g") if any(token.text == "f" for token in self.tokens) else ()
 
     # Sums and products
 
@@ -154,7 +155,7 @@ class ExpressionParser(TokenReader):
                 node = Operation("degrees", (node,))
             elif self.is_next("'") and isinstance(node, Symbol):
                 self.take()
-                node = Symbol(node.name + "'")
+                node = self._applied(Symbol(node.name + "'"))
             else:
                 return node
 
@@ -223,16 +224,21 @@ class ExpressionParser(TokenReader):
             return Operation("based", (number, self.argument()))
         return number
 
-    def _applied(self, symbol: Node) -> Node:
-        """A function at a number, as in `f(0)`, which is no product."""
+    def _applied(self, symbol: Symbol) -> Node:
+        """A function at a number, as in `f(0)`, or f at anything, which is no product; g only beside f."""
         following = self.tokens[self.position : self.position + 3]
         texts = [token.text for token in following]
-        if len(following) < 3 or texts[::2] != ["(", ")"] or following[1].kind != "number" or following[0].is_apart:
+        if texts[:1] != ["("] or following[0].is_apart:
             return symbol
-        self.position += 3
-        return Symbol(f"{symbol.name}({texts[1]})") if isinstance(symbol, Symbol) else symbol
+        if texts[2:] == [")"] and following[1].kind == "number":
+            self.position += 3
+            return Symbol(f"{symbol.name}({texts[1]})")
+        if symbol.name.rstrip("'") not in self._functions:
+            return symbol
+        self.take()
+        return Operation("apply", (symbol, self.group("(")))
 
-    def _symbol(self, name: str) -> Node:
+    def _symbol(self, name: str) -> Symbol:
         """A symbol with its subscript, which is part of its name."""
         if self.skip("_"):
             if self.skip("{"):
@@ -327,8 +333,7 @@ class ExpressionParser(TokenReader):
         has_braces = self.skip("{")
         letters = []
         while (token := self.peek()) is not None and token.kind in ("letter", "number"):
-            letter = self._symbol(self.take().text)
-            letters.append(letter.name if isinstance(letter, Symbol) else "")
+            letters.append(self._symbol(self.take().text).name)
         if has_braces:
             self.expect("}")
         if not letters:
@@ -343,7 +348,7 @@ class ExpressionParser(TokenReader):
                 high = self.argument()
                 continue
             self.expect("{")
-            index = self._symbol(self.take().text)  # type: ignore[assignment]  # a symbol is a symbol
+            index = self._symbol(self.take().text)
             self.expect("=")
             low = self.sum()
             self.expect("}")

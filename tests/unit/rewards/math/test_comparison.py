@@ -108,6 +108,9 @@ KINDS_PAID_WRONGLY = {
     "a sum of unknowns": ("5", "x+y=5"),
     "an equation with zero": ("0", "a^2-5a+6=0"),
     "a function of an unknown": ("5", r"\ln(a)=5"),
+    "a factor taken out of a function": ("f(2x)", "2f(x)"),
+    "functions in another order": ("f(g(x))", "g(f(x))"),
+    "a derivative at another place": ("f'(2x)", "2f'(x)"),
     "coordinates with the names exchanged": ("(n,m)=(3,4)", "m=3, n=4"),
 }
 """One example of each kind of answer that once passed, or may pass for lack of a rule."""
@@ -209,6 +212,8 @@ KINDS_REFUSED_WRONGLY = {
     "an expectation": ("5", r"\mathbb{E}[X]=5"),
     "a determinant with its value": ("5", r"\det(A)=5"),
     "a value of an inverse": ("5", "f^{-1}(2)=5"),
+    "a function of a sum": ("f(x+1)-f(x)", "-f(x)+f(1+x)"),
+    "a height that looks like a function": (r"\frac{h(a+b)}{2}", r"\frac12(a+b)h"),
     "a hole in a ray": (r"x\ge 0, x\ne 1", r"[0,1)\cup(1,\infty)"),
     "a hole in an interval": (r"(0,1)\cup(1,2)", r"0<x<2, x\ne 1"),
     "an end with a name": ("(0,a]", r"0<x\le a"),
