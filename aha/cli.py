@@ -30,11 +30,11 @@ from aha.commands import (
     SampleCommand,
     WrongUseError,
     ZeroCommand,
-    illegal_value,
     parse,
 )
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES
+from aha.runs.complaints import illegal_value
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
 

@@ -1,7 +1,6 @@
 """The commands and their options, as typed configurations: help derives from them, and so does a TOML file."""
 
 import io
-import re
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from aha.recipes.own_data import Device, OwnData, TemplateName
 from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.runs.complaints import illegal_value, without_box
 from aha.training.config import Precision
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "StartCommand",
     "WrongUseError",
     "ZeroCommand",
-    "illegal_value",
     "parse",
 ]
 
@@ -42,10 +41,6 @@ DESCRIPTION = "The DeepSeek-R1 training system as one program."
 WRONG_USE = 2
 RUN_ONLY = ("run", "fresh", "force", "keep_rollouts", "keep-rollouts")
 """Options in a file of `run` that the doctor, which writes nothing, leaves out."""
-_ILLEGAL = re.compile(
-    r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
-)
-_CONFLICT = re.compile(r"config\.?(\S*?): \d+ validation errors? for \w+ Value error, (.*?) \[type=value_error")
 
 
 class WrongUseError(ValueError):
@@ -327,41 +322,9 @@ def parse(given: list[str]) -> Command:
         print(f"aha: {illegal_value(error)}", file=sys.stderr)
         raise SystemExit(WRONG_USE) from None
     except SystemExit as ended:
-        text = _without_box(complaint.getvalue())
+        text = without_box(complaint.getvalue())
         sys.stderr.write(text)
         raise SystemExit(WRONG_USE if ended.code else 0) from None
-
-
-def illegal_value(error: ValidationError) -> str:
-    """What a configuration finds wrong first, in one line."""
-    first = error.errors()[0]
-    what = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return what
-    option = ".".join(map(str, first["loc"])).replace("_", "-")
-    return f"--{option}: {what[:1].lower()}{what[1:]} (given: {first['input']})"
-
-
-def _without_box(text: str) -> str:
-    """A complaint about an illegal value of a configuration in one line; any other complaint as it is."""
-    flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
-    if conflict := _CONFLICT.search(flat):
-        return f"aha: {_with_options_of(*conflict.groups())}\n"
-    illegal = _ILLEGAL.search(flat)
-    if not illegal:
-        return text
-    where, field, what, value = illegal.groups()
-    option = ".".join(part for part in (where, field) if part).replace("_", "-")
-    return f"aha: --{option}: {what[:1].lower()}{what[1:]} (given: {value})\n"
-
-
-def _with_options_of(where: str, complaint: str) -> str:
-    """What a configuration finds wrong among its own options, with the names that they have where it stands."""
-    if not where:
-        return complaint
-    option = f"--{where.replace('_', '-')}"
-    named = re.sub(r"--(?=\w)", f"{option}.", complaint)
-    return named if named != complaint else f"{option}: {complaint}"
 
 
 def _peek(given: Sequence[str], option: str) -> str:

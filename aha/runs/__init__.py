@@ -6,6 +6,7 @@ __all__ = [
     "cells",
     "chapters",
     "charts",
+    "complaints",
     "config",
     "console",
     "diagram",
