@@ -249,13 +249,15 @@ class _AnswerParser(AmountParser):
         r"""A set: its elements, or `\{x \mid x > 5\}`."""
         if self.skip("\\}"):
             return Several("{}", ())
-        bar, variable = self._set_builder(), self.tokens[self.position].text
+        bar, first = self._set_builder(), self.peek()
+        if first is None:
+            raise self.stopped()
         if bar is not None:
             self.position = bar + 1
         value = self.items(("\\}",))
         self.expect("\\}")
         if bar is not None:
-            if isinstance(value, Region) and value.variable not in ("", variable):
+            if isinstance(value, Region) and value.variable not in ("", first.text):
                 raise UnreadableError("its set is about another variable")
             return value.value if isinstance(value, Named) and isinstance(value.value, Region) else value
         if isinstance(value, Several) and not value.brackets:

@@ -236,6 +236,16 @@ NO_NUMBER = [
 """Texts that are not 5, whatever they are."""
 
 
+PIECES = [
+    r"\frac", "{", "}", "(", ")", "[", "]", "^", "_", r"\sqrt", "5", "12", "x", "n", "f", "+", "-", "*", "/", ",", ";",
+    r"\cup ", r"\text{ or }", "=", "<", r"\le ", r"\pm ", "!", "%", r"^\circ ", r"\sin ", r"\log_", r"\sum_{k=1}^{n} ",
+    r"\int ", "|", ":", r"\{", r"\}", r"\mid ", "e", "i", r"\pi ", r"\infty ", "...", "cm", r"\text{m}", " ", "'",
+    r"\approx ", r"\in ", r"\mathbb{R}", r"\setminus ", "^T", "&", r"\\", r"\begin{pmatrix}", r"\end{pmatrix}",
+    r"\boxed", r"\choose ", r"\prime", "sec", " U ", "th",
+]  # fmt: skip
+"""What a fuzzer puts together."""
+
+
 def same(gold: str, answer: str) -> bool:
     try:
         return not difference(read(gold), read(answer))
@@ -284,6 +294,18 @@ def test_integers_compare_as_integers(number: int, off: int) -> None:
     for form in (str(number), f"{number:,}", f"{number:,}".replace(",", "{,}"), f"${number}$", f"{number}.00"):
         assert same(str(number), form) is True
         assert same(str(number + off), form) is False
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_nothing_raises_whatever_pieces_are_read(pieces: list[str]) -> None:
+    for gold in ("5", r"\{1,2\}", "".join(pieces)):
+        same(gold, "".join(pieces))
+
+
+@pytest.mark.parametrize("text", [r"\{", r"(\{", r"5, \{", r"x \le \{", "{", "[", r"\langle"])
+def test_an_opening_bracket_alone_is_unreadable(text: str) -> None:
+    with pytest.raises(UnreadableError):
+        read(text)
 
 
 @given(st.text(alphabet="0123456789.,-+/%$ {}()[]\\fractextpi eE^_:=<>|!", max_size=60))
