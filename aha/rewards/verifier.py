@@ -206,6 +206,11 @@ def _compared(gold: str, answer: str) -> Verdict:
     if reference is None:
         return _verdict("wrong", "the reference can only be compared as text, and the answer is another text")
 
+    return _compared_values(reference, answer)
+
+
+def _compared_values(reference: Value, answer: str) -> Verdict:
+    """The verdict on an answer that is no plain text."""
     reason = ""
     for text in _readings(reference, answer):
         try:
@@ -214,6 +219,9 @@ def _compared(gold: str, answer: str) -> Verdict:
             return _verdict("unparsable", str(error))
         except TooLargeError as error:
             return _verdict("unparsable", f"it is not computed: {error}")
+        except Exception as error:
+            # Whatever a model wrote, it must not end a training; a fault of ours is counted and seen.
+            return _verdict("crash", f"the comparison failed: {type(error).__name__}")
         if not reason:
             return _verdict("correct")
     return _verdict("wrong", reason)

@@ -276,8 +276,11 @@ def _collections(gold: Several | Region | Matrix, answer: Several | Region | Mat
 
 def _roots(named: Named, several: Several) -> str:
     """`x = 1, 3` beside `x_1 = 1, x_2 = 3`, or `(m,n) = (1,3)` beside `m = 1, n = 3`."""
-    if "," in named.name and isinstance(named.value, Several):
-        return difference(coordinates(named.name.split(","), named.value), several)
+    unknowns = named.name.split(",")
+    if len(unknowns) > 1 and isinstance(named.value, Several):
+        if len(unknowns) != len(named.value.items):
+            return "more or fewer values than unknowns"
+        return difference(coordinates(unknowns, named.value), several)
     names = _names(several)
     if not names or not all(_same_name(named.name, name) for name in names) or not isinstance(named.value, Several):
         return "it names other unknowns"

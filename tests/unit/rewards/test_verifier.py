@@ -86,6 +86,16 @@ def test_responses_are_judged(verifier: MathVerifier, rollout: Callable[[str], R
     assert verifier(problem("5"), rollout(texts[0])).score == 1
 
 
+def test_a_fault_of_the_comparison_is_a_crash_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(gold: object, answer: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr("aha.rewards.verifier.difference", broken)
+    verdict = MathVerifier().compare("x+1", "1+x")
+    assert (verdict.kind, verdict.score) == ("crash", 0.0)
+    assert "RecursionError" in verdict.reason
+
+
 def test_what_is_remembered_is_bounded() -> None:
     verifier = MathVerifier(max_remembered=2)
     for number in range(4):

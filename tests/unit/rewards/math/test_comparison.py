@@ -75,6 +75,8 @@ KINDS_PAID_WRONGLY = {
     "a prime": ("f'", "f"),
     "another limit": (r"\sum_{k=1}^{n} k", r"\sum_{k=2}^{n} k"),
     "another hole": (r"x \ne 0", r"x \ne 1"),
+    "more values than unknowns": ("m=1, n=3", "(m,n)=(1,2,3)"),
+    "fewer values than unknowns": ("(m,n)=(1,3,2)", "m=1, n=3"),
     "a floor that is left out": (r"\lfloor x\rfloor", "x"),
     "a largest value with one more": (r"\max(a,b)", r"\max(a,b,0)"),
     "a small number lost beside a huge one": (r"2^{100}+\sqrt{2}", "2^{100}"),
