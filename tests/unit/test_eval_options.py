@@ -96,3 +96,8 @@ def test_a_suite_gets_its_numbers_as_they_were_given(name: str, monkeypatch: pyt
 @pytest.mark.parametrize(("command", "wires"), [(EvalCommand, EVAL), (SampleCommand, SAMPLE)])
 def test_no_option_is_forgotten(command: type[Any], wires: dict[str, Any]) -> None:
     assert {field.name for field in dataclasses.fields(command)} - {"json"} == set(wires)
+
+
+def test_an_evaluation_without_options_is_that_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = order_of("eval base", monkeypatch).config
+    assert (config.num_problems, config.num_samples, config.max_new_tokens) == (200, 16, 192)

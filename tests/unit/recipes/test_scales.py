@@ -353,3 +353,7 @@ def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
 
 def test_every_scale_of_the_base_is_one_of_r1_zero() -> None:
     assert {*BASE_SCALES} <= {*R1_ZERO_SCALES}
+
+
+def test_nothing_warms_up_where_nobody_says_so() -> None:
+    assert OptimizerConfig().warmup_steps == 0
