@@ -10,9 +10,9 @@ from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Named, Quantity, Value, Words
 from aha.rewards.math.quantities import is_literal
-from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, plain_text
+from aha.rewards.math.tokens import MAX_CHARS, plain_text
 
-__all__ = ["boxes_differ", "final_answer", "normalised", "votes"]
+__all__ = ["boxes_differ", "final_answer", "normalised", "readable_value", "votes"]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
@@ -85,12 +85,18 @@ def votes(texts: Sequence[str]) -> list[str | None]:
     return forms
 
 
+def readable_value(answer: str) -> Value | None:
+    """An answer as a value; None where it cannot be read."""
+    try:
+        return read(answer)
+    except Exception:
+        # Whatever a model wrote, it must not end a run: a fault of the reader costs this answer alone.
+        return None
+
+
 def _value(answer: str) -> Value | None:
     """An answer as a value, without the name that it gives itself."""
-    try:
-        value = read(answer)
-    except UnreadableError:
-        return None
+    value = readable_value(answer)
     return value.value if isinstance(value, Named) else value
 
 
@@ -98,7 +104,7 @@ def _are_same(left: Value, right: Value) -> bool:
     """Whether one of two answers would be right if the other were the reference."""
     try:
         return not difference(left, right) or not difference(right, left)
-    except TooLargeError:
+    except (TooLargeError, RecursionError):
         return False
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final
 
-from aha.rewards.answers import final_answer
+from aha.rewards.answers import final_answer, readable_value
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
@@ -88,7 +88,7 @@ class MathVerifier:
             return _verdict("unparsable", reason)
         verdict = self.compare(problem.answer, answer)
         if verdict.kind == "correct" and _is_echo(problem.question, problem.answer, answer):
-            self.counts.subtract(["correct"])
+            self.counts["correct"] -= 1
             self.counts["wrong"] += 1
             return _verdict("wrong", "an expression of the question, which is not worked out")
         return verdict
@@ -145,6 +145,9 @@ class MathVerifier:
 
 def gold_fault(gold: str) -> str:
     """Why a reference answer cannot be read; empty where it can."""
+    # Most references of large files are plain numbers, which need no grammar.
+    if _PLAIN_NUMBER.fullmatch(gold):
+        return ""
     try:
         _read_gold(gold)
     except ValueError as error:
@@ -248,10 +251,11 @@ def _readings(reference: Value, answer: str) -> list[str]:
 
 def _is_echo(question: str, gold: str, answer: str) -> bool:
     """Whether a right answer is an expression that stands in the question, and the reference is another one."""
-    try:
-        value, reference = read(answer), read(gold)
-    except (UnreadableError, ValueError):
+    value, reference = readable_value(answer), readable_value(gold)
+    if value is None or reference is None:
         return False
+
+    # A number of the question may well be its answer; a fraction or a formula of it is only copied.
     is_integer = isinstance(value, Quantity) and isinstance(value.node, Number) and value.node.places == 0
     if is_integer or value == reference or not isinstance(value, Quantity):
         return False

@@ -96,6 +96,17 @@ def test_a_fault_of_the_comparison_is_a_crash_and_ends_nothing(monkeypatch: pyte
     assert "RecursionError" in verdict.reason
 
 
+def test_a_fault_of_the_reader_costs_a_vote_and_no_run(
+    monkeypatch: pytest.MonkeyPatch, rollout: Callable[[str], Rollout]
+) -> None:
+    def broken(text: str) -> object:
+        raise IndexError
+
+    monkeypatch.setattr("aha.rewards.answers.read", broken)
+    assert votes([r"\boxed{x+1}", r"\boxed{x+1}"]) == ["x+1", "x+1"]
+    assert MathVerifier()(problem("x+1"), rollout(r"\boxed{x+1}")).kind == "correct"
+
+
 def test_what_is_remembered_is_bounded() -> None:
     verifier = MathVerifier(max_remembered=2)
     for number in range(4):
