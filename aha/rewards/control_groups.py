@@ -164,11 +164,10 @@ def _is_delegated(group: Path, root: Path) -> bool:
     # Of all groups that are mounted, only the one above all others of the machine has no type.
     if group == root and (group / "cgroup.type").is_file():
         return True
-    try:
+    # A file system without such attributes says nothing.
+    with contextlib.suppress(OSError):
         if os.getxattr(group, "user.delegate") == b"1":
             return True
-    except OSError:
-        pass
     return os.geteuid() != 0 and group.stat().st_uid == os.geteuid()
 
 

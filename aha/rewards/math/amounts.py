@@ -25,13 +25,10 @@ class AmountParser(ExpressionParser):
         money = self.take().text if _is_money(self.peek()) else ""
         node = self.sum()
         node = Operation("neg", (node,)) if is_negative else node
-        following = self.peek(1)
-        if (
-            self.is_next(":")
-            and following is not None
-            and (following.kind in ("number", "letter") or following.text in ("sqrt", "frac", "pi"))
-        ):
+        if self._goes_on_as_ratio():
             return self._ratio(node)
+
+        # Dots behind a decimal say that it goes on.
         if isinstance(node, Number) and node.places > 0:
             self.skip(*DOTS)
         if not money and _is_money(self.peek()):
@@ -43,12 +40,14 @@ class AmountParser(ExpressionParser):
         currency: Unit = (_MONEY[money],) if money else ()
         if currency and suffix.name not in ((), currency):
             raise UnreadableError("it has two units")
+
         node, unit, is_percent = _without_marks(node)
         node, unit = self._with_letter_unit(node, unit)
         if unit and suffix.name not in ((), unit):
             unit = (*unit, *suffix.name)
         if suffix.factor != 1:
             node = _scaled(node, suffix.factor)
+
         matrix = _matrix_of(node)
         if matrix is not None:
             return matrix
@@ -72,6 +71,13 @@ class AmountParser(ExpressionParser):
         while not self.skip(")"):
             self.take()
         return read_unit(remark, is_remark=True)
+
+    def _goes_on_as_ratio(self) -> bool:
+        """Whether a colon and a further number follow; elsewhere a colon parts a name from what it names."""
+        following = self.peek(1)
+        if not self.is_next(":") or following is None:
+            return False
+        return following.kind in ("number", "letter") or following.text in ("sqrt", "frac", "pi")
 
     def _ratio(self, first: Node) -> Value:
         parts: list[Value] = [Quantity(first)]

@@ -29,7 +29,7 @@ from aha.rewards.math.nodes import (
 )
 from aha.rewards.math.regions import combined
 from aha.rewards.math.statements import check_approximation, name_of, related, together
-from aha.rewards.math.tokens import DOTS, Token, UnreadableError, plain_text, spelling, tokenize
+from aha.rewards.math.tokens import DOTS, UnreadableError, plain_text, spelling, tokenize
 
 __all__ = ["read"]
 
@@ -140,9 +140,9 @@ class _AnswerParser(AmountParser):
             sides.append(Quantity(Symbol(name)))
         else:
             sides.append(self.side())
-        while (token := self.peek()) is not None and (sign := _relation(token)):
+        while (token := self.peek()) is not None and (sign := _RELATIONS.get(spelling(token), "")):
             self.take()
-            if sign == "~" and sides and not (len(sides) == 1 and name_of(sides[0])):
+            if sign == "~" and not (len(sides) == 1 and name_of(sides[0])):
                 # What follows an approximate sign is a comment on what precedes it, which it must be near to.
                 check_approximation(sides[-1], self.side())
                 continue
@@ -225,11 +225,14 @@ class _AnswerParser(AmountParser):
             closing = self.take().text
         except UnreadableError:
             value, closing = None, ""
-        is_list = isinstance(value, Several) and not value.brackets and closing in (")", "]", "rangle", "}")
-        if is_list and isinstance(value, Several) and (opening == "{") == (closing == "}"):
+
+        is_pair = closing in (")", "]", "rangle", "}") and (opening == "{") == (closing == "}")
+        if isinstance(value, Several) and not value.brackets and is_pair:
             is_column = self._is_transposed()
             brackets = "()" if opening == "langle" or is_column else opening + closing
             return replace(value, brackets=brackets)
+
+        # A single value in brackets keeps them only where nothing but the brackets is said: (x+1)(x-2) is a product.
         is_alone = self.peek() is None or self.is_next(*_SEPARATORS, "=")
         is_closed = closing == {"(": ")", "[": "]", "{": "}"}.get(opening)
         if isinstance(value, Several | Named | Region | Words) and is_closed and is_alone:
@@ -273,10 +276,3 @@ class _AnswerParser(AmountParser):
                 is_variable = self.tokens[self.position].kind == "letter" and before[1:] in ([], ["in", "mathbbR"])
                 return index if is_variable else None
         return None
-
-
-def _relation(token: Token) -> str:
-    """The sign of a relation; empty where a token is none."""
-    if token.kind not in ("command", "sign"):
-        return ""
-    return _RELATIONS.get(f"\\{token.text}" if token.kind == "command" else token.text, "")

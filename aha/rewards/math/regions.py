@@ -71,9 +71,11 @@ def as_region(value: Value) -> Region | None:
         return value
     if isinstance(value, Several) and not value.brackets and not value.is_endless:
         parts = [None if isinstance(item, Several) and not item.brackets else as_region(item) for item in value.items]
-        return (
-            Region(tuple(one for part in parts if part is not None for one in part.intervals)) if all(parts) else None
-        )
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return Region(tuple(interval for part in known for interval in part.intervals))
+
     if isinstance(value, Several) and value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
         ends = [_end(item) for item in value.items]
         if None in ends or value.is_endless:
@@ -92,11 +94,14 @@ def combined(left: Value, right: Value, operator: str) -> Value:
     is_set = [isinstance(value, Several) and value.brackets == "{}" for value in (left, right)]
     points = [_points(value) for value in (left, right)]
     first, second = as_region(left), as_region(right)
+
+    # Two finite sets stay one; beside an interval, the elements of a set are intervals of a single point.
     if operator == "cup" and isinstance(left, Several) and isinstance(right, Several) and all(is_set):
         return Several("{}", (*left.items, *right.items))
     if operator == "cup" and (first or points[0]) and (second or points[1]):
         sides = [known or _region_of_points(nodes) for known, nodes in zip((first, second), points, strict=True)]
         return between(sides, ["or"])
+
     if operator in ("setminus", "backslash", "-") and first is not None and points[1]:
         return Region(first.intervals, first.variable, (*first.holes, *points[1]))
     raise UnreadableError(f"it has a {operator} of what are no intervals")
