@@ -37,7 +37,6 @@ from workload import (
 
 from aha.advantages.group import group_advantages
 from aha.objectives.grpo import grpo_loss
-from aha.policy.activations import Activations
 from aha.policy.allocation import keep_freed_memory
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_policy
@@ -87,19 +86,17 @@ class Bench:
         self._tokenizer = read_tokenizer(given.models / given.name, room=policy.config.vocab_size)
         self._reference = None if given.no_reference else copy.deepcopy(policy)
         self._bound = {"max_tokens": given.max_tokens} if given.max_tokens else {}
-        self._activations = Activations(given.activations << 20)
-        self._engine = PacedEngine(policy, self._tokenizer, ends_of(unit, world), self._activations)
+        self._engine = PacedEngine(policy, self._tokenizer, ends_of(unit, world))
         optimizers = adamw(policy, OptimizerConfig(learning_rate=LEARNING_RATE))
         self._learner = Learner(
             policy,
             optimizers,
             factor=lambda step: 1.0,
             grad_clip=1.0,
-            forward=partial(log_probabilities, activations=self._activations),
+            forward=log_probabilities,
             world=world,
             **self._bound,
         )
-        self._learner.activations = self._activations
         self._loss = partial(grpo_loss, clip_eps=CLIP_EPS, kl_coef=0.0 if given.no_reference else KL_COEF)
 
     def step(self) -> dict[str, float]:
@@ -109,7 +106,6 @@ class Bench:
             RuntimeError: the responses are not as long as they should be, or engine and learner disagree.
         """
         clock = Clock()
-        self._activations.begin(self._learner.policy)
         rollouts = self._sample()
         clock.lap("generate")
         ratio = self._learn(rollouts, clock)
@@ -180,8 +176,7 @@ class Bench:
                 "adv_BT": [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, adv_B, strict=True)],
             },
         )
-        mine = select(whole, deal(whole, self._world.size, self._learner.owners(whole))[self._world.rank])
-        self._learner.compute_some_anew(mine)
+        mine = select(whole, deal(whole, self._world.size)[self._world.rank])
         return Batch(
             tokens_BT=mine.tokens_BT,
             mask_BT=mine.mask_BT,
@@ -239,7 +234,6 @@ def main() -> None:
     parser = side_parser(__doc__)
     parser.add_argument("--parts", choices=["step", "generate", "learn"], default="step", help="what is done")
     parser.add_argument("--no-reference", action="store_true", help="KL coefficient 0 and no reference model")
-    parser.add_argument("--activations", type=int, default=384, help="MiB for activations that sampling keeps")
     parser.add_argument("--max-tokens", type=int, help="tokens of a forward and backward pass; the learner's default")
     parser.add_argument("--prompts", type=int, default=Unit.num_prompts, help="different prompts")
     parser.add_argument("--group-size", type=int, default=Unit.group_size, help="responses to each")

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from workload import END_ID, Unit
 
-from aha.policy.activations import Activations
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.rollouts.engine import Decoding
@@ -21,11 +20,9 @@ class PacedEngine(LocalEngine):
     log-probabilities are those of the policy as it is, end token included.
     """
 
-    def __init__(
-        self, policy: Transformer, tokenizer: Tokenizer, ends_B: Tensor, activations: Activations | None = None
-    ) -> None:
+    def __init__(self, policy: Transformer, tokenizer: Tokenizer, ends_B: Tensor) -> None:
         """Take the length at which each row ends, [B]; a length above the cap never ends."""
-        super().__init__(policy, tokenizer, activations=activations)
+        super().__init__(policy, tokenizer)
         self._ends_B = ends_B
 
     def _draw(self, logits_BV: Tensor, slots: Slots, decoding: Decoding) -> tuple[Tensor, Tensor]:

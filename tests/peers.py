@@ -8,14 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tiny import letters_tokenizer, random_tokens, requests_for, tiny_config, tiny_policy
+from tiny import random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
 from aha.objectives.grpo import grpo_loss
-from aha.policy.activations import Activations
 from aha.policy.transformer import Transformer
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
 from aha.training.batch import deal, select, stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, NonFiniteLossError, log_probabilities
@@ -120,43 +117,6 @@ def agree(world: World) -> dict[str, object]:
     }
 
 
-def sampled(world: World, engine: LocalEngine) -> Batch:
-    """Four responses to each of three prompts, of which this process samples its part."""
-    part = 4 // world.size
-    requests = requests_for(["a b c d e", "a b c", "d d d d"], first_index=world.rank * part)
-    groups = engine.sample(requests, part, Decoding(max_new_tokens=12, temperature=0.9))
-    parts = world.collect([groups])
-    rollouts = [rollout for place in range(len(requests)) for one in parts for rollout in one[place]]
-    signals = {
-        "old_logp_BT": [rollout.logp for rollout in rollouts],
-        "ref_logp_BT": [rollout.logp + 0.2 for rollout in rollouts],
-        "adv_BT": [torch.full((len(o.tokens),), float(row % 3 - 1)) for row, o in enumerate(rollouts)],
-    }
-    return stack([o.prompt_tokens for o in rollouts], [o.tokens for o in rollouts], signals)
-
-
-def begin_at_activations(world: World, max_bytes: int) -> tuple[Transformer, dict[str, object]]:
-    """An update on what was sampled, from the activations that were kept, if there is memory for some."""
-    policy = tiny_policy(tiny_config("qwen2-grouped", hidden_size=64, head_dim=16))
-    activations = Activations(max_bytes)
-    learner = Learner(
-        policy,
-        [torch.optim.SGD([{"params": list(policy.parameters()), "base_lr": 1.0}])],
-        factor=lambda step: 1.0,
-        grad_clip=1.0,
-        forward=partial(log_probabilities, temperature=0.9, activations=activations),
-        world=world,
-    )
-    learner.activations = activations
-    activations.begin(policy)
-    whole = sampled(world, LocalEngine(policy, letters_tokenizer(), activations=activations))
-    owners = learner.owners(whole)
-    mine = select(whole, deal(whole, world.size, owners)[world.rank])
-    told = {"owners": owners, "known": int(learner.has_activations(mine).sum()), "dealt": len(mine.lengths_B)}
-    learner.step(mine, objective, name="a batch")
-    return policy, told
-
-
 def take_part(rank: int, folder: Path) -> None:
     """All of it, in one process of several; the results go into files."""
     torch.set_num_threads(1)
@@ -171,8 +131,6 @@ def take_part(rank: int, folder: Path) -> None:
     for name, hands in scenarios.items():
         learner, metrics[name] = learn(world, hands)
         save_file(weights_of(learner.policy), folder / f"{name}-{rank}.safetensors")
-    policy, told["activations"] = begin_at_activations(world, 8 << 20)
-    save_file(weights_of(policy), folder / f"activations-{rank}.safetensors")
     (folder / f"{rank}.json").write_text(json.dumps({**told, "metrics": metrics}), encoding="utf-8")
     world.leave()
 

@@ -1,7 +1,6 @@
 """The policy (pi_theta): the transformer, its configuration, scoring of tokens, Hugging Face weights in and out."""
 
 __all__ = [
-    "activations",
     "adjacent",
     "allocation",
     "attention",
@@ -21,7 +20,6 @@ __all__ = [
     "packed",
     "packed_scoring",
     "pretrained",
-    "replay",
     "reward_model",
     "rope",
     "scoring",

@@ -9,7 +9,6 @@ typedef struct { const float *norm, *qkv, *qkv_bias, *q_norm, *k_norm, *o, *o_bi
 typedef struct { // a row attends to three segments in turn; the last one takes its own key and value
     float *memory[3]; // [layers][shared]{keys [room / PANEL][size][PANEL], values [room][size]}
     int64_t length[3], room[3], token, position;
-    float *kept; // takes what the layers compute for the row, as training needs it; 0 where nothing is kept
 } Row;
 
 // M rows times a panel; meanwhile `ahead`, a part of the next panel, comes from memory, `step` bytes with each product
@@ -54,8 +53,8 @@ INLINE void mix(const float *p, int64_t stride, const float *values, int64_t cou
     EACH(h, H) EACH(c, C) AT(out + h * size + c * W) = s[h][c];
 }
 
-// H query heads that share a key head; `place`: layer and key head; p: [H, stride]; lse: logarithms of the denominators
-INLINE void attend(const Shape *s, int64_t place, const Row *row, const float *q, float *p, int64_t stride, float *out, float *lse, const int H) {
+// H query heads that share a key head; `place`: layer and key head; p: [H, stride]
+INLINE void attend(const Shape *s, int64_t place, const Row *row, const float *q, float *p, int64_t stride, float *out, const int H) {
     int64_t n = 0, size = s->size;
     for (int g = 0; g < 3; n += row->length[g++])
         for (int64_t t = 0, ahead = row->room[g] * size; t < row->length[g];) {
@@ -73,7 +72,6 @@ INLINE void attend(const Shape *s, int64_t place, const Row *row, const float *q
         EACH_VECTOR(t, n) all += AT(e + t);
         vec scale = fill(1.0f / sum(all));
         EACH_VECTOR(t, n) AT(e + t) *= scale;
-        lse[h] = top + logf(sum(all));
     }
     memset(out, 0, sizeof(float) * H * size), n = 0;
     for (int g = 0; g < 3; n += row->length[g++])
@@ -105,46 +103,35 @@ static void prepare(const Shape *s, int64_t layer, const Layer *l, const Row *ro
 }
 
 static int64_t wide(const Shape *s) { return padded((s->heads + 2 * s->shared) * s->size); } // queries, keys and values
-static int64_t blend(const Shape *s) { return padded(s->heads * (s->size + 1)); } // mixed values and their lse
 
 int64_t scratch_floats(const Shape *s, int64_t num, int64_t longest) { // for rows of at most `longest` keys
-    return num * (2 * s->width + wide(s) + blend(s) + padded(2 * s->inner)) + 2 * (longest + 5 * W);
+    return num * (2 * s->width + wide(s) + s->heads * s->size + padded(2 * s->inner)) + 2 * (longest + 5 * W);
 }
-
-// of a layer and a row: queries, keys and values, gate and up, mixed values and lse, the stream in the middle and at the end
-int64_t kept_floats(const Shape *s) { return wide(s) + padded(2 * s->inner) + blend(s) + 2 * s->width; }
-#define KEEP(at, from, n) if (rows[r].kept) memcpy(rows[r].kept + (at), from, sizeof(float) * (n))
 
 // hidden: [num, width], after the last norm
 void forward(const Shape *s, const Layer *layers, const float *embedding, const float *last_norm, const float *angles, const Row *rows, int64_t num, int64_t longest, float *scratch, float *hidden) {
     int64_t width = s->width, across = padded(2 * s->inner), mixes = s->heads * s->size, repeat = s->heads / s->shared;
     float *stream = scratch, *normed = stream + num * width, *qkv = normed + num * width, *mixed = qkv + num * wide(s);
-    float *gates = mixed + num * blend(s), *scores = gates + num * across;
+    float *gates = mixed + num * mixes, *scores = gates + num * across;
     EACH(r, num) memcpy(stream + r * width, embedding + rows[r].token * width, sizeof(float) * width);
     EACH(layer, s->layers) {
         const Layer *l = layers + layer;
-        const int64_t start = layer * kept_floats(s), stop = start + kept_floats(s);
         EACH(r, num) normalise(stream + r * width, l->norm, normed + r * width, width, s->eps);
         matmul(normed, width, l->qkv, l->qkv_bias, qkv, num, wide(s), width, 0);
         EACH(r, num) {
-            KEEP(start, qkv + r * wide(s), wide(s));
             prepare(s, layer, l, rows + r, qkv + r * wide(s), angles);
             for (int64_t h = 0; h < s->heads; h += repeat % 2 ? 1 : 2) {
-                float *q = qkv + r * wide(s) + h * s->size, *out = mixed + r * blend(s) + h * s->size, *lse = out + (s->heads - h) * s->size + h;
-                if (repeat % 2) attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, lse, 1);
-                else attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, lse, 2);
+                float *q = qkv + r * wide(s) + h * s->size, *out = mixed + r * mixes + h * s->size;
+                if (repeat % 2) attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, 1);
+                else attend(s, layer * s->shared + h / repeat, rows + r, q, scores, longest + 5 * W, out, 2);
             }
-            KEEP(start + wide(s) + across, mixed + r * blend(s), mixes + s->heads);
         }
-        matmul(mixed, blend(s), l->o, l->o_bias, stream, num, width, mixes, 1);
+        matmul(mixed, mixes, l->o, l->o_bias, stream, num, width, mixes, 1);
         EACH(r, num) normalise(stream + r * width, l->mlp_norm, normed + r * width, width, s->eps);
-        EACH(r, num) KEEP(stop - 2 * width, stream + r * width, width);
         matmul(normed, width, l->gate_up, 0, gates, num, across, width, 0);
-        EACH(r, num) KEEP(start + wide(s), gates + r * across, across);
         EACH(r, num) for (float *g = gates + r * across, *end = g + s->inner; g < end; g += W)
             AT(g) = AT(g) * AT(g + s->inner) / (1.0f + exponential(-AT(g))); // silu(gate) * up, in the place of gate
         matmul(gates, across, l->down, 0, stream, num, width, s->inner, 1);
-        EACH(r, num) KEEP(stop - width, stream + r * width, width);
     }
     EACH(r, num) normalise(stream + r * width, last_norm, hidden + r * width, width, s->eps);
 }

@@ -24,7 +24,6 @@ __all__ = [
     "rotate",
     "swiglu",
     "swiglu_backward",
-    "take_rows",
     "weight_gradient",
 ]
 
@@ -284,10 +283,3 @@ def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tenso
     out = torch.empty_like(x)
     call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
     return out
-
-
-def take_rows(x_PF: Tensor, places_N: Tensor) -> Tensor:
-    """Some rows of a matrix by the kernel, [N, F]; those of the matrix may lie apart."""
-    out_NF = x_PF.new_empty(len(places_N), x_PF.shape[1])
-    call("take_rows", *out_NF.shape, x_PF.stride(0), places_N, x_PF, out_NF)
-    return out_NF

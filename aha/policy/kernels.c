@@ -57,11 +57,6 @@ void rotary(int64_t rows, int64_t heads, int64_t half, float sign, float *x, flo
         }
 }
 
-// Rows of a matrix, which lie apart, next to each other.
-void take_rows(int64_t num, int64_t width, int64_t apart, int64_t *places, float *from, float *to) {
-    for (int64_t r = 0; r < num; r++) memcpy(to + r * width, from + places[r] * apart, sizeof(float) * width);
-}
-
 // Columns of b in panels, [n / PANEL][k][PANEL]; where b is turned, its columns are cb apart.
 static void lay_panels(int64_t n, int64_t k, const float *b, int64_t rb, float *panels) {
     EACH(t, k) EACH_VECTOR(j, n) AT(panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL) = AT(b + t * rb + j);

@@ -19,7 +19,6 @@ _SIGNATURES = {
         "swiglu": "ippp",
         "swiglu_backward": "ippppp",
         "rotary": "iiifpppp",
-        "take_rows": "iiippp",
         "product_scratch": "iii:i",
         "product": "iiipiipiipipp",
     },

@@ -20,14 +20,13 @@ from aha.policy.config import PolicyConfig
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "has_sizes", "kept_fields"]
+__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "has_sizes"]
 
 MAX_BYTES = 1 << 30
 """Weights above this are not copied into panels: at that size torch is as fast."""
 
-ROW_FIELDS = 12
-"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position, and
-where its activations are kept, 0 for nowhere."""
+ROW_FIELDS = 11
+"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
 
 _PER_LAYER = 10
 
@@ -40,7 +39,6 @@ _PARTS = (
 
 _SIGNATURES = {
     "scratch_floats": "pii:i",
-    "kept_floats": "p:i",
     "forward": "ppppppiipp",
     "matmul": "pipppiiii",
 }
@@ -85,26 +83,6 @@ def fits(policy: Transformer) -> bool:
     if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
         return False
     return sum(weight.nbytes for weight in weights) <= MAX_BYTES
-
-
-def kept_fields(config: PolicyConfig) -> dict[str, slice]:
-    """Where each part is in what is kept of a layer for a token, in floats; `all` is the whole of it.
-
-    Queries and keys are as projected, before norm and rotation; `middle` is the stream after attention, `out` after
-    the layer; `lse` has the logarithms of the softmax's denominators.
-    """
-    panel = _panel()
-    size, width, inner = config.head_dim, config.hidden_size, config.intermediate_size
-    heads, shared = config.num_attention_heads, config.num_key_value_heads
-    widths = {"q": heads * size, "k": shared * size, "v": shared * size, "gate": inner, "up": inner}
-    widths |= {"mixed": heads * size, "lse": heads, "middle": width, "out": width}
-    fields, stop = dict[str, slice](), 0
-    for name, count in widths.items():
-        fields[name] = slice(stop, stop + count)
-        stop += count
-        if name in ("v", "up", "lse"):  # what is computed together is filled up to whole panels
-            stop += -stop % panel
-    return fields | {"all": slice(0, stop)}
 
 
 class PackedPolicy:
@@ -215,7 +193,7 @@ class PackedPolicy:
         segments += [(0, 0, 0)] * (2 - len(segments))
         segments.append((memory.data_ptr(), 1, memory.numel() // self.segment_floats(1) * self.panel))
         addresses, lengths, rooms = zip(*segments, strict=True)
-        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position, 0]).repeat(count, 1)
+        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position]).repeat(count, 1)
         places_N = torch.arange(count)
         rows_NF[:, 5] += places_N
         rows_NF[:, 9] = tokens_N

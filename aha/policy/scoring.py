@@ -37,7 +37,6 @@ def score(
     *,
     temperature: float = 1.0,
     adds_up: bool = False,
-    hidden_ND: Tensor | None = None,
 ) -> Tensor:
     """Log-probability of each masked token given the ones before it, under the tempered and untruncated policy.
 
@@ -48,7 +47,6 @@ def score(
         mask_BT: True at the tokens to score; the first token of a sequence cannot be scored.
         temperature: of the distribution that sampled, > 0.
         adds_up: as in `chosen_logp`.
-        hidden_ND: what the policy makes of the layout's tokens, where that is known.
 
     Returns:
         [B, T], float32 (float64 for a float64 policy), nats; 0 where the mask is False.
@@ -62,8 +60,7 @@ def score(
     device, there = policy.head_VD.device, layout.to(policy.head_VD.device)
     predicting_M, place_M = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.flatten().nonzero()[:, 0]
     targets_M = tokens_BT.flatten()[place_M]
-    if hidden_ND is None:
-        hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
+    hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
     hidden_MD = gathered(hidden_ND, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
     return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M.to(device), logp_M).view(mask_BT.shape)

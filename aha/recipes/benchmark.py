@@ -1,8 +1,7 @@
 """How fast a model is sampled from and trained on this machine, beside what the machine can do.
 
 One round is an iteration of R1-Zero on a few groups: sample, score under a reference, update. Operations are counted as
-`aha.training.cost` counts them, and set against the fastest matrix product that torch makes here. The update makes its
-forward pass, which the first one of an iteration of `aha run` may leave out (`aha.policy.replay`).
+`aha.training.cost` counts them, and set against the fastest matrix product that torch makes here.
 """
 
 import random
@@ -148,7 +147,7 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
         largest = int(max(one["tokens_update"] for one in rounds))
         load = workload(policy.config, bench.config, place)
         num_tokens = min(micro_batch_tokens(place), largest)
-        load = replace(load, micro_batch_tokens=num_tokens, has_reference=False, kept_bytes=0)
+        load = replace(load, micro_batch_tokens=num_tokens, has_reference=False)
         return Benchmark(
             model=str(path),
             parameters=sum(weight.numel() for weight in policy.parameters()),

@@ -9,7 +9,6 @@ __all__ = [
     "graphed",
     "local",
     "plain",
-    "recording",
     "sampling",
     "slots",
     "stopping",

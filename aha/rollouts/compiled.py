@@ -15,7 +15,6 @@ from aha.policy.allocation import huge_memory
 from aha.policy.packed import ROW_FIELDS, PackedPolicy
 from aha.policy.transformer import Transformer
 from aha.rollouts.decoder import Work, common_length
-from aha.rollouts.recording import Recorder
 
 __all__ = ["CompiledDecoder"]
 
@@ -25,7 +24,7 @@ PREFILL_ROWS = 256
 MAX_HUGE_BYTES = 1 << 28
 """Rows that need more memory get small pages: their responses will hardly all be as long as they may be."""
 
-_OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION, _KEPT = 2, 5, 9, 10, 11
+_OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION = 2, 5, 9, 10
 """Fields of a row that are its own, or change from step to step."""
 
 
@@ -61,12 +60,9 @@ class CompiledDecoder:
         self._own_SM = own.view(work.num_slots, -1)
         self._free = list(range(work.num_slots))[::-1]
         self._num_common = common_length(work.prompts)
-        self._common, self._recorder = self._segment(self._num_common), Recorder(work)
-        self._common_places: list[Tensor | None] = []
+        self._common = self._segment(self._num_common)
         if self._num_common:
             rows_NF = self._packed.rows_of(work.prompts[0][: self._num_common], self._common, ())
-            rows_NF[:, _KEPT], places = self._recorder.prefill(self._num_common)
-            self._common_places.append(places)
             self._prefill([rows_NF])
         self._prompts: dict[int, _Prompt] = {}
         self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
@@ -79,16 +75,13 @@ class CompiledDecoder:
     def admit(self, prompts: Sequence[int]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
         self._compute(sorted(set(prompts) - set(self._prompts)))
-        num_members = len(self._members)
         self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(number) for number in prompts])))
-        self._recorder.admit(self._members[num_members:])
         self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
         return torch.stack([self._prompts[number].logits_V for number in prompts])
 
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only; the memory of the others is free again."""
         rows = rows_B.tolist()
-        self._recorder.keep(rows_B)
         for number, slot in (self._members[row] for row in sorted(set(range(len(self._members))) - set(rows))):
             self._free.append(slot)
             self._num_left[number] -= 1
@@ -100,7 +93,7 @@ class CompiledDecoder:
     def step(self, tokens_B: Tensor) -> Tensor:
         """Take each row's next token; the logits of the one after it, [B, V]."""
         rows_BF = self._rows_BF
-        rows_BF[:, _TOKEN], rows_BF[:, _KEPT] = tokens_B, self._recorder.step(tokens_B)
+        rows_BF[:, _TOKEN] = tokens_B
         share = -(-len(rows_BF) // self._num_threads)
         if self._pool is None or share < 2:
             logits_BV = self._computed(rows_BF)
@@ -134,9 +127,6 @@ class CompiledDecoder:
         memories = [self._segment(len(rest)) for rest in rests]
         common, packed = (self._common, self._num_common), self._packed
         parts = [packed.rows_of(rest, memory, (common,)) for rest, memory in zip(rests, memories, strict=True)]
-        for number, rows_NF in zip(numbers, parts, strict=True):
-            rows_NF[:, _KEPT], places = self._recorder.prefill(len(rows_NF))
-            self._recorder.know(number, (*self._common_places, places))
         logits_PV = packed.logits(self._prefill(parts))
         for number, rest, memory, logits_V in zip(numbers, rests, memories, logits_PV, strict=True):
             row_1F = packed.rows_of(rest[:1], self._own_SM[0], (common, (memory, len(rest))))

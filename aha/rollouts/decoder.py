@@ -10,7 +10,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from aha.policy.activations import Activations
 from aha.policy.transformer import Transformer
 
 __all__ = ["Decoder", "DecoderFactory", "Work", "common_length"]
@@ -25,14 +24,12 @@ class Work:
         num_samples: responses for each prompt.
         max_new_tokens: length cap of a response.
         num_slots: rows at once.
-        activations: where what the layers compute may be kept for the update; None keeps nothing.
     """
 
     prompts: Sequence[Tensor]
     num_samples: int
     max_new_tokens: int
     num_slots: int
-    activations: Activations | None = None
 
 
 class Decoder(Protocol):

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aha.policy.activations import Activations
 from aha.policy.packed import fits
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import opening_of
@@ -63,7 +62,6 @@ class LocalEngine:
         *,
         max_rows: int = 512,
         decoder: DecoderFactory = fastest_decoder,
-        activations: Activations | None = None,
     ) -> None:
         """Take a policy.
 
@@ -72,10 +70,8 @@ class LocalEngine:
             tokenizer: its tokenizer.
             max_rows: responses decoded at once (slots).
             decoder: what computes logits.
-            activations: where what the layers compute is kept for the update, while they ask for it.
         """
         self._policy, self._tokenizer, self._max_rows, self._decoder = policy, tokenizer, max_rows, decoder
-        self._activations = activations
         self._version = 0
 
     def load(self, policy: Transformer, version: int) -> None:
@@ -106,7 +102,6 @@ class LocalEngine:
             num_samples=num_samples,
             max_new_tokens=decoding.max_new_tokens,
             num_slots=min(self._max_rows, len(prompts) * num_samples),
-            activations=self._awaited_activations(),
         )
 
         def draws(order: int) -> np.ndarray:
@@ -126,11 +121,6 @@ class LocalEngine:
             if on_group is not None and not num_left[number]:
                 on_group(number, group(number))
         return [group(number) for number in range(len(requests))]
-
-    def _awaited_activations(self) -> Activations | None:
-        """Where activations are kept, if those of this policy are asked for."""
-        is_awaited = self._activations is not None and self._activations.are_of(self._policy)
-        return self._activations if is_awaited else None
 
     def _check(self, requests: Sequence[Request], prompts: Sequence[Tensor], decoding: Decoding) -> None:
         """Refuse prompts that leave no room.

@@ -7,7 +7,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -30,16 +30,11 @@ __all__ = [
     "batch_of",
     "cost",
     "filled_in",
-    "first_responses",
     "mini_batches",
     "needs_no_pass",
     "num_updates",
     "update",
 ]
-
-
-Owners = Callable[[Batch], Sequence[int | None]]
-"""For each sequence of a batch the process that has to take it, None where any may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,7 +70,7 @@ def needs_no_pass(advantages_PG: Tensor, config: RLConfig) -> Tensor:
 
 
 def mini_batches(
-    batch: Batch, num: int, rng: random.Random, world: World, is_left_out_B: Tensor, owners: Owners | None = None
+    batch: Batch, num: int, rng: random.Random, world: World, is_left_out_B: Tensor
 ) -> Iterator[MiniBatch]:
     """This process's part of each mini-batch.
 
@@ -85,28 +80,14 @@ def mini_batches(
         rng: decides which rollouts share a mini-batch.
         world: the processes among which each is dealt; the first one counts what is left out.
         is_left_out_B: from `needs_no_pass`.
-        owners: says who has to take what; asked when a mini-batch's turn comes.
     """
     is_left_out = is_left_out_B.tolist()
     for rows in _divided(len(is_left_out), num, rng):
         whole = select(batch, [row for row in rows if not is_left_out[row]])
         yield MiniBatch(
-            batch=select(whole, deal(whole, world.size, owners(whole) if owners else ())[world.rank]),
+            batch=select(whole, deal(whole, world.size)[world.rank]),
             left_out=select(batch, [row for row in rows if is_left_out[row] and world.is_first]),
         )
-
-
-def first_responses(config: RLConfig, rng: random.Random, world: World) -> set[int]:
-    """Responses of the first mini-batch, by their numbers among those that this process samples.
-
-    Args:
-        config: problems, responses to each, and mini-batches; of every group a process samples its part.
-        rng: as `mini_batches` will take it.
-        world: the processes.
-    """
-    size, part = config.group_size, max(1, config.group_size // world.size)
-    first = _divided(config.problems_per_iteration * size, config.num_minibatches, rng)[0]
-    return {row // size * part + row % part for row in first if row % size // part == world.rank}
 
 
 def num_updates(config: RLConfig) -> int:
@@ -133,15 +114,14 @@ def _divided(count: int, num: int, rng: random.Random) -> list[list[int]]:
 def filled_in(objective: Objective, config: RLConfig) -> Objective:
     """The objective with its hyper-parameters, and the gap between learner and engine among its metrics.
 
-    The gap is that of the sequences in the signal `is_anew_B`: the others begin at what the engine computed. Without a
-    KL term the policy itself stands in for the reference, and no `kl` is among the metrics.
+    Without a KL term the policy itself stands in for the reference, and no `kl` is among the metrics.
     """
 
-    def loss(logp_BT: Tensor, *, is_anew_B: Tensor | None = None, **signals: Tensor) -> Loss:
+    def loss(logp_BT: Tensor, **signals: Tensor) -> Loss:
         given = signals if config.kl_coef else {**signals, "ref_logp_BT": logp_BT.detach()}
         result = objective(logp_BT, clip_eps=config.clip_eps, kl_coef=config.kl_coef, **given)
         metrics = {name: mean for name, mean in result.metrics.items() if config.kl_coef or name != "kl"}
-        mask_BT = signals["mask_BT"] if is_anew_B is None else signals["mask_BT"] & is_anew_B[:, None]
+        mask_BT = signals["mask_BT"]
         gap_BT = (logp_BT.detach() - signals["old_logp_BT"]).abs()
         gap = Mean(total=gap_BT[mask_BT].sum(), count=mask_BT.sum())
         return Loss(total=result.total, count=result.count, metrics={**metrics, "logp_gap": gap})
@@ -178,7 +158,7 @@ def update(
     """
     figures_by_step: list[dict[str, float]] = []
     for number, part in enumerate(parts):
-        signals = {**part.batch.signals, "is_anew_B": learner.compute_some_anew(part.batch)}
+        signals = dict(part.batch.signals)
         if reference is not None:
             with timeline.part("reference"):
                 signals["ref_logp_BT"] = reference_logp(

@@ -28,7 +28,6 @@ from aha.stages.minibatches import (
     batch_of,
     cost,
     filled_in,
-    first_responses,
     mini_batches,
     needs_no_pass,
     update,
@@ -255,8 +254,6 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, st
     decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=task.stop)
     history = state.history(iteration)
     seed = run.seed, name, history.iterations
-    partition = *seed, "mini-batches"
-    state.learner.activations.begin(state.learner.policy, first_responses(config, generator(*partition), run.world))
     with merged(state.learner.policy):
         groups = sample_groups(
             state.engine,
@@ -276,7 +273,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, st
     metrics |= update(
         learner,
         state.reference,
-        mini_batches(batch, config.num_minibatches, generator(*partition), run.world, is_left_out_B, learner.owners),
+        mini_batches(batch, config.num_minibatches, generator(*seed, "mini-batches"), run.world, is_left_out_B),
         filled_in(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",

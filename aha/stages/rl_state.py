@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aha.policy.activations import Activations
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
@@ -18,7 +17,7 @@ from aha.runs.seeds import derive_seed
 from aha.stages.config import RLConfig
 from aha.stages.minibatches import num_updates
 from aha.stages.run import History, Resumed, Run, Saved
-from aha.stages.workload import ACTIVATION_BYTES, PROMPT_TOKENS, micro_batch_tokens, workload
+from aha.stages.workload import PROMPT_TOKENS, micro_batch_tokens, workload
 from aha.training.checkpoint import restore_optimizers
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities
@@ -124,17 +123,16 @@ def begin(
         run.say(f"{name}: {told}")
 
     before, first_iteration = _before(config, resumed), resumed.iteration if resumed else 0
-    total_steps, activations = config.iterations * num_updates(config), Activations(ACTIVATION_BYTES)
+    total_steps = config.iterations * num_updates(config)
     learner = Learner(
         policy,
         adamw(policy, config.optimizer),
         factor=lambda step: learning_rate_factor(step - before.updates, total_steps, config.optimizer),
         grad_clip=config.optimizer.grad_clip,
-        forward=partial(log_probabilities, temperature=config.temperature, activations=activations),
+        forward=partial(log_probabilities, temperature=config.temperature),
         max_tokens=micro_batch_tokens(device),
         world=run.world,
     )
-    learner.activations = activations
     if resumed:
         learner.num_steps = resumed.history.updates
         restore_optimizers(learner.optimizers, resumed.tensors)
@@ -144,7 +142,7 @@ def begin(
         reference.load_state_dict({name: weight for name, weight in saved.items() if weight is not None}, strict=False)
 
     num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size(), device=device)
-    engine = LocalEngine(policy, tokenizer, max_rows=num_rows, activations=activations)
+    engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
     engine.load(policy, learner.num_steps)
     return RLState(
         learner=learner,

@@ -6,14 +6,11 @@ from aha.policy.config import PolicyConfig
 from aha.stages.config import RLConfig
 from aha.training.memory import Workload, decoded_rows
 
-__all__ = ["ACTIVATION_BYTES", "PROMPT_TOKENS", "micro_batch_tokens", "workload"]
+__all__ = ["PROMPT_TOKENS", "micro_batch_tokens", "workload"]
 
 MICRO_BATCH = {"cpu": 2560, "cuda": 16384}
 """Tokens of a micro-batch by device. On the CPU more tokens take more memory and no less time; on a GPU fewer leave it
 idle."""
-
-ACTIVATION_BYTES = 384 << 20
-"""Memory for activations that are kept while sampling, at most: the first update of an iteration begins there."""
 
 PROMPT_TOKENS = 512
 """Tokens that a prompt is taken to have where memory is estimated."""
@@ -41,6 +38,4 @@ def workload(shape: PolicyConfig, config: RLConfig, device: torch.device, *, num
         sequence_tokens=longest,
         num_rows=num_rows,
         has_reference=config.kl_coef > 0,
-        sampled_tokens=share * longest,
-        kept_bytes=ACTIVATION_BYTES,
     )

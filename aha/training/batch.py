@@ -1,8 +1,7 @@
 """From sequences to batches: padding, selecting, cutting into micro-batches."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -111,24 +110,21 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
     return [select(batch, part) for part in cut(most)]
 
 
-def deal(batch: Batch, num_hands: int, owners: Sequence[int | None] = ()) -> list[list[int]]:
+def deal(batch: Batch, num_hands: int) -> list[list[int]]:
     """Rows of a batch for each of several processes: equal prompts together, tokens shared out evenly.
 
     Args:
         batch: the sequences.
         num_hands: how many processes.
-        owners: the process that has to take a sequence, None where any may; by row, or nothing for no row.
     """
     order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
-    counts, wanted = batch.mask_BT.sum(1).tolist(), owners or [None] * len(order)
-    hands = [[row for row in order if wanted[row] == hand] for hand in range(num_hands)]
-    rest = [row for row in order if wanted[row] is None]
-    # What each still has to take, up to a factor, and so at which of the tokens that are left its part ends.
-    rooms = [max(0, sum(counts) - num_hands * sum(counts[row] for row in hand)) for hand in hands]
-    ends = list(accumulate(rooms))
-    total, seen = max(1, sum(counts[row] for row in rest)), 0
-    for row in rest:
-        middle = (2 * seen + counts[row]) * ends[-1] // (2 * total)
-        hands[min(num_hands - 1, bisect_right(ends, middle))].append(row)
+    counts = batch.mask_BT.sum(1).tolist()
+    total, seen = max(1, sum(counts)), 0
+
+    # A row belongs to the process in whose part of all tokens its middle lies.
+    hands: list[list[int]] = [[] for _ in range(num_hands)]
+    for row in order:
+        middle = (2 * seen + counts[row]) * num_hands // (2 * total)
+        hands[min(num_hands - 1, middle)].append(row)
         seen += counts[row]
     return hands

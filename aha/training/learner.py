@@ -8,17 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aha.policy.activations import Activations
 from aha.policy.packed_scoring import packed_score, scores_packed
-from aha.policy.replay import replayed
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
-from aha.training.batch import layout_of, micro_batches, on_device, select
+from aha.training.batch import layout_of, micro_batches, on_device
 from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
 from aha.types import Batch, Loss
 
-__all__ = ["ANEW", "Forward", "Learner", "NonFiniteLossError", "Objective", "log_probabilities", "reference_logp"]
+__all__ = ["Forward", "Learner", "NonFiniteLossError", "Objective", "log_probabilities", "reference_logp"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -30,13 +28,7 @@ Forward = Callable[[Any, Batch], Tensor]
 model."""
 
 
-ANEW = 16
-"""One sequence in so many is computed anew by `Learner.compute_some_anew`."""
-
-
-def log_probabilities(
-    policy: Transformer, batch: Batch, *, temperature: float = 1.0, activations: Activations | None = None
-) -> Tensor:
+def log_probabilities(policy: Transformer, batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of a batch's counted tokens, [B, T], nats, 0 where the mask is False: a `Forward`.
 
     `backward` adds the output head's gradient to its `.grad`, where it has one, without a second tensor of its size.
@@ -45,14 +37,10 @@ def log_probabilities(
         policy: the policy.
         batch: the sequences.
         temperature: of the distribution that sampled.
-        activations: what was kept while sampling; where it has all of the batch, the layers are not computed again.
     """
-    layout, hidden_ND = layout_of(batch, with_last=False), None
-    if activations is not None:
-        found = activations.find(policy, batch.tokens_BT, batch.lengths_B)
-        hidden_ND = replayed(policy, layout, activations, found)
-    given = layout, batch.tokens_BT, batch.mask_BT
-    return score(policy, *given, temperature=temperature, adds_up=True, hidden_ND=hidden_ND)
+    # The last token of a sequence predicts nothing: no layer computes it.
+    layout = layout_of(batch, with_last=False)
+    return score(policy, layout, batch.tokens_BT, batch.mask_BT, temperature=temperature, adds_up=True)
 
 
 class NonFiniteLossError(RuntimeError):
@@ -66,7 +54,6 @@ class Learner(Generic[Model]):
         policy: the policy.
         optimizers: what updates it.
         num_steps: updates so far.
-        activations: those that `forward` may begin at; an update forgets them, since it changes the weights.
     """
 
     def __init__(
@@ -94,7 +81,6 @@ class Learner(Generic[Model]):
         self.policy, self.optimizers, self.num_steps = policy, list(optimizers), 0
         self._factor, self._grad_clip, self._forward = factor, grad_clip, forward
         self._max_tokens, self._world = max_tokens, world or World()
-        self.activations = Activations(0)
 
     def step(self, batch: Batch, objective: Objective, *, name: str, extra_count: float = 0.0) -> dict[str, float]:
         """One update from this process's part of a batch.
@@ -113,30 +99,8 @@ class Learner(Generic[Model]):
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
         """
-        is_known_B = self.has_activations(batch)
-        apart = [select(batch, rows_B.nonzero()[:, 0]) for rows_B in (is_known_B, ~is_known_B)]
-        parts = [part for rows in apart for part in micro_batches(rows, self._max_tokens)]
+        parts = micro_batches(batch, self._max_tokens)
         return self.step_on(parts, objective, name=name, extra_count=extra_count)
-
-    def owners(self, batch: Batch) -> list[int | None]:
-        """For each sequence, the process that has its activations; every process is told the same."""
-        parts: list[list[bool]] = self._world.collect([self.has_activations(batch).tolist()])
-        return [next((rank for rank, is_here in enumerate(row) if is_here), None) for row in zip(*parts, strict=True)]
-
-    def has_activations(self, batch: Batch) -> Tensor:
-        """Whether this process has the activations of each sequence, [B], bool."""
-        found = self.activations.find(self.policy, batch.tokens_BT, batch.lengths_B)
-        return torch.tensor([places is not None for places in found], dtype=torch.bool)
-
-    def compute_some_anew(self, batch: Batch) -> Tensor:
-        """Forget the activations of one sequence in `ANEW`: from these one sees whether learner and engine agree.
-
-        Returns:
-            Whether each sequence is computed anew, [B], bool.
-        """
-        for row in range(0, len(batch.lengths_B), ANEW):
-            self.activations.forget(batch.tokens_BT[row, : batch.lengths_B[row]])
-        return ~self.has_activations(batch)
 
     def step_on(
         self, parts: Sequence[Batch], objective: Objective, *, name: str, extra_count: float = 0.0
@@ -164,7 +128,6 @@ class Learner(Generic[Model]):
             loss = objective(output, mask_BT=part.mask_BT, **part.signals)
             loss.total.backward()  # type: ignore[no-untyped-call]
             _accumulate(sums, loss)
-        self.activations.clear()
         sums = self._add_up({name: pair.cpu() for name, pair in sums.items()}, extra_count)
         grads = [weight.grad for weight in weights if weight.grad is not None]
         self._world.add_up(grads)

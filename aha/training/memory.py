@@ -13,7 +13,6 @@ those that are trained: all, or the adapters'.
 | copies | while sampling: w times the adapted projections, which are merged; all once more for kernels on the CPU |
 | cache | 2 w times layers, key-value heads and their size, for each row and token, and 24 V a row to draw its token |
 | activations | see `activation_bytes` |
-| kept activations | on the CPU, those of sampled tokens that an update begins at: up to a limit |
 | logits | a chunk of float32 logits, half of one again for bfloat16, and the embedding's gradient where it is dense |
 
 Sampling and updating take turns, so the peak is the larger of the two.
@@ -28,7 +27,7 @@ from torch import nn
 from aha.policy.compiled import has_gpu_kernels
 from aha.policy.config import PolicyConfig
 from aha.policy.kernels import has_kernel
-from aha.policy.packed import MAX_BYTES, has_sizes, kept_fields
+from aha.policy.packed import MAX_BYTES, has_sizes
 from aha.policy.scoring import chunk_tokens
 from aha.policy.transformer import SPARSE_ABOVE, Transformer
 from aha.training.config import OptimizerConfig
@@ -65,8 +64,6 @@ class Workload:
         sequence_tokens: tokens of the longest prompt with its response.
         num_rows: responses sampled at once; 0 where nothing is sampled.
         has_reference: whether a reference policy is held.
-        sampled_tokens: tokens that are sampled before an update, with their prompts, at most.
-        kept_bytes: memory for their activations, at most.
         num_tokens: tokens to compute in all, for the time; 0 where it is not known.
         tokens_per_second: how many are computed a second; 0 where it is not known.
     """
@@ -75,8 +72,6 @@ class Workload:
     sequence_tokens: int
     num_rows: int = 0
     has_reference: bool = False
-    sampled_tokens: int = 0
-    kept_bytes: int = 0
     num_tokens: int = 0
     tokens_per_second: float = 0.0
 
@@ -94,7 +89,6 @@ class Estimate:
         logits: while updating.
         cache: keys, values and logits while sampling.
         copies: while sampling: merged projections, and weights as the C kernels read them.
-        kept: activations of sampled tokens, kept from sampling to updating.
         host_optimizer: the part of the optimizer that lies in the host's memory instead.
         recomputes: whether layers are recomputed in the backward pass.
         seconds: time to compute all tokens; 0 where it is not known.
@@ -108,7 +102,6 @@ class Estimate:
     logits: int
     cache: int
     copies: int
-    kept: int
     host_optimizer: int
     recomputes: bool
     seconds: float
@@ -117,7 +110,7 @@ class Estimate:
     def peak(self) -> int:
         """The most that is held at once, where the model is."""
         held, updating = self.weights + self.reference + self.optimizer, self.gradients + self.activations + self.logits
-        return held + self.kept + max(updating, self.cache + self.copies) + RUNTIME
+        return held + max(updating, self.cache + self.copies) + RUNTIME
 
 
 def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
@@ -212,7 +205,7 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     has_kernels = _has_kernels(config, size, device)
-    # As `aha.policy.packed.fits` decides it: whether sampling copies the weights, and may keep activations.
+    # As `aha.policy.packed.fits` decides it: whether sampling copies the weights.
     is_copied = device.type == "cpu" and size == 4 and not rank and has_sizes(config) and size * count <= MAX_BYTES
     return Estimate(
         weights=size * count + 4 * num_adapters,
@@ -223,17 +216,10 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
         logits=logits,
         cache=load.num_rows * _row_bytes(config, load.sequence_tokens, size),
         copies=size * (sum(shape.numel() for shape in adapted) + count * is_copied),
-        kept=_kept_bytes(config, load) if is_copied else 0,
         host_optimizer=state if optimizer.state == "host" else 0,
         recomputes=recomputes,
         seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
     )
-
-
-def _kept_bytes(config: PolicyConfig, load: Workload) -> int:
-    """Activations that are kept while sampling; none where one response has no room."""
-    token = 4 * config.num_hidden_layers * kept_fields(config)["all"].stop
-    return min(load.kept_bytes, load.sampled_tokens * token) if load.sequence_tokens * token <= load.kept_bytes else 0
 
 
 def _is_tight(activations: int, others: int, device: torch.device) -> bool:
@@ -280,7 +266,6 @@ def describe(found: Estimate, limit_bytes: int = 0) -> str:
         limit_bytes: memory that is there; 0 where it is not known.
     """
     held = {"weights": found.weights, "reference": found.reference, "optimizer": found.optimizer}
-    held["kept activations"] = found.kept
     updating = {"gradients": found.gradients, "activations": found.activations, "logits": found.logits}
     sampling = {"cache": found.cache, "copied weights": found.copies}
     limit = f" of {limit_bytes / GIB:.1f}" if limit_bytes else ""

@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from peers import begin_at_activations, make_batch, make_learner, objective, run_peers, weights_of
+from peers import make_batch, make_learner, objective, run_peers, weights_of
 from safetensors.torch import load_file
 from tiny import tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.policy.compiled import library
 from aha.training.batch import deal, micro_batches, select
 from aha.training.learner import Learner, NonFiniteLossError
-from aha.training.world import World
 from aha.types import Batch, Loss
 
 pytestmark = pytest.mark.full
@@ -78,19 +76,6 @@ def test_two_processes_are_one(
     assert distance(weights[1], weights[0]) == 0.0
     for rank in range(2):
         assert told[rank]["metrics"][scenario] == pytest.approx(whole[1], rel=1e-9, abs=1e-12)
-
-
-@pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
-def test_each_process_begins_at_the_activations_that_it_kept(peers: tuple[Path, list[dict[str, Any]]]) -> None:
-    folder, told = peers
-    first, second = (one["activations"] for one in told)
-    assert first["owners"] == second["owners"]
-    assert first["owners"] == [0, 0, 1, 1] * 3
-    assert first["known"] == first["dealt"] == second["known"] == second["dealt"] == 6
-    alone = weights_of(begin_at_activations(World(), 0)[0])
-    weights = [load_file(folder / f"activations-{rank}.safetensors") for rank in range(2)]
-    assert distance(weights[0], alone) < 1e-6
-    assert distance(weights[1], weights[0]) == 0.0
 
 
 def test_the_dealt_hands_are_two_real_hands() -> None:

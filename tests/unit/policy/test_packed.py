@@ -1,7 +1,6 @@
 """The kernels compute what the transformer computes, and a row's bits are its own."""
 
 import ctypes
-from itertools import pairwise
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from aha.policy.compiled import built_for, library
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
-from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits, kept_fields
+from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits
 from aha.policy.transformer import Transformer
 
 INSTRUCTIONS = built_for("decode")
@@ -157,17 +156,3 @@ def test_the_sizes_that_fit_are_those_of_the_instruction_set(hidden: int, head: 
         and INSTRUCTIONS.has_kernel("packed intermediate", intermediate)
     )
     assert fits(policy) == are_known
-
-
-SIZES = ({}, {"intermediate_size": 9 * LANES}, {"head_dim": 3 * LANES, "num_attention_heads": 8})
-"""Whole vectors that are no whole panels."""
-
-
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_kept_of_a_layer_has_the_size_that_the_kernels_write(shape: str, sizes: dict[str, int]) -> None:
-    config = tiny_config(shape, **WIDE | sizes)
-    packed, fields = PackedPolicy(tiny_policy(config), 1), kept_fields(config)
-    assert packed._kernels["kept_floats"](ctypes.byref(packed._shape)) == fields["all"].stop
-    places = sorted((part.start, part.stop) for name, part in fields.items() if name != "all")
-    assert all(before[1] <= after[0] for before, after in pairwise(places))

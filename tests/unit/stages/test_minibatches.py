@@ -20,14 +20,12 @@ from aha.stages.minibatches import (
     batch_of,
     cost,
     filled_in,
-    first_responses,
     mini_batches,
     needs_no_pass,
     num_updates,
     update,
 )
 from aha.stages.timeline import Timeline
-from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, Objective
 from aha.training.optimizer import adamw
@@ -148,38 +146,17 @@ def test_a_mini_batch_with_nothing_to_compute_spoils_no_mean() -> None:
     assert "logp_gap" in alone
 
 
-@pytest.mark.parametrize(("num_processes", "num_minibatches"), [(1, 1), (1, 3), (2, 2), (4, 5), (2, 100)])
-def test_the_first_responses_are_those_of_the_first_mini_batch(num_processes: int, num_minibatches: int) -> None:
-    config = RLConfig(problems_per_iteration=3, group_size=4, num_minibatches=num_minibatches)
-    tokens = [torch.tensor([row]) for row in range(12)]
-    batch, none = stack(tokens, tokens), torch.zeros(12, dtype=torch.bool)
-    first = next(mini_batches(batch, num_minibatches, random.Random(7), World(), none)).batch.tokens_BT[:, 0].tolist()
-    part, found = 4 // num_processes, []
-    for rank in range(num_processes):
-        world = World()
-        world.rank, world.size = rank, num_processes
-        numbers = first_responses(config, random.Random(7), world)
-        assert all(0 <= number < 3 * part for number in numbers)
-        found += [number // part * 4 + rank * part + number % part for number in numbers]
-    assert sorted(found) == first
-
-
-def test_the_gap_is_that_of_what_is_computed_anew() -> None:
+def test_the_gap_is_the_mean_over_all_sampled_tokens() -> None:
     groups, advantages_PG = some_groups([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     batch = batch_of(groups, advantages_PG)
     logp_BT, mask_BT = batch.signals["old_logp_BT"].clone(), batch.mask_BT
     logp_BT[1] += 0.5 * mask_BT[1]
-    logp_BT[2] += 0.25 * mask_BT[2]
+    logp_BT[2] -= 0.25 * mask_BT[2]
 
-    def gap(rows: list[int]) -> float:
-        is_anew_B = torch.tensor([row in rows for row in range(6)])
-        found = filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, is_anew_B=is_anew_B, **batch.signals)
-        return float(found.metrics["logp_gap"].total / found.metrics["logp_gap"].count)
-
-    assert gap([1]) == pytest.approx(0.5)
-    assert gap([2]) == pytest.approx(0.25)
-    assert gap([0, 3]) == 0.0
-    assert filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, **batch.signals).metrics["logp_gap"].total > 0
+    gap = filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, **batch.signals).metrics["logp_gap"]
+    lengths_B = mask_BT.sum(1)
+    assert float(gap.total) == pytest.approx(float(0.5 * lengths_B[1] + 0.25 * lengths_B[2]))
+    assert int(gap.count) == int(lengths_B.sum())
 
 
 @pytest.mark.parametrize("objective", [grpo_loss, grpo_sequence_loss])

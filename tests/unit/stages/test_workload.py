@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_config
 
 from aha.stages.config import RLConfig
-from aha.stages.workload import ACTIVATION_BYTES, PROMPT_TOKENS, micro_batch_tokens, workload
+from aha.stages.workload import PROMPT_TOKENS, micro_batch_tokens, workload
 from aha.training.memory import MAX_ROWS, decoded_rows
 
 CPU = torch.device("cpu")
@@ -22,8 +22,6 @@ def test_the_processes_share_the_responses_of_an_iteration(num_processes: int, s
     load = workload(tiny_config(), config, CPU, num_processes=num_processes)
     assert load.sequence_tokens == 100 + PROMPT_TOKENS
     assert load.num_rows == share
-    assert load.sampled_tokens == share * (100 + PROMPT_TOKENS)
-    assert load.kept_bytes == ACTIVATION_BYTES == 384 * 1024**2
 
 
 def test_at_least_a_group_and_no_more_than_fits_is_decoded_at_once() -> None:

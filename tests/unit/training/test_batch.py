@@ -86,25 +86,6 @@ def test_dealing_gives_every_sequence_to_one_process_and_evenly(
         assert abs(sum(counted[row] for row in hand) - sum(counted) / num_hands) <= max(counted)
 
 
-@given(sequences, st.integers(1, 4), st.data())
-def test_what_a_process_owns_it_is_dealt(
-    given_sequences: list[tuple[tuple[int, ...], list[int]]], num_hands: int, data: st.DataObject
-) -> None:
-    batch, count = batch_of(given_sequences), len(given_sequences)
-    owner = st.none() | st.integers(0, num_hands - 1)
-    owners = data.draw(st.lists(owner, min_size=count, max_size=count))
-    hands = deal(batch, num_hands, owners)
-    assert sorted(row for hand in hands for row in hand) == list(range(count))
-    assert all(owners[row] in (None, number) for number, hand in enumerate(hands) for row in hand)
-    assert deal(batch, num_hands, [None] * count) == deal(batch, num_hands)
-    counted = [len(response) for _, response in given_sequences]
-    share = sum(counted) / num_hands
-    for number, hand in enumerate(hands):
-        own = sum(counted[row] for row in hand if owners[row] == number)
-        # What is free goes to those that have less than their share, who may still not get it all.
-        assert sum(counted[row] for row in hand) <= max(own, share) + max(counted)
-
-
 def test_equal_prompts_come_together() -> None:
     prompts = [torch.tensor(prompt) for prompt in ([7, 7], [1, 2], [7, 7], [1, 2])]
     batch = stack(prompts, [torch.tensor([row, row]) for row in range(4)])

@@ -1,15 +1,13 @@
 """The estimate's parts by hand, and what it says."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from tiny import random_tokens, tiny_config, tiny_policy
 
-from aha.policy.compiled import built_for, library
+from aha.policy.compiled import built_for
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import rows
-from aha.policy.packed import fits, kept_fields
+from aha.policy.packed import fits
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
     CACHE_SHARE,
@@ -145,21 +143,6 @@ def test_weights_are_copied_where_the_kernels_decode_a_policy_of_these_sizes(hid
     config = tiny_config(vocab_size=64, **SIZES | {"hidden_size": hidden})
     found = estimate(config, OptimizerConfig(), LOAD)
     assert found.copies == found.weights * fits(tiny_policy(config))
-
-
-@pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
-def test_activations_are_kept_of_what_is_sampled_up_to_a_limit() -> None:
-    token = 4 * 3 * kept_fields(WIDE)["all"].stop
-
-    def kept(num_tokens: int, limit: int, device: str = "cpu") -> int:
-        load = replace(LOAD, sequence_tokens=50, sampled_tokens=num_tokens, kept_bytes=limit)
-        return estimate(WIDE, OptimizerConfig(), load, torch.device(device)).kept
-
-    assert kept(100, 1 << 40) == 100 * token
-    assert kept(1000, 60 * token) == 60 * token
-    assert kept(1000, 49 * token) == 0
-    assert kept(100, 1 << 40, "cuda") == 0
-    assert estimate(WIDE, OptimizerConfig(precision="bfloat16"), replace(LOAD, kept_bytes=1 << 40)).kept == 0
 
 
 def test_rows_are_as_many_as_their_cache_allows() -> None:
