@@ -2,9 +2,14 @@
 
 usage: python benchmarks/verifiers.py DATA [--parts references near echo speed hostile] [--beside 300]
 
-DATA holds a folder per set with `test.jsonl` as published: math500, gsm8k, aime24 and any of the sets of the
-repository QwenLM/Qwen2.5-Math (evaluation/data); what is absent is left out. `--beside N` asks math-verify the same of
-N pairs of each part (`pip install math-verify`); it takes 20 to 60 ms each.
+DATA holds a folder per set with `test.jsonl` as published: math (the test set of MATH as JSON lines), math500, gsm8k,
+aime24 and any of the sets of the repository QwenLM/Qwen2.5-Math (evaluation/data); what is absent is left out.
+`--beside N` asks math-verify the same of N pairs of each part (`pip install math-verify`); it takes 20 to 60 ms each.
+
+The part `peers` wants `--peers FOLDER`, a folder with checkouts of huggingface/Math-Verify, huggingface/open-r1,
+huggingface/trl, hendrycks/math, NVIDIA-NeMo/Skills (as NeMo-Skills) and OpenBMB/OlympiadBench, and `--peers-python`,
+an interpreter with `math-verify antlr4-python3-runtime==4.11.0` (OlympiadBench reads LaTeX with sympy, which needs that
+version): their graders and the labelled rows of their tests, beside ours.
 """
 
 import argparse
@@ -19,15 +24,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hostile_answers import GOLDS, KINDS, hostile
+from verifier_peers import GRADERS, Grader, labelled_table, side_by_side
 
 from aha.prompts.parsing import last_boxed
 from aha.rewards.math.near_misses import near_misses
 from aha.rewards.verifier import MathVerifier, gold_fault, is_compared_as_text
 from aha.types import Problem, Rollout
 
-PARTS = ("references", "near", "echo", "speed", "hostile")
+PARTS = ("references", "near", "echo", "speed", "hostile", "peers")
 
 REFERENCES: dict[str, Callable[[dict], str | None]] = {
+    "math": lambda row: last_boxed(row["solution"]),
     "math500": lambda row: row["answer"],
     "gsm8k": lambda row: row["answer"].split("####")[1].strip(),
     "aime24": lambda row: str(row["answer"]),
@@ -54,6 +61,9 @@ NOTATIONS: dict[str, Callable[[str], str]] = {
     "sizes": lambda text: re.sub(r"\\left|\\right", "", text).replace("(", "\\left(").replace(")", "\\right)"),
 }
 """The same answer, written otherwise."""
+
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+"""A formula of a question."""
 
 Pair = tuple[str, str]
 
@@ -140,16 +150,49 @@ def near(golds: dict[str, list[str]], count: int, num_pairs: int) -> list[str]:
 
 
 def echo(folder: Path) -> list[str]:
-    """Every formula of a question of MATH-500 as its answer."""
+    """Every formula of every question as its answer; MATH-500, a part of MATH, only stands for it where that is absent."""
+    lines = ["| set | questions with formulas | formulas | paid |", "|---|---:|---:|---:|"]
+    paid: list[str] = []
+    for name, reference in REFERENCES.items():
+        path = folder / name / "test.jsonl"
+        if not path.exists() or (name == "math500" and (folder / "math" / "test.jsonl").exists()):
+            continue
+        num_questions = num_formulas = 0
+        echoes: list[str] = []
+        for row in rows_of(path):
+            formulas = formulas_of(question_of(row))
+            gold = reference(row)
+            if not formulas or not gold or gold_fault(gold):
+                continue
+            num_questions += 1
+            num_formulas += len(formulas)
+            echoes += [f"paid, {name}: {line}" for line in echoes_paid(question_of(row), gold, formulas)]
+        if num_questions:
+            lines.append(f"| {name} | {num_questions} | {num_formulas} | {len(echoes)} |")
+        paid += echoes
+    return [*lines, "", *paid]
+
+
+def question_of(row: dict) -> str:
+    """The question of a row, under the name that its set gives it."""
+    return str(next((row[key] for key in ("problem", "question", "content") if row.get(key)), ""))
+
+
+def formulas_of(question: str) -> list[str]:
+    """The different formulas of a question, between dollars and in displays."""
+    found = (next(filter(None, groups)) for groups in FORMULA.findall(question))
+    return list(dict.fromkeys(formula for formula in found if formula.strip()))
+
+
+def echoes_paid(question: str, gold: str, formulas: Sequence[str]) -> list[str]:
+    """The formulas of a question that are paid as its answer, each with the reference and the end of the question."""
     verifier = MathVerifier()
-    num_asked, paid = 0, []
-    for row in rows_of(folder / "math500" / "test.jsonl"):
-        problem = Problem(id="p", question=row["problem"], answer=row["answer"], domain="math")
-        for formula in dict.fromkeys(re.findall(r"\$([^$]+)\$", row["problem"])):
-            num_asked += 1
-            if verifier(problem, response(f"\\boxed{{{formula}}}")).kind == "correct":
-                paid.append(f"paid: `{row['answer']}` <- `{formula}` in {row['problem'][:120]!r}")
-    return [f"{num_asked} formulas of questions, {len(paid)} paid", "", *paid]
+    problem = Problem(id="p", question=question, answer=gold, domain="math")
+    return [
+        f"`{gold}` <- `{formula}` in {question[-400:]!r}"
+        for formula in formulas
+        if verifier(problem, response(f"\\boxed{{{formula}}}")).kind == "correct"
+    ]
 
 
 def response(text: str) -> Rollout:
@@ -233,15 +276,34 @@ def fuzz(num_answers: int) -> list[str]:
     ]
 
 
+def peers(options: argparse.Namespace, golds: dict[str, list[str]]) -> list[str]:
+    """The graders of other projects beside ours: on their labelled rows, on near misses and on references."""
+    graders = [Grader(options.peers_python, options.peers, name) for name in options.graders]
+    try:
+        lines = labelled_table(graders, options.peers)
+        return [*lines, "", *side_by_side(graders, golds, NOTATIONS, num_near=2_000, num_pairs=300)]
+    finally:
+        for grader in graders:
+            grader.close()
+
+
 def main() -> None:
     """Run all and print, or write, the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", type=Path)
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all; peers where --peers is given")
     parser.add_argument("--num-near", type=int, default=20_000)
     parser.add_argument("--num-hostile", type=int, default=100_000)
     parser.add_argument("--beside", type=int, default=0, help="pairs of each part that math-verify is asked too")
+    parser.add_argument("--peers", type=Path, help="a folder with the peers' checkouts")
+    parser.add_argument(
+        "--peers-python", default=sys.executable, help="an interpreter with the packages of their graders"
+    )
+    parser.add_argument("--graders", nargs="*", default=GRADERS, choices=GRADERS, help="graders that are asked")
     options = parser.parse_args()
+    names = options.parts or [part for part in PARTS if part != "peers" or options.peers]
+    if "peers" in names and options.peers is None:
+        parser.error("the part peers needs --peers FOLDER")
     golds = golds_of(options.data)
     parts: dict[str, Callable[[], list[str]]] = {
         "references": lambda: references(golds, options.beside),
@@ -249,8 +311,9 @@ def main() -> None:
         "echo": lambda: echo(options.data),
         "speed": speed,
         "hostile": lambda: fuzz(options.num_hostile),
+        "peers": lambda: peers(options, golds),
     }
-    for name in options.parts:
+    for name in names:
         print(f"\n## {name}\n")
         print("\n".join(parts[name]()), flush=True)
 

@@ -20,6 +20,7 @@ from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Number, Quantity, Several, Value
+from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
@@ -30,7 +31,7 @@ _CHOICE = re.compile(
 )
 _OTHER_CHOICE = re.compile(r"(?<![A-Za-z])(?:[A-J]|and|or|not|nor|but|maybe)(?![A-Za-z])")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-_FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_FORMULA = re.compile(r"(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _PLAIN_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,18})(?:\.[0-9]{1,18})?", re.ASCII)
 _BLANKS = re.compile(r"\s+")
 _REASONS: Final[dict[str, str]] = {"correct": "equal to the reference", "unparsable": "no mathematics that can be read"}
@@ -68,7 +69,8 @@ class MathVerifier:
     def judge_all(self, pairs: Sequence[tuple[Problem, Rollout]]) -> list[Verdict]:
         """1 where the final answer equals the reference answer, 0 elsewhere.
 
-        An expression that is copied from the question is no answer, unless it is the reference as it stands.
+        An expression or a statement that is copied from the question is no answer, unless it is the reference as it
+        stands.
 
         Args:
             pairs: problems, each with the rollout that is judged.
@@ -209,7 +211,16 @@ def _compared(gold: str, answer: str) -> Verdict:
     if reference is None:
         return _verdict("wrong", "the reference can only be compared as text, and the answer is another text")
 
-    return _compared_values(reference, answer)
+    verdict = _compared_values(reference, answer)
+    approximation = _approximation(reference, golds) if verdict.kind == "wrong" else None
+    return verdict if approximation is None else _compared_values(approximation, answer)
+
+
+def _approximation(reference: Value, plain: str) -> Value | None:
+    r"""The rounded value that a reference gives of itself, as in `\cos 2 \approx -0.416`; None where it gives none."""
+    _, sign, rounded = plain.partition("\\approx")
+    value = readable_value(rounded) if sign and isinstance(reference, Quantity) else None
+    return value if isinstance(value, Quantity) and is_literal(value.node) else None
 
 
 def _compared_values(reference: Value, answer: str) -> Verdict:
@@ -250,19 +261,34 @@ def _readings(reference: Value, answer: str) -> list[str]:
 
 
 def _is_echo(question: str, gold: str, answer: str) -> bool:
-    """Whether a right answer is an expression that stands in the question, and the reference is another one."""
+    """Whether a right answer is an expression or a statement of the question, and the reference is another one."""
     value, reference = readable_value(answer), readable_value(gold)
     if value is None or reference is None:
         return False
 
+    # A reference that ends in its approximation asks for the approximation.
+    if value == reference and "\\approx" not in gold:
+        return False
+
     # A number of the question may well be its answer; a fraction or a formula of it is only copied.
     is_integer = isinstance(value, Quantity) and isinstance(value.node, Number) and value.node.places == 0
-    if is_integer or value == reference or not isinstance(value, Quantity):
-        return False
     written = _BLANKS.sub("", plain_text(answer) or "")
+    if is_integer or len(written) <= 2:
+        return False
+
     formulas = [next(filter(None, found)) for found in _FORMULA.findall(question[:MAX_CHARS])]
+    if not isinstance(value, Quantity):
+        # An equation says what is given, however it is spelled: `x = 5` is no answer where the question says so.
+        return any(value in _statements(formula) for formula in formulas)
     asked = " ".join(_BLANKS.sub("", plain_text(formula) or "") for formula in formulas)
-    return len(written) > 2 and re.search(rf"(?<![\w^\\]){re.escape(written)}(?![\w^])", asked) is not None
+    return re.search(rf"(?<![\w^\\]){re.escape(written)}(?![\w^])", asked) is not None
+
+
+def _statements(formula: str) -> tuple[Value, ...]:
+    """What a formula says, as a whole and item by item."""
+    value = readable_value(formula)
+    items = value.items if isinstance(value, Several) and not value.brackets else ()
+    return () if value is None else (value, *items)
 
 
 def _verdict(kind: VerdictKind, reason: str = "") -> Verdict:

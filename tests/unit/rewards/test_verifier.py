@@ -145,6 +145,32 @@ def test_choices_thousands_and_texts(gold: str, answer: str, kind: str, verifier
         (r"Write $0.15$ as a fraction.", r"\frac{3}{20}", "0.15", "wrong"),
         (r"Add $0.05$ and $0.1$.", "0.15", r"\frac{3}{20}", "correct"),
         (r"Half of $\frac{1}{2} \cdot 4$?", "1", "1", "correct"),
+        (r"A coat of \$5 and $\sqrt{12}$ more.", r"2\sqrt{3}", r"\sqrt{12}", "wrong"),
+        # What a question says of something is a condition, whatever it is worth.
+        (r"If $\frac{1}{p} + \frac{1}{q} = 1$, find $(p-1)(q-1)$.", "1", r"\frac1p + \frac1q = 1", "wrong"),
+        (r"If $\frac{1}{p} + \frac{1}{q} = 1$, find $(p-1)(q-1)$.", "1", "1", "correct"),
+        (r"Suppose $h(2)=10,$ $h(10)=1$ and $h(1)=2$. Find $f(f(10))$.", "1", "h(10)=1", "wrong"),
+        ("Let $x = -1, y = 2$. Find $x^{2011}$.", "-1", "x=-1", "wrong"),
+        ("Let $a > b$ with \\[ab = 8.\\] Find the minimum.", "8", "ab = 8", "wrong"),
+        ("Solve $3 \\mathrm{x}+2 \\mathrm{y}=7$ for $\\mathrm{y}$.", r"y=\frac{7-3x}{2}", "3x + 2y = 7", "wrong"),
+        ("Solve $3 \\mathrm{x}+2 \\mathrm{y}=7$ for $\\mathrm{y}$.", r"y=\frac{7-3x}{2}", "2y = 7 - 3x", "correct"),
+        (
+            r"Write $\{x \mid x \neq 5\}$ in interval notation.",
+            r"(-\infty,5)\cup(5,\infty)",
+            r"\{x \mid x\ne 5\}",
+            "wrong",
+        ),
+        (
+            "Common denominators: $\\frac{1}{x}, \\frac{1}{y}$",
+            r"\frac{y}{xy}, \frac{x}{xy}",
+            r"\frac1x, \frac1y",
+            "wrong",
+        ),
+        ("$M(2,5)$ and $N(6,5)$ are turned. Where is $N$?", "(2,5)", "M(2,5)", "wrong"),
+        ("Which is farthest: $(1,4)$ or $(-6,0)$?", "(-6, 0)", "(-6,0)", "correct"),
+        ("Which of $x=1$ and $x=2$ solves it?", "x = 2", "x=2", "correct"),
+        # Its own text is the answer only where the reference says no more.
+        (r"Approximate $\cos(-2.01)$.", r"\cos(-2.01) \approx -0.425", r"\cos (-2.01)", "wrong"),
     ],
 )
 def test_an_expression_of_the_question_is_no_answer(
@@ -152,6 +178,23 @@ def test_an_expression_of_the_question_is_no_answer(
 ) -> None:
     asked = Problem(id="p", question=question, answer=gold, domain="math")
     assert verifier(asked, rollout(rf"\boxed{{{answer}}}")).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "kind"),
+    [
+        (r"\cos(-2.01) \approx -0.425", "-0.425", "correct"),
+        (r"\cos(-2.01) \approx -0.425", r"\approx -0.425", "correct"),
+        (r"\cos(-2.01) \approx -0.425", "-0.42", "wrong"),
+        (r"\cos(-2.01) \approx -0.425", "0.425", "wrong"),
+        (r"1, \pi \approx 3.14", "3.14", "wrong"),
+        (r"\cos(-2.01)", "-0.425", "wrong"),
+    ],
+)
+def test_the_approximation_that_a_reference_gives_of_itself_answers_it(
+    gold: str, answer: str, kind: str, verifier: MathVerifier
+) -> None:
+    assert verifier.compare(gold, answer).kind == kind
 
 
 @pytest.mark.parametrize("gold", ["", " ", "5" * 3_000, r"\frac{1}{", r"\sqrt{"])
