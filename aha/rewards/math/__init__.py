@@ -5,9 +5,11 @@ Modules:
     parser, amounts, grammar: tokens into expressions, amounts with units, and values.
     nodes: what a value can be.
     units: units and nouns after a number.
+    vocabulary: commands of LaTeX by what they stand for.
     arithmetic: the value of an expression, exactly or at a point.
     points: are two expressions equal?
     quantities, regions, comparison: are two values the same answer?
+    forms: values in another form that says the same.
     statements: names, equations and inequalities.
     near_misses: answers that are nearly right, for audits and tests.
 """
@@ -16,6 +18,7 @@ __all__ = [
     "amounts",
     "arithmetic",
     "comparison",
+    "forms",
     "grammar",
     "near_misses",
     "nodes",
@@ -26,4 +29,5 @@ __all__ = [
     "statements",
     "tokens",
     "units",
+    "vocabulary",
 ]

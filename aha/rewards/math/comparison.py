@@ -3,16 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Final
 
+from aha.rewards.math.forms import with_argument_of, with_both_signs
 from aha.rewards.math.nodes import (
     Chain,
     Interval,
     Matrix,
     Named,
-    Node,
-    Number,
     Operation,
     Quantity,
     Region,
@@ -45,7 +43,7 @@ def difference(gold: Value, answer: Value) -> str:
     Raises:
         TooLargeError: a computation passes its limits.
     """
-    gold, answer = _expanded(gold), _expanded(answer)
+    gold, answer = with_both_signs(gold), with_both_signs(answer)
     if isinstance(gold, Chain):
         gold = gold.sides[-1]
     if isinstance(answer, Chain):
@@ -127,46 +125,6 @@ def _chain(gold: Value, answer: Chain) -> str:
     return difference(gold, answer.sides[-1]) and difference(gold, answer.sides[0])
 
 
-# Plus or minus
-
-
-def _expanded(value: Value) -> Value:
-    """A value in which plus-or-minus is written out as two values."""
-    match value:
-        case Quantity(node):
-            if _has_sign(node):
-                return Several("", tuple(replace(value, node=_signed(node, is_upper=upper)) for upper in (True, False)))
-        case Named(name, inner):
-            return Named(name, _expanded(inner))
-        case Several("" | "{}" as brackets, items, is_endless):
-            expanded = [_expanded(item) for item in items]
-            if expanded != list(items):
-                flat = [
-                    one
-                    for item in expanded
-                    for one in (item.items if isinstance(item, Several) and not item.brackets else (item,))
-                ]
-                return Several(brackets, tuple(flat), is_endless)
-    return value
-
-
-def _has_sign(node: Node) -> bool:
-    return any(isinstance(one, Operation) and one.name in ("pm", "mp") for one in walk(node))
-
-
-def _signed(node: Node, *, is_upper: bool) -> Node:
-    """An expression with the upper or the lower of its signs."""
-    if not isinstance(node, Operation):
-        return node
-    operands = tuple(_signed(one, is_upper=is_upper) for one in node.operands)
-    if node.name in ("pm", "mp"):
-        sign = "+" if (node.name == "pm") == is_upper else "-"
-        if operands[0] == Number(Fraction(0)):
-            return operands[1] if sign == "+" else Operation("neg", operands[1:])
-        return Operation(sign, operands)
-    return Operation(node.name, operands)
-
-
 # Names and equations
 
 
@@ -175,6 +133,9 @@ def _named(gold: Value, answer: Value) -> str:
     if isinstance(gold, Named) and isinstance(answer, Named):
         if _same_name(gold.name, answer.name):
             return difference(gold.value, answer.value)
+        renamed = with_argument_of(gold, answer)
+        if renamed is not None:
+            return difference(gold.value, renamed.value)
         left, right = _as_relation(gold), _as_relation(answer)
         if left is not None and right is not None and len(_symbols(left)) > 1:
             return _relations(left, right)

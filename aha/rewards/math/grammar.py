@@ -30,6 +30,7 @@ from aha.rewards.math.nodes import (
 from aha.rewards.math.regions import combined
 from aha.rewards.math.statements import check_approximation, name_of, related, together
 from aha.rewards.math.tokens import DOTS, UnreadableError, plain_text, spelling, tokenize
+from aha.rewards.math.vocabulary import NAMES, SAME_NAMES
 
 __all__ = ["read"]
 
@@ -44,9 +45,12 @@ _SEPARATORS: Final = (",", ";", "or", "and")
 _WORDS = re.compile(r"(?:\\text\w*\s*\{\s*)?([A-Za-z][A-Za-z]+(?:[ '-]+[A-Za-z]+){0,11})\.?\s*\}?")
 _NO_SOLUTION = re.compile(r"no (?:real |such )?(?:solutions?|roots?|numbers?|values?)|(?:the )?empty set")
 _FUNCTION_NAME = re.compile(
-    r"(?:[A-Za-z]{1,2}|mathbbE|[Vv]ar|[Cc]ov|[Aa]rea|rank|det|deg|dim|gcd|lcm)'{0,3}(?:\^\{?(?:-1|\([0-9]\))\}?)?"
+    rf"(?:[A-Za-z]{{1,2}}|{'|'.join(sorted(NAMES))}|mathbbE|[Vv]ar|[Cc]ov|[Aa]rea|rank|det|deg|dim|gcd|lcm)"
+    r"'{0,3}(?:\^\{?(?:-1|\([0-9]\))\}?)?"
     r"(?:\([^()]{1,24}\)|\[[^\[\]]{1,24}\])|(?:det|deg|dim|rank)[A-Za-z]"
 )
+_TIME: Final = re.compile(r"(1[0-2]|0?[1-9])(?::([0-5][0-9]))?( ?)([ap])(?:\.m\.?|m)", re.IGNORECASE)
+_TEXT: Final = re.compile(r"\\(?:text(?:bf|rm)?|mathrm|mbox)\s*\{|[{}~]")
 _LOGARITHMS: Final = ("ln", "lg")
 _ALL_NUMBERS: Final = (["all", "real", "numbers"], ["all", "reals"], ["real", "numbers"])
 _ARTICLES: Final = ("a", "an", "the")
@@ -65,7 +69,7 @@ def read(text: str) -> Value:
     plain = plain_text(text)
     if plain is None:
         raise UnreadableError("it is empty, too long, or has characters that are no mathematics")
-    words = _words(plain)
+    words = _words(plain) or _time_of_day(plain)
     if words is not None:
         return words
     try:
@@ -88,6 +92,14 @@ def _words(plain: str) -> Words | Region | Several | None:
     if words == ["dne"]:
         return Words("does not exist")
     return Words(" ".join(words[1:] if words[0] in _ARTICLES and len(words) > 1 else words))
+
+
+def _time_of_day(plain: str) -> Words | None:
+    """`3:30 p.m.` in one spelling; `5am` without a colon, a blank or a dot is a product."""
+    match = _TIME.fullmatch(" ".join(_TEXT.sub(" ", plain).split()))
+    if match is None or not (match[2] or match[3] or "." in match[0]):
+        return None
+    return Words(f"{int(match[1])}:{match[2] or '00'} {match[4].lower()}m")
 
 
 class _AnswerParser(AmountParser):
@@ -161,7 +173,7 @@ class _AnswerParser(AmountParser):
         else:
             return ""
         tokens = self.tokens[self.position : end]
-        written = "".join(token.text for token in tokens)
+        written = "".join(SAME_NAMES.get(token.text, token.text) for token in tokens)
         if not _FUNCTION_NAME.fullmatch(written) or tokens[0].text in _LOGARITHMS:
             return ""
         self.position = end

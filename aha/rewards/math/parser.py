@@ -10,47 +10,28 @@ The grammar, from the loosest to the tightest:
 What it cannot read it refuses with the place where it stopped. Nothing is skipped.
 """
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
 from aha.rewards.math.nodes import Node, Number, Operation, Symbol, product_of, quotient_of, read_number
 from aha.rewards.math.tokens import Token, TokenReader, UnreadableError, spelling
+from aha.rewards.math.vocabulary import (
+    FACTORS,
+    FENCES,
+    FIGURES,
+    FUNCTIONS,
+    MATRICES,
+    NAMES,
+    OPAQUE,
+    SAME_NAMES,
+    TIMES,
+)
 
 __all__ = ["ExpressionParser"]
 
 MAX_DEPTH: Final = 24
 """Brackets within brackets that are read."""
-
-FUNCTIONS: Final = frozenset(
-    re.findall(
-        r"\w+",
-        "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln lg log exp gcd lcm max min",
-    )
-)
-_NAMES: Final = frozenset(
-    re.findall(
-        r"\w+",
-        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi pi rho sigma "
-        "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell infty "
-        "imath hbar mathbbR mathbbZ mathbbN mathbbQ mathbbC",
-    )
-)
-_SAME_NAMES: Final = {"varepsilon": "epsilon", "imath": "i", "varphi": "phi", "vartheta": "theta"}
-_TIMES: Final = {"\\cdot": "*", "\\times": "*", "*": "*", "/": "/", "\\div": "/", "\\ast": "*"}
-_FIGURES: Final = frozenset(re.findall(r"\w+", "angle triangle measuredangle overline bar widehat arc overarc"))
-_FENCES: Final = {
-    "lfloor": ("rfloor", "floor"),
-    "lceil": ("rceil", "ceil"),
-    "lvert": ("rvert", "abs"),
-    "lVert": ("rVert", "abs"),
-}
-_OPAQUE: Final = frozenset(["int", "iint", "oint", "lim"])
-_FACTORS: Final = (
-    _NAMES | FUNCTIONS | _FENCES.keys() | _FIGURES | _OPAQUE | {"sum", "prod", "frac", "sqrt", "binom", "begin"}
-)
-_MATRICES: Final = frozenset(re.findall(r"\w+", "pmatrix bmatrix Bmatrix matrix vmatrix smallmatrix array"))
 
 
 class ExpressionParser(TokenReader):
@@ -91,8 +72,8 @@ class ExpressionParser(TokenReader):
         """A product, with operators or without."""
         node = self.factor()
         while True:
-            if self.is_next(*_TIMES):
-                operator = _TIMES[spelling(self.take())]
+            if self.is_next(*TIMES):
+                operator = TIMES[spelling(self.take())]
                 is_negative = self.skip("-")
                 right = self.factor()
                 right = Operation("neg", (right,)) if is_negative else right
@@ -119,7 +100,7 @@ class ExpressionParser(TokenReader):
         if token is None:
             return False
         if token.kind == "command":
-            return token.text in _FACTORS
+            return token.text in FACTORS
         if token.text in ("(", "[", "{"):
             return self.remark() is None
         if token.kind == "number":
@@ -173,7 +154,16 @@ class ExpressionParser(TokenReader):
             if has_braces:
                 self.expect("}")
             return node
-        return Operation("^", (node, self.argument()))
+
+        # A subscript behind the power belongs to the base: `v^2_0` is `v_0^2`, and no 2 to the base 0.
+        token = self.peek()
+        if token is not None and token.kind == "number" and isinstance(node, Symbol):
+            exponent: Node = read_number(self.take().text)
+        else:
+            exponent = self.argument()
+        if isinstance(node, Symbol) and self.is_next("_"):
+            node = self._symbol(node.name)
+        return Operation("^", (node, exponent))
 
     # Atoms
 
@@ -262,18 +252,18 @@ class ExpressionParser(TokenReader):
     def _command(self, token: Token) -> Node:
         """What a command stands for."""
         name = token.text
-        if name in _NAMES:
-            return self._symbol(_SAME_NAMES.get(name, name))
-        if name in _FENCES:
-            closing, operation = _FENCES[name]
+        if name in NAMES:
+            return self._symbol(SAME_NAMES.get(name, name))
+        if name in FENCES:
+            closing, operation = FENCES[name]
             node = self.sum()
             self.expect(f"\\{closing}")
             return Operation(operation, (node,))
         if name in FUNCTIONS:
             return self._function(name)
-        if name in _FIGURES:
+        if name in FIGURES:
             return self._figure(name)
-        if name in _OPAQUE:
+        if name in OPAQUE:
             return self._opaque(token)
         return self._structure(name)
 
@@ -395,6 +385,6 @@ class ExpressionParser(TokenReader):
         name = ""
         while not self.skip("}"):
             name += self.take().text
-        if name not in _MATRICES:
+        if name not in MATRICES:
             raise UnreadableError(f"it has the environment {name[:40]!r}")
         return name

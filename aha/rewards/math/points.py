@@ -34,6 +34,9 @@ def are_equal(gold: Node, answer: Node) -> bool:
     names = sorted(symbols_of(gold) | symbols_of(answer))
     whole = _whole_symbols(gold) | _whole_symbols(answer)
     is_complex = any(one == Symbol("i") for node in (gold, answer) for one in walk(node))
+
+    # ln |x| has real values below zero, where ln x has none: then negative numbers tell.
+    is_strict = is_complex or _has_absolute_logarithm(gold) != _has_absolute_logarithm(answer)
     agreements: list[bool] = []
     agreements_outside: list[bool] = []
     for number in range(2 * NUM_POINTS if names else 1):
@@ -48,11 +51,34 @@ def are_equal(gold: Node, answer: Node) -> bool:
 
         # Where one of them leaves the real numbers, as the root of x does below zero, roots and logarithms follow other
         # laws: such a point counts only if there is no other.
-        is_outside = bool(names) and not is_complex and not (left[1] and right[1])
+        is_outside = bool(names) and not is_strict and not (left[1] and right[1])
         (agreements_outside if is_outside else agreements).append(are_close(left[0], right[0]))
         if False in agreements:
             return False
-    return bool(agreements) or (bool(agreements_outside) and all(agreements_outside))
+    if not agreements and not agreements_outside:
+        return _in_standard_order(gold) == _in_standard_order(answer)
+    return bool(agreements) or all(agreements_outside)
+
+
+def _has_absolute_logarithm(node: Node) -> bool:
+    """Whether a logarithm of an absolute value stands in an expression."""
+    logarithms = [one for one in walk(node) if isinstance(one, Operation) and one.name in ("ln", "log", "lg")]
+    return any(isinstance(one, Operation) and one.name == "abs" for logarithm in logarithms for one in walk(logarithm))
+
+
+def _in_standard_order(node: Node) -> Node:
+    """An expression with its terms and factors sorted, for what has no value, such as a sum over a sequence."""
+    if not isinstance(node, Operation):
+        return node
+    operands = [_in_standard_order(one) for one in node.operands]
+    if node.name not in ("+", "*"):
+        return Operation(node.name, tuple(operands))
+    parts = [
+        part
+        for one in operands
+        for part in (one.operands if isinstance(one, Operation) and one.name == node.name else (one,))
+    ]
+    return Operation(node.name, tuple(sorted(parts, key=repr)))
 
 
 def zero_ratio(left: Sequence[Node], right: Sequence[Node]) -> float | None:

@@ -107,7 +107,7 @@ _SPACING: Final = (
         _without_blanks,
     ),
     (re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}|\\[,;:!]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
-    (re.compile(r"(?<!\\)\\(?:[,;:!>\s]|q?quad(?![A-Za-z])|hspace\*?\{[^{}]*\}|hfill(?![A-Za-z]))|~"), " "),
+    (re.compile(r"(?<!\\)\\(?:[,;:!>\s]|q?quad|hspace\*?\{[^{}]*\}|hfill(?![A-Za-z]))|~"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?"), ""),
     (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|boldsymbol|bold|mathop|rm|bf|it)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
@@ -116,6 +116,7 @@ _SPACING: Final = (
     (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
     (re.compile(r"\\[()\[\]]"), " "),
 )
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z]{2}|[{}%$])")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _EMPHASIS = re.compile(r"\s*\*\*([^*]*)\*\*\s*")
 _ENDING = re.compile(r"(?:(?<!\.)\.(?!\.)|[,;:\s]|\\[,;:! ])+$")
@@ -155,6 +156,10 @@ def plain_text(text: str) -> str | None:
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda match: f"^{{{match[0].translate(_SUPERSCRIPTS)}}}", text).translate(_TYPED)
     if not _PLAIN.fullmatch(text):
         return None
+
+    # Outside of a matrix two backslashes before a command are one that was escaped twice.
+    if "\\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
 
     emphasised = _EMPHASIS.fullmatch(text)
     text = _ENDING.sub("", emphasised[1] if emphasised else text)
