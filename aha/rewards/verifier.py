@@ -26,6 +26,9 @@ from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 __all__ = ["MathVerifier", "gold_fault", "is_compared_as_text"]
 
+MAX_QUESTION_CHARS: Final = 20_000
+"""How far a question is searched for what an answer repeats."""
+
 _CHOICE = re.compile(
     r"(?:\\(?:text|math)[a-z]{0,2}\s*\{\s*)?(?:\(([A-J])\)|([A-J])(?:[.:)](?!\S)|(?=\s*\}?$)))\s*\}?([^(),]{0,80})"
 )
@@ -276,7 +279,7 @@ def _is_echo(question: str, gold: str, answer: str) -> bool:
     if is_integer or len(written) <= 2:
         return False
 
-    formulas = [next(filter(None, found)) for found in _FORMULA.findall(question[:MAX_CHARS])]
+    formulas = [next(filter(None, found)) for found in _FORMULA.findall(question[:MAX_QUESTION_CHARS])]
     if not isinstance(value, Quantity):
         # An equation says what is given, however it is spelled: `x = 5` is no answer where the question says so.
         return any(value in _statements(formula) for formula in formulas)

@@ -46,7 +46,7 @@ _OTHER_NUMBERS: Final = frozenset(
         "right answer wrong false exactly between from up down above below no yes the also with without "
         "double twice triple thrice dot choose negative positive inverse reciprocal square squared cube cubed "
         "percentages perhaps possibly probably likely unlikely alternatively alternately otherwise instead rather "
-        "actually wait tens score gross lakh lakhs crore crores",
+        "actually wait never tens score gross lakh lakhs crore crores",
     )
 )
 _COUNTED: Final = frozenset(["times", "quarter", "quarters", "third", "fourth", "fifth", "up", "down"])

@@ -166,6 +166,7 @@ def test_choices_thousands_and_texts(gold: str, answer: str, kind: str, verifier
             r"\frac1x, \frac1y",
             "wrong",
         ),
+        ("A long story. " * 300 + "Simplify $\\sqrt{12}$.", r"2\sqrt{3}", r"\sqrt{12}", "wrong"),
         ("$M(2,5)$ and $N(6,5)$ are turned. Where is $N$?", "(2,5)", "M(2,5)", "wrong"),
         ("Which is farthest: $(1,4)$ or $(-6,0)$?", "(-6, 0)", "(-6,0)", "correct"),
         ("Which of $x=1$ and $x=2$ solves it?", "x = 2", "x=2", "correct"),

@@ -132,6 +132,7 @@ KINDS_PAID_WRONGLY = {
     "noon for midnight": ("12:00 pm", "12:00 am"),
     "factors of a sum exchanged with its index": (r"\sum_{k=0}^{n-1} F_k F_{n-k}", r"\sum_{k=0}^{n-1} F_k F_{n-k-1}"),
     "a function of two Greek letters": (r"\Phi(x,y)=x-y", r"\Phi(x,y)=y-x"),
+    "a value that never is": (r"\cos(\theta)=-1.001 \text{ never happens}", r"\cos(\theta)=-1.001"),
     "a fraction with doubled backslashes": (r"\frac{1}{2}", r"\\frac{1}{3}"),
 }
 """One example of each kind of answer that once passed, or may pass for lack of a rule."""
