@@ -53,7 +53,7 @@ def labelled_rows(folder: Path, suite: str) -> list[Row]:
 
 
 def bare(text: str) -> str | None:
-    """The answer in a text: in its only box, between its dollars, or all of it; None if it is prose or has several boxes."""
+    """The answer in a text: in its only box, between dollars, or all of it; None for prose and for several boxes."""
     if len(_BOX.findall(text)) > 1:
         return None
     if _BOX.search(text):

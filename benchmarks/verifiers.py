@@ -150,7 +150,7 @@ def near(golds: dict[str, list[str]], count: int, num_pairs: int) -> list[str]:
 
 
 def echo(folder: Path) -> list[str]:
-    """Every formula of every question as its answer; MATH-500, a part of MATH, only stands for it where that is absent."""
+    """Every formula of every question as its answer; MATH-500, a part of MATH, is asked where that is absent."""
     lines = ["| set | questions with formulas | formulas | paid |", "|---|---:|---:|---:|"]
     paid: list[str] = []
     for name, reference in REFERENCES.items():

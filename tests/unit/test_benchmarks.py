@@ -14,6 +14,8 @@ from growth import exponent, point, table
 from memory import chunk_mib
 from r1_seeds import paired
 from tiny import tiny_config
+from verifier_peers import Grader
+from verifier_rows import Row, bare, labelled_rows
 from workload import END_ID, Clock, Unit, check_lengths, descendants
 
 ROOT = Path(__file__).parent.parent.parent
@@ -249,3 +251,82 @@ def test_the_interval_of_a_difference_of_shares_stays_between_minus_one_and_one(
     assert paired([0.9, 0.1]) == "+0.500 (-1.000 to +1.000; by seed +0.900, +0.100)"
     assert paired([0.2, 0.3, 0.4]) == "+0.300 (+0.052 to +0.548; by seed +0.200, +0.300, +0.400)"
     assert paired([0.25]) == "+0.250"
+
+
+# The verifier of mathematics
+
+
+def test_labelled_rows_are_literals_of_test_files_which_are_never_run(tmp_path: Path) -> None:
+    escaped = tmp_path / "ESCAPED"
+    files = {
+        "Math-Verify/tests/test_all.py": (
+            "import pytest\n"
+            f"open({str(escaped)!r}, 'w')\n"
+            '@pytest.mark.parametrize("gold,pred,expected", [\n'
+            '    ("$1$", "$1.0$", 1), ("$2$", "$3$", 0), ("$4$", "$" + "4$", 1),\n'
+            '    ("$5$", "$6$", 1), ("$5$", "$6$", 0),\n'
+            "])\n"
+            "def test_numbers(gold, pred, expected): ...\n"
+        ),
+        "math/modeling/math_equivalence_test.py": (
+            "def test_half(self):\n"
+            "    test_in = '1/2'\n"
+            "    test_out = '0.5'\n"
+            "    self.assertFalse(is_equiv(test_in, test_out))\n"
+        ),
+        "trl/tests/test_rewards.py": (
+            "def test_accuracy_reward(self):\n"
+            "    completion = [[{'content': 'so \\\\boxed{7}'}], [{'content': '8'}]]\n"
+            "    solution = ['7', 'eight']\n"
+            "    rewards = accuracy_reward(completion, solution)\n"
+            "    assert rewards[0] == 1.0\n"
+            "    assert rewards[1] is None\n"
+        ),
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    # A pair with both labels depends on an option, and a sum of strings is no literal.
+    assert labelled_rows(tmp_path, "math-verify") == [Row("$1$", "$1.0$", True), Row("$2$", "$3$", False)]
+    assert labelled_rows(tmp_path, "hendrycks") == [Row("1/2", "0.5", False)]
+    assert labelled_rows(tmp_path, "TRL and open-r1") == [Row("7", "so \\boxed{7}", True)]
+    assert not escaped.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("$x=5$", "x=5"),
+        ("so \\boxed{7}", "7"),
+        ("12 apples", "12 apples"),
+        ("\\boxed{1} and \\boxed{2}", None),
+        ("we add $1$ and $2$", None),
+        ("the answer is then five", None),
+    ],
+)
+def test_an_answer_is_taken_from_dollars_and_a_box_but_not_from_prose(text: str, answer: str | None) -> None:
+    assert bare(text) == answer
+
+
+def test_a_grader_that_takes_too_long_is_no_match_and_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = tmp_path / "process.py"
+    process.write_text(
+        "import json, sys, time\n"
+        "for line in sys.stdin:\n"
+        "    gold, answer = json.loads(line)\n"
+        "    time.sleep(9 if answer == 'slow' else 0)\n"
+        "    print(json.dumps(gold == answer), flush=True)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr("verifier_peers.PROCESS", process)
+    monkeypatch.setattr("verifier_peers.PAIR_SECONDS", 0.5)
+    grader = Grader(sys.executable, tmp_path, "hendrycks")
+    try:
+        assert grader.judge([("1", "1"), ("1", "slow"), ("1", "2"), ("2", "2")]) == [True, False, False, True]
+        assert grader.num_timeouts == 1
+    finally:
+        grader.close()

@@ -81,6 +81,8 @@ def _by_type(gold: Value, answer: Value) -> str:
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
             return _relations(gold, answer)
+        case Relation(), (Several() | Region()):
+            return region_difference(as_region(gold), as_region(answer))
         case Several(brackets="", items=(single,), is_endless=False), _:
             return difference(single, answer)
     return f"another kind of answer: {_KINDS[type(answer)]}"

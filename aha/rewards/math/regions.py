@@ -12,6 +12,7 @@ from aha.rewards.math.nodes import (
     Operation,
     Quantity,
     Region,
+    Relation,
     Several,
     Symbol,
     Value,
@@ -66,9 +67,11 @@ def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
 
 
 def as_region(value: Value) -> Region | None:
-    """An interval that was written with brackets, or a list of them, as a region; None where a value is none."""
+    """An interval in brackets, a list of them, an inequality about `f(x)`, as a region; None where a value is none."""
     if isinstance(value, Region):
         return value
+    if isinstance(value, Relation):
+        return region_of([_called(side) for side in value.sides], value.signs)
     if isinstance(value, Several) and not value.brackets and not value.is_endless:
         parts = [None if isinstance(item, Several) and not item.brackets else as_region(item) for item in value.items]
         known = [part for part in parts if part is not None]
@@ -83,6 +86,14 @@ def as_region(value: Value) -> Region | None:
         low, high = (end for end in ends if end is not None)
         return Region((Interval(_bounded(low), _bounded(high), value.brackets[0] == "[", value.brackets[1] == "]"),))
     return None
+
+
+def _called(node: Node) -> Node:
+    """`f(x)` as one symbol; any other expression as it is."""
+    match node:
+        case Operation("apply", (Symbol(function), Symbol(argument))):
+            return Symbol(f"{function}({argument})")
+    return node
 
 
 def combined(left: Value, right: Value, operator: str) -> Value:

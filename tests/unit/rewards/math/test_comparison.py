@@ -132,6 +132,9 @@ KINDS_PAID_WRONGLY = {
     "noon for midnight": ("12:00 pm", "12:00 am"),
     "factors of a sum exchanged with its index": (r"\sum_{k=0}^{n-1} F_k F_{n-k}", r"\sum_{k=0}^{n-1} F_k F_{n-k-1}"),
     "a function of two Greek letters": (r"\Phi(x,y)=x-y", r"\Phi(x,y)=y-x"),
+    "an end of a range": ("0<f(x)<1", "(0,1]"),
+    "an inequality of the argument": ("0<f(x)<1", "0<x<1"),
+    "an interval for a function of two sides": ("f(x)<g(x)", "(0,1)"),
     "a value that never is": (r"\cos(\theta)=-1.001 \text{ never happens}", r"\cos(\theta)=-1.001"),
     "a fraction with doubled backslashes": (r"\frac{1}{2}", r"\\frac{1}{3}"),
 }
@@ -265,6 +268,8 @@ KINDS_REFUSED_WRONGLY = {
     "doubled backslashes": (r"\frac{1}{2}+\pi", r"\\dfrac{1}{2}+\\pi"),
     "doubled backslashes in the reference": (r"-2 \\le x \\le 7", r"x \in [-2,7]"),
     "doubled backslashes before braces": (r"\{1,2\}", r"\\{1,2\\}"),
+    "an interval for an inequality of a function": ("0<f(x)<1", "(0,1)"),
+    "a ray for an inequality of a function": (r"f(x) \ge 2", r"[2,\infty)"),
     "a space that ends at a letter": (r"x_1=1,\quadx_2=2", "1, 2"),
 }
 
