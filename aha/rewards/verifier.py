@@ -63,7 +63,7 @@ class MathVerifier:
     @property
     def key(self) -> str:
         """What decides its verdicts, for the key of a stage."""
-        return "math:2"
+        return "math:3"
 
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The verdict on one rollout; see `judge_all`."""
