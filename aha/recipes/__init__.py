@@ -11,6 +11,7 @@ __all__ = [
     "evaluation",
     "examination",
     "own_data",
+    "positions",
     "processes",
     "prompt_lengths",
     "r1",

@@ -17,7 +17,7 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
 from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
 from aha.recipes.own_data import OwnData, TemplateName
-from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
+from aha.recipes.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
 from aha.recipes.references import MATHEMATICS, with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
@@ -146,13 +146,11 @@ def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
 def _measure_built_in(assignment: Assignment, limits: PromptLimits) -> None:
     """Refuse a model with too few positions for the built-in world.
 
-    Its training problems have no end; all of them are short, and the first thousand show how short.
-
     Raises:
         ValueError: a prompt is too long.
     """
-    always_stop = replace(limits, on_long="stop")
-    sample = {problem.id: problem for problem in assignment.problems(0, 1000)}
+    always_stop = replace(limits, on_long="stop", has_choice=False)
+    sample = {problem.id: problem for problem in assignment.problems(0, NUM_MEASURED)}
     always_stop.fitting(ProblemSet(name="built-in", problems=list(sample.values())), "train")
     always_stop.fitting(ProblemSet(name="built-in", problems=assignment.watched), "validation")
     for problems in assignment.suites.values():

@@ -134,6 +134,9 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
             name, notes = order.split, list[str]()
             problems = held_out_problems(order.split, order.config.num_problems)
             config = order.config
+            capacity = _capacity(policy, [prompt(problem.question) for problem in problems])
+            if config.max_new_tokens > capacity:
+                raise ValueError(f"split {name}: its longest {_shortage(policy, capacity)}")
             reward = rules(form=format_reward) if prompt is r1 else RULES
         else:
             opened = _opened(order.suite)
@@ -175,23 +178,35 @@ def _suite_config(
     Raises:
         ValueError: a prompt leaves no position for a response, or the samples cannot be shared out.
     """
-    suite, shape = order.suite, read_config(policy.path)
+    suite = order.suite
     assert suite is not None
-    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
-    longest = max(map(len, tokenizer.encode_prompts(prompts)))
-    capacity = shape.max_position_embeddings - longest
+    capacity = _capacity(policy, prompts)
     max_new_tokens = suite.max_new_tokens or min(opened.suite.max_new_tokens, capacity)
     if max_new_tokens > capacity or max_new_tokens < 1:
         raise ValueError(
-            f"suite {opened.suite.name}: its longest prompt has {longest} tokens and the model "
-            f"{shape.max_position_embeddings} positions, which leaves {max(capacity, 0)} for a response: lower "
-            "--max-new-tokens, or leave out the longest problems"
+            f"suite {opened.suite.name}: its longest {_shortage(policy, capacity)}, or leave out the longest problems"
         )
 
     num_samples = suite.num_samples or opened.suite.num_samples
     _check_share(order, num_samples)
     numbers = {"num_problems": len(prompts), "num_samples": num_samples, "max_new_tokens": max_new_tokens}
     return order.config.model_copy(update=numbers)
+
+
+def _capacity(policy: Checkpoint, prompts: Sequence[str]) -> int:
+    """Tokens that the longest prompt leaves for a response; 0 or less where there are none."""
+    shape = read_config(policy.path)
+    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
+    return shape.max_position_embeddings - max(map(len, tokenizer.encode_prompts(prompts)))
+
+
+def _shortage(policy: Checkpoint, capacity: int) -> str:
+    """What is wrong where a prompt leaves fewer tokens than are asked for; begins with the word `prompt`."""
+    positions = read_config(policy.path).max_position_embeddings
+    return (
+        f"prompt has {positions - capacity} tokens and the model {positions:,} positions, which leaves "
+        f"{max(capacity, 0)} for a response: lower --max-new-tokens"
+    )
 
 
 def _warnings(report: Report) -> list[str]:
@@ -251,12 +266,21 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
     Returns:
         `prompt`, `prompt_tokens`, `tokens` (the end token included), `text`, its `thinking` and `summary`, `finish`,
         and `unknown`, the words that the vocabulary lacks.
+
+    Raises:
+        ValueError: the model cannot be read, or the prompt is empty or leaves too few positions for the response.
     """
     start = open_base(order.model)
-    policy, tokenizer = read_model(start.path, device=order.device, dtype=DTYPES[order.precision])
     text = order.prompt
     if text is None:
         text = own_template(start, order.template)(order.question or "")
+
+    capacity = _capacity(start, [text])
+    if order.decoding.max_new_tokens > capacity:
+        raise ValueError(f"the {_shortage(start, capacity)}, or shorten the prompt")
+    policy, tokenizer = read_model(start.path, device=order.device, dtype=DTYPES[order.precision])
+    if not len(tokenizer.encode_prompt(text)):
+        raise ValueError("the prompt has no token: give one at least")
 
     problem = Problem(id=text, question=text, answer="", domain="")
     request = Request(problem=problem, prompt=text, seed=(order.seed, "sample"))

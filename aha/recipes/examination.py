@@ -13,12 +13,25 @@ from aha.rewards.accuracy import COMPARERS
 from aha.rewards.format import format_reward as zero_format
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardTable, rules
+from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting, evaluate, helping
 from aha.stages.rl import Validation
 from aha.stages.run import Run
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Examination"]
+__all__ = ["Examination", "examined_problems", "watched_problems"]
+
+
+def examined_problems(config: EvaluationConfig) -> tuple[list[Problem], list[Problem]]:
+    """The test problems, and general prompts of the test split: helpful ones, then harmful ones."""
+    count = max(1, config.num_problems * 3 // 5)
+    prompts = [*held_out_general(count, domains=HELPFUL_DOMAINS), *every_prompt("harmful", "test")[:count]]
+    return held_out_problems("test", config.num_problems), prompts
+
+
+def watched_problems(config: EvaluationConfig) -> list[Problem]:
+    """The problems on which reinforcement learning is watched."""
+    return held_out_problems("validation", config.num_problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +49,17 @@ class Examination:
     @property
     def problems(self) -> list[Problem]:
         """The test problems."""
-        return held_out_problems("test", self.scale.evaluation.num_problems)
+        return examined_problems(self.scale.evaluation)[0]
 
     @property
     def prompts(self) -> list[Problem]:
         """General prompts of the test split: helpful ones, then harmful ones."""
-        count = max(1, self.scale.evaluation.num_problems * 3 // 5)
-        return [*held_out_general(count, domains=HELPFUL_DOMAINS), *every_prompt("harmful", "test")[:count]]
+        return examined_problems(self.scale.evaluation)[1]
 
     @property
     def validation(self) -> Validation:
         """What reinforcement learning is watched on."""
-        watched = held_out_problems("validation", self.scale.validation.num_problems)
-        return Validation(problems=watched, config=self.scale.validation)
+        return Validation(problems=watched_problems(self.scale.validation), config=self.scale.validation)
 
     @property
     def held_out(self) -> list[Problem]:

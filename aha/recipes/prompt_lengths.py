@@ -14,7 +14,10 @@ from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.scales import R1ZeroConfig
 from aha.types import Checkpoint, Problem
 
-__all__ = ["PromptLimits", "prompt_limits"]
+__all__ = ["NUM_MEASURED", "PromptLimits", "prompt_limits"]
+
+NUM_MEASURED = 1000
+"""Problems of an endless stream that are measured. All of them are short, and the first ones show how short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class PromptLimits:
         caps: the option that sets the longest response, and its tokens, by use: `train`, `validation` and `test`; a
             use without a cap is one for which nothing is sampled.
         on_long: whether a prompt that is too long stops the run or is left out.
+        has_choice: whether the user can choose to leave out what is too long, with --long-prompts.
+        model: what an error calls the model.
+        other_remedy: what else helps against a prompt that is too long, for the error; mostly nothing.
     """
 
     tokenizer: Tokenizer
@@ -37,6 +43,9 @@ class PromptLimits:
     wording: Callable[[Sequence[Problem]], Sequence[Problem]]
     caps: Mapping[str, tuple[str, int]]
     on_long: OnBad
+    has_choice: bool = True
+    model: str = "the model"
+    other_remedy: str = ""
 
     def fitting(self, problems: ProblemSet, use: str) -> tuple[ProblemSet, list[str]]:
         """The problems whose prompts leave room for a response.
@@ -67,16 +76,23 @@ class PromptLimits:
         ]
         if self.on_long == "stop" or not any(fits):
             place, length = too_long[0]
-            remedy = f"lower {option} to {max(0, self.positions - max(lengths))} or less"
-            if any(fits):
+            remedy = self._remedy(option, max(lengths))
+            if any(fits) and self.has_choice:
                 remedy += ", or leave these problems out with --long-prompts skip"
             raise ValueError(
                 f"{place}: the prompt has {length:,} tokens, and with those of a response ({option} {cap}) it must "
-                f"fit into the {self.positions:,} positions of the model; {len(too_long):,} of {len(lengths):,} {use} "
-                f"prompts do not: {remedy}"
+                f"fit into the {self.positions:,} positions of {self.model}; {len(too_long):,} of {len(lengths):,} "
+                f"{use} prompts do not: {remedy}"
             )
         kept = [problem for problem, is_fitting in zip(problems, fits, strict=True) if is_fitting]
         return replace(problems, problems=kept), [f"{place} ({length:,} tokens)" for place, length in too_long]
+
+    def _remedy(self, option: str, longest: int) -> str:
+        """What helps against a longest prompt of so many tokens."""
+        capacity = self.positions - longest
+        # The cap is one token at least, so a prompt that fills all positions is not helped by a lower one.
+        remedy = f"lower {option} to {capacity} or less" if capacity > 0 else "take a model with more positions"
+        return f"{remedy}, or {self.other_remedy}" if self.other_remedy else remedy
 
 
 def prompt_limits(

@@ -13,6 +13,7 @@ from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.disk import check_disk
 from aha.recipes.doctor import as_object, examine, refuse
 from aha.recipes.own_data import Device, OwnData
+from aha.recipes.positions import check_positions
 from aha.recipes.processes import among_peers, check_cards, device_of
 from aha.recipes.r1 import check_prompts, train_r1
 from aha.recipes.r1_scales import R1Config
@@ -126,7 +127,7 @@ def carry_out(order: Order) -> Checkpoint:
     check_cards(device, order.config.processes)
     folder = RunFolder(order.folder)
     disk = _checked_disk(order, models)
-    diagnosis = _examined(order, folder, device)
+    diagnosis = _examined(order, models, folder, device)
     # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
     own = replace(order.own, stop=order.own.stop or ())
     described = {
@@ -194,12 +195,13 @@ def _checked_disk(order: Order, models: Sequence[Checkpoint]) -> str:
     )
 
 
-def _examined(order: Order, folder: RunFolder, device: str) -> Diagnosis | None:
+def _examined(order: Order, models: Sequence[Checkpoint], folder: RunFolder, device: str) -> Diagnosis | None:
     """What the doctor says of a run that has not begun; None of one that goes on, or that trains no R1-Zero."""
     if isinstance(order.config, BaseConfig) or (folder.read("run.json") is not None and not order.fresh):
         return None
     if isinstance(order.config, R1Config):
         check_prompts(order.config, seed=order.seed)
+        check_positions(order.config, models, seed=order.seed, is_judged=order.assistant is not None)
     zero = order.config.zero if isinstance(order.config, R1Config) else order.config
     if not zero.parts:
         return None

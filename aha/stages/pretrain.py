@@ -28,7 +28,7 @@ from aha.training.learner import Learner
 from aha.training.optimizer import learning_rate_factor, muon_and_adamw
 from aha.types import Batch, Checkpoint
 
-__all__ = ["PRETRAIN_METRICS", "base_config", "corpus_digest", "num_updates", "pretrain"]
+__all__ = ["PRETRAIN_METRICS", "base_config", "base_tokenizer", "corpus_digest", "num_updates", "pretrain"]
 
 PRETRAIN_METRICS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "flops", "seconds")
 """What is logged for every update of pretraining."""
@@ -89,6 +89,11 @@ def base_config(config: PretrainConfig, vocab_size: int, model_type: ModelType =
     )
 
 
+def base_tokenizer() -> Tokenizer:
+    """The tokenizer of the built-in models: the words of the built-in world and those of R1-Zero's template."""
+    return build_tokenizer(vocabulary(), [R1_ZERO])
+
+
 def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelType = "qwen3") -> Checkpoint:
     """Train a base model from scratch.
 
@@ -129,7 +134,7 @@ def _begin(run: Run, config: PretrainConfig, model_type: ModelType, resumed: Res
     if resumed:
         policy, tokenizer = read_model(resumed.folder)
     else:
-        tokenizer = build_tokenizer(vocabulary(), [R1_ZERO])
+        tokenizer = base_tokenizer()
         policy = Transformer(base_config(config, tokenizer.vocab_size, model_type))
         initialise(policy, torch.Generator().manual_seed(derive_seed(run.seed, "initialise") % 2**63))
     learner = Learner(
@@ -144,7 +149,7 @@ def _begin(run: Run, config: PretrainConfig, model_type: ModelType, resumed: Res
 
 def corpus_digest(config: PretrainConfig, seed: int) -> str:
     """SHA-256 of the token ids of the whole corpus, in the order in which it was read."""
-    corpus = _Corpus(tokenizer=build_tokenizer(vocabulary(), [R1_ZERO]), config=config, seed=seed)
+    corpus = _Corpus(tokenizer=base_tokenizer(), config=config, seed=seed)
     digest = hashlib.sha256()
     for step in range(num_updates(config)):
         digest.update(corpus.batch(step).tokens_BT.numpy().tobytes())

@@ -274,6 +274,7 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr(running, "read_config", lambda path: None)
     patch.setattr(running, "check_disk", lambda *_, **__: "")
     patch.setattr(running, "check_prompts", lambda *_, **__: None)
+    patch.setattr(running, "check_positions", lambda *_, **__: None)
     patch.setattr("aha.recipes.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)
     patch.setattr(OtherModel, "assistant", assistant)

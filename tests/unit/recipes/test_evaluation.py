@@ -50,3 +50,20 @@ def test_a_model_that_names_no_texts_is_asked_without(tmp_path: Path) -> None:
     report, said = evaluate_order(EvaluationOrder(model=None, config=LOOK, seed=0))
     assert "responses end" not in said
     assert report.row("length").value > 5
+
+
+@pytest.mark.parametrize("split", ["test", "hard"])
+def test_a_cap_that_no_prompt_leaves_room_for_is_refused_with_its_option(split: str) -> None:
+    config = LOOK.model_copy(update={"max_new_tokens": 1024})
+    line = rf"{split}: its longest prompt has \d+ tokens and the model 1,024 positions.*lower --max-new-tokens"
+    with pytest.raises(ValueError, match=line):
+        evaluate_order(EvaluationOrder(model=None, config=config, seed=0, split=split))
+
+
+def test_a_sample_longer_than_the_positions_is_refused_in_one_line() -> None:
+    """The prompt may be a whole document, so the error does not repeat it."""
+    order = SampleOrder(model=None, prompt="compute " * 400, decoding=Decoding(max_new_tokens=1000), seed=0)
+    with pytest.raises(ValueError, match=r"^the prompt has 400 tokens and the model 1,024 positions.*624 for a resp"):
+        sample_once(order)
+    with pytest.raises(ValueError, match=r"^the prompt has no token: give one at least$"):
+        sample_once(SampleOrder(model=None, prompt="", decoding=Decoding(max_new_tokens=10), seed=0))
