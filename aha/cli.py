@@ -23,6 +23,7 @@ from aha.commands import (
     Command,
     DoctorCommand,
     EvalCommand,
+    ExportCommand,
     ListCommand,
     PretrainCommand,
     R1Command,
@@ -91,7 +92,7 @@ def _fail(text: str) -> int:
     return FAILED
 
 
-def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
+def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  # a line for each command
     """A command's result for programs, and for people."""
     match command:
         case ZeroCommand() | R1Command():
@@ -108,13 +109,12 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:
             return _eval(command)
         case SampleCommand():
             return _sample(command)
+        case ExportCommand():
+            return _export(command)
         case ReportCommand():
             return _report(command.run)
         case ListCommand():
-            text = "\n".join(
-                f"{name:16} {about}  (scales: {', '.join(R1_ZERO_SCALES)})" for name, about in RECIPES.items()
-            )
-            return {"recipes": RECIPES, "scales": list(R1_ZERO_SCALES)}, text
+            return _list()
 
 
 def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
@@ -314,6 +314,13 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
     return sampled, str(sampled["text"])
 
 
+def _export(command: ExportCommand) -> tuple[dict[str, Any], str]:
+    from aha.recipes.export import export
+
+    exported = export(command.model, command.out, command.dtype)
+    return exported, f"model: {command.out} ({exported['dtype']})"
+
+
 def _size_of(model: str) -> str:
     """The scale whose device suits a model: the built-in one is too small for a GPU."""
     return "tiny" if model == "base" else "gpu"
@@ -341,3 +348,8 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
             before, after = (f"{part[name]['value']:.3f}" if part[name] else "-" for part in (start, end))
             lines.append(f"{name:12} {before:>8} -> {after:>8}")
     return figures, "\n".join([*lines, f"model: {figures['model']}", f"report: {figures['page']}"])
+
+
+def _list() -> tuple[dict[str, Any], str]:
+    lines = [f"{name:16} {about}  (scales: {', '.join(R1_ZERO_SCALES)})" for name, about in RECIPES.items()]
+    return {"recipes": RECIPES, "scales": list(R1_ZERO_SCALES)}, "\n".join(lines)

@@ -16,7 +16,7 @@ from aha.recipes.own_data import Device, OwnData, TemplateName
 from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
 from aha.runs.complaints import illegal_value, without_box
-from aha.training.config import Precision
+from aha.training.config import ExportDtype, Precision
 
 __all__ = [
     "WRONG_USE",
@@ -25,6 +25,7 @@ __all__ = [
     "Command",
     "DoctorCommand",
     "EvalCommand",
+    "ExportCommand",
     "ListCommand",
     "PretrainCommand",
     "R1Command",
@@ -189,7 +190,7 @@ class EvalCommand:
     """Evaluate a model on the built-in world, or on a suite of your own files."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
     suite: str | None = None
     """A suite (gsm8k, math500, aime24, humaneval, gpqa), NAME=FILE, or a file of problems; see docs/problems.md. The
     built-in world where none is given."""
@@ -237,7 +238,7 @@ class SampleCommand:
     """Sample one response."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
     prompt: str | None = None
     """Text given to the model as it is."""
     question: str | None = None
@@ -259,6 +260,20 @@ class SampleCommand:
     is not given, none where it is given alone."""
     seed: int = 0
     """Seed of the draws."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand:
+    """Write a model alone, to be served: weights, settings and tokenizer, with a provenance.json."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL_OR_RUN")]
+    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
+    out: Path
+    """Folder to write; new or empty."""
+    dtype: ExportDtype = "auto"
+    """Type of the weights; auto takes the one in which the start of the run was stored, or else the model's own."""
     json: bool = False
     """Print one JSON object."""
 
@@ -290,6 +305,7 @@ Command = (
     | PretrainCommand
     | EvalCommand
     | SampleCommand
+    | ExportCommand
     | ReportCommand
     | ListCommand
 )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from aha.runs.objects import read_object, write_object
 
-__all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "write_weights"]
+__all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "stored_dtype", "write_weights"]
 
 Dtype = torch.dtype | Literal["auto"]
 """Type of parameters; `auto` is that of the checkpoint."""
@@ -29,6 +29,7 @@ _CHUNK = 1 << 22
 """Entries of a tensor that are read at once."""
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_EMBEDDING = "model.embed_tokens.weight"
 _BUFFER = "rotary_emb.inv_freq"
 """Old Llama checkpoints hold what every program computes for itself."""
 
@@ -76,12 +77,8 @@ def load_weights(
             f"the weights in {folder} do not fit its config.json: "
             f"missing {missing[:3]}, unexpected {surplus[:3]}, of another shape {wrong[:3]}"
         )
-    if strange := [name for name in sorted(expected) if stored[name].dtype not in _TYPES]:
-        raise ValueError(
-            f"{folder} holds {strange[0]} as {stored[strange[0]].dtype}: quantised weights are not supported, "
-            f"only {', '.join(_TYPES)}"
-        )
-    target = _TYPES[stored[next(iter(expected))].dtype] if dtype == "auto" else dtype
+    types = {name: _type_of(stored[name], name, folder) for name in sorted(expected)}
+    target = types[next(iter(expected))] if dtype == "auto" else dtype
     loaded: dict[str, Tensor] = {}
     for path in sorted({stored[name].path for name in expected}):
         here = [name for name in expected if stored[name].path == path]
@@ -90,6 +87,27 @@ def load_weights(
     for copy, original in (copies or {}).items():
         if copy in stored:
             _compare(stored[copy].path, copy, loaded[expected[original]])
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The type in which a model folder holds its weights, that of the embedding.
+
+    Raises:
+        ValueError: a file is missing or damaged, or the weights are quantised; the message says which.
+    """
+    stored = _directory(folder)
+    if _EMBEDDING not in stored:
+        raise ValueError(f"the weights in {folder} have no {_EMBEDDING}: it is no model of a supported family")
+    return _type_of(stored[_EMBEDDING], _EMBEDDING, folder)
+
+
+def _type_of(tensor: _Stored, name: str, folder: Path) -> torch.dtype:
+    """The type of a stored tensor."""
+    if tensor.dtype not in _TYPES:
+        raise ValueError(
+            f"{folder} holds {name} as {tensor.dtype}: quantised weights are not supported, only {', '.join(_TYPES)}"
+        )
+    return _TYPES[tensor.dtype]
 
 
 def _directory(folder: Path) -> dict[str, _Stored]:

@@ -10,6 +10,7 @@ __all__ = [
     "doctor",
     "evaluation",
     "examination",
+    "export",
     "own_data",
     "positions",
     "processes",

@@ -35,10 +35,11 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
     """A model as the start of a recipe.
 
     Args:
-        model: its folder, or `hub:OWNER/NAME`; None, or `base` where there is no such folder, for the built-in base.
+        model: its folder, the folder of a run for the run's result, or `hub:OWNER/NAME`; None, or `base` where there is
+            no such folder, for the built-in base.
 
     Raises:
-        ValueError: there is no such folder, or it is damaged.
+        ValueError: there is no such folder, it is damaged, or it is that of a run without a result.
     """
     name = "" if model is None else str(model)
     if not name or (name == "base" and not Path(name).exists()):
@@ -49,8 +50,23 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
             raise ValueError(
                 f"there is no folder {name}; for the model of the Hugging Face hub write --model {HUB}{name}"
             )
+    if (path / "run.json").exists() and not (path / "config.json").exists():
+        path = _result_of(path)
     verify(path, with_training=False)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+
+
+def _result_of(run: Path) -> Path:
+    """The model that a run ended with."""
+    result = RunFolder(run, is_writer=False).read("result.json")
+    if result is None:
+        models = sorted(run.glob("stages/*/*/config.json"), key=lambda path: path.stat().st_mtime)
+        advice = f": name one of its models, such as {models[-1].parent}" if models else ", and holds no model yet"
+        raise ValueError(f"{run} is a run without a result so far{advice}")
+    recorded = Path(str(result.get("model")))
+    # The path was recorded where the run stood when it ended, and it may have been moved since.
+    here = run / "stages" / recorded.parent.name / recorded.name
+    return here if here.is_dir() else recorded
 
 
 def open_training(folder: Path) -> Checkpoint:

@@ -12,6 +12,7 @@ from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.base_model import base, open_base, open_training
 from aha.recipes.disk import check_disk
 from aha.recipes.doctor import as_object, examine, refuse
+from aha.recipes.export import record_starts
 from aha.recipes.own_data import Device, OwnData
 from aha.recipes.positions import check_positions
 from aha.recipes.processes import among_peers, check_cards, device_of
@@ -128,28 +129,8 @@ def carry_out(order: Order) -> Checkpoint:
     folder = RunFolder(order.folder)
     disk = _checked_disk(order, models)
     diagnosis = _examined(order, models, folder, device)
-    # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
-    own = replace(order.own, stop=order.own.stop or ())
-    described = {
-        "recipe": order.recipe,
-        "scale": order.scale,
-        "seed": order.seed,
-        "config": {
-            **order.config.model_dump(),
-            "start": models[0].key if models else None,
-            **({"continues": True} if order.continue_from else {}),
-            **({"device": device} if device != "cpu" else {}),
-            # Each instruction set adds up in an order of its own, so a run goes on with the one that it began with.
-            # It is recorded under the switch's name, so that a refusal says what to set.
-            SWITCH: kernels_in_use(),
-            **({"own": asdict(own)} if own != OwnData(stop=()) else {}),
-            **({"students": [model.key for model in models[1:]]} if order.students else {}),
-            **({"assistant": order.assistant.model} if order.assistant else {}),
-        },
-        "provenance": provenance(),
-        "started": now(),
-    }
-    folder.claim(described, fresh=order.fresh)
+    folder.claim(_described(order, models, device), fresh=order.fresh)
+    record_starts(folder, models)
     display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
     if disk:
         display.say(disk)
@@ -182,6 +163,31 @@ def carry_out(order: Order) -> Checkpoint:
     write_page(folder.path)
     folder.release()
     return result
+
+
+def _described(order: Order, models: Sequence[Checkpoint], device: str) -> dict[str, object]:
+    """What `run.json` says of a run: what was asked, and with which versions."""
+    # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
+    own = replace(order.own, stop=order.own.stop or ())
+    return {
+        "recipe": order.recipe,
+        "scale": order.scale,
+        "seed": order.seed,
+        "config": {
+            **order.config.model_dump(),
+            "start": models[0].key if models else None,
+            **({"continues": True} if order.continue_from else {}),
+            **({"device": device} if device != "cpu" else {}),
+            # Each instruction set adds up in an order of its own, so a run goes on with the one that it began with.
+            # It is recorded under the switch's name, so that a refusal says what to set.
+            SWITCH: kernels_in_use(),
+            **({"own": asdict(own)} if own != OwnData(stop=()) else {}),
+            **({"students": [model.key for model in models[1:]]} if order.students else {}),
+            **({"assistant": order.assistant.model} if order.assistant else {}),
+        },
+        "provenance": provenance(),
+        "started": now(),
+    }
 
 
 def _checked_disk(order: Order, models: Sequence[Checkpoint]) -> str:

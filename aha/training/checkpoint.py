@@ -10,7 +10,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,15 @@ from aha.policy.weights import Dtype
 from aha.prompts.pretrained import read_tokenizer, write_tokenizer
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.folder import naming
+from aha.runs.objects import read_object
 
 __all__ = [
     "MANIFEST",
+    "PROVENANCE",
+    "export_model",
+    "is_occupied",
     "publish_model",
+    "read_figures",
     "read_model",
     "read_scorer",
     "read_state",
@@ -41,6 +47,8 @@ __all__ = [
 ]
 
 MANIFEST = "checksums.json"
+PROVENANCE = "provenance.json"
+"""What says where a model folder comes from that is no checkpoint."""
 _STATE, _TENSORS = "trainer.json", "trainer.safetensors"
 
 
@@ -66,16 +74,26 @@ def write_checkpoint(
     Raises:
         OSError: the disk is full or cannot be written; what was there before is there again.
     """
+    with _written_aside(folder) as aside:
+        _write_model(policy, tokenizer, aside)
+        (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
+        _write_tensors(optimizers, reference, aside / _TENSORS)
+        _seal(aside)
+
+
+@contextmanager
+def _written_aside(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, which gets its final name once it is full; where something fails, it goes.
+
+    Raises:
+        OSError: the disk is full or cannot be written; what had the final name before has it again.
+    """
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         with naming(folder):
             aside.mkdir(parents=True)
-            _write_model(policy, tokenizer, aside)
-            write_tokenizer(tokenizer, aside)
-            (aside / _STATE).write_text(json.dumps(dict(state), indent=2, sort_keys=True) + "\n")
-            _write_tensors(optimizers, reference, aside / _TENSORS)
-            _seal(aside)
+            yield aside
             _put_in_place(aside, folder)
     except SafetensorError as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -86,6 +104,7 @@ def write_checkpoint(
 
 
 def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder: Path) -> None:
+    """The model and its tokenizer, as `transformers` and other servers read them."""
     if isinstance(model, RewardModel):
         write_reward_model(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
     else:
@@ -97,6 +116,7 @@ def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder:
             begin_id=tokenizer.begin_id,
             stop_ids=tokenizer.stop_ids,
         )
+    write_tokenizer(tokenizer, folder)
 
 
 def _write_tensors(optimizers: Sequence[Optimizer], reference: Transformer | None, path: Path) -> None:
@@ -209,11 +229,20 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ValueError: the folder is missing, damaged, or a model folder from elsewhere.
     """
     verify(folder)
-    if not (folder / _STATE).exists():
-        raise ValueError(f"{folder} has no {_STATE}: it is a model folder, but no checkpoint of a stage")
-    state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+    state = read_figures(folder)
     tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).exists() else {}
     return state, tensors
+
+
+def read_figures(folder: Path) -> dict[str, Any]:
+    """The figures alone of what a stage needs to go on; nothing is checked, and no tensor is read.
+
+    Raises:
+        ValueError: the folder is a model folder from elsewhere.
+    """
+    if not (folder / _STATE).exists():
+        raise ValueError(f"{folder} has no {_STATE}: it is a model folder, but no checkpoint of a stage")
+    return read_object(folder / _STATE)
 
 
 def weights_digest(folder: Path) -> str:
@@ -243,19 +272,48 @@ def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path
         ValueError: `out` holds something that is no published model, and stays as it is.
     """
     verify(model)
-    if out.exists() and not (out / "provenance.json").exists() and (out.is_file() or any(out.iterdir())):
+    if is_occupied(out) and not (out / PROVENANCE).exists():
         raise ValueError(f"{out} holds something else than a published model: name another folder with --out")
-    aside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        shutil.copytree(model, aside, ignore=shutil.ignore_patterns(_STATE, _TENSORS, MANIFEST))
-        (aside / "provenance.json").write_text(json.dumps(dict(provenance), indent=2) + "\n")
+    with _written_aside(out.resolve()) as aside:
+        left_out = shutil.ignore_patterns(_STATE, _TENSORS, MANIFEST)
+        shutil.copytree(model, aside, ignore=left_out, dirs_exist_ok=True)
+        _write_provenance(provenance, aside)
         _seal(aside)
-        _put_in_place(aside, out)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return out
+
+
+def export_model(
+    model: Transformer | RewardModel, tokenizer: Tokenizer, out: Path, provenance: Mapping[str, Any]
+) -> None:
+    """Write a model to be served, with a `provenance.json`, to a folder of its own.
+
+    It has no checksums, unlike what `publish_model` writes: who serves it may edit its settings.
+
+    Args:
+        model: the policy, or a reward model, in the type in which it is to be stored.
+        tokenizer: its tokenizer.
+        out: the folder to write; new or empty.
+        provenance: what made the model.
+
+    Raises:
+        ValueError: there is something in `out`, which stays as it is.
+        OSError: the disk is full or cannot be written; `out` is as it was.
+    """
+    if is_occupied(out):
+        raise ValueError(f"--out {out} is not empty: name a new folder")
+    with _written_aside(out.resolve()) as aside:
+        _write_model(model, tokenizer, aside)
+        _write_provenance(provenance, aside)
+        _make_durable(aside)
+
+
+def is_occupied(out: Path) -> bool:
+    """Whether something stands where a model is to be written: a file, or a folder that is not empty."""
+    return out.exists() and (not out.is_dir() or any(out.iterdir()))
+
+
+def _write_provenance(provenance: Mapping[str, Any], folder: Path) -> None:
+    (folder / PROVENANCE).write_text(json.dumps(dict(provenance), indent=2) + "\n", encoding="utf-8")
 
 
 def _seal(folder: Path) -> None:
@@ -263,7 +321,12 @@ def _seal(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     digests = {name: _digest(folder / name) for name in names}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2) + "\n")
-    for path in (*(folder / name for name in names), folder / MANIFEST, folder):
+    _make_durable(folder)
+
+
+def _make_durable(folder: Path) -> None:
+    """Let a folder and its files outlive a power cut."""
+    for path in (*sorted(folder.iterdir()), folder):
         _flush(path)
 
 

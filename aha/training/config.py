@@ -6,13 +6,16 @@ from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["FOR_POLICIES", "LoRAConfig", "OptimizerConfig", "Precision", "Projection", "State"]
+__all__ = ["FOR_POLICIES", "ExportDtype", "LoRAConfig", "OptimizerConfig", "Precision", "Projection", "State"]
 
 State = Literal["float32", "8-bit", "host"]
 """How the moments are held."""
 
 Precision = Literal["float32", "bfloat16"]
 """Type of the weights that compute."""
+
+ExportDtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""Type of the weights of a model that is written to be served; `auto` is the one that its training began with."""
 
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -27,7 +27,7 @@ from aha.training.checkpoint import MANIFEST, verify, weights_digest
 Call = Callable[..., Ended]
 MountDisk = Callable[[str], Path]
 
-COMMANDS = ("run", "doctor", "audit", "bench", "pretrain", "eval", "sample", "report", "list")
+COMMANDS = ("run", "doctor", "audit", "bench", "pretrain", "eval", "sample", "export", "report", "list")
 SCRIBBLE = ["--pretrain.drill-tokens=64", "--pretrain.problem-tokens=64", "--pretrain.batch-tokens=64"]
 
 
@@ -258,6 +258,19 @@ def test_a_benchmark_as_json_and_in_words(call: Call) -> None:
         assert text in ended.out
 
 
+def test_an_exported_model_is_sampled_as_the_model_is(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    exported = one_object(call("export", "base", "--out", out, "--json"))
+    assert (exported["model"], exported["dtype"], exported["run"]) == (str(out), "float32", None)
+    words = ("--prompt", "compute 3 + 4", "--max-new-tokens", 8, "--json")
+    assert one_object(call("sample", out, *words)) == one_object(call("sample", "base", *words))
+    assert call("export", "base", "--out", tmp_path / "half", "--dtype", "bfloat16").out.endswith("half (bfloat16)\n")
+
+    assert_fails(call("export", "base", "--out", out), f"--out {out} is not empty", "name a new folder")
+    assert_fails(call("export", tmp_path, "--out", tmp_path / "new"), "it is not a model folder")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_sample_as_json_is_the_same_for_the_same_seed(call: Call) -> None:
     words = ("sample", "base", "--question", "compute 3 + 4", "--max-new-tokens", 30, "--json", "--seed")
     first, again, other = (one_object(call(*words, seed)) for seed in (1, 1, 2))
@@ -380,6 +393,8 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("sample base --prompt a --temperature -1", ["--temperature: input should be", "(given: -1.0)"]),
         ("sample base --prompt a --top-p 1.5", ["--top-p: input should be less than or equal to 1 (given: 1.5)"]),
         ("sample base --prompt a --max-new-tokens 0", ["--max-new-tokens: input should be", "(given: 0)"]),
+        ("export base", ["--out"]),
+        ("export base --out there --dtype int8", ["'int8'", "--dtype"]),
         ("report", ["PATH"]),
         ("list --all", ["--all"]),
     ],

@@ -33,6 +33,7 @@ START = {
     "bench": ["bench"],
     "eval": ["eval", "base"],
     "sample": ["sample", "base", "--question", "1 + 1?"],
+    "export": ["export", "base", "--out", "out"],
     "report": ["report", "folder"],
     "list": ["list"],
 }
@@ -163,6 +164,12 @@ WIRES: dict[str, dict[str, Wire]] = {
         "device": Wire("--device cuda", "measure.device", "cuda"),
         "json": Wire("--json", "stdout", is_object),
     },
+    "export": {
+        "model": Wire("export elsewhere --out out", "export.model", "elsewhere"),
+        "out": Wire("export base --out other", "export.out", Path("other")),
+        "dtype": Wire("--dtype float16", "export.dtype", "float16"),
+        "json": Wire("--json", "stdout", is_object),
+    },
     "report": {
         "run": Wire("report other", "write_page.folder", Path("other")),
         "json": Wire("--json", "stdout", is_object),
@@ -275,6 +282,7 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr(running, "check_disk", lambda *_, **__: "")
     patch.setattr(running, "check_prompts", lambda *_, **__: None)
     patch.setattr(running, "check_positions", lambda *_, **__: None)
+    patch.setattr(running, "record_starts", lambda *_: None)
     patch.setattr("aha.recipes.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)
     patch.setattr(OtherModel, "assistant", assistant)
@@ -286,6 +294,10 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr(
         "aha.recipes.audits.audit_named_reward",
         lambda spec, path, **given: note("audit_reward", path=path, **given) or ({}, "-"),
+    )
+    patch.setattr(
+        "aha.recipes.export.export",
+        lambda model, out, dtype: note("export", model=model, out=out, dtype=dtype) or {"dtype": dtype},
     )
     patch.setattr("aha.recipes.benchmark.measure", lambda model, **given: note("measure", model=model, **given))
     patch.setattr("aha.recipes.benchmark.as_object", lambda _: {})
