@@ -347,7 +347,7 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        ("", ["subcommand", "run, doctor, audit, bench, pretrain, eval, sample, report, list"]),
+        ("", ["subcommand", "run, doctor, audit, bench, pretrain, eval, sample, export, report, list"]),
         ("train", ["Unrecognized options: train"]),
         ("run", ["{r1,r1_zero,r1_zero_control}"]),
         ("run r2_zero", ["'r2_zero'", "recipe"]),
