@@ -286,6 +286,7 @@ def test_a_run_is_shared_by_as_many_processes_as_it_was_given(
         raise AskedForProcessesError(f"{job.num_processes} processes")
 
     monkeypatch.setattr(running, "examine", lambda *_, **__: None)
+    monkeypatch.setattr(running, "check_positions", lambda *_, **__: None)
     monkeypatch.setattr(running, "check_disk", lambda *_, **__: "")
     monkeypatch.setattr(running, "among_peers", among_peers)
     monkeypatch.setattr(RunFolder, "claim", lambda *_, **__: None)
