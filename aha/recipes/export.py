@@ -76,8 +76,10 @@ def original_dtype(model: Path) -> torch.dtype:
     run = _run_of(model)
     if run is None:
         return stored_dtype(model)
-    start, starts = _start_of(run, model.resolve().parent.name), run.read(STARTS) or {}
-    return _DTYPES[starts[start]] if start in starts else stored_dtype(model)
+    starts = run.read(STARTS) or {}
+    start = _start_of(run, model.resolve().parent.name)
+    recorded = _DTYPES.get(str(starts.get(str(start))))
+    return stored_dtype(model) if recorded is None else recorded
 
 
 def record_starts(folder: RunFolder, models: Sequence[Checkpoint]) -> None:

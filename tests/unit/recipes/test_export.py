@@ -27,6 +27,7 @@ from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rollouts.engine import Decoding
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.training.checkpoint import read_model, read_scorer, weights_digest, write_checkpoint
+from aha.training.config import LoRAConfig
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
@@ -44,14 +45,26 @@ MODEL_FILES = {
 STOP = ("<answer>",)
 
 
-def one_iteration(folder: Path, start: Path, **changes: Any) -> Path:
+def one_iteration(folder: Path, start: Path, *, lora_rank: int = 0) -> Path:
     """A run of one tiny iteration in float32."""
     loop = R1_ZERO_SCALES["tiny"].zero.model_copy(
         update={"iterations": 1, "problems_per_iteration": 2, "group_size": 2, "max_new_tokens": 8}
     )
-    config = R1ZeroConfig(zero=loop, longer=RLConfig(iterations=0), validation=LOOK, evaluation=LOOK)
-    order = {"recipe": "r1_zero", "scale": "tiny", "config": config, "folder": folder, "seed": 0, "start": str(start)}
-    carry_out(Order(**{**order, "own": OwnData(stop=STOP), "force": True, "is_quiet": True, **changes}))
+    if lora_rank:
+        adapted = loop.optimizer.model_copy(update={"lora": LoRAConfig(rank=lora_rank)})
+        loop = loop.model_copy(update={"optimizer": adapted})
+    order = Order(
+        recipe="r1_zero",
+        scale="tiny",
+        config=R1ZeroConfig(zero=loop, longer=RLConfig(iterations=0), validation=LOOK, evaluation=LOOK),
+        folder=folder,
+        seed=0,
+        start=str(start),
+        own=OwnData(stop=STOP),
+        force=True,
+        is_quiet=True,
+    )
+    carry_out(order)
     return folder
 
 
@@ -178,6 +191,14 @@ def test_a_model_of_no_run_is_exported_too(tmp_path: Path) -> None:
     assert names(tmp_path / "out") == MODEL_FILES - {"chat_template.jinja"} | names(BUILT_IN) & {"chat_template.jinja"}
     assert record(tmp_path / "out")["run"] is None
     assert read_model(tmp_path / "out")[0].config == read_model(BUILT_IN)[0].config
+
+
+def test_a_run_with_adapters_is_exported_with_them_merged(start: Path, tmp_path: Path) -> None:
+    run = one_iteration(tmp_path / "run", start, lora_rank=2)
+    export(str(run), tmp_path / "out", "float32")
+    before, merged, exported = (read_model(folder)[0].state_dict() for folder in (start, final(run), tmp_path / "out"))
+    assert exported.keys() == before.keys()
+    assert all(torch.equal(exported[name], merged[name]) for name in exported)
 
 
 @torch.no_grad()
