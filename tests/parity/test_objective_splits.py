@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import multiprocessing
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import run_processes
 from safetensors.torch import load_file, save_file
 from tiny import random_tokens, tiny_config, tiny_policy
 from torch import Tensor, nn
@@ -242,14 +242,7 @@ def take_part(rank: int, folder: Path) -> None:
 def peers(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, Tensor], dict[str, dict[str, float]]]]:
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("peers")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=take_part, args=(rank, folder), daemon=True) for rank in range(NUM_PEERS)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        process.kill()
-    assert [process.exitcode for process in processes] == [0] * NUM_PEERS
+    run_processes(take_part, folder, count=NUM_PEERS)
     return [
         (load_file(folder / f"{rank}.safetensors"), json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")))
         for rank in range(NUM_PEERS)

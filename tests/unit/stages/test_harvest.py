@@ -3,8 +3,6 @@
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import CONTEXT, run_processes
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.prompts.templates import bare, r1
@@ -19,10 +18,11 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import RejectionConfig
-from aha.stages.harvest import Field, Picked, harvest
+from aha.stages.harvest import Field, Picked, harvest, write_demonstrations
 from aha.stages.labelling import Labelled
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
+from aha.training.world import World
 from aha.types import Dataset, Group, Problem, Rollout
 
 CONFIG = RejectionConfig(num_problems=12, num_samples=4, num_kept=4, max_new_tokens=6, shard_size=5)
@@ -145,69 +145,62 @@ def test_equal_ids_are_refused(tmp_path: Path) -> None:
         harvest(Run(folder=RunFolder(tmp_path / "run"), seed=0), "kept", field=field, pick=Everything(), config=CONFIG)
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-sys.path[:0] = {paths!r}
-from test_harvest import CONFIG, reap
-reap(Path({run!r}), Path({model!r}), CONFIG.model_copy(update={{"num_samples": 4, "shard_size": 25}}), 1250)
-"""
+NUM_PROBLEMS = 250
+KILLS = 2
+
+
+def reap_many(run: Path, model: Path) -> None:
+    """A harvest of a thousand items in forty shards."""
+    reap(run, model, CONFIG.model_copy(update={"shard_size": 25}), NUM_PROBLEMS)
 
 
 @pytest.mark.full
-def test_killed_in_the_middle_of_5000_items_none_is_lost_and_none_is_there_twice(tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_1000_items_none_is_lost_and_none_is_there_twice(tmp_path: Path) -> None:
     model, run = model_in(tmp_path / "model"), tmp_path / "run"
-    here = Path(__file__).parent
-    program = PROGRAM.format(paths=[str(here), str(here.parent.parent)], run=str(run), model=str(model))
     rng, kills = random.Random(0), 0
     shards = run / "stages" / "kept"
     while not (shards / "data.json").exists():
-        process = subprocess.Popen([sys.executable, "-c", program])
-        if kills < 5:
+        process = CONTEXT.Process(target=reap_many, args=(run, model))
+        process.start()
+        if kills < KILLS:
             before, deadline = count_shards(shards), time.monotonic() + 60
-            while count_shards(shards) < before + 3 and process.poll() is None and time.monotonic() < deadline:
+            while count_shards(shards) < before + 3 and process.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.002)
             time.sleep(rng.random() * 0.05)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
+            process.kill()
+            process.join()
+            kills += process.exitcode == -signal.SIGKILL
         else:
-            assert process.wait() == 0
+            process.join()
+            assert process.exitcode == 0
     rows = list(read_rows(shards))
-    assert (kills, len(rows)) == (5, 5000)
+    assert (kills, len(rows)) == (KILLS, 1000)
     assert Counter((row["problem_id"], row["index"]) for row in rows) == Counter(
-        (f"p{n}", index) for n in range(1250) for index in range(4)
+        (f"p{n}", index) for n in range(NUM_PROBLEMS) for index in range(4)
     )
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["iteration"] for row in logged] == list(range(50))
-    undisturbed = reap(tmp_path / "other", model, CONFIG.model_copy(update={"shard_size": 25}), 1250)
+    assert [row["iteration"] for row in logged] == list(range(10))
+    undisturbed = reap(tmp_path / "other", model, CONFIG.model_copy(update={"shard_size": 25}), NUM_PROBLEMS)
     assert rows == list(read_rows(undisturbed.path))
     assert [path.read_bytes() for path in sorted(shards.glob("shard-*"))] == [
         path.read_bytes() for path in sorted(undisturbed.path.glob("shard-*"))
     ]
 
 
-LATE = """
-import sys, time
-from pathlib import Path
-from aha.runs.folder import RunFolder
-from aha.stages.harvest import write_demonstrations
-from aha.stages.run import Interrupted, Run
-from aha.training.world import World
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-world = World(rank, 2, str(folder / "rendezvous"))
-time.sleep(2 * rank)
-run = Run(folder=RunFolder(folder / "run", is_writer=rank == 0), seed=0, world=world)
-write_demonstrations(run, "given", [], key="")
-assert world.collect(["after"]) == ["after", "after"]
-world.leave()
-"""
+def come_late(rank: int, folder: Path) -> None:
+    """Write data as one process of two, the second of which does so half a second later."""
+    world = World(rank, 2, str(folder / "rendezvous"))
+    time.sleep(rank / 2)
+    run = Run(folder=RunFolder(folder / "run", is_writer=rank == 0), seed=0, world=world)
+    write_demonstrations(run, "given", [], key="")
+    assert world.collect(["after"]) == ["after", "after"]
+    world.leave()
 
 
 @pytest.mark.full
 def test_a_process_that_comes_late_to_written_data_stays_in_step(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    peers = [subprocess.Popen([sys.executable, "-c", LATE, str(tmp_path), str(rank)]) for rank in (0, 1)]
-    assert [peer.wait(timeout=60) for peer in peers] == [0, 0]
+    run_processes(come_late, tmp_path)
 
 
 # Labels

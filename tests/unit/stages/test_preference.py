@@ -3,14 +3,13 @@
 import json
 import math
 import random
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import run_processes
 from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
 
 from aha.objectives.reward_model import ranking_loss
@@ -241,17 +240,12 @@ def test_a_prompt_that_is_shared_gives_the_scores_of_one_by_one() -> None:
     assert max(float((one - other).abs().max()) for one, other in zip(*grads, strict=True)) < 1e-11
 
 
-PEER = """
-import sys, torch
-from pathlib import Path
-from test_preference import make_run, ranked, start, train
-from aha.training.world import World
-torch.set_num_threads(1)
-folder, rank = Path(sys.argv[1]), int(sys.argv[2])
-world = World(rank, 2, str(folder / "rendezvous"))
-train(make_run(folder / "two", world=world), start(folder), ranked(9, name="train"), ranked(3, name="new"))
-world.leave()
-"""
+def take_part(rank: int, folder: Path) -> None:
+    """The training of one process of two."""
+    torch.set_num_threads(1)
+    world = World(rank, 2, str(folder / "rendezvous"))
+    train(make_run(folder / "two", world=world), start(folder), ranked(9, name="train"), ranked(3, name="new"))
+    world.leave()
 
 
 @pytest.mark.full
@@ -259,10 +253,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     """The last update of an epoch has a single prompt, so that one process has none."""
     policy = start(tmp_path)
     train(make_run(tmp_path / "one"), policy, ranked(9, name="train"), ranked(3, name="new"))
-    here = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-    code = f"import sys; sys.path[:0] = {here!r}\n{PEER}"
-    peers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(rank)]) for rank in (0, 1)]
-    assert [peer.wait(timeout=60) for peer in peers] == [0, 0]
+    run_processes(take_part, tmp_path)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         for name in ("loss", "pair_accuracy", "margin", "grad_norm", "trained_tokens"):
             assert two[name] == pytest.approx(one[name], rel=1e-3), (one["step"], name)
