@@ -1,12 +1,12 @@
 """What the processes of a test run that needs two of them."""
 
 import json
-import multiprocessing
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
+from processes import run_processes
 from safetensors.torch import save_file
 from tiny import random_tokens, tiny_config, tiny_policy
 from torch import Tensor
@@ -21,7 +21,6 @@ from aha.training.world import World
 from aha.types import Batch, Loss
 
 NUM_PEERS = 2
-TIMEOUT_SECONDS = 60
 
 objective = partial(grpo_loss, clip_eps=0.2, kl_coef=0.01)
 
@@ -137,13 +136,5 @@ def take_part(rank: int, folder: Path) -> None:
 
 def run_peers(folder: Path) -> list[dict[str, object]]:
     """Start the processes and wait for them; what each of them told."""
-    context = multiprocessing.get_context("spawn")
-    peers = [context.Process(target=take_part, args=(rank, folder), daemon=True) for rank in range(NUM_PEERS)]
-    for peer in peers:
-        peer.start()
-    for peer in peers:
-        peer.join(TIMEOUT_SECONDS)
-        peer.kill()
-    codes = [peer.exitcode for peer in peers]
-    assert codes == [0] * NUM_PEERS, codes
+    run_processes(take_part, folder, count=NUM_PEERS)
     return [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(NUM_PEERS)]
