@@ -130,7 +130,18 @@ def carry_out(order: Order) -> Checkpoint:
     disk = _checked_disk(order, models)
     diagnosis = _examined(order, models, folder, device)
     folder.claim(_described(order, models, device), fresh=order.fresh)
-    record_starts(folder, models)
+    try:
+        record_starts(folder, models)
+        return _run_claimed(order, folder, models, diagnosis, disk)
+    finally:
+        # Also of a run that failed, so that the same program can go on with it.
+        folder.release()
+
+
+def _run_claimed(
+    order: Order, folder: RunFolder, models: Sequence[Checkpoint], diagnosis: Diagnosis | None, disk: str
+) -> Checkpoint:
+    """Run a recipe in a folder that is this run's own, and write its result and its page."""
     display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
     if disk:
         display.say(disk)
@@ -161,7 +172,6 @@ def carry_out(order: Order) -> Checkpoint:
         model, steps = str(result.path.resolve()), _steps(folder.path)
         folder.write("result.json", {"model": model, "seconds": round(clock.keep(), 1), "steps": steps})
     write_page(folder.path)
-    folder.release()
     return result
 
 
