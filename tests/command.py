@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -91,6 +92,10 @@ class Ended:
     err: str
 
 
+Call = Callable[..., Ended]
+"""The command without a process of its own."""
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A run folder, the command that made it, and how the command ended."""
@@ -112,10 +117,15 @@ def _heed_ctrl_c() -> None:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command under way, in a process group of its own; whatever is left of it at the end is killed."""
+def started(*arguments: str, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """The command under way, in a process group of its own; whatever is left of it at the end is killed.
+
+    Args:
+        arguments: the command.
+        within: another command that starts it, such as `timeout 10`.
+    """
     process = subprocess.Popen(
-        [executable(), *arguments],
+        [*within, executable(), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -141,6 +151,28 @@ def run(*arguments: str, seconds: float | None = TIMEOUT_SECONDS) -> Ended:
     """Give the command and wait for its end."""
     with started(*arguments) as process:
         return ended(process, seconds)
+
+
+def one_object(ended: Ended) -> dict[str, Any]:
+    """The one JSON object that a command printed, as a strict reader sees it."""
+    assert ended.status == 0, ended.err
+    assert ended.out.count("\n") == 1
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads(ended.out, parse_constant=refuse)
+    assert isinstance(found, dict)
+    return found
+
+
+def assert_fails(ended: Ended, *texts: object) -> None:
+    """The command has failed with one line that says all of these."""
+    assert (ended.status, ended.out) == (1, ""), ended
+    assert ended.err.startswith("aha: ")
+    assert ended.err.count("\n") == 1, ended.err
+    for text in texts:
+        assert str(text) in ended.err
 
 
 def living(group: int) -> list[int]:

@@ -1,5 +1,7 @@
 """Settings of the whole suite: property tests draw the same examples every time and are not judged by the clock.
 
+Files with tests that take long come first, so that all processes of a test run end at about the same time.
+
 Where there is no GPU, kernels for GPUs are run by Triton's interpreter.
 """
 
@@ -19,6 +21,17 @@ settings.load_profile("repeatable")
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first the files with tests of the whole command, then others with tests marked `full` or `slow`."""
+
+    def is_long(item: pytest.Item) -> bool:
+        return any(item.get_closest_marker(name) for name in ("full", "slow"))
+
+    long = {item.path for item in items if is_long(item)}
+    # Python's sort is stable: within each of the three parts the order stays.
+    items.sort(key=lambda item: (item.path not in long, item.path.parent.name != "recipes"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from kernel_attacks import KERNEL_ATTACKS
 from aha.rewards.isolation import Limits, probe
 from aha.rewards.sandbox import Execution, Sandbox
 
-SECONDS = 3.0
+SECONDS = 2.0
 LIMITS = Limits(seconds=SECONDS, memory_bytes=256 * 2**20, num_processes=24, output_bytes=100_000)
 
 _LIBC = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
@@ -287,6 +287,9 @@ print("ESCAPED" if data[0] or data[1] else "")
 }
 """Programs by what they try."""
 
+OF_TIME = {"infinite loop", "sleep", "tower of powers", "deep recursion"}
+"""Those that only take time: the clock that ends them is the sandbox's, whoever started it."""
+
 # In these the sandbox must step in by force; the others may end by themselves.
 FORCED = {
     "infinite loop": "timeout",
@@ -306,10 +309,10 @@ def attack(sandbox: Sandbox, name: str, constants: dict[str, object]) -> tuple[E
 
 
 def main() -> int:
-    """Attacks as the current user; the number of attacks that escaped."""
+    """Attacks as the current user, but for those of time; the number of attacks that escaped."""
     num_escaped = 0
     with Sandbox(limits=LIMITS, isolation=probe()) as sandbox:
-        for name in ATTACKS:
+        for name in (name for name in ATTACKS if name not in OF_TIME):
             found, seconds = attack(sandbox, name, {"PROJECT": __file__, "HOST": "no such host"})
             has_escaped = "ESCAPED" in found.output or seconds > SECONDS + 5 or found.status == "failed"
             num_escaped += has_escaped

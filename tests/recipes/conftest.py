@@ -1,24 +1,40 @@
-"""A small run that nothing disturbed, for the runs that are killed, stopped and starved of space."""
+"""The command without a process of its own, and a disk that can be full.
+
+A process that trains takes five seconds of CPU before it does anything. What is tested of a command is tested in a
+process of its own where signals, streams or the end of that process are part of it.
+"""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import SMALL, FinishedRun, run
+from command import Call, Ended
+
+from aha.cli import main
 
 MountDisk = Callable[[str], Path]
 
 
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """The small run from beginning to end in one go."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "r1_zero"
-    command = ["run", "r1_zero", "--run", str(folder), *SMALL, "--json"]
-    ended = run(*command)
-    assert ended.status == 0, ended.err
-    return FinishedRun(folder=folder, command=command, ended=ended)
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """The command, called in this process: anything but an exit status would be a traceback."""
+    # A run answers signals until its process ends, which here is the process of the tests.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def give(*arguments: object) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        status = ended.value.code
+        assert isinstance(status, int)
+        return Ended(status, captured.out, captured.err)
+
+    yield give
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command import ROOT, SMALL, Ended, FinishedRun, executable, fingerprint, run
+from command import ROOT, Call, assert_fails, executable, one_object
 
-from aha.cli import main
 from aha.policy.compiled import SWITCH, kernels_in_use
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
@@ -22,9 +20,8 @@ from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.evaluate import EVALUATION_METRICS
-from aha.training.checkpoint import MANIFEST, verify, weights_digest
+from aha.training.checkpoint import MANIFEST, weights_digest
 
-Call = Callable[..., Ended]
 MountDisk = Callable[[str], Path]
 
 COMMANDS = ("run", "doctor", "audit", "bench", "pretrain", "eval", "sample", "export", "report", "list")
@@ -32,46 +29,9 @@ SCRIBBLE = ["--pretrain.drill-tokens=64", "--pretrain.problem-tokens=64", "--pre
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command, called in this process: anything but an exit status would be a traceback."""
-
-    def give(*arguments: object) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        status = ended.value.code
-        assert isinstance(status, int)
-        return Ended(status, captured.out, captured.err)
-
-    return give
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model folder to do harm to."""
     return Path(shutil.copytree(BUILT_IN, tmp_path / "model"))
-
-
-def one_object(ended: Ended) -> dict[str, Any]:
-    """The one JSON object that a command printed, as a strict reader sees it."""
-    assert ended.status == 0, ended.err
-    assert ended.out.count("\n") == 1
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    found = json.loads(ended.out, parse_constant=refuse)
-    assert isinstance(found, dict)
-    return found
-
-
-def assert_fails(ended: Ended, *texts: object) -> None:
-    """The command has failed with one line that says all of these."""
-    assert (ended.status, ended.out) == (1, ""), ended
-    assert ended.err.startswith("aha: ")
-    assert ended.err.count("\n") == 1, ended.err
-    for text in texts:
-        assert str(text) in ended.err
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -304,26 +264,9 @@ def test_a_sample_at_temperature_0_is_greedy_decoding(prompt: str, call: Call) -
 
 
 @pytest.mark.full
-def test_a_run_as_json(undisturbed: FinishedRun, call: Call) -> None:
-    report = one_object(undisturbed.ended)
-    assert undisturbed.ended.err == ""
-    assert report == one_object(call("report", undisturbed.folder, "--json"))
-    assert set(report) == {"start", "end", "model", "page", "seconds", "seed", "steps"}
-    for moment in ("start", "end"):
-        assert list(report[moment]) == ["pass@1", "cons@16", "length", "reflection", "mixing"]
-        for figure in report[moment].values():
-            assert set(figure) == {"value", "low", "high"}
-            assert figure["low"] <= figure["value"] <= figure["high"]
-    assert (report["seed"], report["steps"]) == (0, (4 + 2) * 2)
-    assert 0 < report["seconds"] < 600
-    assert (Path(report["model"]) / "model.safetensors").is_file()
-    assert Path(report["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
-@pytest.mark.full
-def test_pretraining_as_json(tmp_path: Path, call: Call) -> None:
+def test_pretraining_by_two_processes_as_json(tmp_path: Path, call: Call) -> None:
     out = tmp_path / "base"
-    made = one_object(run("pretrain", "--run", str(tmp_path / "run"), "--out", str(out), *SCRIBBLE, "--json"))
+    made = one_object(call("pretrain", "--run", tmp_path / "run", "--out", out, *SCRIBBLE, "--processes", 2, "--json"))
     assert made == {"model": str(out)}
     provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
     assert (provenance["seed"], provenance["updates"]) == (0, 2)
@@ -480,12 +423,10 @@ def test_a_model_folder_that_is_not_there(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.full
-def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path) -> None:
-    failed = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--json")
-    assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
-    forced = run("run", "r1_zero", "--scale", "paper", "--run", str(tmp_path / "run"), "--force", "--json")
-    assert_fails(forced, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
+def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path, call: Call) -> None:
+    for words in ([], ["--force"]):
+        failed = call("run", "r1_zero", "--scale", "paper", "--run", tmp_path / "run", "--json", *words)
+        assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
 
 
 # Run folders that cannot be used
@@ -580,35 +521,3 @@ def test_a_folder_that_cannot_be_written(mount_disk: MountDisk, call: Call) -> N
     assert_fails(call("pretrain", "--run", disk / "run"), "Read-only file system", disk / "run")
     assert one_object(call("sample", disk / "model", "--prompt", "hello", "--max-new-tokens", 2, "--json"))["tokens"]
     assert contents(disk) == before
-
-
-# A disk that is full
-
-DISK_SIZES = {"before the first checkpoint": 0.03, "after two checkpoints": 10.0}
-"""Size in sizes of the model; a checkpoint takes four (policy, reference, two moments)."""
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(("moment", "num_models"), DISK_SIZES.items(), ids=DISK_SIZES)
-def test_a_full_disk(moment: str, num_models: float, mount_disk: MountDisk, undisturbed: FinishedRun) -> None:
-    model_bytes = (BUILT_IN / "model.safetensors").stat().st_size
-    folder = mount_disk(f"size={int(num_models * model_bytes)}") / "run"
-    # Forced, since a run that will not fit is refused before it starts.
-    command = ["run", "r1_zero", "--run", str(folder), *SMALL, "--json", "--force"]
-    failed = run(*command)
-    assert_fails(failed, f"No space left on device: {folder}", "free some space, then give the same command again")
-    checkpoints = sorted(path.name for path in folder.glob("stages/*/*") if path.is_dir())
-    assert (
-        checkpoints
-        == {
-            "before the first checkpoint": [],
-            "after two checkpoints": ["iteration-000001", "iteration-000002"],
-        }[moment]
-    )
-    for name in checkpoints:
-        verify(folder / "stages" / "zero" / name)
-    assert not list(folder.rglob("*.part"))
-
-    mount_disk("size=256m")
-    assert one_object(run(*command))["steps"] == 12
-    assert fingerprint(folder) == fingerprint(undisturbed.folder)

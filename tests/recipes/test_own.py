@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import fingerprint, kill, run
+from command import ROOT, Call, fingerprint, kill
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -14,7 +14,7 @@ from aha.policy.transformer import Transformer, initialise
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.checkpoint import write_checkpoint
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 QUICK = [
     "--zero.iterations=3",
     "--zero.problems-per-iteration=2",
@@ -83,19 +83,21 @@ def model(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Path:
 
 def order(model: Path, rows: Path, folder: Path) -> list[str]:
     given = ["run", "r1_zero", "--model", str(model), "--problems", str(rows), "--run", str(folder)]
-    return [*given, *QUICK, "--json"]
+    return [*given, *QUICK, "--processes=1", "--json"]
 
 
 @pytest.mark.full
-def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(model: Path, rows: Path, tmp_path: Path) -> None:
-    refused = run(*order(model, rows, tmp_path / "refused"))
+def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(
+    model: Path, rows: Path, tmp_path: Path, call: Call
+) -> None:
+    refused = call(*order(model, rows, tmp_path / "refused"))
     assert refused.status == 1
     assert refused.err.startswith("aha: this run cannot learn: ")
     assert "answers-unparsable: " in refused.err
     assert "--force starts it all the same" in refused.err
     assert not (tmp_path / "refused").exists()
 
-    whole = run(*order(model, rows, tmp_path / "whole"), "--force")
+    whole = call(*order(model, rows, tmp_path / "whole"), "--force")
     assert whole.status == 0, whole.err
     assert json.loads(whole.out)["steps"] > 0
     known = json.loads((tmp_path / "whole" / "doctor.json").read_text(encoding="utf-8"))
@@ -104,15 +106,16 @@ def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(model: Path, 
 
     killed = tmp_path / "killed"
     assert kill([*order(model, rows, killed), "--force"], killed, after=3, delay=0.0)
-    resumed = run(*order(model, rows, killed), "--force")
+    resumed = call(*order(model, rows, killed), "--force")
     assert resumed.status == 0, resumed.err
     assert fingerprint(killed) == fingerprint(tmp_path / "whole")
 
 
 @pytest.mark.full
-def test_the_example_runs_as_its_file_says(tmp_path: Path) -> None:
+def test_the_example_runs_as_its_file_says(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "own"
-    ended = run(
+    monkeypatch.chdir(ROOT)
+    ended = call(
         *("run", "r1_zero", "--config", str(EXAMPLES / "run.toml"), "--run", str(folder)),
         *(option for option in QUICK if "new-tokens" not in option),
         *(f"--{name}.max-new-tokens=48" for name in ("zero", "longer", "validation", "evaluation")),

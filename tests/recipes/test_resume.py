@@ -7,19 +7,22 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command import (
     SMALL,
+    Call,
     Ended,
     FinishedRun,
+    assert_fails,
     ended,
-    executable,
     fingerprint,
     kill,
     living,
     num_lines,
+    one_object,
     outliving,
     run,
     started,
@@ -27,20 +30,32 @@ from command import (
 )
 
 from aha.recipes.base_model import BUILT_IN
-from aha.training.checkpoint import weights_digest
+from aha.training.checkpoint import verify, weights_digest
 
 pytestmark = pytest.mark.full
 
-NUM_KILLS = 5
+MountDisk = Callable[[str], Path]
+
+NUM_KILLS = 3
 
 
 def command_for(folder: Path) -> list[str]:
     return ["run", "r1_zero", "--run", str(folder), *SMALL]
 
 
-def assert_ends_as(undisturbed: FinishedRun, folder: Path) -> Ended:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The small run from beginning to end in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "r1_zero"
+    command = [*command_for(folder), "--json"]
+    ended = run(*command)
+    assert ended.status == 0, ended.err
+    return FinishedRun(folder=folder, command=command, ended=ended)
+
+
+def assert_ends_as(undisturbed: FinishedRun, folder: Path, call: Call) -> Ended:
     """Give the command for a folder again: it must end as the undisturbed run did."""
-    resumed = run(*command_for(folder))
+    resumed = call(*command_for(folder))
     assert resumed.status == 0, resumed.err
     assert fingerprint(folder) == fingerprint(undisturbed.folder)
     assert not list(folder.glob("stages/*/iteration-*"))
@@ -48,9 +63,9 @@ def assert_ends_as(undisturbed: FinishedRun, folder: Path) -> Ended:
     return resumed
 
 
-def assert_failed_in_one_line(failed: Ended, text: str) -> None:
+def assert_failed_in_one_line(failed: Ended, text: str, *, status: int = 1) -> None:
     """The command has failed, and its last line says why; nothing else looks like an error."""
-    assert failed.status == 1, failed
+    assert failed.status == status, failed
     assert "Traceback" not in failed.err
     assert failed.out == ""
     complaints = [line for line in failed.err.splitlines() if line.startswith("aha: ")]
@@ -68,22 +83,38 @@ def test_the_undisturbed_run_learns_something_and_says_where_it_is(undisturbed: 
     assert num_lines(undisturbed.folder) == 6 + 3 + 3 + 4
 
 
-def test_a_run_that_is_killed_at_random_moments(undisturbed: FinishedRun, tmp_path: Path) -> None:
+def test_a_run_as_json(undisturbed: FinishedRun, call: Call) -> None:
+    report = one_object(undisturbed.ended)
+    assert undisturbed.ended.err == ""
+    assert report == one_object(call("report", undisturbed.folder, "--json"))
+    assert set(report) == {"start", "end", "model", "page", "seconds", "seed", "steps"}
+    for moment in ("start", "end"):
+        assert list(report[moment]) == ["pass@1", "cons@16", "length", "reflection", "mixing"]
+        for figure in report[moment].values():
+            assert set(figure) == {"value", "low", "high"}
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    assert (report["seed"], report["steps"]) == (0, (4 + 2) * 2)
+    assert 0 < report["seconds"] < 600
+    assert (Path(report["model"]) / "model.safetensors").is_file()
+    assert Path(report["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_run_that_is_killed_at_random_moments(undisturbed: FinishedRun, tmp_path: Path, call: Call) -> None:
     rng, folder = random.Random(20250120), tmp_path / "killed"
     moments = sorted(rng.sample(range(num_lines(undisturbed.folder)), NUM_KILLS))
     were_running = [kill(command_for(folder), folder, after=line, delay=rng.uniform(0, 0.5)) for line in moments]
     assert sum(were_running) >= NUM_KILLS - 1
-    resumed = assert_ends_as(undisturbed, folder)
+    resumed = assert_ends_as(undisturbed, folder, call)
     assert f"model: {folder / 'stages' / 'longer' / 'final'}" in resumed.out
 
 
-def test_a_finished_run_is_not_run_again(undisturbed: FinishedRun) -> None:
+def test_a_finished_run_is_not_run_again(undisturbed: FinishedRun, call: Call) -> None:
     def stamps() -> dict[str, int]:
         files = [path for path in undisturbed.folder.rglob("*") if path.is_file()]
         return {str(path): path.stat().st_mtime_ns for path in files if path.name not in ("report.html", ".lock")}
 
     before, first_seconds = stamps(), json.loads(undisturbed.ended.out)["seconds"]
-    again = run(*undisturbed.command)
+    again = call(*undisturbed.command)
     assert (again.status, again.out) == (0, undisturbed.ended.out)
     assert stamps() == before
     assert json.loads((undisturbed.folder / "time.json").read_text())["seconds"] == pytest.approx(
@@ -91,47 +122,69 @@ def test_a_finished_run_is_not_run_again(undisturbed: FinishedRun) -> None:
     )
 
 
-def test_ctrl_c_saves_and_a_damaged_checkpoint_is_passed_over(undisturbed: FinishedRun, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_in_every_way(undisturbed: FinishedRun, tmp_path: Path, call: Call) -> None:
+    """It loses a process, is stopped by Ctrl-C, finds its last checkpoint damaged, and is ended by a time limit."""
     folder = tmp_path / "stopped"
-    metrics = folder / "metrics.jsonl"
+    lose_a_process(folder)
+    press_ctrl_c(folder)
+
+    *_, last = sorted(folder.glob("stages/zero/iteration-*"))
+    weights = last / "model.safetensors"
+    os.truncate(weights, weights.stat().st_size // 2)
+    shutil.copytree(last, last.with_name(f".{last.name}.part"))
+
+    limited = reach_a_time_limit(folder)
+    assert f"{weights} is not what was written (checksum)" in limited.err
+    assert_ends_as(undisturbed, folder, call)
+
+
+def lose_a_process(folder: Path) -> None:
+    """The second process of a run is killed: the first one ends too, and says why."""
     with started(*command_for(folder)) as process:
-        wait_until(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 2, "iteration 2", process)
+        wait_until(lambda: (folder / "metrics.jsonl").exists(), "the first iteration", process)
+        # Its two processes, and the one that Python starts beside them to tidy up.
+        assert len(living(process.pid)) == 3
+        os.kill(peer_of(process), signal.SIGKILL)
+        failed = ended(process, seconds=60)
+        assert outliving(process) == []
+    reason = "another process of the run was ended from outside (exit status -9; was there enough memory?)"
+    assert_failed_in_one_line(failed, f"{reason}: the same command goes on from the last checkpoint")
+    assert "gloo" not in failed.err
+
+
+def press_ctrl_c(folder: Path) -> None:
+    """A run that goes on is asked to stop, which it does after the iteration in progress."""
+    before = set(folder.glob("stages/zero/iteration-*"))
+    with started(*command_for(folder)) as process:
+        wait_until(lambda: set(folder.glob("stages/zero/iteration-*")) > before, "another checkpoint", process)
         os.killpg(process.pid, signal.SIGINT)
         stopped = ended(process)
         assert outliving(process) == []
     assert_failed_in_one_line(stopped, "of stage 'zero' and saved: the same command goes on from there")
     assert "stopping after this iteration (Ctrl-C again to stop at once)" in stopped.err
-    *_, last = sorted(folder.glob("stages/zero/iteration-*"))
-    weights = last / "model.safetensors"
-    os.truncate(weights, weights.stat().st_size // 2)
-    shutil.copytree(last, last.with_name(f".{last.name}.part"))
-    resumed = assert_ends_as(undisturbed, folder)
-    assert f"{weights} is not what was written (checksum)" in resumed.err
 
 
-def test_a_time_limit_ends_a_run_that_has_saved(undisturbed: FinishedRun, tmp_path: Path) -> None:
-    """What `timeout -s TERM` sends when the time is over: SIGTERM to the command, then to its process group."""
-    folder = tmp_path / "ended"
-    with started(*command_for(folder)) as process:
+def reach_a_time_limit(folder: Path) -> Ended:
+    """`timeout` sends SIGTERM to the command, then to its process group, and ends with a status of its own, 124.
+
+    An alarm lets it believe that its time is over, so that the test need not guess how long a start takes.
+    """
+    with started(*command_for(folder), within=["timeout", "-s", "TERM", "600"]) as process:
         wait_until(lambda: (folder / "stages" / "longer").exists(), "a checkpoint of the second stage", process)
-        process.terminate()
-        os.killpg(process.pid, signal.SIGTERM)
+        process.send_signal(signal.SIGALRM)
         stopped = ended(process)
-    assert_failed_in_one_line(stopped, "of stage 'longer' and saved: the same command goes on from there")
-    assert_ends_as(undisturbed, folder)
+        assert outliving(process) == []
+    assert_failed_in_one_line(stopped, "of stage 'longer' and saved: the same command goes on from there", status=124)
+    return stopped
 
 
-def test_a_result_that_was_damaged_later_is_not_taken_for_one(undisturbed: FinishedRun, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "copy"))
-    result = folder / "stages" / "zero" / "final"
-    os.truncate(result / "model.safetensors", 1000)
-    failed = run(*command_for(folder))
-    damage = f"{result / 'model.safetensors'} is not what was written (checksum): the checkpoint is damaged"
-    assert_failed_in_one_line(failed, damage)
-    assert_failed_in_one_line(failed, f"remove {result}: the same command then makes it again")
+def peer_of(process: subprocess.Popen[str]) -> int:
+    """The second process of a run: of all its group the one that works, besides the first."""
+    others = [pid for pid in living(process.pid) if pid != process.pid]
+    return next(pid for pid in others if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.4, 1.2])
+@pytest.mark.parametrize("delay", [0.0, 1.2])
 def test_ctrl_c_while_the_processes_start(delay: float, tmp_path: Path) -> None:
     with started(*command_for(tmp_path / "early")) as process:
         wait_until(lambda: len(living(process.pid)) > 2, "the second process", process)
@@ -142,38 +195,33 @@ def test_ctrl_c_while_the_processes_start(delay: float, tmp_path: Path) -> None:
     assert_failed_in_one_line(stopped, "stop")
 
 
-def test_the_end_of_one_process_ends_the_run_with_a_reason(tmp_path: Path) -> None:
-    folder = tmp_path / "broken"
-    with started(*command_for(folder)) as process:
-        wait_until(lambda: (folder / "metrics.jsonl").exists(), "the first iteration", process)
-        os.kill(peer_of(process), signal.SIGKILL)
-        failed = ended(process, seconds=60)
-        assert outliving(process) == []
-    reason = "another process of the run was ended from outside (exit status -9; was there enough memory?)"
-    assert_failed_in_one_line(failed, f"{reason}: the same command goes on from the last checkpoint")
-    assert "gloo" not in failed.err
+def test_a_result_that_was_damaged_later_is_not_taken_for_one(
+    undisturbed: FinishedRun, tmp_path: Path, call: Call
+) -> None:
+    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "copy"))
+    result = folder / "stages" / "zero" / "final"
+    os.truncate(result / "model.safetensors", 1000)
+    failed = call(*command_for(folder))
+    damage = f"{result / 'model.safetensors'} is not what was written (checksum): the checkpoint is damaged"
+    assert_failed_in_one_line(failed, damage)
+    assert_failed_in_one_line(failed, f"remove {result}: the same command then makes it again")
 
 
-def peer_of(process: subprocess.Popen[str]) -> int:
-    """The second process of a run: of all its group the one that works, besides the first."""
-    others = [pid for pid in living(process.pid) if pid != process.pid]
-    return next(pid for pid in others if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
-
-
-def test_a_run_goes_on_with_other_numbers(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_other_numbers(tmp_path: Path, call: Call) -> None:
     first, rest = tmp_path / "first", tmp_path / "rest"
-    done = run(*command_for(first), "--longer.iterations", "0")
+    alone = ("--processes", 1)
+    done = call(*command_for(first), *alone, "--longer.iterations", 0)
     assert done.status == 0, done.err
     assert not (first / "stages" / "longer" / "final").exists()
 
     final = first / "stages" / "zero" / "final"
-    refused = run(*command_for(rest), "--continue-from", str(final), "--model", "base")
+    refused = call(*command_for(rest), *alone, "--continue-from", final, "--model", "base")
     assert_failed_in_one_line(refused, "--continue-from brings its own model: leave --model out")
-    refused = run(*command_for(rest), "--continue-from", str(BUILT_IN))
+    refused = call(*command_for(rest), *alone, "--continue-from", BUILT_IN)
     assert refused.status == 1
     assert not rest.exists()
 
-    done = run(*command_for(rest), "--continue-from", str(final), "--zero.iterations", "2", "--force")
+    done = call(*command_for(rest), *alone, "--continue-from", final, "--zero.iterations", 2, "--force")
     assert done.status == 0, done.err
     state = json.loads((rest / "stages" / "longer" / "final" / "trainer.json").read_text())
     num_before, num_after = 4, 2 + 2
@@ -181,17 +229,27 @@ def test_a_run_goes_on_with_other_numbers(tmp_path: Path) -> None:
     assert state["training"]["history"]["problems"] == 4 * (num_before + num_after)
 
 
-def test_timeout_limits_the_time_of_a_run(tmp_path: Path) -> None:
-    """`timeout` gives status 124 for its own doing, and the run that it ends has saved.
+# A disk that is full
 
-    An alarm lets `timeout` believe that its time is over, so that the test need not guess how long a start takes.
-    """
-    folder = tmp_path / "limited"
-    command = ["timeout", "-s", "TERM", "600", executable(), *command_for(folder), "--zero.iterations=100000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        wait_until((folder / "metrics.jsonl").exists, "the first iteration", process)
-        process.send_signal(signal.SIGALRM)
-        stopped = ended(process)
-    assert stopped.status == 124, stopped.err
-    assert "of stage 'zero' and saved: the same command goes on from there" in stopped.err
-    assert list(folder.glob("stages/zero/iteration-*"))
+DISK_SIZES = {0.03: [], 10.0: ["iteration-000001", "iteration-000002"]}
+"""Size in sizes of the model, and the checkpoints that fit; one takes four (policy, reference, two moments)."""
+
+
+def test_a_full_disk(mount_disk: MountDisk, undisturbed: FinishedRun, call: Call) -> None:
+    """Full before the first checkpoint, then after two of them, then large enough."""
+    model_bytes = (BUILT_IN / "model.safetensors").stat().st_size
+    for num_models, expected in DISK_SIZES.items():
+        folder = mount_disk(f"size={int(num_models * model_bytes)}") / "run"
+        # Forced, since a run that will not fit is refused before it starts.
+        command = [*command_for(folder), "--json", "--force"]
+        failed = call(*command)
+        assert_fails(failed, f"No space left on device: {folder}", "free some space, then give the same command again")
+        checkpoints = sorted(path.name for path in folder.glob("stages/*/*") if path.is_dir())
+        assert checkpoints == expected
+        for name in checkpoints:
+            verify(folder / "stages" / "zero" / name)
+        assert not list(folder.rglob("*.part"))
+
+    mount_disk("size=256m")
+    assert one_object(call(*command))["steps"] == 12
+    assert fingerprint(folder) == fingerprint(undisturbed.folder)

@@ -1,11 +1,14 @@
 """The benchmarks: what they count, what they compare, and that every script measures our own side."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import ceiling
 import pytest
 import torch
 from ceiling import floor_shares, part_flops, product_shapes
@@ -181,21 +184,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def results(folder: Path, script: str, *options: str) -> list[dict[str, object]]:
-    """Run a script on our own side only; its cases."""
-    out = folder / f"{script}.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), str(folder), "tiny", *options]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, "--json", str(out)], env=variables, cwd=folder, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())
+Results = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """Carries out a script on our own side only, which has a process of its own; the script's cases."""
+
+    def carry_out(script: str, *options: str) -> list[dict[str, Any]]:
+        out = folder / f"{script}.json"
+        monkeypatch.setattr(sys, "argv", [script, str(folder), "tiny", *options, "--json", str(out)])
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.setattr(ceiling, "REPEATS", 1)
+        import_module(script).main()
+        return cases_of(out)
+
+    return carry_out
+
+
+def cases_of(path: Path) -> list[dict[str, Any]]:
+    """The cases that a script has written."""
+    found = json.loads(path.read_text())
     assert set(found["machine"]) == {"cpu", "cores", "torch", "kernels", "revision"}
     for one in found["cases"]:
         assert {"name", "ours", "peer", "ratio", "floor_share"} <= set(one)
         assert (one["peer"], one["ratio"]) == (None, None)
-    cases: list[dict[str, object]] = found["cases"]
+    cases: list[dict[str, Any]] = found["cases"]
     return cases
 
 
@@ -212,8 +226,8 @@ ONCE = ("--pairs", "1", "--steps", "2")
         ("learn", ("fixed", "--max-tokens", "2048"), {"reference", "train"}),
     ],
 )
-def test_a_script_measures_our_side(folder: Path, script: str, options: tuple[str, ...], parts: set[str]) -> None:
-    (one,) = results(folder, script, *options, *ONCE)
+def test_a_script_measures_our_side(results: Results, script: str, options: tuple[str, ...], parts: set[str]) -> None:
+    (one,) = results(script, *options, *ONCE)
     ours, shares = one["ours"], one["floor_share"]
     assert isinstance(ours, dict)
     assert isinstance(shares, dict)
@@ -224,8 +238,8 @@ def test_a_script_measures_our_side(folder: Path, script: str, options: tuple[st
 
 
 @pytest.mark.full
-def test_memory_measures_our_side_and_two_vocabularies(folder: Path) -> None:
-    step, vocabulary = results(folder, "memory", "varying", "--vocabularies", "512", "2048")
+def test_memory_measures_our_side_and_two_vocabularies(results: Results) -> None:
+    step, vocabulary = results("memory", "varying", "--vocabularies", "512", "2048")
     assert isinstance(step["ours"], dict)
     assert step["ours"]["peak_mib"] > 0
     ours = vocabulary["ours"]
@@ -236,8 +250,8 @@ def test_memory_measures_our_side_and_two_vocabularies(folder: Path) -> None:
 
 
 @pytest.mark.full
-def test_growth_has_a_case_for_every_point_and_an_exponent_for_every_column(folder: Path) -> None:
-    cases = results(folder, "growth", "--width", "32", "64")
+def test_growth_has_a_case_for_every_point_and_an_exponent_for_every_column(results: Results) -> None:
+    cases = results("growth", "--width", "32", "64")
     assert [one["name"] for one in cases] == ["width 32", "width 64"]
     for one in cases:
         assert isinstance(one["exponents"], dict)

@@ -48,16 +48,22 @@ def test_a_part_that_is_left_out_takes_no_memory_and_is_not_examined() -> None:
     def memory(config: R1ZeroConfig) -> float:
         return examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"]
 
-    small, large = {"max_new_tokens": 16}, {"max_new_tokens": 800, "group_size": 64, "problems_per_iteration": 64}
+    small, large = {"max_new_tokens": 16}, {"max_new_tokens": 200, "group_size": 32, "problems_per_iteration": 32}
     zero = memory(numbers(zero=small, longer={**large, "iterations": 0}))
     longer = memory(numbers(zero={**large, "iterations": 0}, longer=small))
     assert zero == longer < memory(numbers(zero=small, longer=large))
 
 
-@pytest.mark.parametrize(("spare", "is_fit"), [(0, True), (1, True), (-1, False)])
-def test_a_run_fits_up_to_the_last_byte(spare: int, is_fit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def needed() -> int:
+    """Bytes that a run of short responses needs."""
     config = numbers(zero={"max_new_tokens": 16}, longer={"max_new_tokens": 16})
-    needed = round(examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"] * GIB)
+    return round(examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"] * GIB)
+
+
+@pytest.mark.parametrize(("spare", "is_fit"), [(0, True), (1, True), (-1, False)])
+def test_a_run_fits_up_to_the_last_byte(spare: int, is_fit: bool, needed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = numbers(zero={"max_new_tokens": 16}, longer={"max_new_tokens": 16})
     monkeypatch.setattr("aha.recipes.doctor.available_bytes", lambda device: needed + spare)
     found = examine(None, OwnData(), config, seed=0, num_groups=1)
     misfits = [finding for finding in found.findings if finding.code == "does-not-fit"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import SMALL_R1, living, num_lines, started, wait_until
 from leaves import leaves, value_of, with_value
 from pydantic import ValidationError
 from tiny import letters_tokenizer, tiny_config, tiny_policy
@@ -262,7 +261,6 @@ SMALLEST = R1Config(
 )
 """The whole recipe with next to nothing to do."""
 
-RL_STAGES = ("zero", "longer", "dev2", "dev2-plain", "reasoning", "r1", "qwen2-rl", "qwen2-distilled-rl")
 MADE_OF = {
     "zero": (),
     "longer": ("zero",),
@@ -312,26 +310,16 @@ class Change:
 
 CHANGES = {
     "zero.zero": Change(*RATE, ("zero",)),
-    "zero.longer": Change(*RATE, ("longer",)),
-    "zero.validation": Change("num_samples", 3, RL_STAGES),
-    "cold": Change(*HEAT, ("cold",)),
-    "dev1": Change(*RATE, ("dev1",)),
-    "dev2": Change(*RATE, ("dev2", "dev2-plain")),
-    "kept": Change(*HEAT, ("kept",)),
     "num_general": Change("", 301, ("general",)),
-    "dev3": Change(*RATE, ("dev3",)),
     "rewards.helpful": Change("num_samples", 20, ("helpfulness-train", "helpfulness-validation")),
     "rewards.safety": Change(*HEAT, ("harmlessness-train", "harmlessness-validation")),
-    "rewards.training": Change(*RATE, ("helpfulness", "harmlessness")),
     "reasoning": Change(*RATE, ("reasoning",)),
-    "scenarios": Change(*RATE, ("r1",)),
     "students.pretrain": Change(*RATE, ("qwen2", "llama")),
-    "students.qwen2": Change(*RATE, ("qwen2-distilled",)),
-    "students.llama": Change(*RATE, ("llama-distilled",)),
-    "students.direct": Change(*RATE, ("qwen2-rl",)),
-    "students.further": Change(*RATE, ("qwen2-distilled-rl",)),
 }
-"""A change of every part. Those of `zero.evaluation` and `zero.processes` reach other things."""
+"""Changes such that whatever a stage is made of is changed by one that leaves alone all else that it is made of.
+
+That every setting reaches its own stages is shown in `test_settings.py`.
+"""
 
 SUPERVISED_CHANGES = {"epochs": 2, "batch_size": 3, "max_tokens": 24}
 SUPERVISED_HABITS = {"checkpoint_every": 1}
@@ -380,12 +368,6 @@ def configurations(kind: type[Config]) -> set[type[Config]]:
 
 
 def test_no_field_is_left_out() -> None:
-    of_r1_zero = {"zero.zero", "zero.longer", "zero.validation", "zero.evaluation", "zero.processes"}
-    parts = {*CHANGES} - of_r1_zero
-    assert {path.split(".")[0] for path in parts} | {"zero"} == {*R1Config.model_fields}
-    for part, kind in (("rewards", RewardsConfig), ("students", StudentsConfig)):
-        assert {path for path in parts if path.startswith(part)} == {f"{part}.{name}" for name in kind.model_fields}
-    assert {f"zero.{name}" for name in R1ZeroConfig.model_fields} == of_r1_zero
     assert {*SUPERVISED_CHANGES, *SUPERVISED_HABITS, "optimizer"} == {*SupervisedConfig.model_fields}
     assert {*OPTIMIZER_CHANGES} == {*OptimizerConfig.model_fields}
     assert {*LORA_CHANGES} == {*LoRAConfig.model_fields}
@@ -534,6 +516,16 @@ def made_from(stages: tuple[str, ...]) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("stage", MADE_OF)
+def test_some_change_tells_what_a_stage_is_made_of_apart(stage: str) -> None:
+    """One setting makes both splits of a reward model's data; they count as one."""
+    parents = {*MADE_OF[stage]}
+    changed = [made_from(change.reaches) & parents for change in CHANGES.values()]
+    for parent in parents:
+        splits = {name for name in parents if name.split("-")[0] == parent.split("-")[0]}
+        assert splits in changed, parent
+
+
 def copied(whole: Path, folder: Path, *, without: set[str]) -> Run:
     """A run that has done everything except some stages."""
     shutil.copytree(whole, folder)
@@ -571,7 +563,7 @@ def examinations(stages: set[str]) -> set[str]:
 
 @pytest.mark.full
 @pytest.mark.parametrize("part", CHANGES)
-def test_every_part_of_the_recipe_reaches_its_stages_and_no_other(part: str, whole: Path, tmp_path: Path) -> None:
+def test_a_change_reaches_all_that_is_made_of_it_and_nothing_else(part: str, whole: Path, tmp_path: Path) -> None:
     change = CHANGES[part]
     config = with_value(SMALLEST, f"{part}.{change.field}".strip("."), change.value)
     remade = made_from(change.reaches)
@@ -579,9 +571,8 @@ def test_every_part_of_the_recipe_reaches_its_stages_and_no_other(part: str, who
     before, after = keys(whole), keys(tmp_path / "run")
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} == remade | examinations(remade)
-    if part != "zero.validation":  # what watches a stage changes no line of its log
-        for stage in change.reaches:
-            assert course(whole, stage) != course(tmp_path / "run", stage), stage
+    for stage in change.reaches:
+        assert course(whole, stage) != course(tmp_path / "run", stage), stage
 
 
 @pytest.mark.full
@@ -590,16 +581,6 @@ def test_how_models_are_evaluated_reaches_the_evaluations_alone(whole: Path, tmp
     train_r1(copied(whole, tmp_path / "run", without=set()), open_base(), config)
     before, after = keys(whole), keys(tmp_path / "run")
     assert {name for name in before if before[name] != after[name]} == examinations({"", *MADE_OF})
-
-
-@pytest.mark.full
-def test_what_models_are_evaluated_on_is_kept_out_of_their_data(whole: Path, tmp_path: Path) -> None:
-    """The 10-grams of the test problems decide what rejection sampling keeps, so all that is made of it changes."""
-    config = with_value(SMALLEST, "zero.evaluation.num_problems", 3)
-    remade = made_from(("cold", "kept"))
-    train_r1(copied(whole, tmp_path / "run", without=remade), open_base(), config)
-    before, after = keys(whole), keys(tmp_path / "run")
-    assert {name for name in before if before[name] != after[name]} == remade | examinations({"", *MADE_OF})
 
 
 @pytest.mark.full
@@ -622,7 +603,6 @@ class Harvest:
     tokens: list[list[int]]
     num_items: int
     num_shards: int
-    pick: list[Any]
 
 
 def reap(whole: Path, folder: Path, part: str, config: RejectionConfig) -> Harvest:
@@ -646,19 +626,18 @@ def reap(whole: Path, folder: Path, part: str, config: RejectionConfig) -> Harve
         tokens=[json.loads(line)["tokens"] for line in sampled.splitlines()],
         num_items=sum(shard.counts["items"] for shard in shards),
         num_shards=len(shards),
-        pick=json.loads((path / "inputs.json").read_text())["inputs"]["pick"],
     )
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("part", REJECTIONS)
-def test_every_setting_of_sampling_counts(part: str, whole: Path, tmp_path: Path) -> None:
-    config: RejectionConfig = value_of(SMALLEST, part)
+def test_every_setting_of_a_harvest_of_preferences_counts(whole: Path, tmp_path: Path) -> None:
+    """Of rejection sampling, which keeps single responses, it is shown in `unit/stages/test_settings.py`."""
+    config = SMALLEST.rewards.safety
     places = iter(range(9))
 
     def reaped(**changes: object) -> Harvest:
         new = RejectionConfig.model_validate({**dict(config), **changes})
-        return reap(whole, tmp_path / str(next(places)), part, new)
+        return reap(whole, tmp_path / str(next(places)), "rewards.safety", new)
 
     once = reaped()
     assert asdict(reaped()) == asdict(once)
@@ -674,22 +653,8 @@ def test_every_setting_of_sampling_counts(part: str, whole: Path, tmp_path: Path
     assert (in_parts.num_shards, once.num_shards) == (-(-config.num_problems // 20), 1)
     assert reaped(precision="bfloat16").tokens != once.tokens
     fewer = reaped(num_kept=2)
-    if part in ("cold", "kept"):
-        assert (fewer.pick[1], once.pick[1]) == (2, config.num_kept)
-    else:
-        assert max(len(row["responses"]) for row in once.rows) > 2
-        assert max(len(row["responses"]) for row in fewer.rows) == 2
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_has_as_many_processes_as_it_was_given(processes: int, tmp_path: Path) -> None:
-    with started(
-        "run", "r1", *SMALL_R1[:-1], f"--zero.processes={processes}", "--run", str(tmp_path / "run")
-    ) as process:
-        wait_until(lambda: num_lines(tmp_path / "run") > 0, "the first line of the logs", process)
-        helper = 1 if processes > 1 else 0
-        assert len(living(process.pid)) == processes + helper
+    assert max(len(row["responses"]) for row in once.rows) > 2
+    assert max(len(row["responses"]) for row in fewer.rows) == 2
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,9 @@
 import gzip
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from command import SMALL, living, num_lines, started, wait_until
 from pydantic import ValidationError
 from tiny import evenness
 
@@ -292,17 +290,6 @@ def test_the_base_recipe_pretrains_with_its_settings(new_run: NewRun, pretrained
     made = [base_recipe(new_run(), BaseConfig(pretrain=p)) for p in (BRIEF, changed(BRIEF, "num_layers", 2))]
     digests = [weights_digest(checkpoint.path) for checkpoint in made]
     assert digests[0] == pretrained != digests[1]
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("processes", [1, 4])
-@pytest.mark.parametrize("recipe", ["r1_zero", "base"])
-def test_a_run_has_as_many_processes_as_it_was_given(recipe: str, processes: int, tmp_path: Path) -> None:
-    command = ["pretrain"] if recipe == "base" else ["run", recipe, *SMALL[:-1]]
-    with started(*command, f"--processes={processes}", "--run", str(tmp_path / "run")) as process:
-        wait_until(lambda: num_lines(tmp_path / "run") > 0, "the first line of the logs", process)
-        helper = 1 if processes > 1 else 0
-        assert len(living(process.pid)) == processes + helper
 
 
 def test_groups_that_the_processes_cannot_share_out_are_refused() -> None:

@@ -205,7 +205,7 @@ def test_the_audit_names_a_bad_row(reward: CodeReward, row: dict[str, object], m
 
 @pytest.mark.full
 def test_no_hack_is_rewarded(reward: CodeReward) -> None:
-    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=4), num_workers=2) as quick:
+    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=2), num_workers=2) as quick:
         hacked = [(PROBLEM, code) for code in HACKS.values()] + [(PROGRAM, code) for code in PROGRAM_HACKS.values()]
         hacked += [
             (Problem(id=name, question="", answer="half", domain="code", tests=(test,)), code)

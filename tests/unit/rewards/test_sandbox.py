@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
 from ordinary_user import command_of, run_as_ordinary_user
-from sandbox_attacks import ATTACKS, FORCED, LIMITS, SECONDS, attack
+from sandbox_attacks import ATTACKS, FORCED, LIMITS, OF_TIME, SECONDS, attack
 
 from aha.rewards.isolation import Limits, probe
 from aha.rewards.sandbox import Execution, Sandbox
@@ -342,7 +342,7 @@ def test_attacks_are_contained_when_an_ordinary_user_starts_them() -> None:
         pytest.skip("no interpreter that an ordinary user may start")
     found = run_as_ordinary_user([str(ROOT / "tests" / "sandbox_attacks.py")], timeout=280)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.count("held") == len(ATTACKS)
+    assert found.stdout.count("held") == len(ATTACKS) - len(OF_TIME)
 
 
 @needs_root
