@@ -220,7 +220,6 @@ ONCE = ("--pairs", "1", "--steps", "2")
 @pytest.mark.parametrize(
     ("script", "options", "parts"),
     [
-        ("grpo_step", ("varying",), {"generate", "reference", "train"}),
         ("grpo_step", ("varying", "--no-reference", "--threads", "2"), {"generate", "train"}),
         ("generate", ("varying",), {"generate"}),
         ("learn", ("fixed", "--max-tokens", "2048"), {"reference", "train"}),
