@@ -120,6 +120,7 @@ def among_peers(job: Job) -> Iterator[World]:
     """
     check_cards(job.device_name, job.num_processes)
     peers: list[_Peer] = []
+    world: World | None = None
     with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
         rendezvous = os.path.join(meeting, "rendezvous")
         try:
@@ -138,6 +139,10 @@ def among_peers(job: Job) -> Iterator[World]:
         finally:
             for peer in peers:
                 peer.process.kill()
+            # After a failure too, so that the same program can start another job. The others are gone by then: while
+            # they live, an exchange that was interrupted would still be waited for.
+            if world is not None:
+                world.leave()
 
 
 def _failure(peers: list[_Peer]) -> str:

@@ -94,6 +94,6 @@ class World:
         return bool(said.item() > 0)
 
     def leave(self) -> None:
-        """Part from the peers."""
-        if self.size > 1:
+        """Part from the peers; once is enough, and again does nothing."""
+        if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
