@@ -1,8 +1,8 @@
 """DeepSeek-R1's training system as one program.
 
 The folders are the nouns of the paper. Read in this order they are the path of the data: problems, prompts, policy,
-rollouts, rewards, advantages, objectives, training; around them stages, recipes and runs. The nouns themselves are in
-`aha.types`.
+engines, rewards, advantages, objectives, training; around them stages, recipes and commands. Kernels and runs are below
+all of it, the report above. The nouns themselves are in `aha.types`.
 """
 
 __version__ = "0.1.0"
@@ -12,14 +12,16 @@ __all__ = [
     "advantages",
     "cli",
     "commands",
+    "engines",
     "evaluation",
+    "kernels",
     "objectives",
     "policy",
     "problems",
     "prompts",
     "recipes",
+    "report",
     "rewards",
-    "rollouts",
     "runs",
     "stages",
     "training",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from aha.commands import (
+from aha.commands.options import (
     WRONG_USE,
     AuditCommand,
     BenchCommand,
@@ -118,7 +118,7 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  #
 
 
 def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
-    from aha.recipes.running import Order, carry_out
+    from aha.commands.running import Order, carry_out
 
     if command.keep_rollouts < 1:
         raise WrongUseError(f"--keep-rollouts must be at least 1 (given: {command.keep_rollouts})")
@@ -156,8 +156,8 @@ def _assistant(command: R1Command) -> "OtherModel | None":
 
 
 def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
+    from aha.commands.running import Order, carry_out
     from aha.recipes.base_model import publish
-    from aha.recipes.running import Order, carry_out
 
     folder = command.run or Path("runs") / f"base-{command.seed}"
     order = Order(
@@ -176,8 +176,8 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
 
 
 def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.doctor import as_object, examine, in_words
-    from aha.recipes.processes import device_of
+    from aha.commands.doctor import as_object, examine, in_words
+    from aha.commands.processes import device_of
 
     device = device_of(command.device, command.scale)
     diagnosis = examine(
@@ -187,7 +187,7 @@ def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
 
 
 def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.audits import audit_file, names_reward
+    from aha.commands.audits import audit_file, names_reward
 
     if names_reward(str(command.file)):
         return _audit_reward(command)
@@ -208,7 +208,7 @@ def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
 
 def _audit_reward(command: AuditCommand) -> tuple[dict[str, Any], str]:
     """The audit of a reward; status 1 says that something is wrong with it, so what keeps it from being made is 2."""
-    from aha.recipes.audits import audit_named_reward
+    from aha.commands.audits import audit_named_reward
 
     if command.code or command.weak_sandbox or command.allow_packages:
         raise WrongUseError("--code, --weak-sandbox and --allow-packages are for a file of code, not for a reward")
@@ -234,8 +234,8 @@ def _audit_reward(command: AuditCommand) -> tuple[dict[str, Any], str]:
 
 
 def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.benchmark import as_object, in_words, measure
-    from aha.recipes.processes import device_of
+    from aha.commands.benchmark import as_object, in_words, measure
+    from aha.commands.processes import device_of
 
     if command.threads < 1 or not 0 < command.seconds < float("inf"):
         raise WrongUseError(
@@ -247,8 +247,8 @@ def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
 
 
 def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.evaluation import EvaluationOrder, SuiteOrder, evaluate_order
-    from aha.recipes.processes import device_of
+    from aha.commands.evaluation import EvaluationOrder, SuiteOrder, evaluate_order
+    from aha.commands.processes import device_of
 
     if command.processes < 1:
         raise WrongUseError(f"--processes must be at least 1 (given: {command.processes})")
@@ -290,8 +290,8 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
 
 
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.evaluation import SampleOrder, sample_once
-    from aha.recipes.processes import device_of
+    from aha.commands.evaluation import SampleOrder, sample_once
+    from aha.commands.processes import device_of
     from aha.stages.evaluate import sampling_of
 
     if (command.prompt is None) == (command.question is None):
@@ -315,7 +315,7 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
 
 
 def _export(command: ExportCommand) -> tuple[dict[str, Any], str]:
-    from aha.recipes.export import export
+    from aha.commands.export import export
 
     exported = export(command.model, command.out, command.dtype)
     return exported, f"model: {command.out} ({exported['dtype']})"
@@ -337,7 +337,7 @@ def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> Evaluation
 
 
 def _report(folder: Path) -> tuple[dict[str, Any], str]:
-    from aha.runs.page import models_in_words, summary, write_page
+    from aha.report.page import models_in_words, summary, write_page
 
     write_page(folder)
     figures = summary(folder)

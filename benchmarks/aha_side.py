@@ -36,13 +36,13 @@ from workload import (
 )
 
 from aha.advantages.group import group_advantages
+from aha.engines.engine import Decoding, Request
+from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.objectives.grpo import grpo_loss
-from aha.policy.allocation import keep_freed_memory
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer, initialise
 from aha.prompts.pretrained import read_tokenizer
-from aha.rollouts.engine import Decoding, Request
 from aha.training.batch import deal, select, stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities, reference_logp

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from progress import Progress
 
-from aha.policy.allocation import keep_freed_memory
+from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData

@@ -16,7 +16,7 @@ import torch
 from ceiling import floor_shares, multiplying_rate, part_flops
 from workload import PARTS, Unit
 
-from aha.policy.compiled import kernels_in_use
+from aha.kernels.cpu.compiled import kernels_in_use
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_config
 from aha.runs.provenance import revision

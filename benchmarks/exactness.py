@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from aha.engines.engine import Decoding, Request
+from aha.engines.local import LocalEngine
 from aha.policy.layout import padded
 from aha.policy.scoring import score
-from aha.problems.world import held_out_problems
+from aha.problems.world.questions import held_out_problems
 from aha.prompts.templates import r1_zero
 from aha.recipes.base_model import BUILT_IN
-from aha.rollouts.engine import Decoding, Request
-from aha.rollouts.local import LocalEngine
 from aha.training.batch import layout_of, stack
 from aha.training.checkpoint import read_model
 

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from aha.advantages.group import group_advantages
+from aha.engines.engine import Decoding, Request
+from aha.engines.graphed import GraphedDecoder
+from aha.engines.local import LocalEngine
 from aha.objectives.grpo import grpo_loss
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.config import PolicyConfig
 from aha.policy.transformer import Transformer, initialise
-from aha.rollouts.engine import Decoding, Request
-from aha.rollouts.graphed import GraphedDecoder
-from aha.rollouts.local import LocalEngine
 from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, reference_logp
@@ -122,7 +122,7 @@ class Bench:
 
     def _step_seconds(self) -> float:
         """Seconds of one step of all rows when responses are half as long as they will be, without the host."""
-        from aha.rollouts.decoder import Work
+        from aha.engines.decoder import Work
 
         given = self.given
         prompts = [torch.tensor(prompt) for prompt in self.prompts]

@@ -22,8 +22,8 @@ import torch
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import write_policy
 from aha.policy.transformer import Transformer
-from aha.problems.corpus import vocabulary
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.corpus import vocabulary
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
 from aha.recipes.base_model import open_base

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from workload import END_ID, Unit
 
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
+from aha.engines.slots import Slots
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
-from aha.rollouts.slots import Slots
 from aha.training.world import World
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aha.rewards.code import CodeReward
-from aha.rewards.isolation import Limits
-from aha.rewards.sandbox import Sandbox
+from aha.rewards.sandbox.isolation import Limits
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.types import Problem, Verdict
 
 _OTHER = """

@@ -23,16 +23,16 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.trainer_callback import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from aha.engines.local import LocalEngine
 from aha.objectives.grpo import grpo_loss
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.templates import r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.rewards.table import RULES, score_all
-from aha.rollouts.local import LocalEngine
 from aha.stages.evaluate import sampling_of, solving
 from aha.stages.groups import sample_groups
 from aha.stages.workload import PROMPT_TOKENS

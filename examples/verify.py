@@ -1,6 +1,6 @@
 """The verifier of mathematics and the sandbox, used from Python."""
 
-from aha.rewards.sandbox import Sandbox
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.verifier import MathVerifier
 
 verifier = MathVerifier()

@@ -12,14 +12,16 @@ PACKAGE = ROOT / "aha"
 
 FLOORS = {
     "types": 0,
-    **dict.fromkeys(["objectives", "advantages", "runs"], 1),
+    **dict.fromkeys(["objectives", "advantages", "kernels", "runs"], 1),
     **dict.fromkeys(["problems", "prompts", "policy"], 2),
-    **dict.fromkeys(["rollouts", "rewards", "training", "search", "evaluation"], 3),
-    "stages": 4,
-    "recipes": 5,
-    **dict.fromkeys(["lab", "commands"], 6),
-    "cli": 7,
-    "__main__": 8,
+    **dict.fromkeys(["engines", "rewards", "training", "search", "evaluation"], 3),
+    "actors": 4,
+    "algorithms": 5,
+    "stages": 6,
+    "recipes": 7,
+    **dict.fromkeys(["commands", "lab", "report", "serving"], 8),
+    "cli": 9,
+    "__main__": 10,
 }
 TENSORS_ONLY = {"objectives", "advantages"}
 TENSOR_IMPORTS = {"torch", "math", "typing", "collections", "aha"}

@@ -24,7 +24,7 @@ _VARIABLES = {
 def command_of() -> tuple[str, ...]:
     """The beginning of a command line: an interpreter as an ordinary user; empty where there is none."""
     for python in (sys.executable, "/usr/bin/python3"):
-        command = [*_DROP, python, "-c", "import aha.rewards.sandbox"]
+        command = [*_DROP, python, "-c", "import aha.rewards.sandbox.sandbox"]
         if not subprocess.run(command, env=_VARIABLES, capture_output=True, check=False).returncode:
             return (*_DROP, python)
     return ()

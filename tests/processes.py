@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["torch._dynamo", "aha.recipes.running"])
+CONTEXT.set_forkserver_preload(["torch._dynamo", "aha.commands.running"])
 
 
 def run_processes(target: Callable[..., None], *arguments: object, count: int = 2, seconds: float = 60) -> None:

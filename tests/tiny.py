@@ -6,12 +6,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from aha.engines.engine import Request
 from aha.policy.config import PolicyConfig
 from aha.policy.transformer import Transformer
-from aha.problems.corpus import vocabulary
+from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
-from aha.rollouts.engine import Request
 from aha.types import Problem, Rollout, Verdict
 
 SHAPES = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.rewards.inmate import Inmate, Pipes
-from aha.rewards.isolation import Cell, Isolation, Limits
+from aha.rewards.sandbox.guest_process import Inmate, Pipes
+from aha.rewards.sandbox.isolation import Cell, Isolation, Limits
 
 __all__ = ["NUM_ARGUMENTS", "BreachedCell", "Facts", "Occurrence", "observe", "occurrences"]
 

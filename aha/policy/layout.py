@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aha.policy.attention import attention, has_attention
-from aha.policy.flash import FlashPlan, flash_attention, has_flash, plan
+from aha.kernels.attention import attention, has_attention
+from aha.kernels.cuda.flash import FlashPlan, flash_attention, has_flash, plan
 
 __all__ = ["Layout", "Segment", "gathered", "pack", "padded", "rows"]
 
@@ -89,7 +89,7 @@ class Layout:
 
     @cached_property
     def segments_S4(self) -> Tensor:
-        """The segments as `aha.policy.attention` takes them."""
+        """The segments as `aha.kernels.attention` takes them."""
         fields = [(s.start, s.length, s.prefix_start, s.prefix_length) for s in self.segments]
         return torch.tensor(fields, dtype=torch.int64).view(-1, 4)
 
@@ -100,7 +100,7 @@ class Layout:
 
     @cached_property
     def flash_plan(self) -> FlashPlan:
-        """Where the keys are, as `aha.policy.flash` takes them."""
+        """Where the keys are, as `aha.kernels.cuda.flash` takes them."""
         return plan(self.segments_S4, self.tokens_N.device)
 
     def to(self, device: torch.device) -> "Layout":

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aha.policy.allocation import huge_memory
+from aha.kernels.cpu.allocation import huge_memory
+from aha.kernels.cpu.compiled import built_for, functions
 from aha.policy.checkpointing import RecomputedLayer
-from aha.policy.compiled import built_for, functions
 from aha.policy.config import PolicyConfig
 from aha.policy.rope import frequencies
 from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer

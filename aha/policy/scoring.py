@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from aha.policy.compiled import has_gpu_kernels
-from aha.policy.fused import product
+from aha.kernels.cpu.compiled import has_gpu_kernels
+from aha.kernels.ops import product
 from aha.policy.layout import Layout, gathered
 from aha.policy.transformer import Transformer
 
@@ -192,7 +192,7 @@ def _scored(logits_MV: Tensor, targets_M: Tensor, temperature: float) -> tuple[T
     Without a kernel, exp(logits - first) takes the place of the logits.
     """
     if _has_kernel(logits_MV):
-        from aha.policy.gpu_training import likelihood
+        from aha.kernels.cuda.training import likelihood
 
         logp_M, normaliser_M = likelihood(logits_MV, targets_M, temperature)
         return logp_M, normaliser_M, torch.ones_like(normaliser_M)
@@ -211,7 +211,7 @@ def _slope(
 ) -> Tensor:
     """Gradient of the logits, [M, V], in a type, from what `_scored` left of them, which is lost."""
     if _has_kernel(given_MV):
-        from aha.policy.gpu_training import likelihood_slope
+        from aha.kernels.cuda.training import likelihood_slope
 
         out_MV = torch.empty_like(given_MV, dtype=dtype)
         return likelihood_slope(given_MV, targets_M, softmax[0], grad_M.contiguous(), temperature, out_MV)

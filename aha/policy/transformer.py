@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aha.kernels.ops import linear, normalise, rotate, swiglu
 from aha.policy.config import PolicyConfig
-from aha.policy.fused import linear, normalise, rotate, swiglu
 from aha.policy.rope import turns
 
 __all__ = ["Attend", "RMSNorm", "Transformer", "initialise", "rotate"]

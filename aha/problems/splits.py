@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-from aha.problems.sets import ProblemSet, digest
+from aha.problems.datasets.sets import ProblemSet, digest
 from aha.runs.seeds import generator
 from aha.types import Problem
 

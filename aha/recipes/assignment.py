@@ -7,11 +7,11 @@ from itertools import chain
 
 from aha.evaluation.contamination import decontaminate, without_instruction
 from aha.policy.pretrained import read_config
-from aha.problems.formats import OWN
-from aha.problems.sets import ProblemSet
-from aha.problems.sources import open_splits, split_in_name
+from aha.problems.datasets.formats import OWN
+from aha.problems.datasets.sets import ProblemSet
+from aha.problems.datasets.sources import open_splits, split_in_name
 from aha.problems.splits import draw_sample, file_problems, hold_out, without
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
@@ -22,9 +22,9 @@ from aha.recipes.references import MATHEMATICS, with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
+from aha.rewards.custom import load_reward
 from aha.rewards.format import format_reward as zero_format
-from aha.rewards.own import load_reward
-from aha.rewards.sandbox import Sandbox
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
 from aha.rewards.verifier import MathVerifier

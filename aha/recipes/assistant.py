@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aha.problems.editing import edit
-from aha.problems.general import quality
-from aha.rollouts.endpoint import Endpoint
+from aha.engines.endpoint import Endpoint
+from aha.problems.world.editing import edit
+from aha.problems.world.general import quality
 from aha.runs.folder import RunFolder
 from aha.runs.ledger import Ledger
 from aha.stages.assistance import comparing, judging, rewriting

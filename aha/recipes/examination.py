@@ -5,8 +5,8 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Table 3 (the stages side by side).
 
 from dataclasses import dataclass
 
-from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, every_prompt, held_out_general
-from aha.problems.world import held_out_problems
+from aha.problems.world.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, every_prompt, held_out_general
+from aha.problems.world.questions import held_out_problems
 from aha.prompts.templates import Template, r1, r1_zero
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import COMPARERS

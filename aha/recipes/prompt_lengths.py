@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aha.policy.pretrained import read_config
-from aha.problems.sets import OnBad, ProblemSet
+from aha.problems.datasets.sets import OnBad, ProblemSet
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer

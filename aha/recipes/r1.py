@@ -9,10 +9,10 @@ from functools import partial
 
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE
-from aha.problems.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
 from aha.problems.mixture import Mixture
-from aha.problems.world import TrainingProblems, held_out_problems
-from aha.problems.writers import DEMONSTRATION_SHARES, write
+from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
+from aha.problems.world.questions import TrainingProblems, held_out_problems
+from aha.problems.world.writers import DEMONSTRATION_SHARES, write
 from aha.prompts.templates import r1, r1_zero
 from aha.recipes.assistant import BUILT_IN, Assistant
 from aha.recipes.examination import Examination

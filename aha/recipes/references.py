@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from aha.problems.sets import Fault, ProblemSet
+from aha.problems.datasets.sets import Fault, ProblemSet
 from aha.rewards.verifier import gold_fault
 
 __all__ = ["MATHEMATICS", "with_readable_references"]

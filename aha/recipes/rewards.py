@@ -5,8 +5,8 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1.
 
 from collections.abc import Sequence
 
-from aha.problems.general import HELPFUL_DOMAINS, is_harmless
-from aha.problems.general import held_out_general as prompts_of
+from aha.problems.world.general import HELPFUL_DOMAINS, is_harmless
+from aha.problems.world.general import held_out_general as prompts_of
 from aha.prompts.templates import r1
 from aha.recipes.assistant import Assistant
 from aha.recipes.r1_scales import RewardsConfig

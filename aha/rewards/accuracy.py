@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from aha.problems.countdown import CountdownTask, parse_task
+from aha.problems.datasets.countdown import CountdownTask, parse_task
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
 from aha.rewards.answers import boxes_differ, final_answer, normalised, votes
 from aha.rewards.choice import chosen_letter, compare_choice

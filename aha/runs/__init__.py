@@ -1,27 +1,15 @@
 """Runs: folders, provenance, seeds, metrics, and the page that shows them."""
 
 __all__ = [
-    "ablations",
-    "browser",
-    "cells",
-    "chapters",
-    "charts",
     "complaints",
     "config",
     "console",
-    "diagram",
-    "figures",
     "folder",
     "hub",
     "ledger",
     "objects",
-    "page",
     "pipeline",
-    "progress",
     "provenance",
-    "record",
-    "samples",
     "seeds",
     "shards",
-    "stage_table",
 ]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from statistics import fmean
 
+from aha.engines.endpoint import ChatRequest, Endpoint
 from aha.prompts.instructions import rewrite_instruction
 from aha.rewards.judge import AskAll, balance_lengths, judgements, keeps, preference_votes
-from aha.rollouts.endpoint import ChatRequest, Endpoint
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.labelling import Label
 from aha.stages.preference import PreferenceSource

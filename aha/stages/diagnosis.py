@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aha.engines.engine import Decoding
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.table import RewardTable
-from aha.rollouts.engine import Decoding
 from aha.types import Problem
 
 __all__ = ["END_TOKENS", "Diagnosis", "ExampleResponse", "Finding", "RunCandidate"]

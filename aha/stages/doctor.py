@@ -12,9 +12,9 @@ from statistics import fmean
 
 import torch
 
+from aha.engines.local import LocalEngine
 from aha.prompts.parsing import parse_response
 from aha.rewards.answers import final_answer
-from aha.rollouts.local import LocalEngine
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.findings_after_sampling import count_verdicts, findings_after_sampling, has_spread
 from aha.stages.findings_before_sampling import findings_before_sampling

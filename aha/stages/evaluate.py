@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
-from aha.problems.formats import OWN
-from aha.problems.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
-from aha.problems.sets import digest
+from aha.problems.datasets.formats import OWN
+from aha.problems.datasets.sets import digest
+from aha.problems.world.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harmless, quality
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, r1_zero
 from aha.rewards.accuracy import accuracy, votes_of
 from aha.rewards.table import RULES, RewardTable, identities
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key

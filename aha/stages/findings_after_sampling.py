@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from aha.rewards.own import OwnReward
+from aha.rewards.custom import OwnReward
 from aha.rewards.table import part_name
 from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
 from aha.types import VERDICT_KINDS, Group, Reward

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from aha.engines.engine import Decoding, Engine, Request
 from aha.prompts.language import mixes_languages, reflective_acts
 from aha.prompts.templates import Template
 from aha.rewards.scorer import Scorer
 from aha.rewards.table import RewardTable
-from aha.rollouts.engine import Decoding, Engine, Request
 from aha.stages.timeline import Timeline
 from aha.training.world import World
 from aha.types import VERDICT_KINDS, Group, Problem, Reward, Rollout

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
 from aha.prompts.templates import Template
 from aha.rewards.table import RewardTable
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
 from aha.runs.folder import as_json
 from aha.runs.shards import Shard, count_shards, read_shard, write_shard
 from aha.stages.config import RejectionConfig

@@ -14,7 +14,7 @@ from torch import Tensor
 from aha.objectives.supervised import next_token_loss
 from aha.policy.config import ModelType, PolicyConfig
 from aha.policy.transformer import Transformer, initialise
-from aha.problems.corpus import documents, vocabulary
+from aha.problems.world.corpus import documents, vocabulary
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
 from aha.runs.seeds import derive_seed, generator

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from aha.advantages.group import group_advantages
+from aha.engines.engine import Decoding
 from aha.objectives.grpo import grpo_loss
 from aha.policy.lora import merged
-from aha.problems.sets import digest
+from aha.problems.datasets.sets import digest
 from aha.prompts.templates import Template, r1_zero
 from aha.rewards.table import RewardTable, identities
-from aha.rollouts.engine import Decoding
 from aha.runs.seeds import generator
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import figures, headline, sampling_of, solving

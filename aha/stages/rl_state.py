@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aha.engines.local import LocalEngine
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
-from aha.rollouts.local import LocalEngine
 from aha.runs.seeds import derive_seed
 from aha.stages.config import RLConfig
 from aha.stages.minibatches import num_updates

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aha.policy.compiled import has_gpu_kernels
+from aha.kernels.cpu.compiled import has_gpu_kernels
+from aha.kernels.cpu.training import has_kernel
 from aha.policy.config import PolicyConfig
-from aha.policy.kernels import has_kernel
 from aha.policy.packed import MAX_BYTES, has_sizes
 from aha.policy.scoring import chunk_tokens
 from aha.policy.transformer import SPARSE_ABOVE, Transformer
@@ -127,7 +127,7 @@ def activation_bytes(
     A layer keeps 4 D + 4 H K + 4 G K + 4 I figures a token, with D the width, H heads and G key-value heads of size K,
     and I the width of the feed-forward layer: the inputs of two norms and of seven projections, queries, keys and
     values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. Where
-    `aha.policy.fused` has kernels it is 4 D + 2 H K + 2 G K + 3 I. Qwen3's norms of queries and keys keep H K + G K
+    `aha.kernels.ops` has kernels it is 4 D + 2 H K + 2 G K + 3 I. Qwen3's norms of queries and keys keep H K + G K
     more. Where layers are recomputed, every layer keeps its input (D), and one keeps all.
 
     Args:

@@ -9,7 +9,7 @@ from forms.plain_evaluation import TEMPLATE, answer_of, figures_of, is_right, pl
 from forms.plain_policy import read_config, read_weights, response_distribution
 from tokenizers import Tokenizer
 
-from aha.problems.world import held_out_problems
+from aha.problems.world.questions import held_out_problems
 from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig

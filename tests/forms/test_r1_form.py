@@ -21,8 +21,8 @@ from forms.plain_sft import plain_sft
 from tokenizers import Tokenizer
 
 from aha.evaluation.contamination import Contamination
-from aha.problems.general import GENERAL_DOMAINS
-from aha.problems.world import held_out_problems
+from aha.problems.world.general import GENERAL_DOMAINS
+from aha.problems.world.questions import held_out_problems
 from aha.recipes.assistant import BUILT_IN
 from aha.recipes.base_model import open_base
 from aha.recipes.r1 import train_r1

@@ -16,7 +16,7 @@ from forms.plain_update import distance, moments_distance
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from aha.problems.world import held_out_problems
+from aha.problems.world.questions import held_out_problems
 from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import accuracy
 from aha.rewards.format import format_reward

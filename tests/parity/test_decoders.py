@@ -9,13 +9,13 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, tiny_policy
 
-from aha.policy.compiled import library
+from aha.engines.compiled import CompiledDecoder
+from aha.engines.decoder import DecoderFactory
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
+from aha.engines.plain import PlainDecoder
+from aha.kernels.cpu.compiled import library
 from aha.policy.transformer import Transformer
-from aha.rollouts.compiled import CompiledDecoder
-from aha.rollouts.decoder import DecoderFactory
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
-from aha.rollouts.plain import PlainDecoder
 from aha.types import Rollout
 
 pytestmark = pytest.mark.skipif(library("decode") is None, reason="there is no C compiler")
@@ -95,7 +95,7 @@ def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
 def test_what_lay_in_the_memory_before_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, decoding = policy_of("qwen2-grouped"), Decoding(max_new_tokens=20)
     clean = sampled(policy, ALL_PROMPTS, decoding)
-    for module in ("aha.rollouts.compiled", "aha.policy.packed"):
+    for module in ("aha.engines.compiled", "aha.policy.packed"):
         monkeypatch.setattr(f"{module}.huge_memory", lambda count: torch.full((count,), torch.nan))
     assert are_equal(sampled(policy, ALL_PROMPTS, decoding), clean)
 

@@ -19,13 +19,13 @@ from tiny import (
 )
 from torch import Tensor
 
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
+from aha.engines.sampling import sample_tokens
 from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
-from aha.rollouts.sampling import sample_tokens
 from aha.runs.seeds import uniforms
 from aha.training.batch import layout_of, stack
 from aha.types import Rollout

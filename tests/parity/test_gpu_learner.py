@@ -9,10 +9,10 @@ from tiny import tiny_config, tiny_policy
 from torch import Tensor
 from torch.nn import functional as F
 
+from aha.engines.sampling import sample_tokens
+from aha.kernels.ops import linear
 from aha.objectives.reductions import token_mean
-from aha.policy.fused import linear
 from aha.policy.transformer import Transformer
-from aha.rollouts.sampling import sample_tokens
 from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities

@@ -7,12 +7,12 @@ import torch
 from gpu_marks import DEVICE, needs_gpu, needs_triton, quiet
 from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, tiny_policy
 
+from aha.engines.decoder import DecoderFactory
+from aha.engines.engine import Decoding
+from aha.engines.graphed import GraphedDecoder, can_be_graphed
+from aha.engines.local import LocalEngine
+from aha.engines.plain import PlainDecoder
 from aha.policy.transformer import Transformer
-from aha.rollouts.decoder import DecoderFactory
-from aha.rollouts.engine import Decoding
-from aha.rollouts.graphed import GraphedDecoder, can_be_graphed
-from aha.rollouts.local import LocalEngine
-from aha.rollouts.plain import PlainDecoder
 from aha.training.batch import stack
 from aha.training.learner import reference_logp
 from aha.types import Rollout

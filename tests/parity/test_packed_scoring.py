@@ -6,13 +6,13 @@ import pytest
 import torch
 from tiny import PROMPTS, SHAPES, letters_tokenizer, random_tokens, requests_for, tiny_config, tiny_policy
 
-from aha.policy.compiled import library
+from aha.engines.compiled import CompiledDecoder
+from aha.engines.engine import Decoding
+from aha.engines.local import LocalEngine
+from aha.kernels.cpu.compiled import library
 from aha.policy.layout import padded
 from aha.policy.packed_scoring import packed_score, scores_packed
 from aha.policy.scoring import score
-from aha.rollouts.compiled import CompiledDecoder
-from aha.rollouts.engine import Decoding
-from aha.rollouts.local import LocalEngine
 from aha.training.batch import stack
 from aha.training.learner import reference_logp
 from aha.types import Batch

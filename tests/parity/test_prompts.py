@@ -9,16 +9,16 @@ from checkpoints import write_tokenizer_files
 from tiny import evenness, tiny_config, tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aha.commands.evaluation import SampleOrder, own_template, sample_once
+from aha.engines.engine import Decoding
 from aha.policy.pretrained import write_policy
-from aha.problems.sets import ProblemSet
+from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import file_problems
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import opening_of, r1_zero
 from aha.recipes.assignment import named_template
 from aha.recipes.base_model import open_base
-from aha.recipes.evaluation import SampleOrder, own_template, sample_once
 from aha.recipes.own_data import TemplateName
-from aha.rollouts.engine import Decoding
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import Setting, evaluate, template_digest

@@ -10,12 +10,12 @@ import torch
 from tiny import LETTERS, SHAPES, letters_tokenizer, tiny_config, tiny_policy, world_tokenizer
 from torch import Tensor
 
+from aha.engines.engine import Decoding, Request
+from aha.engines.local import LocalEngine
 from aha.policy.layout import rows
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
-from aha.rollouts.engine import Decoding, Request
-from aha.rollouts.local import LocalEngine
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Problem
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from command import ROOT, Call, assert_fails, executable, one_object
 
-from aha.policy.compiled import SWITCH, kernels_in_use
+from aha.commands.doctor import DOCTOR_METRICS
+from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
-from aha.recipes.doctor import DOCTOR_METRICS
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from command import run
 
-from aha.problems.editing import rewritten
-from aha.problems.traces import think
-from aha.problems.world import draw_content, held_out_problems, question
+from aha.problems.world.editing import rewritten
+from aha.problems.world.questions import draw_content, held_out_problems, question
+from aha.problems.world.traces import think
 from aha.prompts.templates import r1
 from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder

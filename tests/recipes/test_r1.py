@@ -11,7 +11,7 @@ from command import SMALL_R1, Call, FinishedRun, assert_fails, fingerprint, kill
 from tiny import tiny_config, tiny_policy
 
 from aha.policy.pretrained import read_policy
-from aha.problems.corpus import vocabulary
+from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import build_tokenizer
 from aha.recipes.base_model import BUILT_IN

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from aha import cli
-from aha.commands import WrongUseError
+from aha.commands.options import WrongUseError
 from aha.types import Report, Row
 
 Outcome = tuple[int, str, str]
@@ -66,7 +66,7 @@ FULL_DISK = OSError(errno.ENOSPC, "No space left on device", "model.safetensors"
 def test_what_goes_wrong_is_one_line_and_a_status(
     error: BaseException, status: int, line: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_with(monkeypatch, "aha.recipes.audits.audit_file", error)
+    fail_with(monkeypatch, "aha.commands.audits.audit_file", error)
     assert call("audit rows.jsonl") == (status, "", f"aha: {line}\n")
 
 
@@ -74,7 +74,7 @@ def test_what_goes_wrong_is_one_line_and_a_status(
 def test_a_run_that_is_stopped_at_once_says_how_it_resumes(
     words: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_with(monkeypatch, "aha.recipes.running.carry_out", KeyboardInterrupt())
+    fail_with(monkeypatch, "aha.commands.running.carry_out", KeyboardInterrupt())
     line = "aha: stopped at once; the same command resumes from the last checkpoint\n"
     assert call(words) == (1, "", line)
 
@@ -83,9 +83,9 @@ def test_a_run_that_is_stopped_at_once_says_how_it_resumes(
 def test_the_doctor_ends_with_what_it_found(
     is_fit: bool, status: int, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aha.recipes.doctor.examine", lambda *_, **__: None)
-    monkeypatch.setattr("aha.recipes.doctor.as_object", lambda _: {"is_fit": is_fit})
-    monkeypatch.setattr("aha.recipes.doctor.in_words", lambda _: "what it found")
+    monkeypatch.setattr("aha.commands.doctor.examine", lambda *_, **__: None)
+    monkeypatch.setattr("aha.commands.doctor.as_object", lambda _: {"is_fit": is_fit})
+    monkeypatch.setattr("aha.commands.doctor.in_words", lambda _: "what it found")
     assert call("doctor") == (status, "what it found\n", "")
 
 
@@ -120,9 +120,9 @@ def test_wrong_use_is_refused_before_anything_is_computed(
 def test_the_smallest_figures_of_a_benchmark_are_allowed(
     words: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aha.recipes.benchmark.measure", lambda *_, **__: None)
-    monkeypatch.setattr("aha.recipes.benchmark.as_object", lambda _: {})
-    monkeypatch.setattr("aha.recipes.benchmark.in_words", lambda _: "figures")
+    monkeypatch.setattr("aha.commands.benchmark.measure", lambda *_, **__: None)
+    monkeypatch.setattr("aha.commands.benchmark.as_object", lambda _: {})
+    monkeypatch.setattr("aha.commands.benchmark.in_words", lambda _: "figures")
     assert call(words) == (0, "figures\n", "")
 
 
@@ -137,7 +137,7 @@ def test_an_evaluation_prints_its_remark_and_then_its_figures(
     """Figures of a part of the suite are for `--json` alone."""
     rows = (row("all", "pass@1", 0.5), row("geometry", "pass@1", 0.25), row("all", "length", 64))
     report = Report(rows=rows, checkpoint="", decoding={}, seed=0)
-    monkeypatch.setattr("aha.recipes.evaluation.evaluate_order", lambda order: (report, remark))
+    monkeypatch.setattr("aha.commands.evaluation.evaluate_order", lambda order: (report, remark))
     figures = ["pass@1          0.500  [0.375, 0.625]", "length         64.000  [63.875, 64.125]"]
     assert call("eval base") == (0, "\n".join([*([remark] if remark else []), *figures, ""]), "")
 
@@ -149,7 +149,7 @@ def test_an_evaluation_prints_its_remark_and_then_its_figures(
 def test_a_sample_names_at_most_eight_unknown_words(
     unknown: list[str], call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aha.recipes.evaluation.sample_once", lambda order: {"text": "4", "unknown": unknown})
+    monkeypatch.setattr("aha.commands.evaluation.sample_once", lambda order: {"text": "4", "unknown": unknown})
     words = "'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'"
     warning = f"aha: the model's vocabulary lacks {words}\n" if unknown else ""
     assert call("sample base --question q") == (0, "4\n", warning)

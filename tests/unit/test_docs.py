@@ -76,7 +76,7 @@ LOGGED = [
     ("Reward models", "aha.stages.preference", "REWARD_MODEL_METRICS"),
     ("Evaluation", "aha.stages.evaluate", "EVALUATION_METRICS"),
     ("General prompts", "aha.stages.evaluate", "GENERAL_METRICS"),
-    ("The doctor", "aha.recipes.doctor", "DOCTOR_METRICS"),
+    ("The doctor", "aha.commands.doctor", "DOCTOR_METRICS"),
 ]
 
 

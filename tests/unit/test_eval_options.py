@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import aha.recipes.evaluation as evaluation
+import aha.commands.evaluation as evaluation
 from aha.cli import main
-from aha.commands import EvalCommand, SampleCommand
+from aha.commands.options import EvalCommand, SampleCommand
 from aha.types import Report
 
 EVAL: dict[str, tuple[str, str, object]] = {

@@ -17,8 +17,8 @@ import pytest
 from pydantic import BaseModel
 
 from aha import cli
-from aha.commands import Command
-from aha.recipes import running
+from aha.commands import running
+from aha.commands.options import Command
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.own_data import OwnData
 from aha.training.world import World
@@ -283,27 +283,29 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr(running, "check_prompts", lambda *_, **__: None)
     patch.setattr(running, "check_positions", lambda *_, **__: None)
     patch.setattr(running, "record_starts", lambda *_: None)
-    patch.setattr("aha.recipes.processes.device_of", device_of)
+    patch.setattr("aha.commands.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)
     patch.setattr(OtherModel, "assistant", assistant)
     patch.setattr("aha.recipes.base_model.publish", lambda run, model, out: note("publish", out=out) or out)
-    patch.setattr("aha.recipes.doctor.examine", examine)
-    patch.setattr("aha.recipes.doctor.as_object", lambda _: {"is_fit": True})
-    patch.setattr("aha.recipes.doctor.in_words", lambda _: "fit")
-    patch.setattr("aha.recipes.audits.audit_file", lambda path, **given: note("audit", path=path, **given) or ({}, "-"))
+    patch.setattr("aha.commands.doctor.examine", examine)
+    patch.setattr("aha.commands.doctor.as_object", lambda _: {"is_fit": True})
+    patch.setattr("aha.commands.doctor.in_words", lambda _: "fit")
     patch.setattr(
-        "aha.recipes.audits.audit_named_reward",
+        "aha.commands.audits.audit_file", lambda path, **given: note("audit", path=path, **given) or ({}, "-")
+    )
+    patch.setattr(
+        "aha.commands.audits.audit_named_reward",
         lambda spec, path, **given: note("audit_reward", path=path, **given) or ({}, "-"),
     )
     patch.setattr(
-        "aha.recipes.export.export",
+        "aha.commands.export.export",
         lambda model, out, dtype: note("export", model=model, out=out, dtype=dtype) or {"dtype": dtype},
     )
-    patch.setattr("aha.recipes.benchmark.measure", lambda model, **given: note("measure", model=model, **given))
-    patch.setattr("aha.recipes.benchmark.as_object", lambda _: {})
-    patch.setattr("aha.recipes.benchmark.in_words", lambda _: "-")
-    patch.setattr("aha.runs.page.write_page", lambda folder: note("write_page", folder=folder))
-    patch.setattr("aha.runs.page.summary", lambda _: {"start": None, "end": None, "model": "m", "page": "p"})
+    patch.setattr("aha.commands.benchmark.measure", lambda model, **given: note("measure", model=model, **given))
+    patch.setattr("aha.commands.benchmark.as_object", lambda _: {})
+    patch.setattr("aha.commands.benchmark.in_words", lambda _: "-")
+    patch.setattr("aha.report.page.write_page", lambda folder: note("write_page", folder=folder))
+    patch.setattr("aha.report.page.summary", lambda _: {"start": None, "end": None, "model": "m", "page": "p"})
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield recorder.calls

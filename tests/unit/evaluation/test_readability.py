@@ -18,8 +18,8 @@ from aha.evaluation.readability import (
     longest_paragraph,
     repetition,
 )
-from aha.problems.traces import search_to_the_end
-from aha.problems.world import draw_content
+from aha.problems.world.questions import draw_content
+from aha.problems.world.traces import search_to_the_end
 
 TRY = "try {a} + {b} = {sum} ? 41 no "
 GOOD = (

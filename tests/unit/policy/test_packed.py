@@ -7,7 +7,7 @@ import torch
 from tiny import SHAPES, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.policy.compiled import built_for, library
+from aha.kernels.cpu.compiled import built_for, library
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
 from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits

@@ -5,9 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from aha.problems.families import FAMILIES
-from aha.problems.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
-from aha.problems.world import SPLITS, held_out_problems
+from aha.problems.world.families import FAMILIES
+from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
+from aha.problems.world.questions import SPLITS, held_out_problems
 from aha.recipes.rewards import preference_prompts
 from aha.types import Problem
 

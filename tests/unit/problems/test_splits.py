@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.problems.sets import ProblemSet
+from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import FileProblems, file_problems, hold_out, without
 from aha.types import Problem
 

@@ -8,7 +8,7 @@ from tiny import world_tokenizer
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import models
 
-from aha.problems.corpus import vocabulary
+from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import r1_zero
 from aha.prompts.tokenizer import END, PAD, UNKNOWN, Tokenizer, build_tokenizer
 

@@ -3,7 +3,7 @@
 import pytest
 from tiny import letters_tokenizer
 
-from aha.problems.sets import ProblemSet
+from aha.problems.datasets.sets import ProblemSet
 from aha.prompts.templates import bare
 from aha.recipes.prompt_lengths import PromptLimits
 from aha.types import Problem

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aha.problems.general import GENERAL_SPLITS, every_prompt
-from aha.problems.world import held_out_problems
+from aha.problems.world.general import GENERAL_SPLITS, every_prompt
+from aha.problems.world.questions import held_out_problems
 from aha.recipes.r1 import JUDGED_DOMAINS, problems_to_harvest
 from aha.rewards.accuracy import has_rule
 

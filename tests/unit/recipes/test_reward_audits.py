@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aha.recipes.audits import REWARDS, audit_named_reward, names_reward
+from aha.commands.audits import REWARDS, audit_named_reward, names_reward
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 QUESTION = "What is $18 + 24$?"

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 from tiny import evenness
 
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.commands.evaluation import EvaluationOrder, evaluate_order
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.assignment import assigned
-from aha.recipes.evaluation import EvaluationOrder, evaluate_order
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from leaves import leaves, value_of, with_another_value
 
-from aha.problems.world import held_out_problems
-from aha.recipes import running
+from aha.commands import running
+from aha.commands.running import Order, carry_out
+from aha.problems.world.questions import held_out_problems
 from aha.recipes.assignment import assigned
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.base_model import base as base_recipe
@@ -23,7 +24,6 @@ from aha.recipes.own_data import OwnData
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config, RewardsConfig, StudentsConfig
 from aha.recipes.r1_zero import r1_zero
-from aha.recipes.running import Order, carry_out
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.rewards.table import RewardFunction
 from aha.runs.config import Config

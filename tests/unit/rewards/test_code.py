@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from code_hacks import ENTRY_POINT, FORM_HACKS, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
 
+from aha.rewards.audits.code import audit_code
 from aha.rewards.code import CodeReward, extract_code
-from aha.rewards.code_audit import audit_code
-from aha.rewards.isolation import Limits, probe
-from aha.rewards.sandbox import Sandbox
+from aha.rewards.sandbox.isolation import Limits, probe
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.table import BatchedReward, part_name, score_all
 from aha.types import Problem, Rollout
 

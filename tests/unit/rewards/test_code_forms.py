@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from aha.rewards.code import CodeReward
-from aha.rewards.isolation import Limits, probe
-from aha.rewards.sandbox import Sandbox
+from aha.rewards.sandbox.isolation import Limits, probe
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.types import Problem, Verdict
 
 POINT = "from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n    y: int = 0\n"

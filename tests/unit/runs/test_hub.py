@@ -41,7 +41,7 @@ def test_a_cached_data_set_and_model_are_opened_offline(tmp_path: Path) -> None:
     cached(tmp_path / "hub", "dataset", "openai/gsm8k", data)
     model = cached(tmp_path / "hub", "model", "Qwen/Qwen2.5-0.5B", {"config.json": "{}", "model.safetensors": ""})
     done = offline(
-        "from aha.problems.sources import open_problems\n"
+        "from aha.problems.datasets.sources import open_problems\n"
         "from aha.runs.hub import model_folder\n"
         f"for name in ('hub:openai/gsm8k:main/test-*.jsonl', 'hub:openai/gsm8k@{REVISION}:main/test-00000*.jsonl'):\n"
         "    found = open_problems(name)\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from endpoint_server import Server, environment, reply, server
 
+from aha.engines.endpoint import Endpoint
 from aha.recipes.assistant import OtherModel
-from aha.rollouts.endpoint import Endpoint
 from aha.runs.folder import RunFolder
 from aha.stages.assistance import Balanced, comparing, judging, rewriting
 from aha.stages.preference import Given

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tiny import evenness
 
-from aha.problems.sets import ProblemSet
+from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import file_problems
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.base_model import open_training
 from aha.recipes.r1_zero import train_zero
 from aha.recipes.scales import R1ZeroConfig

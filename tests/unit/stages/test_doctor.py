@@ -12,16 +12,16 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RawTokenizer
 from torch import nn
 
+from aha.engines.engine import Decoding
 from aha.policy.transformer import Transformer
-from aha.problems.world import TrainingProblems
+from aha.problems.world.questions import TrainingProblems
 from aha.prompts.chat import chat
 from aha.prompts.templates import CHAT_TEMPLATES, r1_zero
 from aha.prompts.tokenizer import END, PAD, Tokenizer
 from aha.recipes.base_model import BUILT_IN
+from aha.rewards.custom import load_reward
 from aha.rewards.format import format_reward
-from aha.rewards.own import load_reward
 from aha.rewards.table import RULES, RewardTable
-from aha.rollouts.engine import Decoding
 from aha.runs.seeds import generator
 from aha.stages.diagnosis import RunCandidate
 from aha.stages.doctor import MAX_RESPONSES, diagnose

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
+from aha.engines.engine import Decoding, OnGroup, Request
+from aha.engines.local import LocalEngine
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
-from aha.rollouts.engine import Decoding, OnGroup, Request
-from aha.rollouts.local import LocalEngine
 from aha.stages.groups import Sampling, rollout_metrics, sample_groups
 from aha.stages.timeline import Timeline
 from aha.training.world import World

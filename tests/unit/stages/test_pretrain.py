@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import world_tokenizer
 
-from aha.problems.corpus import documents
+from aha.problems.world.corpus import documents
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.runs.seeds import generator
 from aha.stages.config import PretrainConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import evenness, tiny_config
 
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.table import RewardFunction
 from aha.runs.folder import RunFolder

@@ -9,7 +9,7 @@ import torch
 from tiny import evenness
 
 from aha.policy.lora import merged, read_adapter
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig

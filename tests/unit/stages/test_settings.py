@@ -17,7 +17,7 @@ import pytest
 from leaves import leaves, value_of, with_another_value
 from tiny import evenness, letters_tokenizer, tiny_config, tiny_policy
 
-from aha.problems.world import TrainingProblems, held_out_problems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.templates import bare
 from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import COMPARERS

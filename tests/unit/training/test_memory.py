@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import random_tokens, tiny_config, tiny_policy
 
-from aha.policy.compiled import built_for
+from aha.kernels.cpu.compiled import built_for
 from aha.policy.config import PolicyConfig
 from aha.policy.layout import rows
 from aha.policy.packed import fits
@@ -112,7 +112,7 @@ def test_activations_are_what_a_forward_pass_keeps(
 ) -> None:
     """The last of the layers in the formula stands for gradients, and is not there yet."""
     if kernels == "off":
-        monkeypatch.setattr("aha.policy.kernels.built_for", lambda *names: None)
+        monkeypatch.setattr("aha.kernels.cpu.training.built_for", lambda *names: None)
     policy, tokens_BT = tiny_policy(shape), torch.stack(random_tokens([64] * 4, vocab_size=64))
     weights, kept = {weight.data_ptr() for weight in policy.parameters()}, dict[int, int]()
 

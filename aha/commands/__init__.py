@@ -1,0 +1,14 @@
+"""What the commands of `aha` do: run, doctor, audit, bench, eval."""
+
+__all__ = [
+    "audits",
+    "benchmark",
+    "disk",
+    "doctor",
+    "evaluation",
+    "export",
+    "options",
+    "positions",
+    "processes",
+    "running",
+]

@@ -1,0 +1,314 @@
+"""How fast a model is sampled from and trained on this machine, beside what the machine can do.
+
+One round is an iteration of R1-Zero on a few groups: sample, score under a reference, update. Operations are counted as
+`aha.training.cost` counts them, and set against the fastest matrix product that torch makes here.
+"""
+
+import random
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from aha.advantages.group import group_advantages
+from aha.engines.engine import Decoding
+from aha.engines.graphed import can_be_graphed
+from aha.engines.local import LocalEngine, torch_threads
+from aha.kernels.cpu.allocation import keep_freed_memory
+from aha.kernels.cpu.compiled import kernels_in_use
+from aha.objectives.grpo import grpo_loss
+from aha.policy.packed import fits
+from aha.policy.transformer import Transformer
+from aha.problems.world.questions import TrainingProblems
+from aha.prompts.templates import bare, r1_zero
+from aha.prompts.tokenizer import Tokenizer
+from aha.recipes.base_model import open_base
+from aha.stages.config import RLConfig
+from aha.stages.groups import Sampling, sample_groups
+from aha.stages.minibatches import batch_of, filled_in, mini_batches, needs_no_pass, update
+from aha.stages.timeline import Timeline
+from aha.stages.workload import micro_batch_tokens, workload
+from aha.training.cost import forward_flops, num_stream_tokens
+from aha.training.learner import Learner, log_probabilities
+from aha.training.memory import GIB, decoded_rows, estimate
+from aha.training.optimizer import adamw
+from aha.training.trainable import read_trainable
+from aha.training.world import World
+from aha.types import Problem, Rollout, Verdict
+
+__all__ = ["Benchmark", "Speed", "as_object", "in_words", "measure"]
+
+SMALL_MODEL = 50_000_000
+"""Parameters up to which a round has many responses."""
+
+PASSES = {"generation": 1, "reference": 1, "update": 3}
+"""Parts of a round, and the operations of each in forward passes."""
+
+TIMED = {"generation": "seconds_sampling", "reference": "seconds_reference", "update": "seconds_learning"}
+"""What each part is called on the timeline."""
+
+PROMPT_TOKENS = 24
+"""Length of a random prompt, where there is room."""
+
+PRODUCT = 1024
+"""Rows and columns of the matrices that are multiplied to see what the machine can do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """One part of a round; medians.
+
+    Attributes:
+        seconds: wall time.
+        tokens: sampled, or computed in one pass.
+        tokens_per_second: both together.
+        gflops: operations a second, in 1e9.
+        share_of_ceiling: of the fastest matrix product.
+    """
+
+    seconds: float
+    tokens: float
+    tokens_per_second: float
+    gflops: float
+    share_of_ceiling: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """What was measured.
+
+    Attributes:
+        model: its folder.
+        parameters: of the policy.
+        device: where it computed.
+        threads: of torch.
+        decoder: `compiled` or `plain`.
+        prompts: `built-in world`, or `random` where the model cannot read that.
+        rounds: that count; the one before them warmed up.
+        ceiling_gflops: operations a second of the fastest matrix product, in 1e9.
+        parts: generation, reference, update.
+        peak_gib: most memory that this process held.
+        estimated_gib: the same as it is estimated before a run.
+    """
+
+    model: str
+    parameters: int
+    device: str
+    threads: int
+    decoder: str
+    prompts: str
+    rounds: int
+    ceiling_gflops: float
+    parts: dict[str, Speed]
+    peak_gib: float
+    estimated_gib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Bench:
+    """A model with all that a round needs."""
+
+    learner: Learner[Transformer]
+    engine: LocalEngine
+    problems: Sequence[Problem]
+    is_world: bool
+    config: RLConfig
+
+
+def measure(model: str | None, *, seconds: float, threads: int, device: torch.device | str = "cpu") -> Benchmark:
+    """Measure a model here.
+
+    Args:
+        model: its folder or its name at the hub; None for the built-in base.
+        seconds: rounds begin until this much time has passed; one warms up and one counts in any case.
+        threads: of torch, for this measurement.
+        device: where it computes.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    path = open_base(model).path
+    keep_freed_memory()
+    with torch_threads(threads):
+        place = torch.device(device)
+        bench, ends = _open(path, place), time.monotonic() + seconds
+        policy = bench.learner.policy
+        ceiling = _ceiling(policy.head_VD)
+        rounds = [_round(bench, 0, place)]
+        while len(rounds) < 2 or time.monotonic() < ends:
+            rounds.append(_round(bench, len(rounds), place))
+        largest = int(max(one["tokens_update"] for one in rounds))
+        load = workload(policy.config, bench.config, place)
+        num_tokens = min(micro_batch_tokens(place), largest)
+        load = replace(load, micro_batch_tokens=num_tokens, has_reference=False)
+        return Benchmark(
+            model=str(path),
+            parameters=sum(weight.numel() for weight in policy.parameters()),
+            device=str(place),
+            threads=torch.get_num_threads(),
+            decoder=_decoder(policy),
+            prompts="built-in world" if bench.is_world else "random",
+            rounds=len(rounds) - 1,
+            ceiling_gflops=ceiling / 1e9,
+            parts={name: _speed(name, rounds[1:], ceiling) for name in PASSES},
+            peak_gib=_peak_bytes(place) / GIB,
+            estimated_gib=estimate(policy.config, bench.config.optimizer, load, place).peak / GIB,
+        )
+
+
+def in_words(found: Benchmark) -> str:
+    """What was measured, for people."""
+    lines = [
+        f"{found.model}: {found.parameters:,} parameters on {found.device}, {found.threads} "
+        f"thread{'s' if found.threads > 1 else ''}, {found.decoder} decoder, prompts: {found.prompts}",
+        f"fastest matrix product: {found.ceiling_gflops:,.1f} GFLOP/s; medians of {found.rounds} "
+        f"round{'s' if found.rounds > 1 else ''}",
+        f"{'':12}{'seconds':>10}{'tokens':>10}{'tokens/s':>12}{'GFLOP/s':>10}{'of ceiling':>12}",
+    ]
+    for name, one in found.parts.items():
+        lines.append(
+            f"{name:12}{one.seconds:10.3f}{one.tokens:10,.0f}{one.tokens_per_second:12,.0f}{one.gflops:10.1f}"
+            f"{one.share_of_ceiling:12.0%}"
+        )
+    lines.append(f"memory: {found.peak_gib:.2f} GiB at most; estimated {found.estimated_gib:.2f}, without a reference")
+    return "\n".join(lines)
+
+
+def as_object(found: Benchmark) -> dict[str, Any]:
+    """What was measured, for programs."""
+    return asdict(found)
+
+
+def _open(path: Path, device: torch.device) -> _Bench:
+    """Read a model, and give it problems that it can read."""
+    config = RLConfig(num_minibatches=1, reference_every=1 << 40)
+    max_tokens = micro_batch_tokens(device)
+    policy, tokenizer = read_trainable(path, None, config.optimizer, device=device, seed=0, max_tokens=max_tokens)
+    is_small = sum(weight.numel() for weight in policy.parameters()) <= SMALL_MODEL
+    num_problems, group_size, cap = (12, 16, 128) if is_small else (2, 4, 48)
+    cap = min(cap, max(1, policy.config.max_position_embeddings // 2))
+    given = {"problems_per_iteration": num_problems, "group_size": group_size, "max_new_tokens": cap}
+    world = TrainingProblems(seed=0)(0, num_problems)
+    room = policy.config.max_position_embeddings - cap
+    is_world = all(_is_read(tokenizer, r1_zero(problem.question), room) for problem in world)
+    learner = Learner(
+        policy,
+        adamw(policy, config.optimizer),
+        factor=lambda step: 1.0,
+        grad_clip=config.optimizer.grad_clip,
+        forward=partial(log_probabilities, temperature=config.temperature),
+        max_tokens=max_tokens,
+    )
+    num_rows = decoded_rows(policy.config, cap + room, size=policy.head_VD.element_size(), device=device)
+    return _Bench(
+        learner=learner,
+        engine=LocalEngine(policy, tokenizer, max_rows=num_rows),
+        problems=world if is_world else _random_problems(tokenizer, num_problems, room),
+        is_world=is_world,
+        config=config.model_copy(update=given),
+    )
+
+
+def _decoder(policy: Transformer) -> str:
+    """What the engine decodes with."""
+    if can_be_graphed(policy):
+        return "graphed"
+    return f"compiled ({kernels_in_use()})" if fits(policy) else "plain"
+
+
+def _is_read(tokenizer: Tokenizer, prompt: str, room: int) -> bool:
+    """Whether a prompt is in the model's vocabulary, and fits."""
+    return not tokenizer.unknown_words(prompt) and 0 < tokenizer.encode_prompt(prompt).numel() <= room
+
+
+def _random_problems(tokenizer: Tokenizer, count: int, room: int) -> list[Problem]:
+    """Prompts of random words of a tokenizer, each as long as fits."""
+    rng, problems = random.Random(0), list[Problem]()
+    ids = rng.sample(range(tokenizer.vocab_size), min(1000, tokenizer.vocab_size))
+    words = [word for word in (tokenizer.decode(torch.tensor([id])).strip() for id in ids) if word]
+    if not words:
+        raise ValueError("the model's tokenizer has no token that is text: there is nothing to prompt it with")
+    for number in range(count):
+        text = rng.choice(words)
+        for _ in range(PROMPT_TOKENS):
+            longer = f"{text} {rng.choice(words)}"
+            text = longer if tokenizer.encode_prompt(longer).numel() <= min(PROMPT_TOKENS, room) else text
+        problems.append(Problem(id=f"random-{number}", question=text, answer="", domain="random"))
+    return problems
+
+
+def _variety(problem: Problem, rollout: Rollout) -> Verdict:
+    """A reward that differs within a group."""
+    del problem
+    return Verdict(score=float(len(set(rollout.tokens.tolist()))), reason="different tokens")
+
+
+def _round(bench: _Bench, number: int, device: torch.device) -> dict[str, float]:
+    """Seconds, tokens and operations of each part of one round."""
+    timeline, config, learner = Timeline(device), bench.config, bench.learner
+    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    groups = sample_groups(
+        bench.engine,
+        bench.problems,
+        Sampling(num_samples=config.group_size, decoding=decoding, seed=("benchmark", number)),
+        reward={problem.domain: {_variety: 1.0} for problem in bench.problems},
+        template=r1_zero if bench.is_world else bare,
+        world=World(),
+        timeline=timeline,
+    )
+    advantages_PG = group_advantages(torch.tensor([[one.total for one in group.rewards] for group in groups]))
+    batch = batch_of(groups, advantages_PG)
+    parts = mini_batches(batch, 1, random.Random(number), World(), needs_no_pass(advantages_PG, config))
+    # The policy is its own reference: a second one would cost memory, and as much time.
+    update(learner, learner.policy, parts, filled_in(grpo_loss, config), config, name="benchmark", timeline=timeline)
+    bench.engine.load(learner.policy, learner.num_steps)
+    num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
+    num_trained = num_stream_tokens(batch)
+    computed = {"generation": num_sampled + num_prompt, "reference": num_trained, "update": num_trained}
+    shown = computed | {"generation": num_sampled}
+    seconds = timeline.metrics()
+    found: dict[str, float] = {}
+    for name, passes in PASSES.items():
+        found[f"seconds_{name}"] = seconds[TIMED[name]]
+        found[f"tokens_{name}"] = float(shown[name])
+        found[f"flops_{name}"] = passes * forward_flops(learner.policy, computed[name])
+    return found
+
+
+def _speed(name: str, rounds: Sequence[dict[str, float]], ceiling: float) -> Speed:
+    """Medians of one part."""
+    rates = [one[f"flops_{name}"] / one[f"seconds_{name}"] for one in rounds]
+    return Speed(
+        seconds=median(one[f"seconds_{name}"] for one in rounds),
+        tokens=median(one[f"tokens_{name}"] for one in rounds),
+        tokens_per_second=median(one[f"tokens_{name}"] / one[f"seconds_{name}"] for one in rounds),
+        gflops=median(rates) / 1e9,
+        share_of_ceiling=median(rates) / ceiling,
+    )
+
+
+def _ceiling(like: torch.Tensor) -> float:
+    """Operations a second of the fastest of some matrix products, in the type and on the device of a tensor."""
+    left, best = torch.ones(PRODUCT, PRODUCT, dtype=like.dtype, device=like.device), 0.0
+    for _ in range(12):
+        timeline = Timeline(like.device)
+        with timeline.part("learning"):
+            left @ left
+        best = max(best, 2 * PRODUCT**3 / timeline.metrics()["seconds_learning"])
+    return best
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Most memory that was held at once: of the device, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

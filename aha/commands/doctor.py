@@ -1,0 +1,229 @@
+"""The doctor for a whole run: model, problems, rewards and numbers as they were ordered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from aha.engines.engine import Decoding
+from aha.policy.config import PolicyConfig
+from aha.recipes.assignment import assigned
+from aha.recipes.base_model import open_base
+from aha.recipes.own_data import OwnData
+from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
+from aha.stages.doctor import MAX_RESPONSES, diagnose
+from aha.stages.rl import ProblemSource
+from aha.stages.workload import workload
+from aha.training.checkpoint import read_model
+from aha.training.memory import GIB, available_bytes, estimate
+from aha.types import Problem
+
+__all__ = ["DOCTOR_METRICS", "as_object", "examine", "in_words", "refuse", "toy_numbers"]
+
+DOCTOR_METRICS = (
+    "responses",
+    "length",
+    "truncated",
+    "zero_spread",
+    "reward",
+    "logp_gap",
+    "tokens_per_second",
+    "memory_gib",
+    "sampling_hours",
+)
+"""What an examination measures; `docs/metrics.md` defines each."""
+
+SMALL_MODEL = 50_000_000
+"""Parameters up to which a model is small enough to be sampled as often as one likes."""
+
+TOY_MODEL = 10_000_000
+"""Parameters up to which the numbers of scale tiny may be meant."""
+
+NUM_PLACES = 5
+"""Places of prompts that a finding names."""
+
+LONGEST_SHOWN = 300
+"""Characters of a question or a response that are shown."""
+
+
+def examine(
+    model: str | None,
+    own: OwnData,
+    config: R1ZeroConfig,
+    *,
+    seed: int,
+    num_groups: int | None = None,
+    device: str = "cpu",
+) -> Diagnosis:
+    """Examine the first part of R1-Zero that runs, before its first step.
+
+    Args:
+        model: folder or name of the model; None for the built-in base.
+        own: problems and rewards of the user's own.
+        config: the numbers.
+        seed: run seed.
+        num_groups: problems that are sampled in any case; 8, or 2 for a large model, where none is given. More are
+            sampled while no group shows a spread of rewards.
+        device: where it computes.
+
+    Raises:
+        ValueError: model, problems or rewards cannot be read, or no part of the training runs.
+    """
+    if not config.parts:
+        raise ValueError("nothing is trained: set --zero.iterations or --longer.iterations to 1 at least")
+    start, stage = open_base(model), next(iter(config.parts.values()))
+    policy, tokenizer = read_model(start.path, device=device)
+    num_parameters = sum(weight.numel() for weight in policy.parameters())
+    is_small = num_parameters <= SMALL_MODEL
+    num_groups = num_groups or (8 if is_small else 2)
+    group_size = stage.group_size if is_small else min(4, stage.group_size)
+    with assigned(own, start, config, seed=seed) as assignment:
+        diagnosis = diagnose(
+            RunCandidate(
+                policy=policy,
+                tokenizer=tokenizer,
+                problems=_some_problems(assignment.problems, num_groups, MAX_RESPONSES // group_size),
+                num_groups=num_groups,
+                template=assignment.template,
+                reward=assignment.reward,
+                decoding=Decoding(
+                    max_new_tokens=stage.max_new_tokens, temperature=stage.temperature, stop=assignment.stop
+                ),
+                group_size=group_size,
+                seed=seed,
+            )
+        )
+        left_out = assignment.left_out
+    warnings = [toy_numbers(num_parameters, config, device), _prompts_left_out(left_out)]
+    diagnosis = replace(diagnosis, findings=(*diagnosis.findings, *filter(None, warnings)))
+    return _with_costs(diagnosis, policy.config, config, torch.device(device))
+
+
+def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> list[Problem]:
+    """Different training problems, those of the first iteration first; as many as may be sampled."""
+    problems: dict[str, Problem] = {}
+    # A stream is asked by how many of its problems came before.
+    for start in range(0, max(max_groups, num_groups), num_groups):
+        for problem in source(start, num_groups):
+            problems.setdefault(problem.id, problem)
+    return list(problems.values())
+
+
+def _prompts_left_out(places: Sequence[str]) -> Finding | None:
+    """Prompts that were left out because they are too long."""
+    if not places:
+        return None
+    others = f" and {len(places) - NUM_PLACES:,} more" if len(places) > NUM_PLACES else ""
+    return Finding(
+        code="prompts-left-out",
+        is_fatal=False,
+        what=f"{len(places):,} prompts are too long and left out: {', '.join(places[:NUM_PLACES])}{others}",
+        remedy="lower the max-new-tokens of the stages, of validation or of evaluation, if they are needed",
+    )
+
+
+def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Finding | None:
+    """Numbers of scale tiny under a model for which they were not made."""
+    if num_parameters <= TOY_MODEL or not config.parts:
+        return None
+    name, stage = next(iter(config.parts.items()))
+    toy = R1_ZERO_SCALES["tiny"].parts[name]
+    found, remedies = [], []
+    if stage.optimizer.learning_rate == toy.optimizer.learning_rate and not stage.optimizer.lora.rank:
+        found.append(f"learning rate {stage.optimizer.learning_rate:g}")
+        remedies.append(f"--{name}.optimizer.learning-rate 1e-6")
+    if stage.max_new_tokens == toy.max_new_tokens:
+        found.append(f"length cap {stage.max_new_tokens} tokens")
+        remedies.append(f"--{name}.max-new-tokens 2048")
+    if device == "cpu":
+        found.append("device cpu")
+        remedies.append("--device cuda")
+    if not found:
+        return None
+    others = "; the stage `longer` has numbers of its own" if len(config.parts) > 1 else ""
+    return Finding(
+        code="toy-numbers",
+        is_fatal=False,
+        what=f"{', '.join(found)}: these are for the built-in model of half a million parameters, and this model has "
+        f"{num_parameters / 1e6:,.0f} million",
+        remedy=f"take --scale gpu, or set {' and '.join(remedies)}{others}",
+    )
+
+
+def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
+    """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
+    stages, limit = tuple(config.parts.values()), available_bytes(device)
+    loads = [(one, workload(shape, one, device, num_processes=config.processes)) for one in stages]
+    peak = config.processes * max(estimate(shape, one.optimizer, load, device).peak for one, load in loads)
+    figures = {**found.figures, "memory_gib": peak / GIB}
+    if "length" in figures:
+        num_responses = sum(one.iterations * one.problems_per_iteration * one.group_size for one in stages)
+        figures["sampling_hours"] = num_responses * figures["length"] / figures["tokens_per_second"] / 3600
+    if peak <= limit:
+        return replace(found, figures=figures)
+    misfit = Finding(
+        code="does-not-fit",
+        is_fatal=True,
+        what=f"training takes about {peak / GIB:.1f} GiB, and there are {limit / GIB:.1f}",
+        remedy="set optimizer.state 8-bit, optimizer.precision bfloat16 or optimizer.lora.rank 16 of "
+        f"{' and '.join(config.parts)}, fewer processes, or a lower length cap",
+    )
+    return replace(found, figures=figures, findings=(misfit, *found.findings))
+
+
+def in_words(diagnosis: Diagnosis) -> str:
+    """What the doctor says, for people."""
+    lines = [f"{name:18} {value:10.4g}" for name, value in diagnosis.figures.items()]
+    for name, (low, mean, high) in diagnosis.parts.items():
+        lines.append(f"{f'reward {name}':18} {mean:10.4g}   ({low:g} to {high:g})")
+    verdicts = [f"{count} {kind}" for kind, count in diagnosis.verdicts.items() if count]
+    if verdicts:
+        lines.append(f"verdicts           {', '.join(verdicts)}")
+
+    lines += _responses_in_words(diagnosis.responses)
+    for finding in diagnosis.findings:
+        weight = "fatal" if finding.is_fatal else "warning"
+        lines.append(f"{weight}: {finding.code}: {finding.what}\n    {finding.remedy}")
+    if not diagnosis.findings:
+        lines.append("nothing found that stands in the way")
+    return "\n".join(lines)
+
+
+def _responses_in_words(responses: Sequence[ExampleResponse]) -> list[str]:
+    """Responses with what was read as their answer, four lines each."""
+    lines = []
+    for number, one in enumerate(responses, 1):
+        read = "nothing" if one.answer is None else repr(_shortened(one.answer))
+        lines += [
+            f"response {number} to       {_shortened(one.question)}",
+            f"    says           {_shortened(one.text)!r}",
+            f"    answer read    {read}; the reference is {_shortened(one.reference)!r}",
+            f"    verdict        {one.verdict or 'none'}; reward {one.reward:g}",
+        ]
+    return lines
+
+
+def _shortened(text: str) -> str:
+    """A text in one line, without its middle where it is long: how a response begins and how it ends is seen."""
+    line = " ".join(text.split())
+    half = LONGEST_SHOWN // 2
+    return line if len(line) <= LONGEST_SHOWN else f"{line[:half]} [...] {line[-half:]}"
+
+
+def as_object(diagnosis: Diagnosis) -> Mapping[str, Any]:
+    """What the doctor says, for programs."""
+    return {"is_fit": diagnosis.is_fit, **asdict(diagnosis)}
+
+
+def refuse(diagnosis: Diagnosis) -> None:
+    """Refuse a run that cannot learn.
+
+    Raises:
+        ValueError: something fatal was found; says what, what to change, and what the model answered.
+    """
+    fatal = [f"{finding.code}: {finding.what}; {finding.remedy}" for finding in diagnosis.findings if finding.is_fatal]
+    if fatal:
+        what = f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same"
+        raise ValueError("\n".join([what, *_responses_in_words(diagnosis.responses)]))

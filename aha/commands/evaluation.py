@@ -1,0 +1,299 @@
+"""Looking at one model: its figures on the built-in world or on a suite, and single responses."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from aha.commands.processes import among_peers
+from aha.engines.engine import Decoding, Request
+from aha.engines.local import LocalEngine
+from aha.policy.pretrained import read_config
+from aha.problems.datasets.suites import OpenSuite, open_suite
+from aha.problems.world.questions import held_out_problems
+from aha.prompts.parsing import parse_response
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.questions import worded
+from aha.prompts.templates import Template, r1, r1_zero, template_of
+from aha.recipes.assignment import ending_in_words, judges, named_template, rules_of
+from aha.recipes.base_model import open_base
+from aha.recipes.own_data import TemplateName
+from aha.recipes.references import with_readable_references
+from aha.rewards.summary import format_reward
+from aha.rewards.table import RULES, rules
+from aha.runs.folder import RunFolder
+from aha.stages.config import EvaluationConfig
+from aha.stages.evaluate import CUT_SHARE, Setting, evaluate
+from aha.stages.run import Run
+from aha.training.checkpoint import read_model
+from aha.training.config import Precision
+from aha.training.trainable import DTYPES
+from aha.training.world import World
+from aha.types import Checkpoint, Problem, Report
+
+__all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "own_template", "sample_once"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteOrder:
+    """A suite to evaluate on, as it is named on the command line.
+
+    Attributes:
+        name: as `aha.problems.datasets.suites.open_suite` reads it.
+        data: folder of the named suites.
+        fields: which fields of a file hold what.
+        bad_rows: what a row that cannot be used does.
+        weak_sandbox: run code also where it cannot be isolated well.
+        packages: installed packages that code may import.
+        limit: problems that are taken; all where None.
+        num_samples: responses for each; the suite's where None.
+        max_new_tokens: length cap of a response; the suite's, as far as the model has positions, where None.
+    """
+
+    name: str
+    data: Path | None = None
+    fields: str = ""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    weak_sandbox: bool = False
+    packages: tuple[str, ...] = ()
+    limit: int | None = None
+    num_samples: int | None = None
+    max_new_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationOrder:
+    """What to evaluate: the job that the processes of an evaluation share.
+
+    Attributes:
+        model: model folder, or its name at the hub; None for the built-in base.
+        config: how responses are sampled; a suite says how many.
+        seed: of the draws.
+        split: which problems of the built-in world, where no suite is given.
+        suite: the suite.
+        template: the prompt; `auto` takes the one that the model was trained with.
+        stop: texts that end a response; those that the model was trained with where None.
+        num_processes: processes that share the work.
+        device_name: where they compute, `cpu` or `cuda`.
+    """
+
+    model: str | None
+    config: EvaluationConfig
+    seed: int
+    split: str = "test"
+    suite: SuiteOrder | None = None
+    template: TemplateName = "auto"
+    stop: tuple[str, ...] | None = None
+    num_processes: int = 1
+    device_name: str = "cpu"
+
+    def prepare(self) -> Callable[[World], object]:
+        """The evaluation in a process that writes nothing, of the model that is checked here."""
+        policy = open_base(self.model)
+        return lambda world: _evaluate(self, policy, world)
+
+
+def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
+    """Evaluate a model on held-out problems of the built-in world, or on a suite.
+
+    Returns:
+        The figures, and what was read and what to beware of, in words.
+
+    Raises:
+        ValueError: model or suite cannot be read, or the samples cannot be shared out by the processes.
+        RuntimeError: the suite is code, and nothing here isolates it; or another process ended.
+    """
+    if order.suite is None:
+        _check_share(order, order.config.num_samples)
+    policy = open_base(order.model)
+
+    # One process alone keeps the threads of torch; among several each has one.
+    if order.num_processes == 1:
+        return _evaluate(order, policy, World(device=order.device_name))
+    with among_peers(order) as world:
+        return _evaluate(order, policy, world)
+
+
+def _check_share(order: EvaluationOrder, num_samples: int) -> None:
+    """Make sure that every process takes an equal part of the samples.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if num_samples % order.num_processes:
+        raise ValueError(f"--samples {num_samples} cannot be shared out evenly by --processes {order.num_processes}")
+
+
+def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple[Report, str]:
+    """The evaluation as each process does it, outside of any run."""
+    prompt, stop = own_template(policy, order.template), _stop_strings(policy, order.stop)
+    with ExitStack() as stack:
+        if order.suite is None:
+            name, notes = order.split, list[str]()
+            problems = held_out_problems(order.split, order.config.num_problems)
+            config = order.config
+            capacity = _capacity(policy, [prompt(problem.question) for problem in problems])
+            if config.max_new_tokens > capacity:
+                raise ValueError(f"split {name}: its longest {_shortage(policy, capacity)}")
+            reward = rules(form=format_reward) if prompt is r1 else RULES
+        else:
+            opened = _opened(order.suite)
+            name, notes = opened.suite.name, [opened.problems.says, opened.note]
+            problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
+            config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
+            domains = {one.domain for one in problems}
+            allow_weak, packages = order.suite.weak_sandbox, order.suite.packages
+            functions = judges(domains, stack, allow_weak=allow_weak, packages=packages)
+            reward = rules_of(functions, prompt)
+
+        if stop and order.stop is None:
+            notes.append(ending_in_words(stop))
+        setting = Setting(template=prompt, reward=reward, stop=stop)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aha-")))
+        run = Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world)
+        report = evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
+    return report, "; ".join(filter(None, [*notes, *_warnings(report)]))
+
+
+def _stop_strings(policy: Checkpoint, stop: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Texts that end a response: those given, or else those that the model was trained with."""
+    if stop is not None:
+        return stop
+    return read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).stop_strings
+
+
+def _opened(suite: SuiteOrder) -> OpenSuite:
+    """The suite of an order."""
+    opened = open_suite(suite.name, data=suite.data, mapping=suite.fields, on_bad=suite.bad_rows, limit=suite.limit)
+    return replace(opened, problems=with_readable_references(opened.problems, suite.bad_rows))
+
+
+def _suite_config(
+    order: EvaluationOrder, opened: OpenSuite, policy: Checkpoint, prompts: Sequence[str]
+) -> EvaluationConfig:
+    """How a suite is sampled: its own numbers where the order names none.
+
+    Raises:
+        ValueError: a prompt leaves no position for a response, or the samples cannot be shared out.
+    """
+    suite = order.suite
+    assert suite is not None
+    capacity = _capacity(policy, prompts)
+    max_new_tokens = suite.max_new_tokens or min(opened.suite.max_new_tokens, capacity)
+    if max_new_tokens > capacity or max_new_tokens < 1:
+        raise ValueError(
+            f"suite {opened.suite.name}: its longest {_shortage(policy, capacity)}, or leave out the longest problems"
+        )
+
+    num_samples = suite.num_samples or opened.suite.num_samples
+    _check_share(order, num_samples)
+    numbers = {"num_problems": len(prompts), "num_samples": num_samples, "max_new_tokens": max_new_tokens}
+    return order.config.model_copy(update=numbers)
+
+
+def _capacity(policy: Checkpoint, prompts: Sequence[str]) -> int:
+    """Tokens that the longest prompt leaves for a response; 0 or less where there are none."""
+    shape = read_config(policy.path)
+    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
+    return shape.max_position_embeddings - max(map(len, tokenizer.encode_prompts(prompts)))
+
+
+def _shortage(policy: Checkpoint, capacity: int) -> str:
+    """What is wrong where a prompt leaves fewer tokens than are asked for; begins with the word `prompt`."""
+    positions = read_config(policy.path).max_position_embeddings
+    return (
+        f"prompt has {positions - capacity} tokens and the model {positions:,} positions, which leaves "
+        f"{max(capacity, 0)} for a response: lower --max-new-tokens"
+    )
+
+
+def _warnings(report: Report) -> list[str]:
+    """What makes the figures of an evaluation mean less than they seem to."""
+    cut = report.row("truncated").value
+    cap = report.decoding["max_new_tokens"]
+    if cut <= CUT_SHARE:
+        return []
+    return [f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens"]
+
+
+def own_template(policy: Checkpoint, name: TemplateName = "auto") -> Template:
+    """A template by name; `auto` is the one that the checkpoint names, and R1-Zero's where it names none.
+
+    Raises:
+        ValueError: the checkpoint has no tokenizer, or no chat template that can be understood.
+    """
+    if name != "auto":
+        return named_template(name, policy)
+    tokenizer = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size)
+    if not tokenizer.chat_template:
+        return r1_zero
+    known = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)
+    return known or named_template("chat", policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleOrder:
+    """A response to sample.
+
+    Attributes:
+        model: model folder, or its name at the hub; None for the built-in base.
+        prompt: text given as it is; or
+        question: a question to put into the template.
+        decoding: length, temperature and nucleus; what ends the response stands in `stop`.
+        seed: of the draws.
+        template: the prompt around the question; `auto` takes the one that the model was trained with.
+        stop: texts that end the response; those that the model was trained with where None.
+        device: where it computes.
+        precision: type of the weights that compute.
+    """
+
+    model: str | None
+    prompt: str | None = None
+    question: str | None = None
+    decoding: Decoding
+    seed: int
+    template: TemplateName = "auto"
+    stop: tuple[str, ...] | None = None
+    device: str = "cpu"
+    precision: Precision = "float32"
+
+
+def sample_once(order: SampleOrder) -> dict[str, Any]:
+    """One response of a model.
+
+    Returns:
+        `prompt`, `prompt_tokens`, `tokens` (the end token included), `text`, its `thinking` and `summary`, `finish`,
+        and `unknown`, the words that the vocabulary lacks.
+
+    Raises:
+        ValueError: the model cannot be read, or the prompt is empty or leaves too few positions for the response.
+    """
+    start = open_base(order.model)
+    text = order.prompt
+    if text is None:
+        text = own_template(start, order.template)(order.question or "")
+
+    capacity = _capacity(start, [text])
+    if order.decoding.max_new_tokens > capacity:
+        raise ValueError(f"the {_shortage(start, capacity)}, or shorten the prompt")
+    policy, tokenizer = read_model(start.path, device=order.device, dtype=DTYPES[order.precision])
+    if not len(tokenizer.encode_prompt(text)):
+        raise ValueError("the prompt has no token: give one at least")
+
+    problem = Problem(id=text, question=text, answer="", domain="")
+    request = Request(problem=problem, prompt=text, seed=(order.seed, "sample"))
+    decoding = replace(order.decoding, stop=tokenizer.stop_strings if order.stop is None else order.stop)
+    [[rollout]] = LocalEngine(policy, tokenizer).sample([request], 1, decoding)
+    parsed = parse_response(rollout.text)
+    return {
+        "prompt": text,
+        "prompt_tokens": rollout.prompt_tokens.tolist(),
+        "tokens": rollout.tokens.tolist(),
+        "text": rollout.text,
+        "thinking": parsed.thinking,
+        "summary": parsed.summary,
+        "finish": rollout.finish,
+        "unknown": tokenizer.unknown_words(text),
+    }

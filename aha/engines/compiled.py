@@ -1,0 +1,140 @@
+"""Decoding with the C kernels: float32 on the CPU, a row's bits the same whatever rows are beside it.
+
+A row's keys and values lie in three segments: the beginning that all prompts share, the rest of its own prompt, which
+all rows of the prompt share, and what it has written itself. Where torch has several threads, each takes some rows.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aha.engines.decoder import Work, common_length
+from aha.kernels.cpu.allocation import huge_memory
+from aha.policy.packed import ROW_FIELDS, PackedPolicy
+from aha.policy.transformer import Transformer
+
+__all__ = ["CompiledDecoder"]
+
+PREFILL_ROWS = 256
+"""Prompt tokens computed at once, which bounds the scratch memory."""
+
+MAX_HUGE_BYTES = 1 << 28
+"""Rows that need more memory get small pages: their responses will hardly all be as long as they may be."""
+
+_OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION = 2, 5, 9, 10
+"""Fields of a row that are its own, or change from step to step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prompt:
+    """A prompt that was computed.
+
+    Attributes:
+        memory: keys and values of what follows on the common beginning; kept for the rows that point to it.
+        logits_V: logits of the token after it.
+        row_F: a row that has no memory yet, before its first token is known.
+    """
+
+    memory: Tensor
+    logits_V: Tensor
+    row_F: Tensor
+
+
+class CompiledDecoder:
+    """A `Decoder` over `PackedPolicy`."""
+
+    has_own_threads = True
+    look_every = 1
+
+    def __init__(self, policy: Transformer, work: Work) -> None:
+        """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""
+        longest = max(len(prompt) for prompt in work.prompts)
+        self._packed, self._work = PackedPolicy(policy, longest + work.max_new_tokens), work
+        self._num_threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
+        floats = work.num_slots * self._packed.segment_floats(work.max_new_tokens)
+        own = huge_memory(floats) if 4 * floats <= MAX_HUGE_BYTES else torch.empty(floats)
+        self._own_SM = own.view(work.num_slots, -1)
+        self._free = list(range(work.num_slots))[::-1]
+        self._num_common = common_length(work.prompts)
+        self._common = self._segment(self._num_common)
+        if self._num_common:
+            rows_NF = self._packed.rows_of(work.prompts[0][: self._num_common], self._common, ())
+            self._prefill([rows_NF])
+        self._prompts: dict[int, _Prompt] = {}
+        self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
+        self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
+        self._one_step_F = torch.zeros(ROW_FIELDS, dtype=torch.int64)
+        self._one_step_F[[_OWN_LENGTH, _POSITION]] = 1
+        self._members: list[tuple[int, int]] = []
+        self._longest = 0
+
+    def admit(self, prompts: Sequence[int]) -> Tensor:
+        """Add a row for each of these prompts; their logits, [len(prompts), V]."""
+        self._compute(sorted(set(prompts) - set(self._prompts)))
+        self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(number) for number in prompts])))
+        self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
+        return torch.stack([self._prompts[number].logits_V for number in prompts])
+
+    def keep(self, rows_B: Tensor) -> None:
+        """Go on with these rows only; the memory of the others is free again."""
+        rows = rows_B.tolist()
+        for number, slot in (self._members[row] for row in sorted(set(range(len(self._members))) - set(rows))):
+            self._free.append(slot)
+            self._num_left[number] -= 1
+            if not self._num_left[number]:
+                del self._prompts[number]
+        self._members = [self._members[row] for row in rows]
+        self._rows_BF = self._rows_BF[rows_B]
+
+    def step(self, tokens_B: Tensor) -> Tensor:
+        """Take each row's next token; the logits of the one after it, [B, V]."""
+        rows_BF = self._rows_BF
+        rows_BF[:, _TOKEN] = tokens_B
+        share = -(-len(rows_BF) // self._num_threads)
+        if self._pool is None or share < 2:
+            logits_BV = self._computed(rows_BF)
+        else:
+            logits_BV = torch.cat(list(self._pool.map(self._computed, torch.split(rows_BF, share))))
+        rows_BF += self._one_step_F
+        self._longest += 1
+        return logits_BV
+
+    def _computed(self, rows_BF: Tensor) -> Tensor:
+        """Logits of some rows."""
+        return self._packed.logits(self._packed.forward(rows_BF, self._longest))
+
+    def _segment(self, num_tokens: int) -> Tensor:
+        """Memory for so many tokens."""
+        return torch.empty(self._packed.segment_floats(num_tokens))
+
+    def _row(self, number: int) -> Tensor:
+        """A new row of a prompt, in a free slot, [F]."""
+        slot = self._free.pop()
+        self._members.append((number, slot))
+        row_F = self._prompts[number].row_F.clone()
+        row_F[_OWN_MEMORY] = self._own_SM[slot].data_ptr()
+        return row_F
+
+    def _compute(self, numbers: Sequence[int]) -> None:
+        """Prefill these prompts."""
+        if not numbers:
+            return
+        rests = [self._work.prompts[number][self._num_common :] for number in numbers]
+        memories = [self._segment(len(rest)) for rest in rests]
+        common, packed = (self._common, self._num_common), self._packed
+        parts = [packed.rows_of(rest, memory, (common,)) for rest, memory in zip(rests, memories, strict=True)]
+        logits_PV = packed.logits(self._prefill(parts))
+        for number, rest, memory, logits_V in zip(numbers, rests, memories, logits_PV, strict=True):
+            row_1F = packed.rows_of(rest[:1], self._own_SM[0], (common, (memory, len(rest))))
+            self._prompts[number] = _Prompt(memory=memory, logits_V=logits_V, row_F=row_1F[0])
+
+    def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
+        """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""
+        rows_NF = torch.cat(list(parts))
+        longest = int(rows_NF[:, _POSITION].max()) + 1
+        hidden_ND = torch.cat([self._packed.forward(rows, longest) for rows in torch.split(rows_NF, PREFILL_ROWS)])
+        return hidden_ND[torch.tensor([len(part) for part in parts]).cumsum(0) - 1]

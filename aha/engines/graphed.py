@@ -1,0 +1,242 @@
+"""Decoding on a GPU: kernels for one token a row, recorded once for each batch size and replayed.
+
+A row's keys and values lie in two places: its prompt's, which all rows of the prompt read, and its own slot. Rows that
+come and go move no keys: a table says where each row's are. What the host does in a step is to start one graph.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aha.engines.decoder import Work
+from aha.kernels.cpu.compiled import has_gpu_kernels
+from aha.policy.adjacent import adjacent
+from aha.policy.layout import Layout, Segment
+from aha.policy.rope import frequencies
+from aha.policy.scoring import logits_of
+from aha.policy.transformer import RMSNorm, Transformer
+
+__all__ = ["GraphedDecoder", "can_be_graphed"]
+
+PREFILL_TOKENS = 16384
+"""Tokens of prompts that are computed at once, where a prompt has no more."""
+
+ALIGNED = 16
+"""Columns of the cache come in multiples of so many."""
+
+LOOK_EVERY = 16
+"""Steps between two looks at the rows: the host waits for the GPU as rarely."""
+
+SMALLEST_HEAD = 16
+"""Size of a head that a matrix product of the kernels takes, at least."""
+
+_PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+_FEED_FORWARD = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+
+
+def can_be_graphed(policy: Transformer) -> bool:
+    """Whether `GraphedDecoder` computes this policy: it is on a GPU with Triton, and its projections are plain."""
+    size, depth = policy.config.head_dim, policy.config.num_hidden_layers
+    if not policy.head_VD.is_cuda or not has_gpu_kernels() or size < SMALLEST_HEAD or size & (size - 1):
+        return False
+    plain = {name for name, part in policy.model.layers.named_modules() if type(part) is nn.Linear}
+    return plain >= {f"{layer}.{name}" for layer in range(depth) for name in (*_PROJECTIONS, *_FEED_FORWARD)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """Weights of one layer, those with one input joined."""
+
+    before: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    norms: tuple[Tensor, Tensor] | None
+    out: Tensor
+    out_bias: Tensor | None
+    between: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+def _layer(block: nn.Module) -> _Layer:
+    q, k, v, out, gate, up, down = (_linear(block, name) for name in (*_PROJECTIONS, *_FEED_FORWARD))
+    qkv, qkv_bias = adjacent([q, k, v])
+    q_norm, k_norm = (block.get_submodule(f"self_attn.{name}_norm") for name in "qk")
+    has_norms = isinstance(q_norm, RMSNorm) and isinstance(k_norm, RMSNorm)
+    return _Layer(
+        before=block.get_parameter("input_layernorm.weight"),
+        qkv=qkv,
+        qkv_bias=qkv_bias,
+        norms=(q_norm.get_parameter("weight"), k_norm.get_parameter("weight")) if has_norms else None,
+        out=out.weight,
+        out_bias=out.bias,
+        between=block.get_parameter("post_attention_layernorm.weight"),
+        gate_up=adjacent([gate, up])[0],
+        down=down.weight,
+    )
+
+
+def _linear(block: nn.Module, name: str) -> nn.Linear:
+    part = block.get_submodule(name)
+    assert isinstance(part, nn.Linear)
+    return part
+
+
+def _sizes(largest: int) -> list[int]:
+    """Batch sizes that are recorded: powers of 2 and the middles between them, up to the first that is enough."""
+    sizes = [1, 2]
+    while sizes[-1] < largest:
+        sizes += [sizes[-1] * 3 // 2, sizes[-1] * 2]
+    return [*sorted({size for size in sizes if size < largest}), largest]
+
+
+class GraphedDecoder:
+    """A `Decoder` for one GPU.
+
+    Rows are padded to the next size that is recorded. Padding writes into a slot that nobody reads.
+    """
+
+    has_own_threads = False
+    look_every = LOOK_EVERY
+
+    def __init__(self, policy: Transformer, work: Work) -> None:
+        """Allocate the cache: a slot for each row and for each prompt that may be open."""
+        config, like = policy.config, policy.head_VD
+        self._policy, self._work, self._like = policy, work, like
+        self._layers = [_layer(block) for block in policy.model.layers]
+        num_prompts, longest = min(len(work.prompts), work.num_slots), max(map(len, work.prompts))
+        heads = (config.num_hidden_layers, 2)
+        shared, size = config.num_key_value_heads, config.head_dim
+        shapes = (num_prompts, shared, _aligned(longest)), (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
+        columns = [prod(shape) for shape in shapes]
+        parts = torch.split(like.new_empty(*heads, sum(columns), size), columns, dim=2)
+        self._prompts, self._own = (torch.unflatten(part, 2, shape) for part, shape in zip(parts, shapes, strict=True))
+        angles = torch.arange(longest + self._own.shape[4], device=like.device).float()[:, None]
+        angles = angles * frequencies(config, like.device)
+        self._cos, self._sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+        self._sizes = _sizes(work.num_slots)
+        self._nothing = torch.tensor([[work.num_slots], [0], [0], [0]], dtype=torch.int32, device=like.device)
+        self._rows = self._nothing.repeat(1, work.num_slots)
+        self._tokens = torch.zeros(work.num_slots, dtype=torch.int64, device=like.device)
+        self._open: list[tuple[int, int]] = []
+        self._free_slots, self._free_prompts = (list(range(n))[::-1] for n in (work.num_slots, num_prompts))
+        self._prompt_slots: dict[int, int] = {}
+        self._num_left: dict[int, int] = {}
+        self._first_logits: dict[int, Tensor] = {}
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor] | None] = {}
+
+    def admit(self, prompts: Sequence[int]) -> Tensor:
+        """Add a row for each of these prompts; their logits, [len(prompts), V]."""
+        new = sorted(set(prompts) - set(self._prompt_slots))
+        for numbers in self._parts(new):
+            self._compute(numbers)
+        before, rows = len(self._open), []
+        for number in prompts:
+            slot = self._free_slots.pop()
+            self._open.append((slot, number))
+            rows.append((slot, 0, self._prompt_slots[number], len(self._work.prompts[number])))
+        self._rows[:, before : len(self._open)] = torch.tensor(rows, dtype=torch.int32).T.to(self._rows.device)
+        return torch.stack([self._first_logits[number] for number in prompts])
+
+    def keep(self, rows_B: Tensor) -> None:
+        """Go on with these rows only; a prompt of which all rows have ended makes room for another."""
+        kept, before = rows_B.tolist(), len(self._open)
+        for row in set(range(before)) - set(kept):
+            slot, number = self._open[row]
+            self._free_slots.append(slot)
+            self._num_left[number] -= 1
+            if not self._num_left[number]:
+                self._free_prompts.append(self._prompt_slots.pop(number))
+                del self._num_left[number], self._first_logits[number]
+        self._open = [self._open[row] for row in kept]
+        self._rows[:, : len(kept)] = self._rows[:, rows_B]
+        self._rows[:, len(kept) : before] = self._nothing
+
+    def step(self, tokens_B: Tensor) -> Tensor:
+        """Take each row's next token; the logits of the one after it, [B, V], until the next call."""
+        count = len(tokens_B)
+        size = next(size for size in self._sizes if size >= count)
+        self._tokens[:count] = tokens_B
+        return self._run(size)[:count]
+
+    def _run(self, size: int) -> Tensor:
+        """One step of so many rows: at first as it is, which also builds the kernels; then recorded; then replayed."""
+        if not self._like.is_cuda or size not in self._graphs:
+            self._graphs[size] = None
+            return self._forward(size)
+        known = self._graphs[size]
+        if known is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                logits_BV = self._forward(size)
+            known = self._graphs[size] = graph, logits_BV
+        known[0].replay()
+        return known[1]
+
+    def _forward(self, size: int) -> Tensor:
+        """Logits of so many rows; their keys and values are kept, and one token is counted for each, [size, V]."""
+        from aha.kernels.cuda.decoding import add_norm, attend, place
+        from aha.kernels.cuda.training import swiglu_halves
+
+        config, model = self._policy.config, self._policy.model
+        eps, scale = config.rms_norm_eps, config.head_dim**-0.5
+        x, update = F.embedding(self._tokens[:size], model.embed_tokens.weight), None
+        for layer, prompts, own in zip(self._layers, self._prompts, self._own, strict=True):
+            x, normed = add_norm(x, update, layer.before, eps)
+            qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
+            heads = config.num_attention_heads
+            q_BHK = place(qkv, self._cos, self._sin, layer.norms, own, self._rows, num_heads=heads, eps=eps)
+            mixed_BHK = attend(q_BHK, prompts, own, self._rows, scale=scale)
+            x, normed = add_norm(x, F.linear(mixed_BHK.flatten(1), layer.out, layer.out_bias), layer.between, eps)
+            update = F.linear(swiglu_halves(F.linear(normed, layer.gate_up)), layer.down)
+        logits_BV = logits_of(add_norm(x, update, model.norm.weight, eps)[1], self._like)
+        # A row that has ended goes on until the engine looks, and must not leave its slot.
+        self._rows[1, :size].add_(1).clamp_(max=self._own.shape[4] - 1)
+        return logits_BV
+
+    def _parts(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """Prompts in parts of at most `PREFILL_TOKENS` tokens, or one prompt."""
+        part, room = list[int](), PREFILL_TOKENS
+        for number in numbers:
+            length = len(self._work.prompts[number])
+            if part and length > room:
+                yield part
+                part, room = [], PREFILL_TOKENS
+            part.append(number)
+            room -= length
+        if part:
+            yield part
+
+    def _compute(self, numbers: Sequence[int]) -> None:
+        """Prefill these prompts, all in one pass."""
+        device, prompts = self._like.device, [self._work.prompts[number] for number in numbers]
+        slots = [self._free_prompts.pop() for _ in numbers]
+        lengths = torch.tensor([len(prompt) for prompt in prompts])
+        stops = lengths.cumsum(0).tolist()
+        segments = [Segment(start=stop - len(p), length=len(p)) for p, stop in zip(prompts, stops, strict=True)]
+        layout = Layout(
+            tokens_N=torch.cat(prompts),
+            positions_N=torch.cat([torch.arange(len(prompt)) for prompt in prompts]),
+            where_BT=torch.zeros(0, 0, dtype=torch.int64),
+            segments=tuple(segments),
+        ).to(device)
+        slot_N = torch.tensor(slots).repeat_interleave(lengths).to(device)
+
+        def attend(layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+            keys, values = self._prompts[layer]
+            keys[slot_N, :, layout.positions_N], values[slot_N, :, layout.positions_N] = k_NGK, v_NGK
+            return layout.attend(layer, q_NHK, k_NGK, v_NGK)
+
+        hidden_ND = self._policy(layout.tokens_N, layout.positions_N, attend)
+        logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._like)
+        for number, slot, logits_V in zip(numbers, slots, logits_PV, strict=True):
+            self._prompt_slots[number], self._first_logits[number] = slot, logits_V
+            self._num_left[number] = self._work.num_samples
+
+
+def _aligned(count: int) -> int:
+    return -(-count // ALIGNED) * ALIGNED

@@ -1,0 +1,114 @@
+"""From logits to a token and its exact log-probability.
+
+A token is drawn from the whole distribution by `sampling.c` on the CPU and by `aha.kernels.cuda.decoding` on a GPU, where
+these can be built; else torch draws.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aha.kernels.cpu.compiled import functions, has_gpu_kernels
+
+__all__ = ["sample_tokens"]
+
+LIKELIEST = 1024
+"""Tokens among which the nucleus is looked for first on a GPU: to sort a large vocabulary takes ten times as long."""
+
+_BLOCK = 128
+"""At least the kernel's."""
+
+
+@cache
+def _kernel() -> Callable[..., Any] | None:
+    """Draws from the whole distribution of each row; None where there is no compiler."""
+    found = functions("sampling", {"draw": "piiifpppp"})
+    return None if found is None else found["draw"]
+
+
+def sample_tokens(
+    logits_BV: Tensor, uniforms_B: Tensor, *, temperature: float, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """One token for each row, by inversion of the cumulative distribution.
+
+    Args:
+        logits_BV: logits of the next token.
+        uniforms_B: one uniform draw in [0, 1) a row, float64.
+        temperature: >= 0; 0 takes the most likely token.
+        top_p: nucleus, in (0, 1]: the fewest tokens whose probability together is at least this much.
+
+    Returns:
+        Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
+        the untempered one where the temperature is 0), whatever the nucleus.
+    """
+    if temperature > 0 and top_p == 1 and logits_BV.is_cuda and has_gpu_kernels():
+        from aha.kernels.cuda.decoding import draw
+
+        return draw(logits_BV.contiguous(), uniforms_B, temperature)
+    logits_BV = logits_BV.float()
+    kernel = _kernel() if temperature > 0 and top_p == 1 and logits_BV.device.type == "cpu" else None
+    if kernel is not None:
+        return _drawn(kernel, logits_BV, uniforms_B, temperature)
+    logp_BV = torch.log_softmax(logits_BV / (temperature or 1.0), dim=-1)
+    if temperature == 0:
+        tokens_B = logp_BV.argmax(-1)
+    elif top_p < 1:
+        tokens_B = _nucleus(logp_BV, uniforms_B, top_p)
+    else:
+        tokens_B = _invert(logp_BV, uniforms_B)
+    return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
+
+
+def _drawn(
+    kernel: Callable[..., Any], logits_BV: Tensor, uniforms_B: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The same by the kernel."""
+    num_rows, count = logits_BV.shape
+    given = (logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous(), uniforms_B.contiguous())
+    scratch, tokens_B = torch.empty(count + _BLOCK), torch.empty(num_rows, dtype=torch.int64)
+    logp_B = torch.empty(num_rows)
+    addresses = [x.data_ptr() for x in (*given, scratch, tokens_B, logp_B)]
+    kernel(addresses[0], num_rows, given[0].stride(0), count, temperature, *addresses[1:])
+    return tokens_B, logp_B
+
+
+def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """The first token at which the cumulative probability exceeds the draw."""
+    cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
+    total_B = cumulative_BV[:, -1]
+    # Below the total even where the product rounds to it, or a token without any probability could be drawn.
+    threshold_B = torch.minimum(uniforms_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
+    tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
+    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)  # what is no number still gives a token
+
+
+def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
+    """A draw from the nucleus: the most likely token where it alone reaches `top_p`, so that few rows are sorted."""
+    top_B, tokens_B = logp_BV.max(-1)
+    wide_M = (top_B.exp() < top_p).nonzero()[:, 0]
+    tokens_B[wide_M] = _nucleus_of_several(logp_BV[wide_M], uniforms_B[wide_M], top_p)
+    return tokens_B
+
+
+def _ordered(logp_BV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The tokens in falling order, and their places; on a GPU only the first, where they reach `top_p` in every row."""
+    if logp_BV.is_cuda and logp_BV.shape[-1] > LIKELIEST:
+        # Equal ones in the order of the vocabulary, as the whole sort has them.
+        order_BV = logp_BV.topk(LIKELIEST).indices.sort(dim=-1).values
+        top_BV = logp_BV.gather(-1, order_BV)
+        if bool((top_BV.exp().sum(-1) >= top_p).all()):
+            ordered_BV, places_BV = top_BV.sort(dim=-1, descending=True, stable=True)
+            return ordered_BV, order_BV.gather(-1, places_BV)
+    return logp_BV.sort(dim=-1, descending=True, stable=True)
+
+
+def _nucleus_of_several(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
+    """Inversion over the tokens in falling order of probability, cut where their sum reaches `top_p`."""
+    ordered_BV, order_BV = _ordered(logp_BV, top_p)
+    probabilities_BV = ordered_BV.exp()
+    before_BV = probabilities_BV.cumsum(-1, dtype=torch.float64) - probabilities_BV
+    ordered_BV = ordered_BV.masked_fill(before_BV >= top_p, float("-inf"))
+    return order_BV.gather(-1, _invert(ordered_BV, uniforms_B)[:, None])[:, 0]

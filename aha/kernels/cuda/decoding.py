@@ -1,0 +1,327 @@
+"""Kernels of decoding on GPUs: one token a row.
+
+Figures are float32 inside whatever the type of the tensors, and are added up in an order that depends on the row alone.
+"""
+
+import torch
+from torch import Tensor
+
+from aha.kernels.cuda.extra import cdiv, jit, next_power_of_2, tl
+
+__all__ = ["add_norm", "attend", "draw", "place"]
+
+CHUNK = 4096
+"""Words of the vocabulary that a program reads at a time."""
+
+WIDE = 128
+"""Size of a head from which on a program of the attention reads 64 keys at a time, with 3 blocks on their way."""
+
+PART = 1024
+"""Keys that one program of the attention reads; more are shared out."""
+
+
+@jit
+def _add_norm(x, update, weight, total, out, width, eps, HAS_UPDATE: tl.constexpr, BLOCK: tl.constexpr):
+    row, place = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    inside, at = place < width, row * width + place
+    value = tl.load(x + at, mask=inside, other=0.0)
+    if HAS_UPDATE:
+        value = (value.to(tl.float32) + tl.load(update + at, mask=inside, other=0.0).to(tl.float32)).to(value.dtype)
+        tl.store(total + at, value, mask=inside)
+    wide = value.to(tl.float32)
+    scale = tl.rsqrt(tl.sum(wide * wide, 0) / width + eps)
+    factor = tl.load(weight + place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + at, wide * scale * factor, mask=inside)
+
+
+def add_norm(x_ND: Tensor, update_ND: Tensor | None, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The sum of a residual stream and an update of it, and that sum's RMSNorm; no gradient."""
+    (num_rows, width), out = x_ND.shape, torch.empty_like(x_ND)
+    total = x_ND if update_ND is None else torch.empty_like(x_ND)
+    given = x_ND if update_ND is None else update_ND
+    block = next_power_of_2(width)
+    _add_norm[(num_rows,)](x_ND, given, weight_D, total, out, width, eps, HAS_UPDATE=update_ND is not None, BLOCK=block)
+    return total, out
+
+
+@jit
+def _place(
+    qkv,
+    cos,
+    sin,
+    q_norm,
+    k_norm,
+    queries,
+    keys,
+    values,
+    rows,
+    num_slots,
+    columns,
+    eps,
+    HEADS: tl.constexpr,
+    SHARED: tl.constexpr,
+    HALF: tl.constexpr,
+    ALL: tl.constexpr,
+    HAS_NORM: tl.constexpr,
+):
+    row, head, k = tl.program_id(0), tl.arange(0, ALL)[:, None], tl.arange(0, HALF)[None, :]
+    inside = head < HEADS + 2 * SHARED
+    source = qkv + (row.to(tl.int64) * (HEADS + 2 * SHARED) + head) * 2 * HALF + k
+    a, b = tl.load(source, mask=inside, other=0.0), tl.load(source + HALF, mask=inside, other=0.0)
+    slot, length = tl.load(rows + row).to(tl.int64), tl.load(rows + num_slots + row)
+    is_query, is_value = head < HEADS, head >= HEADS + SHARED
+    x, y = a.to(tl.float32), b.to(tl.float32)
+    if HAS_NORM:
+        scale = tl.rsqrt((tl.sum(x * x, 1) + tl.sum(y * y, 1)) / (2 * HALF) + eps)[:, None]
+        first = tl.where(is_query, tl.load(q_norm + k).to(tl.float32), tl.load(k_norm + k).to(tl.float32))
+        second = tl.where(
+            is_query, tl.load(q_norm + HALF + k).to(tl.float32), tl.load(k_norm + HALF + k).to(tl.float32)
+        )
+        # Rounded to the type that the head came in, as between two layers.
+        x, y = (x * scale * first).to(a.dtype).to(tl.float32), (y * scale * second).to(b.dtype).to(tl.float32)
+    at = (tl.load(rows + 3 * num_slots + row) + length).to(tl.int64) * HALF + k
+    c, s = tl.load(cos + at).to(tl.float32), tl.load(sin + at).to(tl.float32)
+    a, b = tl.where(is_value, a, (x * c - y * s).to(a.dtype)), tl.where(is_value, b, (y * c + x * s).to(b.dtype))
+    goal = queries + (row.to(tl.int64) * HEADS + head) * 2 * HALF + k
+    tl.store(goal, a, mask=is_query)
+    tl.store(goal + HALF, b, mask=is_query)
+    goal = keys + ((slot * SHARED + head - HEADS) * columns + length) * 2 * HALF + k
+    is_key = (head >= HEADS) & (head < HEADS + SHARED)
+    tl.store(goal, a, mask=is_key)
+    tl.store(goal + HALF, b, mask=is_key)
+    goal = values + ((slot * SHARED + head - HEADS - SHARED) * columns + length) * 2 * HALF + k
+    tl.store(goal, a, mask=is_value & inside)
+    tl.store(goal + HALF, b, mask=is_value & inside)
+
+
+def place(
+    qkv_BJ: Tensor,
+    cos_TK: Tensor,
+    sin_TK: Tensor,
+    norms: tuple[Tensor, Tensor] | None,
+    own: Tensor,
+    rows_4S: Tensor,
+    *,
+    num_heads: int,
+    eps: float,
+) -> Tensor:
+    """Turn queries and keys to their places, and write keys and values into the cache behind their row's others.
+
+    Args:
+        qkv_BJ: queries, keys and values of one token a row, [B, (H + 2 G) K].
+        cos_TK: cosines of each position, [T, K/2].
+        sin_TK: sines.
+        norms: factors of the norms of queries and keys, [K] each, where there are such norms.
+        own: keys and values of the responses, [2, S, G, T, K].
+        rows_4S: of each row its slot, the tokens in it, its prompt's slot and its prompt's tokens, int32.
+        num_heads: H.
+        eps: of the norms.
+
+    Returns:
+        Queries, [B, H, K].
+    """
+    _, _, num_shared, columns, size = own.shape
+    queries = qkv_BJ.new_empty(len(qkv_BJ), num_heads, size)
+    q_norm, k_norm = norms or (own, own)
+    _place[(len(qkv_BJ),)](
+        qkv_BJ,
+        cos_TK,
+        sin_TK,
+        q_norm,
+        k_norm,
+        queries,
+        own[0],
+        own[1],
+        rows_4S,
+        rows_4S.shape[1],
+        columns,
+        eps,
+        HEADS=num_heads,
+        SHARED=num_shared,
+        HALF=size // 2,
+        ALL=next_power_of_2(num_heads + 2 * num_shared),
+        HAS_NORM=norms is not None,
+        num_warps=4,
+    )
+    return queries
+
+
+@jit
+def _attend(
+    q,
+    keys,
+    values,
+    rows,
+    out,
+    lse,
+    num_slots,
+    own,
+    prompt_columns,
+    columns,
+    scale,
+    SHARED: tl.constexpr,
+    REPEAT: tl.constexpr,
+    SIZE: tl.constexpr,
+    QUERIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PART: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    row, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    r, k = tl.arange(0, QUERIES), tl.arange(0, SIZE)
+    at = ((row * SHARED + head) * REPEAT + r[:, None]) * SIZE + k[None, :]
+    query = tl.load(q + at, mask=r[:, None] < REPEAT, other=0.0)
+    slot, length = tl.load(rows + row).to(tl.int64), tl.load(rows + num_slots + row) + 1
+    prompt, known = tl.load(rows + 2 * num_slots + row).to(tl.int64), tl.load(rows + 3 * num_slots + row)
+    # The prompt's columns, then the row's own: one run of keys, so that loads never wait for each other.
+    prompt_start = (prompt * SHARED + head) * prompt_columns
+    own_start = own + (slot * SHARED + head) * columns - known
+    top = tl.full((QUERIES,), float("-inf"), tl.float32)
+    total, acc = tl.zeros((QUERIES,), tl.float32), tl.zeros((QUERIES, SIZE), tl.float32)
+    stop = tl.minimum(part * PART + PART, known + length)
+    for first in range(part * PART, stop, BLOCK):
+        t = first + tl.arange(0, BLOCK)
+        is_seen = t < stop
+        column = tl.where(t < known, prompt_start, own_start) + t
+        place = column[:, None] * SIZE + k[None, :]
+        key = tl.load(keys + place, mask=is_seen[:, None], other=0.0)
+        value = tl.load(values + place, mask=is_seen[:, None], other=0.0)
+        score = tl.dot(query, tl.trans(key), input_precision="ieee") * (scale * 1.4426950408889634)
+        score = tl.where(is_seen[None, :], score, float("-inf"))
+        higher = tl.maximum(top, tl.max(score, 1))
+        weight, keep = tl.exp2(score - higher[:, None]), tl.exp2(top - higher)
+        total = total * keep + tl.sum(weight, 1)
+        acc = acc * keep[:, None] + tl.dot(weight.to(value.dtype), value, input_precision="ieee")
+        top = higher
+    acc = acc / tl.where(total > 0, total, 1.0)[:, None]
+    if PARTS > 1:
+        where = ((row * SHARED + head) * PARTS + part) * QUERIES + r
+        tl.store(lse + where, tl.where(total > 0, (top + tl.log2(total)) / 1.4426950408889634, float("-inf")))
+        tl.store(out + where[:, None] * SIZE + k[None, :], acc)
+    else:
+        tl.store(out + at, acc, mask=r[:, None] < REPEAT)
+
+
+def attend(q_BHK: Tensor, prompts: Tensor, own: Tensor, rows_4S: Tensor, *, scale: float) -> Tensor:
+    """Attention of one token a row to the row's prompt and to what has been written behind it, itself included.
+
+    Source: FlashAttention-2, arXiv:2307.08691, Algorithm 1, with the keys of long sequences shared out as in
+    Flash-Decoding (Dao et al. 2023).
+
+    Args:
+        q_BHK: queries.
+        prompts: keys and values of the prompts, [2, P, G, T0, K].
+        own: keys and values of the responses, [2, S, G, T, K], behind those of the prompts in one tensor
+            [2, P G T0 + S G T, K].
+        rows_4S: as in `place`, before the tokens are counted that `place` wrote.
+        scale: factor of the scores.
+
+    Returns:
+        [B, H, K].
+    """
+    num_rows, num_heads, size = q_BHK.shape
+    _, num_prompts, num_shared, prompt_columns, _ = prompts.shape
+    columns, repeat = own.shape[3], num_heads // num_shared
+    num_parts = cdiv(columns + prompt_columns, PART)
+    queries = max(16, next_power_of_2(repeat))
+    out, lse = torch.empty_like(q_BHK), q_BHK
+    if num_parts > 1:
+        shape = (num_rows, num_shared, num_parts, queries)
+        out = q_BHK.new_empty(*shape, size, dtype=torch.float32)
+        lse = q_BHK.new_empty(shape, dtype=torch.float32)
+    _attend[(num_rows, num_shared, num_parts)](
+        q_BHK,
+        prompts[0],
+        prompts[1],
+        rows_4S,
+        out,
+        lse,
+        rows_4S.shape[1],
+        num_prompts * num_shared * prompt_columns,
+        prompt_columns,
+        columns,
+        scale,
+        SHARED=num_shared,
+        REPEAT=repeat,
+        SIZE=size,
+        QUERIES=queries,
+        BLOCK=64 if size >= WIDE else 32,
+        PART=PART,
+        PARTS=num_parts,
+        num_warps=2,
+        num_stages=3 if size >= WIDE else 4,
+    )
+    if num_parts == 1:
+        return out
+    mixed = (out * lse.softmax(2)[..., None]).sum(2)[:, :, :repeat]
+    return mixed.reshape(num_rows, num_heads, size).to(q_BHK.dtype)
+
+
+@jit
+def _chunk_sums(logits, tops, sums, vocabulary, chunks, factor, BLOCK: tl.constexpr):
+    row, chunk = tl.program_id(0), tl.program_id(1)
+    word = chunk * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(logits + row.to(tl.int64) * vocabulary + word, mask=word < vocabulary, other=float("-inf"))
+    x = x.to(tl.float32) * factor
+    top = tl.max(x, 0)
+    tl.store(tops + row * chunks + chunk, top)
+    tl.store(sums + row * chunks + chunk, tl.sum(tl.exp(x - tl.where(top > float("-inf"), top, 0.0)), 0))
+
+
+@jit
+def _draw(
+    logits, tops, sums, uniforms, tokens, logp, vocabulary, chunks, factor, BLOCK: tl.constexpr, CHUNKS: tl.constexpr
+):
+    row, c, v = tl.program_id(0), tl.arange(0, CHUNKS), tl.arange(0, BLOCK)
+    top_C = tl.load(tops + row * chunks + c, mask=c < chunks, other=float("-inf"))
+    top = tl.max(top_C, 0)
+    mass_C = (tl.load(sums + row * chunks + c, mask=c < chunks, other=0.0) * tl.exp(top_C - top)).to(tl.float64)
+    up_to_C, total = tl.cumsum(mass_C, 0), tl.sum(mass_C, 0)
+    goal = tl.load(uniforms + row) * total
+    # The last chunk that has any mass, where rounding puts the goal behind all of them.
+    last = tl.max(tl.where(mass_C > 0, c, 0), 0)
+    chunk = tl.minimum(tl.sum((up_to_C <= goal).to(tl.int32), 0), last)
+    before = tl.sum(tl.where(c < chunk, mass_C, 0.0), 0)
+    word = chunk * BLOCK + v
+    x = tl.load(logits + row.to(tl.int64) * vocabulary + word, mask=word < vocabulary, other=float("-inf"))
+    x = x.to(tl.float32) * factor
+    mass = tl.exp(x - top).to(tl.float64)
+    place = tl.sum((before + tl.cumsum(mass, 0) <= goal).to(tl.int32), 0)
+    place = tl.minimum(place, tl.max(tl.where(mass > 0, v, 0), 0))
+    tl.store(tokens + row, (chunk * BLOCK + place).to(tl.int64))
+    chosen = tl.sum(tl.where(v == place, x, 0.0), 0)
+    tl.store(logp + row, chosen - top - tl.log(total.to(tl.float32)))
+
+
+def draw(logits_BV: Tensor, uniforms_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """One token for each row by inversion of the cumulative distribution, in two passes over the logits' chunks.
+
+    Args:
+        logits_BV: logits of the next token, contiguous.
+        uniforms_B: one uniform draw in [0, 1) a row, float64.
+        temperature: > 0.
+
+    Returns:
+        Tokens [B] int64, and their log-probabilities [B] float32, nats.
+    """
+    num_rows, vocabulary = logits_BV.shape
+    chunks = cdiv(vocabulary, CHUNK)
+    tops, sums = logits_BV.new_empty(2, num_rows, chunks, dtype=torch.float32)
+    tokens_B, logp_B = uniforms_B.new_empty(num_rows, dtype=torch.int64), tops.new_empty(num_rows)
+    if not num_rows:
+        return tokens_B, logp_B
+    _chunk_sums[(num_rows, chunks)](logits_BV, tops, sums, vocabulary, chunks, 1 / temperature, BLOCK=CHUNK)
+    _draw[(num_rows,)](
+        logits_BV,
+        tops,
+        sums,
+        uniforms_B,
+        tokens_B,
+        logp_B,
+        vocabulary,
+        chunks,
+        1 / temperature,
+        BLOCK=CHUNK,
+        CHUNKS=next_power_of_2(chunks),
+    )
+    return tokens_B, logp_B

@@ -1,0 +1,167 @@
+"""Attention of training on GPUs: FlashAttention over the flat stream, with prefixes shared.
+
+The kernel is torch's. A sequence's keys are those of its prefix and its own, laid end to end; its queries are its own
+tokens, which the kernel aligns with the last keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from aha.kernels.cpu.compiled import is_on
+
+__all__ = ["FlashPlan", "flash_attention", "has_flash", "plan"]
+
+_MOST_SIZE = 256
+"""Size of a head, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FlashPlan:
+    """Where the keys of each sequence are, on the device that computes.
+
+    Attributes:
+        query_ends_S: tokens of the stream before each segment, and all of them, int32, [S + 1].
+        key_ends_S: keys before each segment, and all of them, int32, [S + 1].
+        most_queries: tokens of the longest segment.
+        most_keys: keys of the segment that has most.
+        keys_M: place in the stream of each key; None where no segment has a prefix.
+        own_N: place among the keys of each token of the stream, in its own segment.
+        shared_U: tokens of the stream that are in a prefix.
+        copies_UC: places among the keys of the copies of each of these; M where there are fewer copies.
+    """
+
+    query_ends_S: Tensor
+    key_ends_S: Tensor
+    most_queries: int
+    most_keys: int
+    keys_M: Tensor | None
+    own_N: Tensor
+    shared_U: Tensor
+    copies_UC: Tensor
+
+
+def plan(segments_S4: Tensor, device: torch.device) -> FlashPlan:
+    """Lay out the keys of a stream.
+
+    Args:
+        segments_S4: as `aha.kernels.attention` takes them; they follow on each other in the stream.
+        device: where it is needed.
+    """
+    _, lengths_S, starts_S, prefixes_S = segments_S4.unbind(1)
+    keys_S = lengths_S + prefixes_S
+    ends_S = keys_S.cumsum(0)
+    segment_M = torch.repeat_interleave(torch.arange(len(keys_S)), keys_S)
+    place_M = torch.arange(len(segment_M)) - (ends_S - keys_S)[segment_M]
+    is_prefix_M = place_M < prefixes_S[segment_M]
+    base_M = torch.where(is_prefix_M, starts_S[segment_M], segments_S4[segment_M, 0] - prefixes_S[segment_M])
+    keys_M, own_N = base_M + place_M, (~is_prefix_M).nonzero()[:, 0]
+    shared_U, copies_UC = _copies(keys_M[is_prefix_M], is_prefix_M.nonzero()[:, 0], missing=len(keys_M))
+
+    def sent(values: Tensor) -> Tensor:
+        return values.to(device)
+
+    return FlashPlan(
+        query_ends_S=sent(_ends(lengths_S)),
+        key_ends_S=sent(_ends(keys_S)),
+        most_queries=int(lengths_S.max()),
+        most_keys=int(keys_S.max()),
+        keys_M=sent(keys_M) if len(shared_U) else None,
+        own_N=sent(own_N),
+        shared_U=sent(shared_U),
+        copies_UC=sent(copies_UC),
+    )
+
+
+def _ends(lengths_S: Tensor) -> Tensor:
+    """0 and the sums of the first lengths."""
+    return torch.cat((lengths_S.new_zeros(1), lengths_S.cumsum(0))).int()
+
+
+def _copies(tokens_C: Tensor, places_C: Tensor, *, missing: int) -> tuple[Tensor, Tensor]:
+    """Tokens that are copied, each once, and the places of all copies of each."""
+    order_C = tokens_C.argsort(stable=True)
+    tokens_U, counts_U = torch.unique_consecutive(tokens_C[order_C], return_counts=True)
+    most = int(counts_U.max()) if len(counts_U) else 0
+    copies_UC = places_C.new_full((len(tokens_U), most), missing)
+    copies_UC[torch.arange(most) < counts_U[:, None]] = places_C[order_C]
+    return tokens_U, copies_UC
+
+
+def has_flash(q_NHK: Tensor, *others: Tensor) -> bool:
+    """Whether there is a kernel for these."""
+    is_half = all(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in (q_NHK, *others))
+    size = q_NHK.shape[-1]
+    return q_NHK.is_cuda and is_half and size % 8 == 0 and size <= _MOST_SIZE and is_on()
+
+
+def flash_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, how: FlashPlan) -> Tensor:
+    """Causal attention of a stream.
+
+    softmax(q k^T / sqrt(K)) v
+
+    Args:
+        q_NHK: queries, in half precision on a GPU.
+        k_NGK: keys.
+        v_NGK: values.
+        how: the stream's plan.
+
+    Returns:
+        [N, H, K]. Gradients are added up in a fixed order.
+
+    Source: FlashAttention-2, arXiv:2307.08691.
+    """
+    result: Tensor = _Flash.apply(q_NHK, k_NGK, v_NGK, how)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Flash(torch.autograd.Function):
+    """Keeps queries, keys and values of the stream, without the copies of prefixes."""
+
+    @staticmethod
+    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, how: FlashPlan) -> Tensor:
+        k, v = _gathered((k_NGK, v_NGK), how)
+        shape = (how.query_ends_S, how.key_ends_S, how.most_queries, how.most_keys)
+        out, lse, state, unused, _ = torch.ops.aten._flash_attention_forward(
+            q_NHK, k, v, *shape, 0.0, True, False, scale=q_NHK.shape[-1] ** -0.5
+        )
+        ctx.save_for_backward(q_NHK, k_NGK, v_NGK, out, lse, state, unused)
+        ctx.how = how
+        result: Tensor = out
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k_NGK, v_NGK, out, lse, state, unused = ctx.saved_tensors
+        how: FlashPlan = ctx.how
+        k, v = _gathered((k_NGK, v_NGK), how)
+        shape = (how.query_ends_S, how.key_ends_S, how.most_queries, how.most_keys)
+        before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            grad_q, grad_k, grad_v = torch.ops.aten._flash_attention_backward(
+                grads[0].contiguous(), q, k, v, out, lse, *shape, 0.0, True, state, unused, scale=q.shape[-1] ** -0.5
+            )
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        return grad_q, _added_up(grad_k, how), _added_up(grad_v, how), None
+
+
+def _gathered(streams: Sequence[Tensor], how: FlashPlan) -> Sequence[Tensor]:
+    """Keys and values as the segments see them, [M, G, K]."""
+    return streams if how.keys_M is None else [stream.index_select(0, how.keys_M) for stream in streams]
+
+
+def _added_up(grad_MGK: Tensor, how: FlashPlan) -> Tensor:
+    """Gradients of the stream's tokens from those of all their copies, [N, G, K]."""
+    if how.keys_M is None:
+        return grad_MGK
+    grad_NGK = grad_MGK.index_select(0, how.own_N)
+    copies = torch.cat((grad_MGK, grad_MGK.new_zeros(1, *grad_MGK.shape[1:])))[how.copies_UC]
+    sums = copies.sum(1, dtype=torch.float32) + grad_NGK.index_select(0, how.shared_U)
+    return grad_NGK.index_copy_(0, how.shared_U, sums.to(grad_NGK.dtype))

@@ -1,0 +1,285 @@
+"""What a layer computes, forward and backward: its matrix products, and all else in one pass over memory each.
+
+Float32 tensors on the CPU go through `kernels.c`, tensors on a GPU through `aha.kernels.cuda.training`; any others, and
+all of them where these cannot be built, through torch. They agree up to the order of sums and rounding.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from aha.kernels.cpu.compiled import has_gpu_kernels
+from aha.kernels.cpu.training import call, has_kernel
+
+__all__ = [
+    "linear",
+    "norm_backward",
+    "normalise",
+    "normalised",
+    "product",
+    "rotate",
+    "swiglu",
+    "swiglu_backward",
+    "weight_gradient",
+]
+
+MIN_ROWS = 384
+"""Rows from which on the kernel is the faster way to a matrix product: it copies the other matrix first."""
+
+
+def _are_on_gpu(*tensors: Tensor) -> bool:
+    """Whether `aha.kernels.cuda.training` can take these tensors."""
+    return all(tensor.is_cuda for tensor in tensors) and has_gpu_kernels()
+
+
+def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
+    """The matrix product a b, or start + a b, without a gradient.
+
+    Torch computes it where that is faster: for few rows, and where torch has several threads.
+
+    Args:
+        a_MK: a matrix, which may be turned by `.T`.
+        b_KN: another.
+        start_MN: what is added, [M, N] or [N]; may be the result itself. None adds nothing. On a GPU it may be float32
+            where the matrices are in half precision.
+        out_MN: takes the result, contiguous; None makes one.
+    """
+    if _has_product(a_MK, b_KN, *(given for given in (start_MN, out_MN) if given is not None)):
+        return _product(a_MK, b_KN, start_MN, out_MN)
+    if start_MN is None:
+        return torch.mm(a_MK, b_KN, out=out_MN)
+    if start_MN.dtype != a_MK.dtype:
+        return torch.addmm(start_MN, a_MK, b_KN, out_dtype=start_MN.dtype, out=out_MN)
+    return torch.addmm(start_MN, a_MK, b_KN, out=out_MN)
+
+
+def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
+    """The same by the kernel."""
+    (num, depth), across = a_MK.shape, b_KN.shape[1]
+    out = a_MK.new_empty(num, across) if out_MN is None else out_MN
+    a_strides, b_strides = a_MK.stride(), b_KN.stride()
+    scratch = a_MK.new_empty(_scratch_floats(across, depth, a_strides[1] != 1))
+    start = (start_MN, across if start_MN is not None and start_MN.dim() > 1 else 0)
+    call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
+    return out
+
+
+@cache
+def _scratch_floats(across: int, depth: int, is_turned: bool) -> int:
+    """Memory that a product needs to work in."""
+    return call("product_scratch", across, depth, is_turned)
+
+
+def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
+    """Whether there is a kernel for a product, and it is the faster way."""
+    (num, depth), strides = a_MK.shape, a_MK.stride()
+    if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
+        return False
+    are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
+    return are_laid and has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
+
+
+def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
+    """Projections of one input.
+
+    x W^T + b
+
+    The gradient of a weight that has a `.grad` is added to it as soon as it is known, and not passed on: `backward`
+    ends the same without a second tensor of its size; `torch.autograd.grad` would miss it.
+
+    Args:
+        x_ND: the input.
+        weights: [O, D] each, with its bias [O] or None.
+
+    Returns:
+        [N, O] each.
+    """
+    if not all(_has_linear(x_ND, weight_OD, bias_O) for weight_OD, bias_O in weights):
+        return tuple(F.linear(x_ND, *pair) for pair in weights)
+    given = (x for pair in weights for x in pair)
+    results: tuple[Tensor, ...] = _Linear.apply(x_ND, *given)  # type: ignore[no-untyped-call]
+    return results
+
+
+def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
+    """Whether there are kernels for a projection and its gradients, or a float32 gradient to add to on a GPU."""
+    if x_ND.is_cuda:
+        known = weight_OD.grad
+        return x_ND.dim() == 2 and known is not None and known.dtype == torch.float32 != x_ND.dtype == weight_OD.dtype
+    others = (x_ND,) if bias_O is None else (x_ND, bias_O)
+    # The gradient of the input, and of the weight, are products with as many columns as the input has.
+    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and has_kernel("product", x_ND.shape[1])
+
+
+class _Linear(torch.autograd.Function):
+    """Keeps its input only."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        weights, biases = given[::2], given[1::2]
+        ctx.save_for_backward(x_ND, *weights)
+        multiply = product if x_ND.is_cuda else _product
+        return tuple(multiply(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x_ND, *weights = ctx.saved_tensors
+        grad_x, multiply = None, product if x_ND.is_cuda else _product
+        found: list[Tensor | None] = []
+        for place, (given, weight) in enumerate(zip(grads, weights, strict=True)):
+            grad = given.contiguous()
+            grad_x = multiply(grad, weight, grad_x, grad_x)
+            is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
+            found.append(weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
+            found.append(grad.sum(0) if has_trained_bias else None)
+        return grad_x, *found
+
+
+def weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
+    """g^T x; None where it was added to the gradient that is there."""
+    found = product(grad_NO.T, x_ND, known_OD, known_OD)
+    return found if known_OD is None else None
+
+
+def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+    """RMSNorm over the last dimension.
+
+    weight_d x_d / sqrt(mean_d x_d^2 + eps)
+
+    Args:
+        x_XD: any shape before the last dimension.
+        weight_D: the factors.
+        eps: added to the mean square.
+
+    Source: Zhang and Sennrich 2019, arXiv:1910.07467, Eq. 4.
+    """
+    if not has_kernel("norm", x_XD.shape[-1], x_XD, weight_D):
+        return F.rms_norm(x_XD, weight_D.shape, weight_D, eps)
+    result: Tensor = _Norm.apply(x_XD, weight_D, eps)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
+        x, weight = x_XD.contiguous(), weight_D.contiguous()
+        out, scale = normalised(x, weight, eps)
+        ctx.save_for_backward(x, weight, scale)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weight, scale = ctx.saved_tensors
+        grad_weight = torch.zeros_like(weight)
+        return norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight), grad_weight, None
+
+
+def normalised(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """RMSNorm by the kernel, and 1 / rms, [...]."""
+    out, scale_X = torch.empty_like(x_XD), x_XD.new_empty(x_XD.shape[:-1])
+    call("norm", scale_X.numel(), x_XD.shape[-1], eps, x_XD, weight_D, out, scale_X)
+    return out, scale_X
+
+
+def norm_backward(x_XD: Tensor, weight_D: Tensor, scale_X: Tensor, slope_XD: Tensor, sum_D: Tensor) -> Tensor:
+    """Gradient of the input of a norm by the kernel; that of its weight is added to a sum."""
+    grad_XD = torch.empty_like(x_XD)
+    call("norm_backward", scale_X.numel(), len(weight_D), x_XD, weight_D, scale_X, slope_XD, grad_XD, sum_D)
+    return grad_XD
+
+
+def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
+    """The product silu(gate) * up.
+
+    Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
+    """
+    if not has_kernel("swiglu", gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
+        return F.silu(gate_NI) * up_NI
+    result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SwiGLU(torch.autograd.Function):
+    """Keeps its inputs only."""
+
+    @staticmethod
+    def forward(ctx: Any, gate_NI: Tensor, up_NI: Tensor) -> Tensor:
+        gate, up = gate_NI.contiguous(), up_NI.contiguous()
+        ctx.save_for_backward(gate, up)
+        if gate.is_cuda:
+            from aha.kernels.cuda import training as gpu_training
+
+            return gpu_training.swiglu(gate, up)
+        out = torch.empty_like(gate)
+        call("swiglu", out.numel(), gate, up, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        if gate.is_cuda:
+            from aha.kernels.cuda import training as gpu_training
+
+            return gpu_training.swiglu_backward(gate, up, grads[0].contiguous())
+        return swiglu_backward(gate, up, grads[0].contiguous())
+
+
+def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of both inputs by the kernel."""
+    grad_gate, grad_up = torch.empty_like(gate_NI), torch.empty_like(up_NI)
+    call("swiglu_backward", gate_NI.numel(), gate_NI, up_NI, slope_NI, grad_gate, grad_up)
+    return grad_gate, grad_up
+
+
+def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+    """Rotary position embedding, the halves paired as in Llama and Qwen checkpoints.
+
+    Args:
+        x_NHK: queries or keys.
+        cos_NK: cosines, [N, 1, K/2].
+        sin_NK: sines, [N, 1, K/2].
+
+    Source: RoFormer, arXiv:2104.09864, Eq. 34.
+    """
+    num_rows, size = len(x_NHK), x_NHK.shape[-1]
+    half = size // 2
+    tensors = (x_NHK, cos_NK, sin_NK)
+    is_known = has_kernel("rotary", size, *tensors) or (_are_on_gpu(*tensors) and half & (half - 1) == 0)
+    if is_known and cos_NK.shape == (num_rows, 1, half):
+        result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
+        return result
+    first, second = x_NHK.chunk(2, dim=-1)
+    return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
+
+
+class _Rotary(torch.autograd.Function):
+    """Keeps nothing of its input; its gradient is turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(cos_NK, sin_NK)
+        return _turned(x_NHK, cos_NK, sin_NK, 1.0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        cos_NK, sin_NK = ctx.saved_tensors
+        return _turned(grads[0], cos_NK, sin_NK, -1.0), None, None
+
+
+def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
+    x, cos, sin = x_NHK.contiguous(), cos_NK.contiguous(), sin_NK.contiguous()
+    if x.is_cuda:
+        from aha.kernels.cuda import training as gpu_training
+
+        return gpu_training.turned(x, cos, sin, sign)
+    out = torch.empty_like(x)
+    call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
+    return out

@@ -1,0 +1,98 @@
+"""Multiple choice: options with letters, and the letter of the right one.
+
+Source: simple-evals (the layout of questions and options that MMLU and GPQA are asked in); MMLU, arXiv:2009.03300;
+GPQA, arXiv:2311.12022.
+"""
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from aha.problems.datasets.fields import BadRow, Fields, find, id_field, level_field, text_field
+from aha.runs.seeds import generator
+from aha.types import Problem
+
+__all__ = ["choice_row", "gpqa_row", "lettered"]
+
+
+def lettered(question: str, options: Sequence[str]) -> str:
+    """A question above its options, each on a line that starts with its letter: `A) first`.
+
+    Line breaks within an option become blanks, so that the last lines are the options.
+    """
+    lines = (f"{letter}) {' '.join(option.split())}" for letter, option in zip(ascii_uppercase, options, strict=False))
+    return "\n".join([question.strip(), "", *lines])
+
+
+def choice_row(fields: Fields, seed: int | None = None) -> Problem:
+    """A row with a list of options.
+
+    Args:
+        fields: question, choices or options (a list, or ARC's two lists of text and label), answer or answerkey (a
+            letter, an index counted from 0, a label, or the text of the option).
+        seed: draws the order of the options; None leaves it.
+
+    Raises:
+        BadRow: something is missing, two options are the same, or the answer names none of them or two.
+    """
+    question = text_field(fields, "question")
+    options, labels = _options(find(fields, "choices" if "choices" in fields else "options"))
+    right = _right(find(fields, "answer" if "answer" in fields else "answerkey"), options, labels)
+    return _problem(fields, question, options, right, seed)
+
+
+def gpqa_row(fields: Fields, seed: int = 0) -> Problem:
+    """A row with the right answer and three wrong ones; their order is drawn, for each question its own.
+
+    Raises:
+        BadRow: something is missing, or two options are the same.
+    """
+    names = ("correct_answer", "incorrect_answer_1", "incorrect_answer_2", "incorrect_answer_3")
+    options = [text_field(fields, name) for name in names]
+    return _problem(fields, text_field(fields, "question"), options, 0, seed)
+
+
+def _problem(fields: Fields, question: str, options: Sequence[str], right: int, seed: int | None) -> Problem:
+    if len({" ".join(option.split()) for option in options}) < len(options):
+        raise BadRow("two options are the same")
+    order = list(range(len(options)))
+    if seed is not None:
+        generator(seed, "options", question).shuffle(order)
+    return Problem(
+        id=id_field(fields, "id", "record_id"),
+        question=lettered(question, [options[place] for place in order]),
+        answer=ascii_uppercase[order.index(right)],
+        domain="choice",
+        level=level_field(fields),
+    )
+
+
+def _options(given: Any) -> tuple[list[str], list[str]]:
+    """The options and their labels: letters, if the file gives no others."""
+    labels: Any = None
+    if isinstance(given, Mapping):
+        given, labels = given.get("text"), given.get("label")
+    if not isinstance(given, list) or not all(isinstance(option, str) and option.strip() for option in given):
+        raise BadRow("the options are no list of texts")
+    if not 2 <= len(given) <= len(ascii_uppercase):
+        raise BadRow(f"{len(given)} options; 2 to {len(ascii_uppercase)} are possible")
+    labels = list(ascii_uppercase[: len(given)]) if labels is None else labels
+    if not isinstance(labels, list) or len(set(map(str, labels))) != len(given):
+        raise BadRow("the labels are not one for each option")
+    return given, [str(label) for label in labels]
+
+
+def _right(answer: Any, options: Sequence[str], labels: Sequence[str]) -> int:
+    """Place of the right option."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        if not 0 <= answer < len(options):
+            raise BadRow(f"the answer {answer} is no index of {len(options)} options, counted from 0")
+        return answer
+    if not isinstance(answer, str) or not answer.strip():
+        raise BadRow("no answer: neither a letter nor an index")
+    text = answer.strip()
+    places = {place for place, label in enumerate(labels) if label == text}
+    places |= {place for place, option in enumerate(options) if option.strip() == text}
+    if len(places) != 1:
+        raise BadRow(f"the answer {text[:40]!r} names {'several' if places else 'none'} of the options")
+    return places.pop()

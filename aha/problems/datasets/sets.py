@@ -1,0 +1,245 @@
+"""Sets of problems read from files: what was taken, what was left out, and what decides the rest of a run.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2 and B.1: questions with answers that rules can check.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from aha.problems.datasets.fields import BadRow
+from aha.problems.datasets.files import FileRow, data_files, read_rows
+from aha.problems.datasets.formats import OWN, Format
+from aha.problems.datasets.mapping import choose_format, parse_mapping
+from aha.types import Problem
+
+__all__ = ["MAX_ANSWER_CHARS", "MAX_QUESTION_CHARS", "Fault", "OnBad", "ProblemSet", "digest", "read_problems"]
+
+OnBad = Literal["stop", "skip"]
+"""What to do about a row that is no problem."""
+
+MAX_QUESTION_CHARS = 200_000
+"""A longer question is no problem."""
+
+MAX_ANSWER_CHARS = 20_000
+"""A longer reference answer is none."""
+
+_SAMPLE_ROWS = 64
+_KEPT_FAULTS = 1000
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_KANA = re.compile("[\u3041-\u30ff]")
+_CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
+_LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_WITHOUT_ANSWER = ("stdio", OWN)
+_WITH_TESTS = ("stdio", "code")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A row that was left out: its place as `file:line`, and why."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemSet:
+    """Problems of one source.
+
+    Attributes:
+        name: of the set; every id starts with it.
+        problems: in the order of the file.
+        says: what was read, and as what, in words.
+        faults: rows that were left out, the first thousand.
+        num_faults: all of them.
+        places: `file:line` of each problem by its id, where it was read from a file.
+        is_generated: a program made the questions from one form, so that words in a row say nothing about overlaps.
+    """
+
+    name: str
+    problems: Sequence[Problem]
+    says: str = ""
+    faults: tuple[Fault, ...] = ()
+    num_faults: int = 0
+    places: Mapping[str, str] = field(default_factory=dict)
+    is_generated: bool = False
+
+    @property
+    def key(self) -> str:
+        """What decides the problems: equal for equal contents, wherever they were read."""
+        return digest(self.problems)
+
+    def __len__(self) -> int:
+        return len(self.problems)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.problems)
+
+
+def digest(problems: Iterable[Problem]) -> str:
+    """A hash of all that problems say, in order: part of a stage's key."""
+    total = hashlib.sha256()
+    for problem in problems:
+        total.update(_contents(problem, problem.id, problem.split, str(problem.level)))
+    return total.hexdigest()[:32]
+
+
+def _contents(problem: Problem, *more: str) -> bytes:
+    parts = [problem.question, problem.answer, problem.domain, problem.language, problem.starter]
+    return json.dumps([*parts, problem.tests, *more]).encode()
+
+
+def read_problems(
+    path: Path | Sequence[Path],
+    *,
+    format: str = "",
+    mapping: str = "",
+    on_bad: OnBad = "stop",
+    limit: int | None = None,
+    options_seed: int | None = None,
+    name: str = "",
+) -> ProblemSet:
+    """Read a file of problems, or several as one set.
+
+    Args:
+        path: JSON lines, a JSON list (either may be gzipped) or Parquet; of a folder, all of them in order; or several
+            paths.
+        format: name of a format of `aha.problems.datasets.formats`; told by the fields where empty or `auto`.
+        mapping: which columns hold the fields, as `parse_mapping` reads it.
+        on_bad: whether a row that is no problem stops the reading or is left out and counted.
+        limit: read no more than this many problems; all where None.
+        options_seed: draws the order of the options of multiple choice; None leaves it as it is in the file.
+        name: of the set; the name of the first path where empty.
+
+    Returns:
+        The problems. The id of each is the set's name, the row's own id if it has one, and a digest of its contents.
+
+    Raises:
+        ValueError: the file cannot be read, no format or several fit it, a row is bad (the first one is shown with its
+            place), or no problem is left.
+        RuntimeError: the extra that the file needs is not installed.
+    """
+    if on_bad not in ("stop", "skip"):
+        raise ValueError(f"on_bad is stop or skip, not {on_bad!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is one problem at least, not {limit}")
+    paths = [path] if isinstance(path, Path) else list(path)
+    files = [file for one in paths for file in data_files(one)]
+    chosen = _format_of(files, format, mapping, options_seed)
+    reader = _Reader(
+        name or paths[0].name.split(".")[0], chosen, tells_language="language" not in parse_mapping(mapping)
+    )
+    for row in chain.from_iterable(read_rows(file, chosen.reads) for file in files):
+        reader.take(row)
+        if len(reader.problems) == limit:
+            break
+    return reader.finish(", ".join(map(str, paths)), on_bad)
+
+
+def _format_of(files: Sequence[Path], format: str, mapping: str, options_seed: int | None) -> Format:
+    """The format that the first readable rows have."""
+    declared = parse_mapping(mapping)
+    rows = [row for file in files[:1] for row in islice(read_rows(file), _SAMPLE_ROWS)]
+    sample = [row.fields for row in rows if not row.fault]
+    if not sample:
+        raise ValueError(f"{rows[0].place}: {rows[0].fault}" if rows else f"{files[0]} holds no rows")
+    try:
+        return choose_format(sample, name=format, mapping=declared, options_seed=options_seed)
+    except ValueError as error:
+        raise ValueError(f"{files[0]}: {error}") from error
+
+
+class _Reader:
+    """Turns rows into problems, and keeps account of those that are none."""
+
+    def __init__(self, name: str, chosen: Format, *, tells_language: bool) -> None:
+        self.name, self.chosen, self.tells_language = name, chosen, tells_language
+        self.problems: list[Problem] = []
+        self.faults: list[Fault] = []
+        self.num_faults = 0
+        self.places: dict[str, str] = {}
+        self._seen: dict[bytes, tuple[Path, int]] = {}
+
+    def take(self, row: FileRow) -> None:
+        """Add the problem of a row, or its fault."""
+        try:
+            problem = self._problem(row)
+            self.problems.append(problem)
+            self.places[problem.id] = row.place
+        except BadRow as error:
+            self.num_faults += 1
+            if len(self.faults) < _KEPT_FAULTS:
+                self.faults.append(Fault(place=row.place, reason=str(error)))
+
+    def _problem(self, row: FileRow) -> Problem:
+        if row.fault:
+            raise BadRow(row.fault)
+        problem = self.chosen.build(row.fields)
+        _check(problem)
+        if self.tells_language and _is_chinese(problem.question):
+            problem = replace(problem, language="zh")
+        contents = hashlib.sha256(_contents(problem)).hexdigest()[:12]
+        if problem.id:
+            self._claim(f"id {problem.id}", row, f"the id {problem.id[:60]!r}")
+        self._claim(f"question {problem.question}", row, "the question")
+        own = f"{problem.id}-" if problem.id else ""
+        return replace(problem, id=f"{self.name}/{own}{contents}")
+
+    def _claim(self, what: str, row: FileRow, said: str) -> None:
+        """Let nothing be there twice."""
+        key = hashlib.sha256(what.encode()).digest()[:12]
+        path, line = self._seen.setdefault(key, (row.path, row.line))
+        if (path, line) != (row.path, row.line):
+            raise BadRow(f"{said} of {path}:{line} again")
+
+    def finish(self, source: str, on_bad: OnBad) -> ProblemSet:
+        """The set, unless its faults forbid it."""
+        num_rows = len(self.problems) + self.num_faults
+        if self.num_faults and on_bad == "stop":
+            raise ValueError(f"{self.faults[0]} ({self.num_faults} bad of {num_rows} rows; skip leaves them out)")
+        if not self.problems:
+            first = f", the first one {self.faults[0]}" if self.faults else ""
+            raise ValueError(f"{source} holds no problem: {self.num_faults} bad rows{first}")
+        says = f"{len(self.problems):,} problems of {source}, read as {self.chosen.name}: {self.chosen.says}"
+        left_out = f" ({self.num_faults:,} bad rows left out)" if self.num_faults else ""
+        return ProblemSet(
+            name=self.name,
+            problems=self.problems,
+            says=says + left_out,
+            faults=tuple(self.faults),
+            num_faults=self.num_faults,
+            places=self.places,
+            is_generated=self.chosen.is_generated,
+        )
+
+
+def _is_chinese(question: str) -> bool:
+    """Whether a question has more Chinese characters than Latin words; commands of LaTeX are none, nor is Japanese."""
+    if _KANA.search(question):
+        return False
+    return len(_CHINESE.findall(question)) > len(_LATIN_WORD.findall(question))
+
+
+def _check(problem: Problem) -> None:
+    """What holds for the problems of any format."""
+    texts = (problem.id, problem.question, problem.answer, problem.starter, *problem.tests)
+    if any(_HALF_CHARACTER.search(text) for text in texts):
+        raise BadRow("a text holds half a character (a lone surrogate)")
+    if not problem.question.strip():
+        raise BadRow("the question is empty")
+    if not problem.answer.strip() and problem.domain not in _WITHOUT_ANSWER:
+        raise BadRow("no answer")
+    if not problem.tests and problem.domain in _WITH_TESTS:
+        raise BadRow(f"no tests, which domain {problem.domain} compares by")
+    if len(problem.question) > MAX_QUESTION_CHARS:
+        raise BadRow(f"the question has {len(problem.question):,} characters; {MAX_QUESTION_CHARS:,} are possible")
+    if len(problem.answer) > MAX_ANSWER_CHARS:
+        raise BadRow(f"the answer has {len(problem.answer):,} characters; {MAX_ANSWER_CHARS:,} are possible")

@@ -1,0 +1,178 @@
+"""Problems by address: a local path, a data set of the hub, or a family of reasoning-gym."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from aha.problems.datasets.files import SUFFIXES, is_data
+from aha.problems.datasets.folders import describe_splits, group_by_split, named_split, split_files, split_of
+from aha.problems.datasets.gym import gym_problems
+from aha.problems.datasets.sets import OnBad, ProblemSet, read_problems
+from aha.runs.hub import dataset_files
+
+__all__ = ["GYM", "HUB", "evaluation_files", "open_problems", "open_splits", "split_in_name"]
+
+HUB, GYM = "hub:", "gym:"
+"""How addresses begin that are no path."""
+
+_HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
+_GYM = re.compile(r"gym:(?P<family>\w+)(?::(?P<num>[0-9]{1,7}))?", re.ASCII)
+_GYM_PROBLEMS = 1000
+
+
+def open_problems(
+    address: str,
+    *,
+    format: str = "",
+    mapping: str = "",
+    on_bad: OnBad = "stop",
+    limit: int | None = None,
+    seed: int = 0,
+) -> ProblemSet:
+    """The problems at an address.
+
+    Args:
+        address: a path; `hub:NAME[@REVISION][:FILES]`, such as `hub:openai/gsm8k:main/train-*.parquet` (all data files
+            where none are named); or `gym:FAMILY[:NUMBER]`, such as `gym:countdown:2000` (1,000 where no number is
+            given).
+        format: as in `read_problems`, for files.
+        mapping: likewise.
+        on_bad: likewise.
+        limit: read no more than this many problems.
+        seed: of a family of reasoning-gym.
+
+    Raises:
+        ValueError: the address is written in another way, or what it names cannot be had or read.
+        RuntimeError: the extra that it needs is not installed.
+    """
+    if address.startswith(GYM):
+        return _from_gym(address, format.removeprefix("auto") or mapping, limit, seed)
+    if not address.startswith(HUB):
+        return read_problems(Path(address), format=format, mapping=mapping, on_bad=on_bad, limit=limit)
+    name, files = _hub_files(address)
+    return read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
+
+
+def open_splits(
+    address: str, *, format: str = "", mapping: str = "", on_bad: OnBad = "stop", seed: int = 0
+) -> dict[str, ProblemSet]:
+    """The problems at an address, by the split that file names tell.
+
+    Args:
+        address: as in `open_problems`. Of a folder, or of several files of the hub, each file is put in the split that
+            its path names; a single file and a family of reasoning-gym tell none.
+        format: as in `read_problems`.
+        mapping: likewise.
+        on_bad: likewise.
+        seed: of a family of reasoning-gym.
+
+    Returns:
+        Sets under `train`, `validation` and `test`, or one under the empty name. Beside training files, those without
+        a split are left out; without training files, they are under the empty name.
+
+    Raises:
+        ValueError: as in `open_problems`.
+        RuntimeError: likewise.
+    """
+    name, files = _files_by_split(address)
+    if set(files) <= {""}:
+        return {"": open_problems(address, format=format, mapping=mapping, on_bad=on_bad, seed=seed)}
+    says = describe_splits(address, files)
+    sets = {
+        split: read_problems(paths, format=format, mapping=mapping, on_bad=on_bad, name=f"{name}-{split}")
+        for split, paths in files.items()
+        if split or "train" not in files
+    }
+    return {split: replace(one, says=f"{one.says} ({says})") for split, one in sets.items()}
+
+
+def evaluation_files(address: str) -> tuple[str, list[Path], str]:
+    """What to evaluate on at a path or at an address of the hub.
+
+    Returns:
+        Name of the source; its test files, or else its validation files, or else those of no split, in the order of
+        their paths (a single file whatever its name); and what the file names tell, in words.
+
+    Raises:
+        ValueError: there are no such files, or they cannot be had.
+    """
+    name, files = _files_by_split(address)
+    for split in ("test", "validation", ""):
+        if split in files:
+            return name, files[split], describe_splits(address, files)
+    raise ValueError(f"{address} holds no test file, only train: name a file itself to evaluate on it")
+
+
+def split_in_name(address: str) -> str:
+    """Split that the name of a single file tells, at a path or on the hub; empty where it tells none."""
+    if address.startswith(HUB):
+        parts = _HUB.fullmatch(address)
+        return named_split(Path(parts["pattern"])) if parts and parts["pattern"] else ""
+    return "" if address.startswith(GYM) or Path(address).is_dir() else named_split(Path(address))
+
+
+def _files_by_split(address: str) -> tuple[str, dict[str, list[Path]]]:
+    """Name of a source and its files by split; a single file has none, and a family has no files."""
+    if address.startswith(GYM):
+        return "", {}
+    if not address.startswith(HUB):
+        path = Path(address)
+        return path.name, split_files(path) if path.is_dir() else {"": [path]}
+    name, files = _hub_files(address)
+    if len(files) == 1:
+        return name, {"": files}
+    return name, group_by_split(_snapshot_of(files[0]), files)
+
+
+def _hub_files(address: str) -> tuple[str, list[Path]]:
+    """Name of a data set of the hub, and the files of it that an address names."""
+    parts = _HUB.fullmatch(address)
+    if parts is None:
+        raise ValueError(
+            f"{address!r}: write hub:NAME[@REVISION][:FILES], such as hub:openai/gsm8k:main/train-*.parquet"
+        )
+    files = dataset_files(parts["name"], parts["pattern"] or "", revision=parts["revision"] or "")
+    if not parts["pattern"]:
+        files = [file for file in files if is_data(file)]
+        _check_configurations(address, files)
+    return parts["name"].rpartition("/")[2], files
+
+
+def _check_configurations(address: str, files: Sequence[Path]) -> None:
+    """Refuse a whole data set that holds several sets in folders of their own, which often ask the same.
+
+    Raises:
+        ValueError: it does; says how to name one of them.
+    """
+    if not files:
+        raise ValueError(f"{address} holds no data file")
+    inside = [file.relative_to(_snapshot_of(files[0])) for file in files]
+    folders = sorted({path.parts[0] for path in inside if len(path.parts) > 1 and not split_of(Path(path.parts[0]))})
+    if len(folders) > 1:
+        name = next(path.name for path in inside if path.parts[0] == folders[0])
+        ending = next(suffix for suffix in SUFFIXES if name.lower().endswith(suffix))
+        raise ValueError(
+            f"{address} holds several sets of files ({', '.join(folders)}): name one, as in "
+            f"{address}:{folders[0]}/*{ending}"
+        )
+
+
+def _snapshot_of(file: Path) -> Path:
+    """Folder of the revision of a data set that a file of the hub's cache belongs to."""
+    return next(folder for folder in file.parents if folder.parent.name == "snapshots")
+
+
+def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> ProblemSet:
+    parts = _GYM.fullmatch(address)
+    if parts is None or mapped:
+        wrong = "takes neither a format nor a mapping" if parts else "write gym:FAMILY or gym:FAMILY:NUMBER"
+        raise ValueError(f"{address!r}: {wrong}")
+    family, num = parts["family"], int(parts["num"] or _GYM_PROBLEMS)
+    problems = gym_problems(family, min(num, limit or num), seed)
+    return ProblemSet(
+        name=family,
+        problems=problems,
+        says=f"{len(problems):,} problems of family {family!r} of reasoning-gym, compared as {problems[0].domain}",
+        is_generated=True,
+    )

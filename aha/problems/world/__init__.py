@@ -1,0 +1,13 @@
+"""The built-in world: its problems, facts and texts, in English and Chinese."""
+
+__all__ = [
+    "contents",
+    "corpus",
+    "editing",
+    "families",
+    "general",
+    "lexicon",
+    "questions",
+    "traces",
+    "writers",
+]

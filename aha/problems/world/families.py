@@ -1,0 +1,190 @@
+"""The families of the built-in world: what a problem is before it is put into words.
+
+Every number lies in 0..49 and is one token. Each family is graded: the levels of its training range, and harder
+levels beyond it. A family draws the content of a problem; `aha.problems.world.questions` words it, and `aha.problems.world.traces`
+writes thoughts about it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+__all__ = ["FAMILIES", "LARGEST", "Content", "Family", "apply", "compose"]
+
+LARGEST = 49
+"""The largest number of the world."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A problem without words.
+
+    Attributes:
+        family: name of the family.
+        level: graded difficulty.
+        numbers: the numbers given.
+        operators: operators between the numbers (arithmetic), or of the solution (countdown, linear).
+        target: what is to be reached, or the right-hand side.
+        answer: reference answer.
+        key: what makes the problem the same problem in any wording and language; decides its split.
+    """
+
+    family: str
+    level: int
+    numbers: tuple[int, ...]
+    operators: tuple[str, ...] = ()
+    target: int = 0
+    answer: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A kind of problem.
+
+    Attributes:
+        draw: content of one random problem of a level.
+        levels: levels of the training range.
+        hard_levels: levels beyond it.
+        share: weight in the mixture.
+    """
+
+    draw: Callable[[Random, int], Content]
+    levels: tuple[int, ...]
+    hard_levels: tuple[int, ...]
+    share: float
+
+
+def apply(left: int, operator: str, right: int) -> int | None:
+    """Result of one operation, or None where it leaves 0..49."""
+    result = {"+": left + right, "-": left - right, "*": left * right}[operator]
+    return result if 0 <= result <= LARGEST else None
+
+
+def compose(numbers: tuple[int, ...], operators: tuple[str, ...]) -> str:
+    """The expression that applies the operators from left to right, such as `( 3 + 8 ) - 2`."""
+    text = str(numbers[0])
+    for position, (operator, number) in enumerate(zip(operators, numbers[1:], strict=True)):
+        text = f"( {text} ) {operator} {number}" if position else f"{text} {operator} {number}"
+    return text
+
+
+def _left_to_right(rng: Random, first: int, numbers: list[int], operators: str) -> tuple[tuple[str, ...], int] | None:
+    """Random operators that keep every partial result in 0..49, with the result; None where there are none."""
+    chosen, value = [], first
+    for number in numbers:
+        allowed = [operator for operator in operators if apply(value, operator, number) is not None]
+        if not allowed:
+            return None
+        chosen.append(rng.choice(allowed))
+        result = apply(value, chosen[-1], number)
+        assert result is not None
+        value = result
+    return tuple(chosen), value
+
+
+def _arithmetic(rng: Random, level: int) -> Content:
+    """A chain of `level` operands with + and -."""
+    while True:
+        numbers = [rng.randint(1, 30) for _ in range(level)]
+        drawn = _left_to_right(rng, numbers[0], numbers[1:], "+-")
+        if drawn:
+            operators, value = drawn
+            question = " ".join([str(numbers[0]), *(f"{o} {n}" for o, n in zip(operators, numbers[1:], strict=True))])
+            return Content(
+                family="arithmetic",
+                level=level,
+                numbers=tuple(numbers),
+                operators=operators,
+                answer=str(value),
+                key=f"arithmetic {question}",
+            )
+
+
+def _pair(rng: Random, level: int) -> Content:
+    """A list of `level` different numbers, of which exactly one pair has the given sum."""
+    while True:
+        numbers = rng.sample(range(1, LARGEST // 2 + 1), level)
+        left, right = sorted(rng.sample(range(level), 2))
+        target = numbers[left] + numbers[right]
+        sums = [a + b for i, a in enumerate(numbers) for b in numbers[i + 1 :]]
+        if sums.count(target) == 1:
+            return Content(
+                family="pair",
+                level=level,
+                numbers=tuple(numbers),
+                target=target,
+                answer=f"{numbers[left]} + {numbers[right]}",
+                key=f"pair {sorted(numbers)} {target}",
+            )
+
+
+def _countdown(rng: Random, level: int) -> Content:
+    """Use `level` different numbers once each, with + - *, to reach the target."""
+    while True:
+        numbers = rng.sample(range(1, 16), level)
+        drawn = _left_to_right(rng, numbers[0], numbers[1:], "+-*")
+        if drawn and drawn[1] not in numbers:
+            operators, target = drawn
+            given = rng.sample(numbers, level)
+            return Content(
+                family="countdown",
+                level=level,
+                numbers=tuple(given),
+                operators=operators,
+                target=target,
+                answer=compose(tuple(numbers), operators),
+                key=f"countdown {sorted(numbers)} {target}",
+            )
+
+
+def _linear(rng: Random, level: int) -> Content:
+    """Level 1: x + b = c, x - b = c, a x = c. Level 2: a x + b = c, a x - b = c. Level 3: a x + b = x + d."""
+    while True:
+        factor = 1 if level == 1 and rng.random() < 0.7 else rng.randint(2, 9)
+        x, shift = rng.randint(2, 30), rng.randint(1, 30)
+        operator = "" if level == 1 and factor > 1 else rng.choice("+-")
+        if level == 3:
+            operator, right = "+", (factor - 1) * x + shift
+            text = f"{factor} x + {shift} = x + {right}"
+        else:
+            right = factor * x + {"+": shift, "-": -shift, "": 0}[operator]
+            text = f"{factor} x" if factor > 1 else "x"
+            text += f" {operator} {shift} = {right}" if operator else f" = {right}"
+        if 0 < right <= LARGEST and factor * x <= LARGEST:
+            return Content(
+                family="linear",
+                level=level,
+                numbers=(factor, shift),
+                operators=(operator,),
+                target=right,
+                answer=str(x),
+                key=f"linear {text}",
+            )
+
+
+def _quadratic(rng: Random, level: int) -> Content:
+    """Two whole roots. Level 1: up to 6. Level 2: one beyond 6. Level 3: a leading coefficient of 2 or 3."""
+    while True:
+        roots = sorted((rng.randint(1, 7), rng.randint(1, 6 if level == 1 else 16)))
+        lead = rng.randint(2, 3) if level == 3 else 1
+        total, product = lead * sum(roots), lead * roots[0] * roots[1]
+        if max(total, product) > LARGEST or (level == 2 and roots[1] <= 6) or (level == 1 and roots[1] > 6):
+            continue
+        return Content(
+            family="quadratic",
+            level=level,
+            numbers=(lead, total, product),
+            answer=" , ".join(map(str, dict.fromkeys(roots))),
+            key=f"quadratic {lead} {total} {product}",
+        )
+
+
+FAMILIES: dict[str, Family] = {
+    "arithmetic": Family(draw=_arithmetic, levels=(3, 4, 5), hard_levels=(6, 7), share=0.12),
+    "linear": Family(draw=_linear, levels=(1, 2), hard_levels=(3,), share=0.06),
+    "quadratic": Family(draw=_quadratic, levels=(1, 2), hard_levels=(3,), share=0.06),
+    "pair": Family(draw=_pair, levels=(3, 4, 5, 6, 7), hard_levels=(8, 9), share=0.40),
+    "countdown": Family(draw=_countdown, levels=(2, 3), hard_levels=(4,), share=0.36),
+}
+"""The mixture: easy problems that need a few steps, and searches in which thinking longer is worth more."""

@@ -1,0 +1,172 @@
+"""The built-in world: problems in words, English and Chinese, split without overlap.
+
+The split of a problem is a function of its content (`Content.key`), not of the draw that found it: a problem that is
+ever trained on cannot be drawn for a test, in either language and in any wording.
+"""
+
+import hashlib
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from random import Random
+
+from aha.problems.world.families import FAMILIES, Content
+from aha.runs.seeds import generator
+from aha.types import Problem
+
+__all__ = ["SPLITS", "TrainingProblems", "draw_content", "draw_problem", "held_out_problems", "question", "split_of"]
+
+SPLITS = ("train", "validation", "test", "hard")
+"""`hard` lies beyond the training range; the other three share its levels and are disjoint."""
+
+CHINESE_SHARE = 0.4
+"""Share of problems asked in Chinese."""
+
+_QUESTIONS = {
+    ("arithmetic", "en"): "compute {problem}",
+    ("arithmetic", "zh"): "计算 {problem}",
+    ("linear", "en"): "solve {problem}",
+    ("linear", "zh"): "解 {problem}",
+    ("quadratic", "en"): "solve {problem}",
+    ("quadratic", "zh"): "解 {problem}",
+    ("pair", "en"): "find two of {numbers} that make {target}",
+    ("pair", "zh"): "从 {numbers} 选两个得 {target}",
+    ("countdown", "en"): "use {numbers} to make {target}",
+    ("countdown", "zh"): "用 {numbers} 得 {target}",
+}
+
+
+def split_of(content: Content) -> str:
+    """Split of a problem: 80 % train, 10 % validation, 10 % test, by a hash of its key; harder levels are `hard`."""
+    if content.level in FAMILIES[content.family].hard_levels:
+        return "hard"
+    bucket = int.from_bytes(hashlib.blake2b(content.key.encode(), digest_size=4).digest(), "little") % 10
+    return {0: "test", 1: "validation"}.get(bucket, "train")
+
+
+def draw_content(rng: Random, split: str, families: Sequence[str] = ()) -> Content:
+    """A random problem of a split.
+
+    Args:
+        rng: source of the draw.
+        split: one of `SPLITS`.
+        families: the families to draw from, in proportion to their share; all where empty.
+    """
+    names = list(families) or list(FAMILIES)
+    name = rng.choices(names, weights=[FAMILIES[name].share for name in names])[0]
+    family = FAMILIES[name]
+    level = rng.choice(family.hard_levels if split == "hard" else family.levels)
+    while True:
+        content = family.draw(rng, level)
+        if split_of(content) == split:
+            return content
+
+
+def question(content: Content, language: str) -> str:
+    """The problem in words."""
+    return _QUESTIONS[content.family, language].format(
+        problem=_formula(content), numbers=" ".join(map(str, content.numbers)), target=content.target
+    )
+
+
+def _formula(content: Content) -> str:
+    """The formula of an arithmetic problem or an equation."""
+    numbers = content.numbers
+    if content.family == "arithmetic":
+        return " ".join([str(numbers[0]), *(f"{o} {n}" for o, n in zip(content.operators, numbers[1:], strict=True))])
+    if content.family == "quadratic":
+        lead = f"{numbers[0]} " if numbers[0] > 1 else ""
+        return f"{lead}x ^ 2 - {numbers[1]} x + {numbers[2]} = 0"
+    if content.family == "linear":
+        return content.key.removeprefix("linear ")
+    return ""
+
+
+def draw_problem(rng: Random, split: str, *, families: Sequence[str] = ()) -> Problem:
+    """A random problem of a split, in English or Chinese."""
+    return _worded(rng, draw_content(rng, split, families))
+
+
+def _worded(rng: Random, content: Content) -> Problem:
+    """A problem put into words, in a language drawn at random."""
+    language = "zh" if rng.random() < CHINESE_SHARE else "en"
+    text = question(content, language)
+    return Problem(
+        id=f"{content.family}/{language}/{text}",
+        question=text,
+        answer=content.answer,
+        domain=content.family,
+        language=language,
+        level=content.level,
+        split=split_of(content),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingProblems:
+    """The endless stream of training problems, any part of which can be had at once.
+
+    Attributes:
+        seed: run seed.
+        families: the families to draw from; all where empty.
+        is_shuffled: give every problem the answer of another one of its family, for a control that has nothing to
+            learn.
+    """
+
+    seed: int
+    families: tuple[str, ...] = ()
+    is_shuffled: bool = False
+
+    @property
+    def key(self) -> str:
+        """What decides the stream."""
+        return repr(self)
+
+    def __call__(self, start: int, count: int) -> list[Problem]:
+        """The next `count` problems after `start` of them, every family with its share."""
+        rng = generator(self.seed, "training_problems", start)
+        problems = [_worded(rng, content) for content in _draw(rng, "train", count, self.families)]
+        return _with_shuffled_answers(rng, problems) if self.is_shuffled else problems
+
+
+def _draw(rng: Random, split: str, count: int, families: Sequence[str]) -> list[Content]:
+    """Problems of which every family has its share as nearly as whole numbers allow."""
+    names = list(families) or list(FAMILIES)
+    ends = list(accumulate(FAMILIES[name].share for name in names))
+    offset = rng.random()
+    chosen = [names[bisect(ends, (place + offset) / count * ends[-1])] for place in range(count)]
+    rng.shuffle(chosen)
+    return [draw_content(rng, split, (name,)) for name in chosen]
+
+
+def _with_shuffled_answers(rng: Random, problems: Sequence[Problem]) -> list[Problem]:
+    """The same questions, each with a random answer of its family: what a problem drawn anew would have."""
+    return [replace(p, answer=draw_content(rng, "train", (p.domain,)).answer) for p in problems]
+
+
+def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequence[str] = ()) -> list[Problem]:
+    """A fixed set of different problems of a split, every family with its share as far as it has that many.
+
+    Args:
+        split: `validation`, `test` or `hard` (or `train`, to look at overfitting).
+        count: how many.
+        seed: names the set; the same seed gives the same set.
+        families: the families to draw from; all where empty.
+
+    Raises:
+        ValueError: no such split, or the split holds fewer different problems.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}: the built-in world has {', '.join(SPLITS)}")
+    rng = generator(seed, "held_out_problems", split)
+    found: dict[str, Problem] = {}
+    for _ in range(50):
+        for content in _draw(rng, split, count, families):
+            if content.key not in found:
+                found[content.key] = _worded(rng, content)
+            if len(found) == count:
+                return list(found.values())
+    raise ValueError(
+        f"the {split} split has fewer than {count} different problems of {', '.join(families) or 'all families'}"
+    )

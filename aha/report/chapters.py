@@ -1,0 +1,194 @@
+"""The parts of the page of a run with a pipeline, gathered for its template.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2, Tables 3 and 7, B.5, B.6; v1, 2.3.1, Tables 5 and 6.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aha.report.ablations import cold_start, cold_start_in_words, drifts, language_ablation, reward_hacking, zero_record
+from aha.report.browser import Shelf, models_shelf
+from aha.report.cells import duration, heading, in_column, operations, written
+from aha.report.charts import embed
+from aha.report.diagram import anchor, diagram, headline
+from aha.report.figures import large_figures
+from aha.report.progress import Cost, Harvest, Progress, survey
+from aha.report.record import Record
+from aha.report.samples import Sample, samples_of
+from aha.report.stage_table import distillation, models_table, reinforcement, row_of, stages
+
+__all__ = ["chapters"]
+
+ABLATION = ("dev2", "dev2-plain")
+COLD_START = ("zero", "dev2")
+DEFAULT_SIDES = ("zero", "r1")
+"""Models that the browser of responses shows first."""
+OWN_METRICS = ("pass@1", "length", "consistency", "readability", "general", "helpfulness", "harmlessness")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    """What the page says of one box.
+
+    Attributes:
+        box: the box.
+        anchor: `id` of its section.
+        headline: its one figure.
+        facts: (label, value) pairs.
+        parents: (anchor, title) of what it is made from.
+        samples: a few responses or rows.
+        column: number of its column in the browser of responses, None where it has none.
+    """
+
+    box: Progress
+    anchor: str
+    headline: str
+    facts: Sequence[tuple[str, str]]
+    parents: Sequence[tuple[str, str]]
+    samples: Sequence[Sample]
+    column: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bill:
+    """A line of the table of costs: a box, or all of them."""
+
+    anchor: str
+    title: str
+    detail: str
+    seconds: str
+    sampled_tokens: str
+    trained_tokens: str
+    flops: str
+    share: str
+
+
+def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    """Everything that the template of a pipeline draws, and what could not be read, in sentences.
+
+    Args:
+        record: the run.
+        reflective_words: marked in responses.
+    """
+    notes: list[str] = []
+    boxes = survey(record, notes)
+    by_name = {box.node.name: box for box in boxes}
+    titles = {box.node.title: box.node.name for box in boxes if box.node.kind == "model"}
+    shelves = [
+        models_shelf(record, titles),
+        models_shelf(record, {title: f"{name}-general" for title, name in titles.items()}),
+    ]
+    notes += [note for shelf in shelves for note in shelf.notes]
+    r1 = by_name.get(DEFAULT_SIDES[1])
+    found: dict[str, object] = {
+        "diagram": diagram(boxes),
+        "stage_table": stages(boxes),
+        "student_tables": [models_table(boxes, names(boxes)) for names in (distillation, reinforcement)],
+        "ablation_table": models_table(boxes, ABLATION),
+        "hacking": reward_hacking(record, r1.node.title if r1 else "R1"),
+        "drifts": drifts(record),
+        "harvests": [(box.node.title, _sieve(one)) for box in boxes for one in box.harvests],
+        "bills": _bills(boxes),
+        "sections": [_section(record, box, by_name, shelves[0], notes) for box in boxes],
+        "shelves": [(shelf, embed(_shelf_data(shelf, titles, reflective_words))) for shelf in shelves],
+        "in_column": in_column,
+        "anchor": anchor,
+        **_studies(record, by_name),
+    }
+    return found, notes
+
+
+def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, object]:
+    """Figures that set two models side by side; none where the pipeline has not both."""
+    pairs = {names: [by_name[name] for name in names if name in by_name] for names in (ABLATION, COLD_START)}
+    compared, warmed = pairs[ABLATION], pairs[COLD_START]
+    zero = by_name.get(COLD_START[0])
+    return {
+        "language": language_ablation(record, compared) if len(compared) == 2 else [],
+        "cold_start": cold_start(record, *warmed) if len(warmed) == 2 else "",
+        "cold_start_words": cold_start_in_words(record, *warmed) if len(warmed) == 2 else "",
+        "zero_figures": large_figures(zero_record(record, zero)) if zero else [],
+    }
+
+
+def _sieve(harvest: Harvest) -> dict[str, object]:
+    """A harvest with shares of its items; a row may hold several of them, such as the responses to one prompt."""
+    num_dropped = sum(harvest.dropped.values())
+    lines = [("kept", max(0, harvest.num_items - num_dropped)), *harvest.dropped.items()]
+    total = max(harvest.num_items, 1)
+    return {
+        "harvest": harvest,
+        "lines": [(name, count, _percent(count / total), f"{min(1.0, count / total):.4f}") for name, count in lines],
+    }
+
+
+def _percent(share: float) -> str:
+    return in_column(share, "pass@1")
+
+
+def _bills(boxes: Sequence[Progress]) -> list[_Bill]:
+    """What each box cost, and all of them; nothing before anything has."""
+    costs = [(box, box.cost) for box in boxes if box.cost is not None]
+    total = sum((cost for _, cost in costs), Cost())
+    lines = [
+        _bill(anchor(box.node.name), box.node.title, ", ".join(box.node.stages), cost, total) for box, cost in costs
+    ]
+    return [*lines, _bill("", "total", "", total, total)] if lines else []
+
+
+def _bill(link: str, title: str, detail: str, cost: Cost, total: Cost) -> _Bill:
+    return _Bill(
+        anchor=link,
+        title=title,
+        detail=detail,
+        seconds=duration(cost.seconds),
+        sampled_tokens=f"{cost.sampled_tokens:,.0f}",
+        trained_tokens=f"{cost.trained_tokens:,.0f}",
+        flops=operations(cost.flops),
+        share=_percent(cost.seconds / total.seconds) if total.seconds > 0 else "",
+    )
+
+
+def _section(
+    record: Record, box: Progress, by_name: Mapping[str, Progress], shelf: Shelf, notes: list[str]
+) -> _Section:
+    parents = [by_name[name] for name in box.node.parents if name in by_name]
+    column = list(shelf.columns).index(box.node.title) if box.node.title in shelf.columns else None
+    return _Section(
+        box=box,
+        anchor=anchor(box.node.name),
+        headline=headline(box),
+        facts=_facts(record, box),
+        parents=[(anchor(parent.node.name), parent.node.title) for parent in parents],
+        samples=samples_of(record, box, notes),
+        column=column if box.node.kind == "model" else None,
+    )
+
+
+def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
+    """Figures of a box: evaluated ones with their intervals, rows, cost, and where it lies."""
+    evaluated = [(heading(metric), *written(row, metric)) for metric in OWN_METRICS if (row := row_of(box, metric))]
+    facts = [(name, f"{value} ({interval})" if interval else value) for name, value, interval in evaluated]
+    if box.held_out is not None:
+        value, interval = written(box.held_out, "pass@1")
+        facts.append(("held-out accuracy", f"{value} ({interval})" if interval else value))
+    if box.num_rows is not None:
+        facts.append(("rows", f"{box.num_rows:,}"))
+    if box.cost is not None:
+        facts += [("updates", f"{box.cost.num_updates:,}")] if box.cost.num_updates else []
+        facts.append(("time", duration(box.cost.seconds)))
+    if box.model is not None:
+        facts.append(("folder", str(box.model.relative_to(record.folder))))
+    return facts
+
+
+def _shelf_data(shelf: Shelf, titles: Mapping[str, str], reflective_words: Sequence[str]) -> dict[str, object]:
+    """A shelf of many models for the page's script, which shows two of them at a time."""
+    names = [titles[title] for title in shelf.columns]
+    picked = [names.index(name) for name in DEFAULT_SIDES if name in names] or [len(names) - 1]
+    return {
+        "columns": list(shelf.columns),
+        "problems": list(shelf.problems),
+        "reflective": list(reflective_words),
+        "picked": picked,
+    }

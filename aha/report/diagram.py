@@ -1,0 +1,288 @@
+"""The pipeline as a drawing: boxes for models, data and reward models, arrows from what each is made from.
+
+Boxes stand on a grid, in the arrangement of the paper's Figure 2: the three passes from the base model side by side,
+each from top to bottom, and distillation below. Arrows run along the gaps of the grid. There are two arrangements of
+the same boxes, a wide one and a narrow one for phones; the page's style sheet shows the one that fits.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from aha.report.cells import in_column
+from aha.report.charts import path_data
+from aha.report.progress import Progress
+from aha.report.record import find_row
+from aha.runs.pipeline import Node
+
+__all__ = ["anchor", "diagram", "headline"]
+
+Place = tuple[int, int]
+Point = tuple[float, float]
+
+WIDE = """
+    start  dev1  .           dev3  helpfulness
+    zero   dev2  dev2-plain  .     harmlessness
+    cold   kept  general     r1    .
+    qwen2     qwen2-distilled     .  llama  llama-distilled
+    qwen2-rl  qwen2-distilled-rl  .  .      .
+"""
+NARROW = """
+    start            zero
+    dev1             cold
+    dev2             dev2-plain
+    kept             general
+    dev3             .
+    helpfulness      harmlessness
+    r1               .
+    qwen2            qwen2-rl
+    qwen2-distilled  qwen2-distilled-rl
+    llama            llama-distilled
+"""
+EMPTY = "."
+CORNER = 7.0
+LANE = 7.0
+SIDE_ENTRY = 15.0
+TIP = 2.0
+PIXELS_PER_LETTER = 8.2
+PIXELS_PER_SMALL_LETTER = 6.4
+INSET = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sheet:
+    """A grid: how large boxes and gaps are, and where each box stands.
+
+    Attributes:
+        places: column and row of each box by name.
+        width: of a box.
+        height: of a box.
+        gap: between columns, and between rows.
+        margin: around all, for arrows that go round the outside.
+    """
+
+    places: Mapping[str, Place]
+    width: float
+    height: float
+    gap: Point
+    margin: float
+
+    @property
+    def num_columns(self) -> int:
+        return 1 + max((column for column, _ in self.places.values()), default=0)
+
+    @property
+    def size(self) -> Point:
+        """Width and height of the drawing."""
+        num_rows = 1 + max((row for _, row in self.places.values()), default=0)
+        across = self.num_columns * (self.width + self.gap[0]) - self.gap[0]
+        down = num_rows * (self.height + self.gap[1]) - self.gap[1]
+        return across + 2 * self.margin, down + 2 * self.margin
+
+    def left(self, column: int) -> float:
+        return self.margin + column * (self.width + self.gap[0])
+
+    def top(self, row: int) -> float:
+        return self.margin + row * (self.height + self.gap[1])
+
+    def across(self, column: int) -> float:
+        """The middle of a column."""
+        return self.left(column) + self.width / 2
+
+    def down(self, row: int) -> float:
+        """The middle of a row."""
+        return self.top(row) + self.height / 2
+
+    def beside(self, column: int) -> float:
+        """The gap to the left of a column."""
+        return self.left(column) - (self.gap[0] / 2 if column else 12)
+
+    def above(self, row: int) -> float:
+        """The gap above a row."""
+        return self.top(row) - (self.gap[1] / 2 if row else 17)
+
+    def is_clear(self, column: int, rows: range) -> bool:
+        """Whether no box stands in these rows of a column."""
+        return not any(place == (column, row) for place in self.places.values() for row in rows)
+
+
+def anchor(name: str) -> str:
+    """The `id` of a box's section, free of what an address or a style sheet could stumble over."""
+    return "node-" + "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+def headline(box: Progress) -> str:
+    """The one figure that a box shows: pass@1, rows kept, or held-out accuracy; empty before there is one."""
+    if box.node.kind == "data":
+        return f"{box.num_rows:,} rows" if box.num_rows is not None else ""
+    if box.node.kind == "reward":
+        return f"held-out {in_column(box.held_out.value, 'pass@1')}" if box.held_out else ""
+    row = find_row(box.report, "pass@1")
+    return f"pass@1 {in_column(row.value, 'pass@1')}" if row else ""
+
+
+def diagram(boxes: Sequence[Progress]) -> Markup:
+    """The pipeline, drawn twice: for wide and for narrow pages.
+
+    Args:
+        boxes: every box with its state; a name that the figure does not know goes below the others.
+    """
+    wide = _Sheet(places=_places(WIDE, boxes, 5), width=194, height=92, gap=(48, 46), margin=26)
+    narrow = _Sheet(places=_places(NARROW, boxes, 2), width=174, height=92, gap=(30, 38), margin=30)
+    return Markup('<div class="pipeline wide">{}</div><div class="pipeline narrow">{}</div>').format(
+        _drawing(boxes, wide, "wide"), _drawing(boxes, narrow, "narrow")
+    )
+
+
+def _places(grid: str, boxes: Sequence[Progress], num_columns: int) -> dict[str, Place]:
+    """Where each box stands; rows and columns that are empty take no room."""
+    known = {
+        name: (column, row)
+        for row, line in enumerate(grid.strip().splitlines())
+        for column, name in enumerate(line.split())
+        if name != EMPTY
+    }
+    names = [box.node.name for box in boxes]
+    placed = {name: known[name] for name in names if name in known}
+    rows = sorted({row for _, row in placed.values()})
+    placed = {name: (column, rows.index(row)) for name, (column, row) in placed.items()}
+    strangers = [name for name in names if name not in known]
+    for index, name in enumerate(strangers):
+        placed[name] = (index % num_columns, len(rows) + index // num_columns)
+    return placed
+
+
+def _drawing(boxes: Sequence[Progress], sheet: _Sheet, label: str) -> Markup:
+    width, height = sheet.size
+    arrows = Markup("").join(_arrows(boxes, sheet, label))
+    drawn = Markup("").join(_box(box, sheet) for box in boxes)
+    marker = Markup(
+        '<defs><marker id="tip-{}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path class="tip" d="M0 0L8 4L0 8Z"/></marker></defs>'
+    ).format(label)
+    svg = '<svg viewBox="0 0 {:.0f} {:.0f}" role="group" aria-label="The pipeline: {} boxes">{}{}{}</svg>'
+    return Markup(svg).format(width, height, len(boxes), marker, arrows, drawn)
+
+
+def _box(box: Progress, sheet: _Sheet) -> Markup:
+    """One box: its name, how it is made, its figure and its state; a link to its section."""
+    column, row = sheet.places[box.node.name]
+    x, y = sheet.left(column), sheet.top(row)
+    room = sheet.width - 2 * INSET
+    lines = textwrap.wrap(box.node.title, int(room / PIXELS_PER_LETTER), max_lines=2, placeholder=" ...")
+    texts = [_text("name", x + INSET, y + 21 + 16 * index, line) for index, line in enumerate(lines)]
+    by = textwrap.shorten(box.node.by, int(room / PIXELS_PER_SMALL_LETTER), placeholder=" ...")
+    texts.append(_text("by", x + INSET, y + 22 + 16 * len(lines), by))
+    texts.append(_text("figure", x + INSET, y + sheet.height - 12, headline(box)))
+    words = box.state if not box.detail else f"{box.state}, {box.detail}"
+    about = ", ".join(part for part in (box.node.title, box.node.by, headline(box), words) if part)
+    progress = "" if box.state != "in progress" else box.detail.split(": ")[-1]
+    texts.append(_text("state", x + sheet.width - INSET, y + sheet.height - 12, progress))
+    link = '<a href="#{}" class="box {} {}" aria-label="{}"><title>{}</title>{}{}{}</a>'
+    kind, state = box.node.kind, box.state.replace(" ", "-")
+    return Markup(link).format(
+        anchor(box.node.name), kind, state, about, about, _outline(kind, x, y, sheet), _mark(box, x, y, sheet),
+        Markup("").join(texts),
+    )  # fmt: skip
+
+
+def _outline(kind: str, x: float, y: float, sheet: _Sheet) -> Markup:
+    """The shape of a box: models are rounded, data has a folded corner, reward models are cut at the corners."""
+    right, bottom = x + sheet.width, y + sheet.height
+    if kind == "model":
+        rect = '<rect class="shape" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="12"/>'
+        return Markup(rect).format(x, y, sheet.width, sheet.height)
+    if kind == "data":
+        fold = path_data([(right - 16, y), (right - 16, y + 16), (right, y + 16)])
+        edge = path_data([(x, y), (right - 16, y), (right, y + 16), (right, bottom), (x, bottom)])
+        return Markup('<path class="shape" d="{}Z"/><path class="fold" d="{}"/>').format(edge, fold)
+    corners = [(x + 14, y), (right - 14, y), (right, y + 14), (right, bottom - 14)]
+    corners += [(right - 14, bottom), (x + 14, bottom), (x, bottom - 14), (x, y + 14)]
+    return Markup('<path class="shape" d="{}Z"/>').format(path_data(corners))
+
+
+def _mark(box: Progress, x: float, y: float, sheet: _Sheet) -> Markup:
+    """A tick where a box is finished; what is in progress says how far it is, the rest is faint."""
+    if box.state != "finished":
+        return Markup("")
+    right, bottom = x + sheet.width - INSET, y + sheet.height - 17
+    return Markup('<path class="tick-mark" d="{}"/>').format(
+        path_data([(right - 12, bottom), (right - 8, bottom + 5), (right, bottom - 6)])
+    )
+
+
+def _text(kind: str, x: float, y: float, text: str) -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, text) if text else Markup("")
+
+
+def _arrows(boxes: Sequence[Progress], sheet: _Sheet, label: str) -> list[Markup]:
+    """Every arrow; those that leave a box by an outer gap keep to a lane of that box's own."""
+    edges = [(parent, box.node) for box in boxes for parent in box.node.parents if parent in sheet.places]
+    lanes: dict[str, int] = {}
+    drawn = []
+    for parent, node in edges:
+        points = _route(sheet, parent, node, lanes)
+        begun = next(box.state for box in boxes if box.node is node)
+        arrow = '<path class="arrow {}" d="{}" marker-end="url(#tip-{})"/>'
+        drawn.append(Markup(arrow).format(begun.replace(" ", "-"), _rounded(points), label))
+    return drawn
+
+
+def _route(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> list[Point]:
+    """The corners of an arrow, along gaps that hold no boxes."""
+    (column, row), (to_column, to_row) = sheet.places[parent], sheet.places[node.name]
+    x, y, to_x, to_y = sheet.across(column), sheet.down(row), sheet.across(to_column), sheet.down(to_row)
+    half_width, half_height = sheet.width / 2, sheet.height / 2
+    if row == to_row and abs(column - to_column) == 1:
+        side = half_width if to_column > column else -half_width
+        return [(x + side, y), (to_x - side - TIP * side / half_width, to_y)]
+    if row == to_row:
+        over = sheet.above(row)
+        return [(x, y - half_height), (x, over), (to_x, over), (to_x, to_y - half_height - TIP)]
+    if to_row > row and sheet.is_clear(column, range(row + 1, to_row)):
+        level = sheet.above(to_row)
+        return [(x, y + half_height), (x, level), (to_x, level), (to_x, to_y - half_height - TIP)]
+    if to_row < row:
+        gaps = sheet.beside(column + 1), sheet.beside(to_column)
+        level, entry = sheet.above(row), (to_x - half_width - TIP, to_y + SIDE_ENTRY)
+        if to_column == column + 1:
+            return [(x + half_width, y), (gaps[1], y), (gaps[1], entry[1]), entry]
+        return [(x + half_width, y), (gaps[0], y), (gaps[0], level), (gaps[1], level), (gaps[1], entry[1]), entry]
+    return _around(sheet, parent, node, lanes)
+
+
+def _around(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> list[Point]:
+    """An arrow downwards past boxes in its way, by the outer gap on its side of the drawing."""
+    (column, row), (to_column, to_row) = sheet.places[parent], sheet.places[node.name]
+    is_right = column >= sheet.num_columns / 2
+    sign = 1 if is_right else -1
+    lane = LANE * lanes.setdefault(parent, sum(sheet.places[other][0] == column for other in lanes))
+    outer = sheet.left(sheet.num_columns - 1) + sheet.width + 9 + lane if is_right else sheet.left(0) - 9 - lane
+    leave = (sheet.across(column) + sign * sheet.width / 2, sheet.down(row) + SIDE_ENTRY)
+    if column == to_column:
+        enter = (sheet.across(to_column) + sign * (sheet.width / 2 + TIP), sheet.down(to_row) - SIDE_ENTRY)
+        return [leave, (outer, leave[1]), (outer, enter[1]), enter]
+    level, to_x = sheet.above(to_row), sheet.across(to_column)
+    return [leave, (outer, leave[1]), (outer, level), (to_x, level), (to_x, sheet.top(to_row) - TIP)]
+
+
+def _rounded(points: Sequence[Point]) -> str:
+    """The `d` of a path through corners, each of them rounded."""
+    points = [point for index, point in enumerate(points) if index == 0 or point != points[index - 1]]
+    parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
+    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
+        first, last = _towards(corner, before), _towards(corner, after)
+        parts.append(f"L{first[0]:.1f} {first[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {last[0]:.1f} {last[1]:.1f}")
+    return "".join([*parts, f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"])
+
+
+def _towards(corner: Point, other: Point) -> Point:
+    """A point a little way from a corner to its neighbour, at most half of it."""
+    across, down = other[0] - corner[0], other[1] - corner[1]
+    length = abs(across) + abs(down)
+    share = min(CORNER, length / 2) / length
+    return corner[0] + across * share, corner[1] + down * share

@@ -1,0 +1,298 @@
+"""`aha report`: a run folder as one self-contained web page, and its headline figures for programs.
+
+The page needs no network: style, script, drawings and rollouts are inside it, and its content security policy lets
+nothing else in; of scripts it admits only its own, by hash. All text of the run is escaped.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from aha.report.browser import Shelf, evaluation_shelf, training_shelf
+from aha.report.cells import duration, heading, is_share, written
+from aha.report.chapters import chapters
+from aha.report.charts import embed, format_figure
+from aha.report.figures import HARD, comparisons, large_figures, small_figures, vote_metric
+from aha.report.progress import survey
+from aha.report.record import Evaluation, Record, find_row, finite, read_record
+from aha.report.stage_table import stage_figures, stage_text, vote_of
+from aha.runs.folder import write_atomically
+from aha.types import Report, Row
+
+__all__ = ["models_in_words", "summary", "write_page"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE_NAME = "report.html"
+REFLECTIVE_WORDS = (
+    *("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check", "try", "hmm"),
+    *("试", "等", "查", "嗯"),
+)
+"""Marked in rollouts: the words that the metric `reflection` counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Headline:
+    """One headline figure: at the start, at the end, and how many times over."""
+
+    label: str
+    start: str
+    start_range: str
+    end: str
+    end_range: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TableRow:
+    """One evaluated model on one suite: its name, problems, and (value, interval) for each column."""
+
+    name: str
+    detail: str
+    cells: tuple[tuple[str, str], ...]
+
+
+def write_page(run: Path) -> Path:
+    """Write `RUN/report.html` for a run folder, finished or not.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        Absolute path of the page, replaced as a whole: a reader never sees half of it.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+    record = read_record(run)
+    page = record.folder / PAGE_NAME
+    write_atomically(page, _render(record).encode("utf-8", errors="replace").decode("utf-8"))
+    return page
+
+
+def summary(run: Path) -> dict[str, object]:
+    """The run's headline figures, ready for JSON.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        `start` and `end`: for each of pass@1, cons@k (with the number of samples in place of k), length, reflection
+        and mixing over all problems, {value, low, high}, or None where it was not evaluated; `model`: absolute path
+        of the final checkpoint, None before the end; `page`: absolute path of the page, None before it is written;
+        `seconds`, `steps` (so far, before the end); `seed`. A run with a pipeline has `stages` too: the figures of
+        each trained model, as `aha.report.stage_table.stage_figures` gives them.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+    record = read_record(run)
+    model = record.result.get("model")
+    page = record.folder / PAGE_NAME
+    metrics = ("pass@1", vote_metric(record), "length", "reflection", "mixing")
+    figures: dict[str, object] = {
+        "start": {metric: _interval(find_row(record.start, metric)) for metric in metrics},
+        "end": {metric: _interval(find_row(record.end, metric)) for metric in metrics},
+        "model": str((record.folder / model).resolve()) if isinstance(model, str) else None,
+        "page": str(page) if page.is_file() else None,
+        "seconds": record.seconds,
+        "seed": record.identity.get("seed"),
+        "steps": _num_steps(record),
+    }
+    return figures | ({"stages": stage_figures(survey(record, []))} if record.nodes else {})
+
+
+def models_in_words(run: Path) -> str:
+    """The models of a run's pipeline side by side in plain text; empty where the run has no pipeline.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        ValueError: the folder holds no run.
+    """
+    record = read_record(run)
+    return stage_text(survey(record, [])) if record.nodes else ""
+
+
+def _interval(row: Row | None) -> dict[str, float | None] | None:
+    return None if row is None else {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
+
+
+def _num_steps(record: Record) -> int:
+    steps = finite(record.result.get("steps"))
+    return record.num_steps if steps is None else int(steps)
+
+
+def _render(record: Record) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    script = Markup(environment.get_template("report.js.j2").render())
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    vote = vote_of(survey(record, [])) if record.nodes else vote_metric(record)
+    name = "pipeline" if record.nodes else "report"
+    content, notes = chapters(record, REFLECTIVE_WORDS) if record.nodes else _single(record, vote)
+    metrics = (
+        "pass@1",
+        vote,
+        "length",
+        *(("consistency", "readability") if record.nodes else ("reflection", "mixing")),
+    )
+    return environment.get_template(f"{name}.html.j2").render(
+        facts=_facts(record),
+        name=str(record.identity.get("recipe") or record.folder.name),
+        is_finished=bool(record.result),
+        notes=list(dict.fromkeys([*_missing(record), *record.notes, *notes])),
+        headlines=[_headline(record, metric) for metric in metrics],
+        decoding=_decoding(record),
+        comparisons=comparisons(record),
+        config=list(_flat(record.identity.get("config"))),
+        provenance=list(_flat(record.identity.get("provenance"))),
+        figure=written,
+        style=Markup(environment.get_template(f"{name}.css.j2").render()),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        **content,
+    )
+
+
+def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
+    """What the page of a run without a pipeline holds: one model before and after training."""
+    shelves = evaluation_shelf(record), training_shelf(record)
+    found: dict[str, object] = {
+        "figures": large_figures(record),
+        "curves": small_figures(record),
+        "columns": _columns(record, vote),
+        "table": _table(record, _columns(record, vote)),
+        "shelves": [(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
+    }
+    return found, [note for shelf in shelves for note in shelf.notes]
+
+
+def _facts(record: Record) -> list[tuple[str, str]]:
+    """The header's small print: what was run, when, how long."""
+    identity = record.identity
+    provenance = identity.get("provenance")
+    revision = provenance.get("revision") if isinstance(provenance, dict) else None
+    facts = [
+        ("scale", identity.get("scale")),
+        ("seed", identity.get("seed")),
+        ("started", _moment(identity.get("started"))),
+        ("wall time" if record.result else "wall time so far", duration(record.seconds)),
+        ("updates", f"{_num_steps(record):,}"),
+        ("revision", revision[:12] if isinstance(revision, str) else None),
+        ("folder", record.folder.name),
+    ]
+    return [(label, str(value)) for label, value in facts if value not in (None, "")]
+
+
+def _moment(value: object) -> str:
+    """A start time, given as ISO text or as seconds since 1970, to the minute."""
+    seconds = finite(value)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC) if seconds is not None else datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError, OSError):
+        return str(value or "")
+    return f"{moment:%d %B %Y, %H:%M} {moment.tzname() or ''}".strip()
+
+
+def _missing(record: Record) -> list[str]:
+    """What an unfinished run does not have yet, in sentences."""
+    is_there = {
+        "No training iteration is recorded yet.": bool(record.updates),
+        "The base model has not been evaluated yet.": record.start is not None,
+        "The trained model has not been evaluated yet: the run is still going, or it was stopped.": record.end
+        is not None,
+    }
+    return [sentence for sentence, is_recorded in is_there.items() if not is_recorded]
+
+
+def _headline(record: Record, metric: str) -> _Headline:
+    start, end = find_row(record.start, metric), find_row(record.end, metric)
+    start_text, start_range = written(start, metric)
+    end_text, end_range = written(end, metric)
+    return _Headline(
+        label="response length, tokens" if metric == "length" else heading(metric),
+        start=start_text,
+        start_range=start_range,
+        end=end_text,
+        end_range=end_range,
+        change="" if start is None or end is None else _change(start.value, end.value, metric),
+    )
+
+
+def _change(start: float, end: float, metric: str) -> str:
+    """What became of a figure: points for shares, a factor for counts."""
+    if is_share(metric):
+        return f"{(end - start) * 100:+.1f} points".replace("-", "\N{MINUS SIGN}")
+    return f"\N{MULTIPLICATION SIGN} {end / start:.1f}" if start > 0 else ""
+
+
+def _columns(record: Record, vote: str) -> list[tuple[str, str]]:
+    """Columns of the table: metric and heading."""
+    names = {row.metric for evaluation in record.evaluations for row in evaluation.report.rows}
+    passes = sorted((name for name in names if name.startswith("pass@") and name != "pass@1"), key=len) or ["pass@16"]
+    metrics = ["pass@1", vote, passes[-1], "length", "reflection", "mixing"]
+    return [(metric, heading(metric)) for metric in metrics]
+
+
+def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
+    """The paper's Table 2 for this run: each evaluated model, over all problems, then over the hard split."""
+    evaluated = [evaluation for evaluation in record.evaluations if evaluation.name != "validation"]
+    asked = [(evaluation, suite) for suite in ("all", HARD) for evaluation in evaluated]
+    rows = []
+    for evaluation, suite in sorted(asked, key=lambda pair: _is_hard(*pair)):
+        found = [find_row(evaluation.report, metric, suite) for metric, _ in columns]
+        if any(row is not None for row in found):
+            num_problems = max(row.n for row in found if row is not None)
+            split = "hard split, " if _is_hard(evaluation, suite) else ""
+            cells = tuple(written(row, metric) for row, (metric, _) in zip(found, columns, strict=True))
+            detail = f"{split}{num_problems:,} problems"
+            rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=cells))
+    return rows
+
+
+def _is_hard(evaluation: Evaluation, suite: str) -> bool:
+    """Whether problems are of the hard split: a suite of that name, or an evaluation such as `end-hard`."""
+    return suite == HARD or HARD in re.split(r"[-_]", evaluation.name)
+
+
+def _model_name(evaluation: Evaluation) -> str:
+    words = [word for word in re.split(r"[-_]", evaluation.name) if word != HARD]
+    return {"start": "base model", "end": "trained model"}.get(" ".join(words), " ".join(words))
+
+
+def _decoding(record: Record) -> str:
+    """How the headline evaluation sampled, in words."""
+    report: Report | None = record.end or record.start
+    if report is None:
+        return ""
+    names = {
+        "num_samples": "{} samples a problem",
+        "temperature": "temperature {}",
+        "top_p": "top-p {}",
+        "max_new_tokens": "at most {} tokens",
+    }
+    parts = [text.format(format_figure(report.decoding[key])) for key, text in names.items() if key in report.decoding]
+    return ", ".join(parts)
+
+
+def _shelf_data(shelf: Shelf) -> dict[str, object]:
+    return {"columns": list(shelf.columns), "problems": list(shelf.problems), "reflective": list(REFLECTIVE_WORDS)}
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested mapping as dotted keys and their values."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif prefix:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

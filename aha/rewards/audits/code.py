@@ -1,0 +1,163 @@
+"""An audit of the code reward: programs whose merit is known, judged again, and every disagreement listed."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from aha.rewards.code import CodeReward
+from aha.rewards.sandbox.sandbox import Sandbox
+from aha.types import Problem, Verdict, VerdictKind
+
+__all__ = ["CodeAudit", "Disagreement", "audit_code"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """A row on which the reward and the label differ.
+
+    Attributes:
+        row: its number, from 1 on.
+        passes: the label.
+        verdict: what the reward says.
+        code: the program.
+    """
+
+    row: int
+    passes: bool
+    verdict: Verdict
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeAudit:
+    """What an audit found.
+
+    Attributes:
+        num_rows: programs that were judged.
+        kinds: how often each kind of verdict was given.
+        disagreements: the rows on which reward and label differ, in order.
+        seconds: wall-clock time.
+    """
+
+    num_rows: int
+    kinds: Mapping[VerdictKind, int]
+    disagreements: tuple[Disagreement, ...]
+    seconds: float
+
+    @property
+    def num_agreements(self) -> int:
+        """Rows on which reward and label agree."""
+        return self.num_rows - len(self.disagreements)
+
+    @property
+    def num_false_negatives(self) -> int:
+        """Programs that pass by their label, and not by the reward."""
+        return sum(found.passes for found in self.disagreements)
+
+    @property
+    def num_false_positives(self) -> int:
+        """Programs that pass by the reward, and not by their label."""
+        return len(self.disagreements) - self.num_false_negatives
+
+    @property
+    def num_timeouts(self) -> int:
+        """Programs that took too long."""
+        return self.kinds.get("timeout", 0)
+
+    @property
+    def num_crashes(self) -> int:
+        """Programs on which the verifier failed, or memory ran out."""
+        return self.kinds.get("crash", 0)
+
+    @property
+    def num_unsupported(self) -> int:
+        """Programs that cannot be judged, because of the form of a test or the type of a result."""
+        return self.kinds.get("unsupported", 0)
+
+    @property
+    def executions_per_second(self) -> float:
+        """Programs judged in a second of wall-clock time."""
+        return self.num_rows / self.seconds if self.seconds else 0.0
+
+
+def audit_code(rows: Iterable[Mapping[str, object]], sandbox: Sandbox) -> CodeAudit:
+    """Judges programs whose merit is known.
+
+    Args:
+        rows: each with `code` (the program), `tests` (a Python test or a list of them, or a list of objects with
+            `stdin` and `stdout`), `passes` (whether it passes them), and if need be `entry_point` and `starter`, as in
+            `aha.rewards.code`.
+        sandbox: runs the programs, as many at a time as it has workers.
+
+    Raises:
+        ValueError: there are no rows, or one is not of this form; it names the row and the field.
+    """
+    found = [_read(number, row) for number, row in enumerate(rows, 1)]
+    if not found:
+        raise ValueError("no rows to audit; each needs code, tests and passes")
+    start = time.monotonic()
+    verdicts = CodeReward(sandbox).judge_codes([(problem, code) for problem, code, _ in found])
+    seconds = time.monotonic() - start
+    return CodeAudit(
+        num_rows=len(found),
+        kinds=Counter(verdict.kind for verdict in verdicts if verdict.kind),
+        disagreements=tuple(
+            Disagreement(row=number, passes=passes, verdict=verdict, code=code)
+            for number, ((_, code, passes), verdict) in enumerate(zip(found, verdicts, strict=True), 1)
+            if passes != (verdict.kind == "correct")
+        ),
+        seconds=seconds,
+    )
+
+
+def _read(number: int, row: Mapping[str, object]) -> tuple[Problem, str, bool]:
+    """A row as problem, program and label."""
+    passes = row.get("passes")
+    if not isinstance(passes, bool):
+        raise ValueError(f"row {number}: field 'passes' is {_shown(row, 'passes')}; it must be true or false")
+    code, entry_point, starter = (_text(number, row, name) for name in ("code", "entry_point", "starter"))
+    if entry_point and not entry_point.removeprefix("Solution().").isidentifier():
+        raise ValueError(
+            f"row {number}: field 'entry_point' is {_shown(row, 'entry_point')}; it must be a Python name, or "
+            "`Solution().NAME`"
+        )
+    tests = row.get("tests")
+    tests = [tests] if isinstance(tests, str) else tests
+    if not (isinstance(tests, list) and tests and (_are_sources(tests) or _are_inputs(tests))):
+        raise ValueError(
+            f"row {number}: field 'tests' is {_shown(row, 'tests')}; it must be the text of a Python test, a list of "
+            "them, or a list of objects with the texts `stdin` and `stdout`"
+        )
+    problem = Problem(
+        id=f"row {number}",
+        question="",
+        answer=entry_point,
+        domain="code" if _are_sources(tests) else "stdio",
+        tests=tuple(test if isinstance(test, str) else json.dumps(test) for test in tests),
+        starter=starter,
+    )
+    return problem, code, passes
+
+
+def _text(number: int, row: Mapping[str, object], name: str) -> str:
+    text = row.get(name, None if name == "code" else "")
+    if not isinstance(text, str):
+        raise ValueError(f"row {number}: field {name!r} is {_shown(row, name)}; it must be a text")
+    return text
+
+
+def _are_sources(tests: list[object]) -> bool:
+    return all(isinstance(test, str) for test in tests)
+
+
+def _are_inputs(tests: list[object]) -> bool:
+    return all(
+        isinstance(test, dict) and all(isinstance(test.get(name), str) for name in ("stdin", "stdout"))
+        for test in tests
+    )
+
+
+def _shown(row: Mapping[str, object], name: str) -> str:
+    return repr(row[name])[:60] if name in row else "missing"

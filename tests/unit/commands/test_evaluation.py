@@ -1,0 +1,69 @@
+"""A model is asked as it was trained: its responses end at the texts that its checkpoint names."""
+
+from pathlib import Path
+
+import pytest
+
+from aha.commands.evaluation import EvaluationOrder, SampleOrder, evaluate_order, sample_once
+from aha.engines.engine import Decoding
+from aha.prompts.templates import r1_zero
+from aha.recipes.base_model import BUILT_IN
+from aha.stages.config import EvaluationConfig
+from aha.training.checkpoint import read_model, write_checkpoint
+
+LOOK = EvaluationConfig(num_problems=2, num_samples=2, max_new_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The built-in base as if it had been trained with responses that end where they begin to think."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    policy, tokenizer = read_model(BUILT_IN)
+    write_checkpoint(folder, policy, tokenizer.trained_with(r1_zero, ("<think>",)), state={})
+    return str(folder)
+
+
+def test_a_sample_ends_where_training_ended_a_response(model: str) -> None:
+    def text(stop: tuple[str, ...] | None) -> str:
+        order = SampleOrder(
+            model=model, question="compute 2 + 2", decoding=Decoding(max_new_tokens=40), seed=0, stop=stop
+        )
+        return str(sample_once(order)["text"])
+
+    assert text(None).endswith("<think>")
+    assert text(("</think>",)).endswith("</think>")
+    assert len(text(())) > len(text(None))
+
+
+def test_an_evaluation_ends_responses_where_training_did(model: str) -> None:
+    def length(stop: tuple[str, ...] | None) -> tuple[float, str]:
+        report, said = evaluate_order(EvaluationOrder(model=model, config=LOOK, seed=0, stop=stop))
+        return report.row("length").value, said
+
+    (own, said), (without, silence), (other, _) = (length(stop) for stop in (None, (), ("</think>",)))
+    assert own < other < without
+    assert "responses end at '<think>'" in said
+    assert "responses end" not in silence
+
+
+def test_a_model_that_names_no_texts_is_asked_without(tmp_path: Path) -> None:
+    report, said = evaluate_order(EvaluationOrder(model=None, config=LOOK, seed=0))
+    assert "responses end" not in said
+    assert report.row("length").value > 5
+
+
+@pytest.mark.parametrize("split", ["test", "hard"])
+def test_a_cap_that_no_prompt_leaves_room_for_is_refused_with_its_option(split: str) -> None:
+    config = LOOK.model_copy(update={"max_new_tokens": 1024})
+    line = rf"{split}: its longest prompt has \d+ tokens and the model 1,024 positions.*lower --max-new-tokens"
+    with pytest.raises(ValueError, match=line):
+        evaluate_order(EvaluationOrder(model=None, config=config, seed=0, split=split))
+
+
+def test_a_sample_longer_than_the_positions_is_refused_in_one_line() -> None:
+    """The prompt may be a whole document, so the error does not repeat it."""
+    order = SampleOrder(model=None, prompt="compute " * 400, decoding=Decoding(max_new_tokens=1000), seed=0)
+    with pytest.raises(ValueError, match=r"^the prompt has 400 tokens and the model 1,024 positions.*624 for a resp"):
+        sample_once(order)
+    with pytest.raises(ValueError, match=r"^the prompt has no token: give one at least$"):
+        sample_once(SampleOrder(model=None, prompt="", decoding=Decoding(max_new_tokens=10), seed=0))

@@ -1,0 +1,182 @@
+"""Options from a TOML file: the same names as on the command line, which holds over the file."""
+
+from pathlib import Path
+
+import pytest
+
+from aha.commands.options import DoctorCommand, EvalCommand, R1Command, SampleCommand, WrongUseError, ZeroCommand, parse
+
+FILE = """
+seed = 3
+model = "elsewhere"
+problems = ["a.jsonl", "b.jsonl"]
+bad_rows = "skip"
+fresh = true
+
+[zero]
+iterations = 7
+
+[zero.optimizer]
+learning_rate = 1e-5
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> str:
+    path = tmp_path / "run.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return str(path)
+
+
+def test_a_file_gives_options_of_every_kind(options: str) -> None:
+    command = parse(["run", "r1_zero", "--config", options])
+    assert isinstance(command, ZeroCommand)
+    assert (command.seed, command.model, command.fresh, command.json) == (3, "elsewhere", True, False)
+    assert (command.own.problems, command.own.bad_rows) == (("a.jsonl", "b.jsonl"), "skip")
+    assert (command.config.zero.iterations, command.config.zero.optimizer.learning_rate) == (7, 1e-5)
+    assert command.config.longer.iterations == 30
+
+
+def test_the_command_line_holds_over_the_file(options: str) -> None:
+    given = ["--config", options, "--seed", "4", "--zero.iterations=9", "--no-fresh", "--problems", "c.jsonl"]
+    command = parse(["run", "r1_zero", *given])
+    assert isinstance(command, ZeroCommand)
+    assert (command.seed, command.fresh, command.own.problems) == (4, False, ("c.jsonl",))
+    assert command.config.zero.iterations == 9
+
+
+def test_a_file_may_name_the_scale(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('scale = "paper"\n', encoding="utf-8")
+    command = parse(["run", "r1_zero", f"--config={path}"])
+    assert isinstance(command, ZeroCommand)
+    assert command.config.zero.max_new_tokens == 32768
+
+
+def test_the_doctor_takes_a_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('groups = 2\nrun = "runs/own"\nfresh = true\n[zero]\ngroup-size = 4\n', encoding="utf-8")
+    command = parse(["doctor", "--config", str(path)])
+    assert isinstance(command, DoctorCommand)
+    assert (command.groups, command.config.zero.group_size) == (2, 4)
+
+
+@pytest.mark.parametrize("words", [["run", "r1_zero"], ["doctor"], ["eval", "base"], ["sample", "base"]])
+def test_stop_strings_can_be_given_wherever_responses_are_sampled(words: list[str]) -> None:
+    """Without the option the checkpoint decides; alone it lets nothing but the end token end a response."""
+    cases: list[tuple[list[str], tuple[str, ...] | None]] = [
+        (["--stop", "</answer>", "User:"], ("</answer>", "User:")),
+        (["--stop"], ()),
+        ([], None),
+    ]
+    for given, expected in cases:
+        command = parse([*words, *given])
+        assert isinstance(command, ZeroCommand | DoctorCommand | EvalCommand | SampleCommand)
+        stop = command.own.stop if isinstance(command, ZeroCommand | DoctorCommand) else command.stop
+        assert stop == expected
+
+
+@pytest.mark.parametrize("recipe", ["r1_zero", "r1"])
+def test_base_is_another_word_for_model(recipe: str) -> None:
+    command = parse(["run", recipe, "--base", "folder"])
+    assert isinstance(command, ZeroCommand | R1Command)
+    assert command.model == "folder"
+
+
+@pytest.mark.parametrize("num_words", [1, 300])
+def test_an_option_without_its_value_at_the_end_is_wrong_use(
+    num_words: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pattern of the shell can stand for hundreds of words."""
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "r1_zero", "--problems", *(["a.jsonl"] * num_words), "--config"])
+    assert ended.value.code == 2
+    assert "--config" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("seed = ", "is not valid TOML"), (None, "cannot be read")],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: str | None, complaint: str) -> None:
+    path = tmp_path / "run.toml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(WrongUseError, match=complaint) as error:
+        parse(["run", "r1_zero", "--config", str(path)])
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["zero.iteratoins = 3", "sede = 3", "[zero]\nclip = 0.2"])
+def test_an_unknown_option_of_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(line, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "r1_zero", "--config", str(path)])
+    assert ended.value.code == 2
+    assert line.split()[0].strip("[]").split(".")[0] in capsys.readouterr().err
+
+
+TO_ALL = "goes on with the training of"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("r1_zero --processes 3", "--zero.group-size: 16 cannot be shared out evenly by --processes 3"),
+        ("r1 --zero.processes 3", "--zero.zero.group-size: 16 cannot be shared out evenly by --zero.processes 3"),
+        (
+            "r1_zero --zero.optimizer.lora.rank 3",
+            f"--longer {TO_ALL} --zero, so --longer.optimizer.lora.rank must be 3, not 0",
+        ),
+        (
+            "r1 --zero.zero.optimizer.lora.alpha 8",
+            f"--zero.longer {TO_ALL} --zero.zero, so --zero.longer.optimizer.lora.alpha must be 8.0, not 32.0",
+        ),
+        (
+            "r1 --scenarios.optimizer.state host",
+            f"--scenarios {TO_ALL} --reasoning, so --scenarios.optimizer.state must be float32, not host",
+        ),
+        (
+            "r1 --dev3.optimizer.lora.rank 2 --dev3.optimizer.state 8-bit",
+            "--dev3.optimizer: state '8-bit' is for training all weights: the moments of adapters are few; use state "
+            "'float32'",
+        ),
+        (
+            "r1_zero --zero.optimizer.lora.targets --longer.iterations 0",
+            "--zero.optimizer.lora.targets: tuple should have at least 1 item after validation, not 0 (given: ())",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_the_words_of_the_command_line(
+    words: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration names its own options; the command line knows where it stands among others."""
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", *words.split()])
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"aha: {complaint}\n")
+
+
+FOR_POLICIES = "is for reinforcement learning and fine-tuning"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("run r1 --students.pretrain.optimizer.state 8-bit", f"state: 8-bit {FOR_POLICIES}; pretraining takes float32"),
+        ("run r1 --students.pretrain.optimizer.lora.rank 2", f"lora.rank: 2 {FOR_POLICIES}; pretraining takes 0"),
+        ("pretrain --pretrain.optimizer.state host", f"state: host {FOR_POLICIES}; pretraining takes float32"),
+        (
+            "pretrain --pretrain.optimizer.precision bfloat16",
+            f"precision: bfloat16 {FOR_POLICIES}; pretraining takes float32",
+        ),
+        ("run r1 --rewards.training.optimizer.lora.rank 2", f"lora.rank: 2 {FOR_POLICIES}; reward models take 0"),
+    ],
+)
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first(
+    words: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split())
+    option = words.rpartition("--")[2].partition("optimizer")[0]
+    assert (ended.value.code, capsys.readouterr().err) == (2, f"aha: --{option}optimizer.{complaint}\n")

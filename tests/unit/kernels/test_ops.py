@@ -1,0 +1,261 @@
+"""The kernels against the plain forms in float64: values and gradients, at odd sizes, for one token and for none.
+
+Which widths have kernels depends on the instruction set, so each test tries widths of all kinds and expects the kernel
+where `aha.kernels.cpu.instructions` says that there is one, and the same values from torch elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from aha.kernels import attention
+from aha.kernels import ops as fused
+from aha.kernels.cpu import training as kernels
+from aha.kernels.cpu.compiled import built_for
+from aha.kernels.cpu.instructions import Width
+from aha.kernels.ops import MIN_ROWS, linear, normalise, product, rotate, swiglu
+from aha.policy.layout import Layout, pack, rows
+
+INSTRUCTIONS = built_for("kernels", "attention")
+"""None where there is no compiler, or kernels are switched off: then torch computes everything."""
+
+LANES = INSTRUCTIONS.lanes if INSTRUCTIONS else 8
+
+WIDTHS = (7, 8, 16, 24, 40, 64, 80, 96, 128, 256)
+"""Whole vectors in no set, in some, and in all."""
+
+Operation = Callable[..., Tensor]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the kernels that are called."""
+    names: list[str] = []
+    call = kernels.call
+
+    def watched(name: str, *arguments: object) -> int:
+        names.append(name)
+        return call(name, *arguments)
+
+    for module in (fused, attention):
+        monkeypatch.setattr(module, "call", watched)
+    return names
+
+
+def has_kernel(width: Width, count: int) -> bool:
+    return INSTRUCTIONS is not None and INSTRUCTIONS.has_kernel(width, count)
+
+
+def draws(*shapes: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> list[Tensor]:
+    """Random float64 tensors that float32 can hold."""
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.randn(shape, generator=generator) * scale).double() for shape in shapes]
+
+
+def value_and_gradients(operation: Operation, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    leaves = [given.to(dtype).requires_grad_() for given in inputs]
+    out = operation(*leaves)
+    (slope,) = draws(tuple(out.shape), seed=1)
+    return [out.detach(), *torch.autograd.grad(out, leaves, slope.to(dtype))]
+
+
+def assert_as_plain(operation: Operation, inputs: Sequence[Tensor], limit: float = 2e-6) -> None:
+    """Float32 agrees with float64, which has no kernels, relative to the largest entry; twice, bit for bit."""
+    found, again = (value_and_gradients(operation, inputs, torch.float32) for _ in range(2))
+    for one, other, exact in zip(found, again, value_and_gradients(operation, inputs, torch.float64), strict=True):
+        assert torch.equal(one, other)
+        assert one.dtype == torch.float32
+        largest = float(exact.abs().max()) if exact.numel() else 1.0
+        assert torch.allclose(one.double(), exact, rtol=0, atol=limit * max(1.0, largest))
+
+
+@pytest.mark.parametrize("num", [0, 1, 7])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_norm(called: list[str], num: int, width: int, scale: float) -> None:
+    x_ND, weight_D = draws((num, width), (width,))
+    # The gradient grows as x shrinks: it is compared times the scale.
+    assert_as_plain(lambda x, weight: normalise(x * scale, weight, 1e-6), (x_ND, weight_D), limit=5e-6)
+    assert called == ["norm", "norm_backward"] * 2 * has_kernel("norm", width)
+
+
+@pytest.mark.parametrize("num", [0, 1, 5])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
+def test_swiglu(called: list[str], num: int, width: int, scale: float) -> None:
+    assert_as_plain(swiglu, draws((num, width), (num, width), scale=scale))
+    assert called == ["swiglu", "swiglu_backward"] * 2 * has_kernel("swiglu", width)
+
+
+@pytest.mark.parametrize("num", [0, 1, 5])
+@pytest.mark.parametrize("size", [6, 8, 16, 48, 64, 80, 96, 128])
+def test_rotation(called: list[str], num: int, size: int) -> None:
+    (angles_NK,) = draws((num, 1, size // 2), scale=10.0)
+    assert_as_plain(
+        lambda x: rotate(x, angles_NK.cos().to(x.dtype), angles_NK.sin().to(x.dtype)), draws((num, 3, size))
+    )
+    assert called == ["rotary"] * 4 * has_kernel("rotary", size)
+
+
+@pytest.mark.parametrize("depth", [1, 13, 255, 300])
+@pytest.mark.parametrize("vectors", [1, 3, 16])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) -> None:
+    """Laid out either way, with what is added or without; twice, bit for bit."""
+    num, across = MIN_ROWS + 1, vectors * LANES
+    a_MK, b_KN, start_MN = draws((num, depth), (depth, across), (num, across))
+    left_MK, right_KN = a_MK.float(), b_KN.float()
+    if is_turned:
+        right_KN = right_KN.T.contiguous().T
+    for start in (None, start_MN, start_MN[0]):
+        given = None if start is None else start.float()
+        found_MN = product(left_MK, right_KN, given)
+        exact_MN = a_MK @ b_KN + (0 if start is None else start)
+        assert torch.allclose(found_MN.double(), exact_MN, rtol=0, atol=1e-5 * depth**0.5)
+        assert torch.equal(product(left_MK, right_KN, given), found_MN)
+    assert called.count("product") == 6 * has_kernel("product", across)
+
+
+@pytest.mark.parametrize("num", [MIN_ROWS, 700])
+@pytest.mark.parametrize("across", [1, 6, 40, 195])
+def test_products_of_a_turned_matrix(called: list[str], num: int, across: int) -> None:
+    a_KM, b_KN, start_MN = draws((num, across), (num, 48), (across, 48))
+    sum_MN = start_MN.float()
+    assert product(a_KM.float().T, b_KN.float(), sum_MN, sum_MN) is sum_MN
+    assert torch.allclose(sum_MN.double(), start_MN + a_KM.T @ b_KN, rtol=0, atol=3e-4)
+    if across > 1:  # one column lies as one row does
+        assert called.count("product") == has_kernel("product", 48)
+
+
+@pytest.mark.parametrize("num", [MIN_ROWS, MIN_ROWS + 45])
+@pytest.mark.parametrize("widths", [(48, 32, 80), (40, 32, 80), (48, 24, 72)], ids=str)
+def test_projections(called: list[str], num: int, widths: tuple[int, int, int]) -> None:
+    width, *across = widths
+    x_ND, first, second, bias = draws((num, width), *((count, width) for count in across), (across[1],))
+
+    def projected(x: Tensor, w: Tensor, v: Tensor, b: Tensor) -> Tensor:
+        return torch.cat(linear(x, (w, None), (v, b)), dim=-1)
+
+    assert_as_plain(projected, (x_ND, first, second, bias), limit=5e-6)
+    are_known = all(has_kernel("product", count) for count in widths)
+    assert called.count("product") == 2 * (2 + 4) * are_known
+
+
+def test_a_projection_adds_its_gradient_to_the_one_that_is_there() -> None:
+    x_ND, weight_OD = (x.float().requires_grad_() for x in draws((MIN_ROWS, 16), (32, 16)))
+    (expected,) = torch.autograd.grad(linear(x_ND, (weight_OD, None))[0].square().sum(), weight_OD)
+    weight_OD.grad = torch.ones_like(weight_OD)
+    place = weight_OD.grad.data_ptr()
+    linear(x_ND, (weight_OD, None))[0].square().sum().backward()
+    assert weight_OD.grad.data_ptr() == place
+    assert torch.allclose(weight_OD.grad, 1 + expected, rtol=1e-5, atol=1e-4)
+
+
+def test_few_rows_odd_sizes_and_several_threads_are_left_to_torch(called: list[str]) -> None:
+    weight_OD = torch.randn(32, 16)
+    linear(torch.randn(MIN_ROWS - 1, 16), (weight_OD, None))
+    linear(torch.randn(MIN_ROWS, 16), (weight_OD[:31], None))
+    linear(torch.randn(MIN_ROWS, 15), (weight_OD[:, :15], None))
+    linear(torch.randn(16, MIN_ROWS).T, (weight_OD, None))
+    linear(torch.randn(MIN_ROWS, 16).double(), (weight_OD.double(), None))
+    product(torch.randn(MIN_ROWS, 0), torch.randn(0, 16))
+    try:
+        torch.set_num_threads(2)
+        linear(torch.randn(MIN_ROWS, 16), (weight_OD, None))
+    finally:
+        torch.set_num_threads(1)
+    assert called == []
+
+
+def grouped(lengths: Sequence[int], prefixes: Sequence[int]) -> Layout:
+    """Sequences that share what they begin with."""
+    tokens_BT = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
+    return pack(tokens_BT, torch.tensor(lengths), prefixes)
+
+
+LAYOUTS = {
+    "one token": lambda: rows(torch.zeros(1, 1, dtype=torch.int64)),
+    "rows": lambda: rows(torch.zeros(3, 17, dtype=torch.int64)),
+    "a tile and one more": lambda: rows(torch.zeros(1, 25, dtype=torch.int64)),
+    "long": lambda: rows(torch.zeros(1, 301, dtype=torch.int64)),
+    "a shared prompt": lambda: grouped([9, 30, 31, 70], [8, 8, 8, 8]),
+    "two prompts": lambda: grouped([20, 4, 60, 33, 5], [19, 3, 19, 3, 3]),
+    "without prompts": lambda: grouped([1, 2, 50], [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    ("heads", "shared", "size"), [(4, 2, 16), (3, 3, 8), (6, 2, 40), (2, 1, 64), (2, 2, 80), (1, 1, 96), (1, 1, 128)]
+)
+def test_attention(called: list[str], name: str, heads: int, shared: int, size: int) -> None:
+    layout = LAYOUTS[name]()
+    num = len(layout.tokens_N)
+    inputs = draws((num, heads, size), (num, shared, size), (num, shared, size), scale=2.0)
+    assert_as_plain(lambda q, k, v: layout.attend(0, q, k, v), inputs, limit=1e-5)
+    assert ({"attention", "attention_backward"} <= set(called)) == has_kernel("attention", size)
+
+
+def test_attention_of_no_token() -> None:
+    inputs = draws((0, 4, 16), (0, 2, 16), (0, 2, 16))
+    found = value_and_gradients(lambda *x: rows(torch.zeros(0, 5)).attend(0, *x), inputs, torch.float32)
+    assert [tuple(one.shape) for one in found] == [(0, 4, 16), *(tuple(given.shape) for given in inputs)]
+
+
+def test_attention_of_large_scores() -> None:
+    """A gradient is a difference of figures near 2000 times 20: what rounds off is not small beside 1."""
+    inputs = draws((40, 2, 16), (40, 2, 16), (40, 2, 16), scale=20.0)
+    assert_as_plain(lambda q, k, v: rows(torch.zeros(1, 40)).attend(0, q, k, v), inputs, limit=1e-3)
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    """The learner refuses a loss that is not a number: a kernel must not hide one."""
+    x_ND = torch.full((2, 16), float("nan"))
+    assert normalise(x_ND, torch.ones(16), 1e-6).isnan().all()
+    assert swiglu(x_ND, torch.ones(2, 16)).isnan().all()
+    assert linear(x_ND[:1].repeat(MIN_ROWS, 1), (torch.zeros(16, 16), None))[0].isnan().all()
+    assert rows(torch.zeros(1, 2)).attend(0, x_ND[:, None], torch.ones(2, 1, 16), torch.ones(2, 1, 16)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: torch.dtype) -> None:
+    layout = grouped([5, 7], [3, 3])
+    for size, kind in ((2 * LANES, dtype), (7, torch.float32)):
+        x_ND = torch.randn(9, size).to(kind)
+        normalise(x_ND, torch.ones(size, dtype=kind), 1e-6)
+        swiglu(x_ND, x_ND)
+        even_ND = x_ND[:, : size // 2 * 2] if kind == dtype else x_ND.double()[:, :6]
+        rotate(even_ND[:, None], even_ND[:, None, : size // 2], even_ND[:, None, : size // 2])
+        layout.attend(0, x_ND[:, None], x_ND[:, None], x_ND[:, None])
+    assert called == []
+
+
+def test_plain_forms_have_the_gradients_of_finite_differences() -> None:
+    layout = grouped([4, 6], [2, 2])
+    num = len(layout.tokens_N)
+    gate, up, weight, angles = draws((num, 4), (num, 4), (4,), (num, 1, 2))
+    q, k, v = draws((num, 2, 4), (num, 1, 4), (num, 1, 4))
+    cases: list[tuple[Operation, tuple[Tensor, ...]]] = [
+        (lambda x, w: normalise(x, w, 1e-6), (gate, weight)),
+        (swiglu, (gate, up)),
+        (lambda x: rotate(x, angles.cos(), angles.sin()), (q,)),
+        (lambda *x: layout.attend(0, *x), (q, k, v)),
+    ]
+    for operation, inputs in cases:
+        assert torch.autograd.gradcheck(operation, tuple(x.requires_grad_() for x in inputs))
+
+
+def test_threads_change_no_bit() -> None:
+    layout = grouped([40, 50, 60], [30, 30, 30])
+    num = len(layout.tokens_N)
+    inputs = draws((num, 4, 16), (num, 2, 16), (num, 2, 16))
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(value_and_gradients(lambda *x: layout.attend(0, *x), inputs, torch.float32))
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

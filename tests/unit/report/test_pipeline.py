@@ -1,0 +1,68 @@
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from aha.recipes.r1 import PIPELINE
+from aha.report.record import read_record
+from aha.runs.folder import RunFolder
+from aha.runs.pipeline import MAIN_MODELS, Node, nodes_of, trained_models, write_pipeline
+
+MakeRun = Callable[..., Path]
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write_pipeline(RunFolder(tmp_path), PIPELINE)
+    assert nodes_of(json.loads((tmp_path / "pipeline.json").read_text())) == list(PIPELINE)
+
+
+def test_what_is_no_box_is_left_out() -> None:
+    good = asdict(Node(name="zero", title="R1-Zero", kind="model"))
+    odd = [None, "zero", {}, good | {"name": ""}, good | {"kind": "spaceship"}, good | {"name": 3}]
+    assert nodes_of({"nodes": [*odd, good, good | {"title": "another"}]}) == [
+        Node(name="zero", title="R1-Zero", kind="model")
+    ]
+    assert nodes_of({"nodes": "zero"}) == nodes_of({}) == []
+
+
+def test_names_that_lead_out_of_the_run_folder_are_no_stages() -> None:
+    entry = {"name": "zero", "kind": "model", "stages": ["zero", "../..", "..", "/etc", "a\\b", "a\0", "", 7]}
+    assert nodes_of({"nodes": [entry]})[0].stages == ("zero",)
+    assert nodes_of({"nodes": [entry]})[0].title == "zero"
+
+
+def test_trained_models_begin_with_those_of_table_3() -> None:
+    names = [node.name for node in trained_models(PIPELINE)]
+    assert names[:5] == list(MAIN_MODELS) == ["zero", "dev1", "dev2", "dev3", "r1"]
+    assert names[5:] == ["dev2-plain", "qwen2-distilled", "llama-distilled", "qwen2-rl", "qwen2-distilled-rl"]
+
+
+def test_a_record_without_a_pipeline_has_no_boxes(make_run: MakeRun) -> None:
+    assert read_record(make_run()).nodes == []
+
+
+def test_a_torn_pipeline_is_noted(make_pipeline_run: MakeRun) -> None:
+    run = make_pipeline_run()
+    (run / "pipeline.json").write_text('{"nodes": [')
+    record = read_record(run)
+    assert record.nodes == []
+    assert record.notes == ["pipeline.json could not be read."]
+
+
+def test_the_end_of_a_pipeline_is_r1(make_pipeline_run: MakeRun) -> None:
+    record = read_record(make_pipeline_run())
+    assert record.end == record.named("r1")[0]
+    assert read_record(make_pipeline_run("mid", num_stages=4)).end is None
+
+
+def test_a_part_of_a_record_has_an_axis_of_its_own(make_pipeline_run: MakeRun) -> None:
+    record = read_record(make_pipeline_run())
+    whole = {stage.name: stage for stage in record.stages}
+    part = record.part(["reasoning", "r1"])
+    assert whole["reasoning"].begins > 0
+    assert [(stage.name, stage.begins) for stage in part.stages] == [("reasoning", 0), ("r1", 16)]
+    assert [update.running_step for update in part.updates] == list(range(2, 42, 2))
+    assert {evaluation.name for evaluation in part.evaluations} == {"validation"}
+    assert [one.running_step for one in part.evaluations if one.stage == "r1"] == [16, 24, 32, 40][
+        : len(part.evaluations)
+    ]
