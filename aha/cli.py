@@ -158,6 +158,7 @@ def _assistant(command: R1Command) -> "OtherModel | None":
 def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
     from aha.commands.running import Order, carry_out
     from aha.recipes.base_model import publish
+    from aha.report.page import write_page
 
     folder = command.run or Path("runs") / f"base-{command.seed}"
     order = Order(
@@ -170,6 +171,7 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
         is_quiet=command.json,
     )
     model = carry_out(order).path
+    write_page(folder)
     if command.out:
         model = publish(folder, model, command.out)
     return {"model": str(model.resolve())}, f"model: {model}"

@@ -21,7 +21,6 @@ from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.recipes.students import FAMILIES
-from aha.report.page import write_page
 from aha.runs.console import Display
 from aha.runs.folder import RunFolder
 from aha.runs.provenance import now, provenance
@@ -141,7 +140,7 @@ def carry_out(order: Order) -> Checkpoint:
 def _run_claimed(
     order: Order, folder: RunFolder, models: Sequence[Checkpoint], diagnosis: Diagnosis | None, disk: str
 ) -> Checkpoint:
-    """Run a recipe in a folder that is this run's own, and write its result and its page."""
+    """Run a recipe in a folder that is this run's own, and write its result."""
     display, clock = Display(is_quiet=order.is_quiet), _Clock(folder)
     if disk:
         display.say(disk)
@@ -171,7 +170,6 @@ def _run_claimed(
     if folder.read("result.json") is None:
         model, steps = str(result.path.resolve()), _steps(folder.path)
         folder.write("result.json", {"model": model, "seconds": round(clock.keep(), 1), "steps": steps})
-    write_page(folder.path)
     return result
 
 

@@ -1,7 +1,7 @@
 """From logits to a token and its exact log-probability.
 
-A token is drawn from the whole distribution by `sampling.c` on the CPU and by `aha.kernels.cuda.decoding` on a GPU, where
-these can be built; else torch draws.
+A token is drawn from the whole distribution by `sampling.c` on the CPU and by `aha.kernels.cuda.decoding` on a GPU,
+where these can be built; else torch draws.
 """
 
 from collections.abc import Callable

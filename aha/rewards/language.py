@@ -59,7 +59,7 @@ class LanguageReward:
     def key(self) -> str:
         """What decides the verdicts: the name of a counting function, or else what the counter says it is."""
         count = self.count
-        return f"{count.__module__}.{count.__qualname__}" if isinstance(count, FunctionType) else repr(count)
+        return count.__qualname__ if isinstance(count, FunctionType) else repr(count)
 
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The verdict on one rollout, as `language_reward` gives it."""

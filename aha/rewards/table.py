@@ -117,12 +117,15 @@ def merged(*tables: RewardTable) -> RewardTable:
 
 
 def identity(function: RewardFunction) -> str:
-    """What decides a function's verdicts, for the key of a stage: where its code is, or what a model was made of."""
+    """What decides a function's verdicts, for the key of a stage: its name, and its key where it has one.
+
+    The module is no part of it, so that code may move without making runs stale.
+    """
     if isinstance(function, Keyed):
         return f"{function.__name__}:{function.key}"
     if isinstance(function, FunctionType):
-        return f"{function.__module__}.{function.__qualname__}"
-    return f"{type(function).__module__}.{type(function).__qualname__}:{function.__name__}"
+        return function.__qualname__
+    return f"{type(function).__qualname__}:{function.__name__}"
 
 
 def identities(table: RewardTable) -> dict[str, dict[str, float]]:

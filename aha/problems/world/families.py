@@ -1,8 +1,8 @@
 """The families of the built-in world: what a problem is before it is put into words.
 
 Every number lies in 0..49 and is one token. Each family is graded: the levels of its training range, and harder
-levels beyond it. A family draws the content of a problem; `aha.problems.world.questions` words it, and `aha.problems.world.traces`
-writes thoughts about it.
+levels beyond it. A family draws the content of a problem; `aha.problems.world.questions` words it, and
+`aha.problems.world.traces` writes thoughts about it.
 """
 
 from collections.abc import Callable

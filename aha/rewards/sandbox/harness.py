@@ -1,6 +1,6 @@
 """The program that runs inside the sandbox: it starts model-written code, and the tests of it, in processes apart.
 
-`aha.rewards.sandbox.guest_process` sends the texts of this module and of those that it imports from `aha.rewards` into a sandbox and
+`aha.rewards.sandbox.guest_process` sends the texts of this module and of those that it imports into a sandbox and
 starts them there: nothing here is called in the process that trains. Four roles exist:
 
 - `script` runs a program as Python would;
@@ -9,8 +9,8 @@ starts them there: nothing here is called in the process that trains. Four roles
 - `examine` runs tests whose candidate is a stand-in: each call goes through a pipe to a process that serves.
 
 The tests and the code under test therefore never share an interpreter, and what comes back from a call is plain data,
-rebuilt by its exact type; `aha.rewards.sandbox.plain` says which types there are. An object that claims to equal everything, a
-patched builtin, an early exit or a forged `passed` do not reach the tests.
+rebuilt by its exact type; `aha.rewards.sandbox.plain` says which types there are. An object that claims to equal
+everything, a patched builtin, an early exit or a forged `passed` do not reach the tests.
 """
 
 import ast

@@ -4,9 +4,9 @@ Full isolation is bubblewrap's: every namespace (user, mount, pid, network, ipc,
 privilege, no further user namespaces, a filter of system calls, and a file system that holds `/usr`, the interpreter
 and a few devices, all read-only, without `/proc`, `/etc`, `/home` and `/tmp`. When the process was started by root it
 becomes an unprivileged uid before, another for each process that runs at the same time, because the limit of processes
-counts by uid on older kernels. Where control groups can be made (`aha.rewards.sandbox.control_groups`), memory and processes
-are bounded for all of a cell together. Without them the memory bound holds for each process, so that all together may
-take `memory_bytes` times `num_processes`.
+counts by uid on older kernels. Where control groups can be made (`aha.rewards.sandbox.control_groups`), memory and
+processes are bounded for all of a cell together. Without them the memory bound holds for each process, so that all
+together may take `memory_bytes` times `num_processes`.
 
 The weak fallback is a uid of its own (only when started by root), limits on resources, a clean environment and an
 empty folder. `Isolation.missing` says what it does not isolate.

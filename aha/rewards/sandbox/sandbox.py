@@ -1,10 +1,10 @@
 """A sandbox for model-written Python: programs, functions under tests, and programs with many inputs.
 
-What runs inside is `aha.rewards.sandbox.harness`; how it is closed in is `aha.rewards.sandbox.isolation`. Tests and the code under test
-run in two cells that share nothing but two pipes, and only plain data goes through them, so code that is judged cannot
-reach its judge. What this cannot exclude: code that knows the right results by heart, or that times its answers; a test
-that accepts too much; and a fault in the kernel. A test that passes a function, uses a class of the program or reads
-attributes of a result that is no plain data cannot be judged.
+What runs inside is `aha.rewards.sandbox.harness`; how it is closed in is `aha.rewards.sandbox.isolation`. Tests and the
+code under test run in two cells that share nothing but two pipes, and only plain data goes through them, so code that
+is judged cannot reach its judge. What this cannot exclude: code that knows the right results by heart, or that times
+its answers; a test that accepts too much; and a fault in the kernel. A test that passes a function, uses a class of
+the program or reads attributes of a result that is no plain data cannot be judged.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2: a compiler evaluates the responses against predefined test cases.
 """

@@ -3,8 +3,8 @@
 A test is a script of asserts, HumanEval's `check(candidate)`, functions and classes as pytest collects them, or cases
 of `unittest`. Of pytest there are `raises`, `approx` and `mark.parametrize`; a test that asks for more cannot be run.
 
-`aha.rewards.sandbox.guest_process` sends the text of this module into a sandbox, where it runs beside the tests and never beside the
-code under test; see `aha.rewards.sandbox.harness`.
+`aha.rewards.sandbox.guest_process` sends the text of this module into a sandbox, where it runs beside the tests and
+never beside the code under test; see `aha.rewards.sandbox.harness`.
 """
 
 import ast

@@ -22,7 +22,7 @@ from aha.rewards.sandbox.isolation import Limits, probe
 from aha.rewards.sandbox.sandbox import Execution, Sandbox
 from aha.rewards.sandbox.seccomp import system_call_filter
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FULL = probe()
 
 needs_bubblewrap = pytest.mark.skipif(FULL.strength != "full", reason=f"bubblewrap does not work: {FULL.reason}")
