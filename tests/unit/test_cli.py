@@ -112,7 +112,7 @@ def test_wrong_use_is_refused_before_anything_is_computed(
     words: str, line: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for function in ("benchmark.measure", "evaluation.evaluate_order", "running.carry_out", "evaluation.sample_once"):
-        fail_with(monkeypatch, f"aha.recipes.{function}", AssertionError("something is computed"))
+        fail_with(monkeypatch, f"aha.commands.{function}", AssertionError("something is computed"))
     assert call(words) == (2, "", f"aha: {line}\n")
 
 
