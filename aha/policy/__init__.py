@@ -4,7 +4,6 @@ __all__ = [
     "adjacent",
     "checkpointing",
     "config",
-    "external",
     "layout",
     "lora",
     "packed",

@@ -95,16 +95,9 @@ class CodeReward:
     It judges in batches, as many at a time as its sandbox has workers.
     """
 
-    def __init__(self, sandbox: Sandbox, *, gives_partial_credit: bool = False) -> None:
-        """Takes a sandbox, which its owner closes.
-
-        Args:
-            sandbox: runs the code.
-            gives_partial_credit: the score is the share of tests that pass, and not 0, where some do not. A policy
-                learns from it to pass the easy tests, so it is off by default.
-        """
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Takes a sandbox, which its owner closes."""
         self.sandbox = sandbox
-        self.gives_partial_credit = gives_partial_credit
 
     @property
     def __name__(self) -> str:
@@ -115,7 +108,7 @@ class CodeReward:
     def key(self) -> str:
         """What decides its verdicts besides its name."""
         packages = "".join(f",{version}" for version in self.sandbox.packages.versions)
-        return f"code,partial={self.gives_partial_credit},tolerance={TOLERANCE},{self.sandbox.limits}{packages}"
+        return f"code,tolerance={TOLERANCE},{self.sandbox.limits}{packages}"
 
     @property
     def overlaps_sampling(self) -> bool:
@@ -170,9 +163,10 @@ class CodeReward:
         )
         if all(passed):
             return Verdict(score=1.0, reason=f"passes {len(passed)} of {len(passed)} tests", kind="correct")
-        score = sum(passed) / len(passed) if self.gives_partial_credit else 0.0
+
+        # No partial credit: a policy would learn from it to pass the easy tests.
         text = _cut(f"passes {sum(passed)} of {len(passed)} tests; {reason}", _MAX_REASON)
-        return Verdict(score=score, reason=text, kind=kind)
+        return Verdict(score=0.0, reason=text, kind=kind)
 
     def _run(self, problem: Problem, code: str) -> tuple[tuple[bool, ...], VerdictKind, str]:
         """Tests of functions: which passed, and how and why the first of the others failed."""

@@ -142,12 +142,11 @@ def test_the_first_failed_test_of_a_program_gives_kind_and_reason(
     assert (verdict.kind, verdict.reason[: len(reason)]) == (kind, reason)
 
 
-def test_partial_credit_is_off_unless_asked_for(reward: CodeReward) -> None:
+def test_a_program_that_passes_some_tests_gets_nothing(reward: CodeReward) -> None:
     pairs = [(PROBLEM, "def square(x): return x * x if x < 12 else 0"), (PROGRAM, "print(9)")]
-    assert [verdict.score for verdict in reward.judge_codes(pairs)] == [0.0, 0.0]
-    partial = CodeReward(reward.sandbox, gives_partial_credit=True)
-    assert [verdict.score for verdict in partial.judge_codes(pairs)] == [3 / 5, 1 / 3]
-    assert partial.key != reward.key
+    verdicts = reward.judge_codes(pairs)
+    assert [verdict.score for verdict in verdicts] == [0.0, 0.0]
+    assert [verdict.reason.split(";")[0] for verdict in verdicts] == ["passes 3 of 5 tests", "passes 1 of 3 tests"]
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,8 @@ def judge_outputs(reward: CodeReward, outputs: list[tuple[str, str]]) -> Verdict
 
 
 def test_printed_numbers_with_a_decimal_point_have_a_tolerance(reward: CodeReward) -> None:
-    partial = CodeReward(reward.sandbox, gives_partial_credit=True)
-    assert judge_outputs(partial, RIGHT_OUTPUTS) == Verdict(score=1.0, reason="passes 8 of 8 tests", kind="correct")
-    assert judge_outputs(partial, WRONG_OUTPUTS).score == 0.0
+    assert judge_outputs(reward, RIGHT_OUTPUTS) == Verdict(score=1.0, reason="passes 8 of 8 tests", kind="correct")
+    assert judge_outputs(reward, WRONG_OUTPUTS).reason.startswith(f"passes 0 of {len(WRONG_OUTPUTS)} tests")
 
 
 # Functions
@@ -251,9 +250,9 @@ ECHO = "def f(x):\n    if x is None: raise TypeError('x is not None, please')\n 
 def test_tests_may_be_written_in_several_forms(reward: CodeReward) -> None:
     right = judge(reward, ECHO, *TESTS.values())
     assert right.kind == "correct", right
-    partial = CodeReward(reward.sandbox, gives_partial_credit=True)
-    wrong = judge(partial, "def f(x): return 0", *TESTS.values())
-    assert (wrong.kind, wrong.score) == ("wrong", 0.0), wrong
+    wrong = judge(reward, "def f(x): return 0", *TESTS.values())
+    assert wrong.kind == "wrong"
+    assert wrong.reason.startswith("passes 0 of "), wrong
 
 
 @pytest.mark.parametrize(
