@@ -274,7 +274,6 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
         "r1_zero": recipe("r1_zero"),
         "train_r1": recipe("r1"),
         "base": recipe("base"),
-        "write_page": lambda folder: None,
         "refuse": lambda _: note("refuse", called=True),
     }.items():
         patch.setattr(running, name, function)

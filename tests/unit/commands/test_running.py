@@ -47,15 +47,15 @@ def test_a_run_that_trains_nothing_is_not_examined(tmp_path: Path, monkeypatch: 
 
 
 def test_a_run_that_failed_may_go_on_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path) -> None:
-        raise OSError(f"no page in {folder}")
+    def fail(folder: Path) -> int:
+        raise OSError(f"no steps in {folder}")
 
     config = R1ZeroConfig(zero=NOTHING, longer=NOTHING, validation=LOOK, evaluation=LOOK)
     order = Order(recipe="r1_zero", scale="tiny", config=config, folder=tmp_path, seed=0, is_quiet=True)
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_page", fail)
+        patch.setattr(running, "_steps", fail)
         # What failed is kept here, and with it all that its functions held.
-        with pytest.raises(OSError, match="no page") as failure:
+        with pytest.raises(OSError, match="no steps") as failure:
             carry_out(order)
     assert carry_out(order).stage == "base"
     del failure

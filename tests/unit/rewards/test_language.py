@@ -64,7 +64,7 @@ def test_another_count_makes_another_reward_of_the_same_name(rollout: MakeRollou
     assert part_name(reward) == part_name(language_reward) == "language"
     assert reward == LanguageReward(french)
     assert reward != LanguageReward(words_by_language)
-    assert identity(reward) == f"language_reward:{__name__}.french"
+    assert identity(reward) == "language_reward:french"
     assert identity(reward) != identity(LanguageReward(words_by_language))
 
 
