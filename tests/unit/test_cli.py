@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -156,3 +159,13 @@ def test_a_sample_names_at_most_eight_unknown_words(
 
     status, out, err = call("sample base --question q --json")
     assert (status, json.loads(out), err) == (0, {"text": "4", "unknown": unknown}, warning)
+
+
+def test_a_reader_that_left_ends_a_command_without_a_word() -> None:
+    """As `aha list | head -0` does: what is not read is no error to write about."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = "from aha.cli import main; main(['list'])"
+    ended = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (cli.FAILED, b"")
