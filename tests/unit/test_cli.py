@@ -166,6 +166,9 @@ def test_a_reader_that_left_ends_a_command_without_a_word() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     program = "from aha.cli import main; main(['list'])"
-    ended = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, env=buffered, check=False
+    )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (cli.FAILED, b"")
