@@ -323,8 +323,7 @@ def judges(
         ValueError: there is code to run, and a package is not installed.
     """
     found: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
-    if found.keys() & set(MATHEMATICS):
-        found |= dict.fromkeys(found.keys() & set(MATHEMATICS), MathVerifier())
+    found |= dict.fromkeys(found.keys() & set(MATHEMATICS), MathVerifier())
     if found.keys() & set(CODE):
         sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
         found |= dict.fromkeys(found.keys() & set(CODE), CodeReward(sandbox))

@@ -13,7 +13,10 @@ from aha.recipes.assignment import assigned, judges, named_template, rules_of
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.rewards.accuracy import accuracy
+from aha.rewards.code import CodeReward
 from aha.rewards.table import RULES, part_name, score
+from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import solving
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Group, Problem, Rollout
@@ -322,12 +325,14 @@ def test_the_control_is_of_the_built_in_world(tmp_path: Path) -> None:
         pass
 
 
-def test_every_domain_has_a_judge_and_equals_share_it() -> None:
+def test_every_domain_has_the_judge_that_can_read_its_answers() -> None:
     with ExitStack() as stack:
-        found = judges(["math", "text", "choice", "pair"], stack)
-        assert set(found) == {"math", "text", "choice", "pair"}
-        assert found["text"] is found["pair"]
-        assert {part_name(one) for one in found.values()} == {"accuracy"}
+        found = judges(["math", "text", "choice", "pair", "code", "own"], stack, allow_weak=True)
+    assert set(found) == {"math", "text", "choice", "pair", "code"}
+    assert found["text"] is found["choice"] is found["pair"] is accuracy
+    assert isinstance(found["math"], MathVerifier)
+    assert isinstance(found["code"], CodeReward)
+    assert {part_name(one) for one in found.values()} == {"accuracy"}
 
 
 def test_the_format_is_that_of_the_template() -> None:
