@@ -172,3 +172,13 @@ def test_a_reader_that_left_ends_a_command_without_a_word() -> None:
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (cli.FAILED, b"")
+
+
+def test_without_arguments_of_its_own_a_program_has_those_of_its_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["aha", "list", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert "r1_zero" in json.loads(capsys.readouterr().out)["recipes"]
