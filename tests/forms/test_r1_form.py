@@ -21,8 +21,8 @@ from forms.plain_sft import plain_sft
 from tokenizers import Tokenizer
 
 from aha.evaluation.contamination import Contamination
-from aha.problems.world.general import GENERAL_DOMAINS
-from aha.problems.world.questions import held_out_problems
+from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems
+from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.assistant import BUILT_IN
 from aha.recipes.base_model import open_base
 from aha.recipes.r1 import train_r1
@@ -191,6 +191,17 @@ def test_every_stage_has_the_rewards_of_the_figure(run: Path) -> None:
             learned = "harmlessness" if row["domain"] == "harmful" else "helpfulness"
             assert row["reward"]["parts"].keys() == {learned, "format", "language"}
     assert {row["domain"] in GENERAL_DOMAINS for row in first_rows(run, "r1")} == {True, False}
+
+
+def test_general_prompts_join_with_their_first_one_while_reasoning_goes_on(run: Path) -> None:
+    rows = first_rows(run, "r1")
+    general, reasoning = (
+        list(dict.fromkeys(row["question"] for row in rows if (row["domain"] in GENERAL_DOMAINS) == is_general))
+        for is_general in (True, False)
+    )
+    assert general == [problem.question for problem in GeneralProblems(seed=5)(0, len(general))]
+    num_asked = scale().reasoning.problems_per_iteration
+    assert reasoning == [problem.question for problem in TrainingProblems(seed=5)(num_asked, len(reasoning))]
 
 
 def test_a_general_response_has_the_reward_of_the_model_that_was_trained_for_it(run: Path) -> None:
