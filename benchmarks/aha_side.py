@@ -43,7 +43,7 @@ from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer, initialise
 from aha.prompts.pretrained import read_tokenizer
-from aha.training.batch import deal, select, stack
+from aha.training.batch import partition_rows, select, stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities, reference_logp
 from aha.training.optimizer import adamw
@@ -176,7 +176,7 @@ class Bench:
                 "adv_BT": [adv.expand(len(o.tokens)) for o, adv in zip(rollouts, adv_B, strict=True)],
             },
         )
-        mine = select(whole, deal(whole, self._world.size)[self._world.rank])
+        mine = select(whole, partition_rows(whole, self._world.size)[self._world.rank])
         return Batch(
             tokens_BT=mine.tokens_BT,
             mask_BT=mine.mask_BT,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aha.objectives.grpo import grpo_loss
 from aha.policy.transformer import Transformer
-from aha.training.batch import deal, select, stack
+from aha.training.batch import partition_rows, select, stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, NonFiniteLossError, log_probabilities
 from aha.training.optimizer import adamw
@@ -75,7 +75,7 @@ def fail(world: World) -> dict[str, object]:
     """One good update, then one whose loss is not a number in the last process only."""
     learner = make_learner(world=world)
     whole = make_batch()
-    mine = select(whole, deal(whole, world.size)[world.rank])
+    mine = select(whole, partition_rows(whole, world.size)[world.rank])
     learner.step(mine, objective, name="a batch")
     weights = weights_of(learner.policy)
     moments = {key: dict(value) for key, value in learner.optimizers[0].state_dict()["state"].items()}
@@ -121,7 +121,7 @@ def take_part(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     world = World(rank, NUM_PEERS, str(folder / "rendezvous"))
     scenarios = {
-        "dealt": lambda whole: deal(whole, world.size),
+        "dealt": lambda whole: partition_rows(whole, world.size),
         "one hand is empty": lambda whole: [list(range(len(whole.lengths_B))), []],
         "the other hand is empty": lambda whole: [[], list(range(len(whole.lengths_B)))],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aha.rewards.sandbox.guest_process import Inmate, Pipes
+from aha.rewards.sandbox.guest_process import GuestProcess, Pipes
 from aha.rewards.sandbox.isolation import Cell, Isolation, Limits
 
 __all__ = ["NUM_ARGUMENTS", "BreachedCell", "Facts", "Occurrence", "observe", "occurrences"]
@@ -117,7 +117,7 @@ def observe(
 
     with contextlib.closing(cell), Pipes() as pipes:
         stdin, stdout, stderr = pipes.pair(), pipes.pair(), pipes.pair()
-        inmate = Inmate(pipes, cell, job, stdin=stdin[0], stdout=stdout[1], stderr=stderr[1])
+        inmate = GuestProcess(pipes, cell, job, stdin=stdin[0], stdout=stdout[1], stderr=stderr[1])
         pipes.keep([stdin[1], stdout[0], stderr[0], inmate.started])
         try:
             with os.fdopen(stdout[0], closefd=False) as stream:
@@ -134,7 +134,7 @@ def observe(
         return {}
 
 
-def _from_outside(inmate: Inmate, cell: Cell) -> Facts:
+def _from_outside(inmate: GuestProcess, cell: Cell) -> Facts:
     """What this process sees of the guest, the last of the line of processes that the cell began."""
     pid = [inmate.process.pid, *_descendants(inmate.process.pid)][-1]
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())

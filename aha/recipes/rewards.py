@@ -16,7 +16,8 @@ from aha.stages.assistance import Balanced
 from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, harvest
 from aha.stages.labelling import Label, Labelled
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, PreferenceSource, Stored, learned_reward, reward_model
+from aha.stages.preference import HARMLESSNESS, HELPFULNESS, learned_reward, reward_model
+from aha.stages.preference_sources import PreferenceSource, StoredPreferences
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
 
@@ -66,8 +67,8 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         field = Field(policy=policy, problems=problems, reward=UNJUDGED, template=r1)
         return harvest(run, f"{name}-{split}", field=field, pick=pick, config=config)
 
-    data: PreferenceSource = Stored(data=(preferences("train", config.num_problems),))
-    held_out = Stored(data=(preferences("validation", num_examined(config)),))
+    data: PreferenceSource = StoredPreferences(data=(preferences("train", config.num_problems),))
+    held_out = StoredPreferences(data=(preferences("validation", num_examined(config)),))
     checkpoint = reward_model(
         run,
         name,

@@ -13,6 +13,7 @@ __all__ = [
     "labelling",
     "minibatches",
     "preference",
+    "preference_sources",
     "pretrain",
     "rejection",
     "rl",

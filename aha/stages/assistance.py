@@ -16,7 +16,7 @@ from aha.prompts.instructions import rewrite_instruction
 from aha.rewards.judge import AskAll, balance_lengths, judgements, keeps, preference_votes
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.labelling import Label
-from aha.stages.preference import PreferenceSource
+from aha.stages.preference_sources import PreferenceSource
 from aha.stages.rejection import Editor, Judge
 from aha.types import Draft, Preference, Problem
 

@@ -19,7 +19,7 @@ from aha.policy.transformer import Transformer
 from aha.stages.config import RLConfig
 from aha.stages.timeline import Timeline
 from aha.stages.workload import micro_batch_tokens
-from aha.training.batch import deal, select, stack
+from aha.training.batch import partition_rows, select, stack
 from aha.training.cost import forward_flops, num_stream_tokens
 from aha.training.learner import Learner, Objective, reference_logp
 from aha.training.world import World
@@ -85,7 +85,7 @@ def mini_batches(
     for rows in _divided(len(is_left_out), num, rng):
         whole = select(batch, [row for row in rows if not is_left_out[row]])
         yield MiniBatch(
-            batch=select(whole, deal(whole, world.size)[world.rank]),
+            batch=select(whole, partition_rows(whole, world.size)[world.rank]),
             left_out=select(batch, [row for row in rows if is_left_out[row] and world.is_first]),
         )
 

@@ -6,12 +6,10 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, section 3.1 (two models, both with a le
 epoch, 8,192 tokens); InstructGPT, arXiv:2203.02155, section 3.5 and appendix C.2 (comparisons of a prompt together).
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,10 +20,9 @@ from aha.policy.reward_model import Reads, RewardModel, ended, from_policy, scor
 from aha.prompts.templates import Template, continuation
 from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.learned import LearnedReward
-from aha.runs.folder import as_json
 from aha.runs.seeds import derive_seed, generator
-from aha.runs.shards import read_rows
 from aha.stages.config import SupervisedConfig
+from aha.stages.preference_sources import PreferenceSource
 from aha.stages.run import Resumed, Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
 from aha.training.batch import layout_of, stack
@@ -36,16 +33,13 @@ from aha.training.learner import Learner, Objective
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.packing import best_fit
 from aha.training.trainable import DTYPES
-from aha.types import Batch, Checkpoint, Dataset, Loss, Preference
+from aha.types import Batch, Checkpoint, Loss, Preference
 
 __all__ = [
     "HARMLESSNESS",
     "HELPFULNESS",
     "REWARD_MODEL_METRICS",
-    "Given",
-    "Kind",
-    "PreferenceSource",
-    "Stored",
+    "RewardModelSpec",
     "learned_reward",
     "reward_model",
     "score_last",
@@ -66,72 +60,8 @@ REWARD_MODEL_METRICS = (
 """What is logged for every update; `pair_accuracy` and `margin` by the helpful model, `accuracy` by the safe one."""
 
 
-class PreferenceSource(Protocol):
-    """Where preferences come from."""
-
-    @property
-    def key(self) -> str:
-        """What decides them: part of the stage's key."""
-        ...
-
-    def __call__(self) -> Sequence[Preference]:
-        """All of them."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """Preferences that are at hand.
-
-    Attributes:
-        preferences: all of them.
-    """
-
-    preferences: Sequence[Preference]
-
-    @property
-    def key(self) -> str:
-        """Hash of their content."""
-        text = as_json([asdict(preference) for preference in self.preferences])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def __call__(self) -> Sequence[Preference]:
-        """All of them."""
-        return self.preferences
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """Preferences that a stage wrote, a row each.
-
-    Attributes:
-        data: its sets.
-    """
-
-    data: Sequence[Dataset]
-
-    @property
-    def key(self) -> str:
-        """The keys of the sets."""
-        return " ".join(part.key for part in self.data)
-
-    def __call__(self) -> Sequence[Preference]:
-        """All rows, in order."""
-        return [
-            Preference(
-                problem_id=row["problem_id"],
-                prompt=row["prompt"],
-                responses=tuple(row["responses"]),
-                qualities=tuple(row["qualities"]),
-                source=row["source"],
-            )
-            for part in self.data
-            for row in read_rows(part.path)
-        ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class RewardModelSpec:
     """What a reward model reads, and how it learns.
 
     Attributes:
@@ -160,10 +90,14 @@ def _labelled(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
     return {"is_safe_B": quality_B == 1}
 
 
-HELPFULNESS = Kind(reads="summary", objective=ranking_loss, signals=_ranked, accuracy="pair_accuracy", has_origin=False)
+HELPFULNESS = RewardModelSpec(
+    reads="summary", objective=ranking_loss, signals=_ranked, accuracy="pair_accuracy", has_origin=False
+)
 """Pairs of responses, of which the model is shown the summary. Source: R1 v2 3.1."""
 
-HARMLESSNESS = Kind(reads="response", objective=pointwise_loss, signals=_labelled, accuracy="accuracy", has_origin=True)
+HARMLESSNESS = RewardModelSpec(
+    reads="response", objective=pointwise_loss, signals=_labelled, accuracy="accuracy", has_origin=True
+)
 """Safe and unsafe responses, of which the model is shown all. Source: R1 v2 3.1."""
 
 
@@ -195,7 +129,7 @@ def reward_model(
     data: PreferenceSource,
     held_out: PreferenceSource,
     config: SupervisedConfig,
-    kind: Kind,
+    kind: RewardModelSpec,
 ) -> Checkpoint:
     """Train a reward model that starts from a policy; its accuracy on held-out prompts goes to `stages/NAME.json`.
 
@@ -281,7 +215,7 @@ def learned_reward(
 
 
 def _begin(
-    run: Run, name: str, policy: Checkpoint, kind: Kind, resumed: Resumed | None, dtype: torch.dtype
+    run: Run, name: str, policy: Checkpoint, kind: RewardModelSpec, resumed: Resumed | None, dtype: torch.dtype
 ) -> tuple[RewardModel, Tokenizer]:
     """The reward model as at the start, or as it was saved."""
     if resumed:
@@ -304,7 +238,7 @@ def _learner(run: Run, model: RewardModel, config: SupervisedConfig, total_steps
 
 
 def _examples(
-    name: str, preferences: Sequence[Preference], kind: Kind, tokenizer: Tokenizer, max_tokens: int
+    name: str, preferences: Sequence[Preference], kind: RewardModelSpec, tokenizer: Tokenizer, max_tokens: int
 ) -> list[_Example]:
     """Preferences as tokens; those without anything to learn, such as equal labels where pairs count, are left out."""
     for one in preferences:
@@ -338,14 +272,14 @@ def _order(run: Run, name: str, config: SupervisedConfig, num_examples: int) -> 
     return updates
 
 
-def _parts(examples: Sequence[_Example], kind: Kind, max_tokens: int) -> list[Batch]:
+def _parts(examples: Sequence[_Example], kind: RewardModelSpec, max_tokens: int) -> list[Batch]:
     """Micro-batches of whole examples."""
     costs = [example.num_tokens for example in examples]
     chunks = best_fit(costs, max([max_tokens, *costs]))
     return [_batch([examples[place] for place in chunk], kind) for chunk in chunks]
 
 
-def _batch(examples: Sequence[_Example], kind: Kind) -> Batch:
+def _batch(examples: Sequence[_Example], kind: RewardModelSpec) -> Batch:
     """All responses of some examples, with the objective's signals."""
     return stack(
         [example.prompt for example in examples for _ in example.responses],
@@ -354,14 +288,14 @@ def _batch(examples: Sequence[_Example], kind: Kind) -> Batch:
     )
 
 
-def _signals(examples: Sequence[_Example], kind: Kind) -> Mapping[str, Tensor]:
+def _signals(examples: Sequence[_Example], kind: RewardModelSpec) -> Mapping[str, Tensor]:
     """The objective's signals for all responses of some examples."""
     group_B = torch.tensor([group for group, example in enumerate(examples) for _ in example.responses])
     quality_B = torch.tensor([label for example in examples for label in example.qualities], dtype=torch.float64)
     return kind.signals(group_B, quality_B)
 
 
-def _loss(scores: Sequence[float], example: _Example, kind: Kind) -> Loss:
+def _loss(scores: Sequence[float], example: _Example, kind: RewardModelSpec) -> Loss:
     """The objective of one example whose responses have these scores."""
     return kind.objective(torch.tensor(scores), mask_BT=None, **_signals([example], kind))
 
@@ -375,7 +309,7 @@ def _scores(run: Run, model: RewardModel, examples: Sequence[_Example]) -> list[
     return run.world.collect([[next(scores) for _ in example.responses] for example in mine])
 
 
-def _centre(run: Run, model: RewardModel, examples: Sequence[_Example], kind: Kind) -> None:
+def _centre(run: Run, model: RewardModel, examples: Sequence[_Example], kind: RewardModelSpec) -> None:
     """Give the score 0 a meaning where it has none: the mean of the best response to each training prompt.
 
     Source: InstructGPT, arXiv:2203.02155, section 3.5, where demonstrations have mean 0. Ours: the best response stands
@@ -388,7 +322,9 @@ def _centre(run: Run, model: RewardModel, examples: Sequence[_Example], kind: Ki
     model.bias.add_(fmean(of_one[place] for of_one, place in zip(scores, places, strict=True)))
 
 
-def _examine(run: Run, name: str, key: str, model: RewardModel, examples: Sequence[_Example], kind: Kind) -> None:
+def _examine(
+    run: Run, name: str, key: str, model: RewardModel, examples: Sequence[_Example], kind: RewardModelSpec
+) -> None:
     """Write down the accuracy on held-out prompts, with its interval over prompts."""
     losses = [_loss(scores, one, kind) for scores, one in zip(_scores(run, model, examples), examples, strict=True)]
     shares = [loss.metrics[kind.accuracy] for loss in losses]

@@ -21,7 +21,7 @@ from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import PretrainConfig
 from aha.stages.run import Resumed, Run, stage_key
 from aha.stages.updates import Progress, begin_updates, make_updates
-from aha.training.batch import deal, select, stack
+from aha.training.batch import partition_rows, select, stack
 from aha.training.checkpoint import read_model
 from aha.training.cost import cost_of_training, num_stream_tokens
 from aha.training.learner import Learner
@@ -120,7 +120,7 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
 
     def update(step: int) -> dict[str, float]:
         whole = corpus.batch(step)
-        mine = select(whole, deal(whole, run.world.size)[run.world.rank])
+        mine = select(whole, partition_rows(whole, run.world.size)[run.world.rank])
         metrics = learner.step(mine, next_token_loss, name=f"stage {name!r}, update {step}")
         num_tokens = num_stream_tokens(whole)
         return metrics | cost_of_training(learner.policy, num_tokens)

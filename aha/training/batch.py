@@ -9,7 +9,7 @@ from torch import Tensor
 from aha.policy.layout import Layout, pack
 from aha.types import Batch
 
-__all__ = ["deal", "layout_of", "micro_batches", "on_device", "select", "stack"]
+__all__ = ["layout_of", "micro_batches", "on_device", "partition_rows", "select", "stack"]
 
 
 def stack(
@@ -110,21 +110,21 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
     return [select(batch, part) for part in cut(most)]
 
 
-def deal(batch: Batch, num_hands: int) -> list[list[int]]:
+def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
     """Rows of a batch for each of several processes: equal prompts together, tokens shared out evenly.
 
     Args:
         batch: the sequences.
-        num_hands: how many processes.
+        num_ranks: how many processes.
     """
     order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
     counts = batch.mask_BT.sum(1).tolist()
     total, seen = max(1, sum(counts)), 0
 
     # A row belongs to the process in whose part of all tokens its middle lies.
-    hands: list[list[int]] = [[] for _ in range(num_hands)]
+    ranks: list[list[int]] = [[] for _ in range(num_ranks)]
     for row in order:
-        middle = (2 * seen + counts[row]) * num_hands // (2 * total)
-        hands[min(num_hands - 1, middle)].append(row)
+        middle = (2 * seen + counts[row]) * num_ranks // (2 * total)
+        ranks[min(num_ranks - 1, middle)].append(row)
         seen += counts[row]
-    return hands
+    return ranks

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 from aha.prompts.templates import r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, Given, learned_reward, reward_model
+from aha.stages.preference import HARMLESSNESS, HELPFULNESS, learned_reward, reward_model
+from aha.stages.preference_sources import InMemoryPreferences
 from aha.stages.run import Interrupted, Run
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint, Preference, Problem, Rollout
@@ -64,8 +65,8 @@ def train(folder: Path, base: Checkpoint, *, is_helpful: bool, stop_after: int =
         run,
         "rm",
         policy=base,
-        data=Given(preferences=preferences(8, is_helpful=is_helpful)),
-        held_out=Given(preferences=preferences(4, is_helpful=is_helpful, start=20)),
+        data=InMemoryPreferences(preferences=preferences(8, is_helpful=is_helpful)),
+        held_out=InMemoryPreferences(preferences=preferences(4, is_helpful=is_helpful, start=20)),
         config=SETTINGS,
         kind=HELPFULNESS if is_helpful else HARMLESSNESS,
     )

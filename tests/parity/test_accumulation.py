@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny import tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.training.batch import deal, micro_batches, select
+from aha.training.batch import micro_batches, partition_rows, select
 from aha.training.learner import Learner, NonFiniteLossError
 from aha.types import Batch, Loss
 
@@ -79,7 +79,7 @@ def test_two_processes_are_one(
 
 
 def test_the_dealt_hands_are_two_real_hands() -> None:
-    assert sorted(len(hand) for hand in deal(make_batch(), 2)) == [4, 4]
+    assert sorted(len(hand) for hand in partition_rows(make_batch(), 2)) == [4, 4]
 
 
 def test_a_loss_that_is_no_number_in_one_process_stops_both(peers: tuple[Path, list[dict[str, Any]]]) -> None:

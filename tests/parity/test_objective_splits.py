@@ -23,7 +23,7 @@ from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.objectives.supervised import next_token_loss
 from aha.policy.reward_model import from_policy
 from aha.stages.preference import score_last
-from aha.training.batch import deal, micro_batches, select, stack
+from aha.training.batch import micro_batches, partition_rows, select, stack
 from aha.training.learner import Forward, Learner, Objective, log_probabilities
 from aha.training.world import World
 from aha.types import Batch, Loss
@@ -213,7 +213,7 @@ def count(case: Case, batch: Batch) -> float:
 def shares(batch: Batch) -> dict[str, Division]:
     """Rows of each of two processes."""
     return {
-        "as the stage deals them": deal(batch, NUM_PEERS),
+        "as the stage deals them": partition_rows(batch, NUM_PEERS),
         "the first process is empty": [[], range(12)],
         "the second process is empty": [range(12), []],
         "one process is without advantage": [range(3), range(3, 12)],

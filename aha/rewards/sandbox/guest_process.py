@@ -16,7 +16,7 @@ from aha.rewards.sandbox import examiner, harness, plain, unit_tests
 from aha.rewards.sandbox.isolation import Cell
 from aha.rewards.sandbox.seccomp import system_call_filter
 
-__all__ = ["Ending", "Inmate", "Pipes", "watch"]
+__all__ = ["Ending", "GuestProcess", "Pipes", "watch"]
 
 Ending = Literal["ended", "timeout", "overflow", "memory", "failed"]
 """How a process ended: by itself, killed for time, output or memory, or never having begun."""
@@ -74,7 +74,7 @@ class Pipes:
             self._open.discard(descriptor)
 
 
-class Inmate:
+class GuestProcess:
     """The harness at work in a cell."""
 
     def __init__(
@@ -145,11 +145,13 @@ class Inmate:
         return "memory" if seen == "ended" and self.cell.num_memory_kills() > self._num_kills else seen
 
 
-def watch(inmate: Inmate, texts: dict[int, bytes], *, deadline: float, cap: int, until: int | None = None) -> Ending:
-    """Reads what an inmate writes, no longer and no more than allowed.
+def watch(
+    guest: GuestProcess, texts: dict[int, bytes], *, deadline: float, cap: int, until: int | None = None
+) -> Ending:
+    """Reads what a guest writes, no longer and no more than allowed.
 
     Args:
-        inmate: who is watched.
+        guest: who is watched.
         texts: what was read from each descriptor; filled here.
         deadline: on the monotonic clock, seconds.
         cap: bytes of one descriptor.
@@ -163,7 +165,7 @@ def watch(inmate: Inmate, texts: dict[int, bytes], *, deadline: float, cap: int,
             os.set_blocking(descriptor, False)
             selector.register(descriptor, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
-            has_ended = inmate.has_ended()
+            has_ended = guest.has_ended()
             ready = [key.fd for key, _ in selector.select(0 if has_ended else min(left, _POLL_SECONDS))]
             ending = _read(selector, ready, texts, cap, until)
             if ending or (has_ended and not ready):

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from aha.rewards.sandbox.control_groups import REMEDY
-from aha.rewards.sandbox.guest_process import Ending, Inmate, Pipes, watch
+from aha.rewards.sandbox.guest_process import Ending, GuestProcess, Pipes, watch
 from aha.rewards.sandbox.isolation import Cell, Isolation, Limits, probe
 from aha.rewards.sandbox.packages import find_packages
 
@@ -200,13 +200,13 @@ class Sandbox:
             source = pipes.memory(stdin.encode(errors="replace"))
             out, err = pipes.pair(), pipes.pair()
             job = {"role": "script", "program": program}
-            inmate = Inmate(pipes, cell, job, stdin=source, stdout=out[1], stderr=err[1])
+            guest = GuestProcess(pipes, cell, job, stdin=source, stdout=out[1], stderr=err[1])
             texts = {out[0]: b"", err[0]: b""}
-            pipes.keep([*texts, inmate.started])
-            status = watch(inmate, texts, deadline=start + self.limits.seconds, cap=self.limits.output_bytes)
-            code = inmate.end()
+            pipes.keep([*texts, guest.started])
+            status = watch(guest, texts, deadline=start + self.limits.seconds, cap=self.limits.output_bytes)
+            code = guest.end()
         return Execution(
-            status=inmate.ending(status),
+            status=guest.ending(status),
             exit_code=code if status == "ended" else None,
             output=_text(texts[out[0]][: self.limits.output_bytes]),
             errors=_text(texts[err[0]][:_MAX_ERRORS_BYTES]),
@@ -232,13 +232,13 @@ class Sandbox:
             output_bytes = self.limits.output_bytes
             job = {"role": "repeat", "program": program, "inputs": list(inputs), "seconds": seconds}
             job |= {"output_bytes": output_bytes}
-            inmate = Inmate(pipes, cell, job, stdout=report[1], stderr=err[1])
+            guest = GuestProcess(pipes, cell, job, stdout=report[1], stderr=err[1])
             texts = {report[0]: b"", err[0]: b""}
-            pipes.keep([*texts, inmate.started])
+            pipes.keep([*texts, guest.started])
             deadline = start + seconds * min(max(len(inputs), 1), _MAX_RUNS_AT_DEADLINE) + 1.0
-            seen = watch(inmate, texts, deadline=deadline, cap=_MAX_REPORT * output_bytes, until=report[0])
-            inmate.end()
-        status, found = inmate.ending(seen), _lines(texts[report[0]])
+            seen = watch(guest, texts, deadline=deadline, cap=_MAX_REPORT * output_bytes, until=report[0])
+            guest.end()
+        status, found = guest.ending(seen), _lines(texts[report[0]])
         runs = [_execution(line, output_bytes) for line in found[: len(inputs)]]
         if runs and runs[-1].status in ("timeout", "unparsable"):
             rest = runs[-1]
@@ -277,8 +277,8 @@ class Sandbox:
             both = {"starter": starter, "entry_point": entry_point}
             served = {"role": "serve", "program": program, "calls": calls[0], "replies": replies[1]} | both
             asked = {"role": "examine", "tests": list(tests), "calls": calls[1], "replies": replies[0]} | both
-            code = Inmate(pipes, cell, served, stdout=subprocess.DEVNULL, stderr=err[1])
-            judge = Inmate(pipes, judge_cell, asked, stdout=report[1], stderr=err[1])
+            code = GuestProcess(pipes, cell, served, stdout=subprocess.DEVNULL, stderr=err[1])
+            judge = GuestProcess(pipes, judge_cell, asked, stdout=report[1], stderr=err[1])
             texts = {report[0]: b"", err[0]: b""}
             pipes.keep([*texts, code.started, judge.started])
             seen = watch(judge, texts, deadline=start + self.limits.seconds, cap=_MAX_REPORT * 2**16, until=report[0])

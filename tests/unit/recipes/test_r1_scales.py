@@ -24,7 +24,8 @@ from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
 from aha.stages.harvest import write_demonstrations
-from aha.stages.preference import HELPFULNESS, Given, reward_model
+from aha.stages.preference import HELPFULNESS, reward_model
+from aha.stages.preference_sources import InMemoryPreferences
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_scorer, read_state, weights_digest, write_checkpoint
@@ -427,7 +428,7 @@ def tune(run: Run, policy: Checkpoint, config: SupervisedConfig) -> str:
 
 def rank(run: Run, policy: Checkpoint, config: SupervisedConfig) -> str:
     """The weights after a reward model's training on twelve comparisons, of responses of up to 30 tokens."""
-    compared = Given(
+    compared = InMemoryPreferences(
         preferences=[
             Preference(
                 problem_id=str(number),

@@ -32,7 +32,7 @@ from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import Setting
 from aha.stages.harvest import Field
 from aha.stages.labelling import Labelled
-from aha.stages.preference import Stored
+from aha.stages.preference_sources import StoredPreferences
 from aha.stages.rejection import Rejection
 from aha.stages.rl import Task
 from aha.stages.run import Run
@@ -155,7 +155,7 @@ def described(value: Any) -> Any:
     match value:
         case Config():
             return value.model_dump()
-        case Task() | Checkpoint() | Dataset() | Rejection() | Labelled() | Stored():
+        case Task() | Checkpoint() | Dataset() | Rejection() | Labelled() | StoredPreferences():
             return value.key
         case Setting():
             return value.template

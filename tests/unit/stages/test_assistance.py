@@ -11,7 +11,7 @@ from aha.engines.endpoint import Endpoint
 from aha.recipes.assistant import OtherModel
 from aha.runs.folder import RunFolder
 from aha.stages.assistance import Balanced, comparing, judging, rewriting
-from aha.stages.preference import Given
+from aha.stages.preference_sources import InMemoryPreferences
 from aha.types import Draft, Preference, Problem
 
 __all__ = ["environment", "server"]
@@ -124,7 +124,7 @@ def test_lengths_are_balanced_and_what_is_no_pair_is_left_out() -> None:
     longer = [pair("x" * (20 + n), "x" * 20) for n in range(9)]
     shorter = [pair("x" * 20, "x" * (20 + n)) for n in (1, 2, 3)]
     tie = Preference(problem_id="p", prompt="", responses=("a", "b"), qualities=(1.0, 1.0), source="judge")
-    given = Given(preferences=[*longer, *shorter, tie])
+    given = InMemoryPreferences(preferences=[*longer, *shorter, tie])
     kept = Balanced(source=given)()
     gaps = [len(one.responses[1]) - len(one.responses[0]) for one in kept]
     assert 0 <= sum(gaps) <= 0.02 * 20 * len(gaps) + 1

@@ -24,13 +24,12 @@ from aha.stages.preference import (
     HARMLESSNESS,
     HELPFULNESS,
     REWARD_MODEL_METRICS,
-    Given,
-    Kind,
-    Stored,
+    RewardModelSpec,
     learned_reward,
     reward_model,
     score_last,
 )
+from aha.stages.preference_sources import InMemoryPreferences, StoredPreferences
 from aha.stages.run import Interrupted, Run
 from aha.training.batch import stack
 from aha.training.checkpoint import read_scorer, write_checkpoint
@@ -51,7 +50,7 @@ def letters(rng: random.Random, count: int) -> str:
     return " ".join(rng.choices(LETTERS[2:], k=count))
 
 
-def ranked(count: int, *, name: str, is_shuffled: bool = False, num_responses: int = 3) -> Given:
+def ranked(count: int, *, name: str, is_shuffled: bool = False, num_responses: int = 3) -> InMemoryPreferences:
     """Prompts with a few responses each; the more often one says `a`, the better it is."""
     preferences = []
     for number in range(count):
@@ -69,17 +68,17 @@ def ranked(count: int, *, name: str, is_shuffled: bool = False, num_responses: i
                 source="test",
             )
         )
-    return Given(preferences=preferences)
+    return InMemoryPreferences(preferences=preferences)
 
 
-def labelled(count: int, *, name: str) -> Given:
+def labelled(count: int, *, name: str) -> InMemoryPreferences:
     """Prompts with a safe and an unsafe response, or with only one of them; what says `b` is unsafe."""
     preferences = []
     for number, one in enumerate(ranked(count, name=name).preferences):
         kinds = [(1.0, ""), (0.0, " b")][: 1 + number % 2] if number % 4 else [(0.0, " b")]
         texts = tuple(letters(generator(name, number, index), 3) + end for index, (_, end) in enumerate(kinds))
         preferences.append(replace(one, responses=texts, qualities=tuple(label for label, _ in kinds)))
-    return Given(preferences=preferences)
+    return InMemoryPreferences(preferences=preferences)
 
 
 def start(folder: Path) -> Checkpoint:
@@ -97,7 +96,9 @@ def make_run(folder: Path, *, is_interrupted: bool = False, world: World | None 
     return Run(folder=writer, seed=0, world=world, _asked_to_stop=is_interrupted, **told)
 
 
-def train(run: Run, policy: Checkpoint, data: Given, held_out: Given, **changes: Any) -> Checkpoint:
+def train(
+    run: Run, policy: Checkpoint, data: InMemoryPreferences, held_out: InMemoryPreferences, **changes: Any
+) -> Checkpoint:
     given: dict[str, Any] = {"config": CONFIG, "kind": HELPFULNESS} | changes
     return reward_model(run, "rm", policy=policy, data=data, held_out=held_out, **given)
 
@@ -273,8 +274,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         (HARMLESSNESS, {"responses": (), "qualities": ()}, "none of 1 preferences has anything to learn"),
     ],
 )
-def test_labels_that_cannot_be(kind: Kind, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    bad = Given(preferences=[replace(ranked(1, name="train").preferences[0], **changes)])
+def test_labels_that_cannot_be(kind: RewardModelSpec, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    bad = InMemoryPreferences(preferences=[replace(ranked(1, name="train").preferences[0], **changes)])
     with pytest.raises(ValueError, match=message):
         train(make_run(tmp_path), start(tmp_path), bad, ranked(2, name="new"), kind=kind)
 
@@ -283,7 +284,7 @@ def test_prompts_without_a_pair_make_no_update(tmp_path: Path) -> None:
     """Eight prompts with pairs and eight without are one update of eight an epoch, not two."""
     some = list(ranked(16, name="train").preferences)
     some[::2] = [replace(one, qualities=(1.0, 1.0, 1.0)) for one in some[::2]]
-    train(make_run(tmp_path), start(tmp_path), Given(preferences=some), ranked(2, name="new"))
+    train(make_run(tmp_path), start(tmp_path), InMemoryPreferences(preferences=some), ranked(2, name="new"))
     assert len(rows(tmp_path)) == 2
 
 
@@ -292,8 +293,8 @@ def test_stored_preferences_are_the_given_ones(tmp_path: Path) -> None:
     for number in range(2):
         rows_of_it = [asdict(one) for one in preferences[2 * number : 2 * number + 2]]
         write_shard(tmp_path, Shard(number=number, key="k1", counts={}, rows=rows_of_it))
-    stored = Stored(data=(Dataset(path=tmp_path, stage="pairs", key="k1", num_rows=3),))
+    stored = StoredPreferences(data=(Dataset(path=tmp_path, stage="pairs", key="k1", num_rows=3),))
     assert list(stored()) == preferences
     assert stored.key == "k1"
-    assert Given(preferences=preferences).key == Given(preferences=tuple(preferences)).key
-    assert Given(preferences=preferences).key != Given(preferences=preferences[:2]).key
+    assert InMemoryPreferences(preferences=preferences).key == InMemoryPreferences(preferences=tuple(preferences)).key
+    assert InMemoryPreferences(preferences=preferences).key != InMemoryPreferences(preferences=preferences[:2]).key

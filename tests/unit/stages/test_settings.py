@@ -27,7 +27,8 @@ from aha.runs.shards import count_shards
 from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
 from aha.stages.evaluate import evaluate
 from aha.stages.harvest import write_demonstrations
-from aha.stages.preference import HELPFULNESS, Given, reward_model
+from aha.stages.preference import HELPFULNESS, reward_model
+from aha.stages.preference_sources import InMemoryPreferences
 from aha.stages.pretrain import pretrain
 from aha.stages.rejection import Rejection, rejection
 from aha.stages.rl import Task, Validation, rl
@@ -58,7 +59,7 @@ def tune(run: Run, policy: Checkpoint, config: Any) -> None:
 
 def rank(run: Run, policy: Checkpoint, config: Any) -> None:
     pair = Preference(problem_id="p", prompt="a b", responses=("a", "b c"), qualities=(0.0, 1.0), source="test")
-    given = Given(preferences=[pair])
+    given = InMemoryPreferences(preferences=[pair])
     reward_model(run, "stage", policy=policy, data=given, held_out=given, config=config, kind=HELPFULNESS)
 
 

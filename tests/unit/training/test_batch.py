@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.training.batch import deal, layout_of, micro_batches, select, stack
+from aha.training.batch import layout_of, micro_batches, partition_rows, select, stack
 from aha.types import Batch
 
 sequences = st.lists(
@@ -75,21 +75,21 @@ def test_micro_batches_hold_every_sequence_once_within_the_limit(
 
 @given(sequences, st.integers(1, 5))
 def test_dealing_gives_every_sequence_to_one_process_and_evenly(
-    given_sequences: list[tuple[tuple[int, ...], list[int]]], num_hands: int
+    given_sequences: list[tuple[tuple[int, ...], list[int]]], num_ranks: int
 ) -> None:
     batch = batch_of(given_sequences)
-    hands = deal(batch, num_hands)
-    assert len(hands) == num_hands
+    hands = partition_rows(batch, num_ranks)
+    assert len(hands) == num_ranks
     assert sorted(row for hand in hands for row in hand) == list(range(len(given_sequences)))
     counted = [len(response) for _, response in given_sequences]
     for hand in hands:
-        assert abs(sum(counted[row] for row in hand) - sum(counted) / num_hands) <= max(counted)
+        assert abs(sum(counted[row] for row in hand) - sum(counted) / num_ranks) <= max(counted)
 
 
 def test_equal_prompts_come_together() -> None:
     prompts = [torch.tensor(prompt) for prompt in ([7, 7], [1, 2], [7, 7], [1, 2])]
     batch = stack(prompts, [torch.tensor([row, row]) for row in range(4)])
-    assert [sorted(hand) for hand in deal(batch, 2)] == [[1, 3], [0, 2]]
+    assert [sorted(hand) for hand in partition_rows(batch, 2)] == [[1, 3], [0, 2]]
     assert [Counter(map(tuple, part.tokens_BT[:, :2].tolist())) for part in micro_batches(batch, 6)] == [
         {(1, 2): 2},
         {(7, 7): 2},
@@ -117,7 +117,7 @@ def test_an_empty_hand_is_an_empty_batch() -> None:
     assert empty.tokens_BT.shape == empty.signals["adv_BT"].shape == (0, 0)
     assert empty.signals["row_B"].shape == (0,)
     assert micro_batches(empty, 10) == []
-    assert deal(empty, 2) == [[], []]
+    assert partition_rows(empty, 2) == [[], []]
 
 
 def test_signals_that_do_not_fit_are_refused() -> None:
@@ -129,5 +129,5 @@ def test_signals_that_do_not_fit_are_refused() -> None:
 
 def test_sequences_without_a_counted_token_can_be_dealt() -> None:
     batch = stack([torch.tensor([1, 2])] * 2, [torch.empty(0, dtype=torch.int64)] * 2)
-    assert sorted(row for hand in deal(batch, 2) for row in hand) == [0, 1]
+    assert sorted(row for hand in partition_rows(batch, 2) for row in hand) == [0, 1]
     assert sum(len(part.lengths_B) for part in micro_batches(batch, 100)) == 2
