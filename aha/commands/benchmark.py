@@ -32,7 +32,7 @@ from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.stages.config import RLConfig
 from aha.stages.groups import Sampling, sample_groups
-from aha.stages.minibatches import batch_of, filled_in, mini_batches, needs_no_pass, update
+from aha.stages.minibatches import batch_of, mini_batches, needs_no_pass, update, with_settings
 from aha.stages.timeline import Timeline
 from aha.stages.workload import micro_batch_tokens, workload
 from aha.training.cost import forward_flops, num_stream_tokens
@@ -267,7 +267,9 @@ def _round(bench: _Bench, number: int, device: torch.device) -> dict[str, float]
     batch = batch_of(groups, advantages_PG)
     parts = mini_batches(batch, 1, random.Random(number), World(), needs_no_pass(advantages_PG, config))
     # The policy is its own reference: a second one would cost memory, and as much time.
-    update(learner, learner.policy, parts, filled_in(grpo_loss, config), config, name="benchmark", timeline=timeline)
+    update(
+        learner, learner.policy, parts, with_settings(grpo_loss, config), config, name="benchmark", timeline=timeline
+    )
     bench.engine.load(learner.policy, learner.num_steps)
     num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
     num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)

@@ -29,11 +29,11 @@ __all__ = [
     "MiniBatch",
     "batch_of",
     "cost",
-    "filled_in",
     "mini_batches",
     "needs_no_pass",
     "num_updates",
     "update",
+    "with_settings",
 ]
 
 
@@ -111,7 +111,7 @@ def _divided(count: int, num: int, rng: random.Random) -> list[list[int]]:
     return [sorted(order[start:end]) for start, end in pairwise(ends)]
 
 
-def filled_in(objective: Objective, config: RLConfig) -> Objective:
+def with_settings(objective: Objective, config: RLConfig) -> Objective:
     """The objective with its hyper-parameters, and the gap between learner and engine among its metrics.
 
     Without a KL term the policy itself stands in for the reference, and no `kl` is among the metrics.
@@ -148,7 +148,7 @@ def update(
         learner: updates the policy.
         reference: becomes the policy every so many updates; None without a KL term.
         parts: the mini-batches.
-        loss: from `filled_in`.
+        loss: from `with_settings`.
         config: temperature, and how often the reference moves.
         name: of the iteration, in errors.
         timeline: of the iteration.

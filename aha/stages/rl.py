@@ -27,10 +27,10 @@ from aha.stages.groups import Sampling, Truth, nothing_known, record, rollout_me
 from aha.stages.minibatches import (
     batch_of,
     cost,
-    filled_in,
     mini_batches,
     needs_no_pass,
     update,
+    with_settings,
 )
 from aha.stages.rl_state import RLState, begin, optimizer_shape
 from aha.stages.run import Interrupted, Run, stage_key, training_state
@@ -274,7 +274,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, method: Method, st
         learner,
         state.reference,
         mini_batches(batch, config.num_minibatches, generator(*seed, "mini-batches"), run.world, is_left_out_B),
-        filled_in(method.objective, config),
+        with_settings(method.objective, config),
         config,
         name=f"stage {name!r}, iteration {iteration}",
         timeline=timeline,

@@ -23,7 +23,7 @@ from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities
 from aha.training.memory import decoded_rows
 from aha.training.optimizer import adamw, learning_rate_factor
-from aha.training.trainable import announced, read_reference, read_trainable
+from aha.training.trainable import memory_notice, read_reference, read_trainable
 from aha.types import Checkpoint
 
 __all__ = ["RLState", "begin", "optimizer_shape"]
@@ -119,7 +119,7 @@ def begin(
     reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
 
     load = workload(policy.config, config, device, num_processes=run.world.size)
-    if told := announced(policy.config, config.optimizer, load, device):
+    if told := memory_notice(policy.config, config.optimizer, load, device):
         run.say(f"{name}: {told}")
 
     before, first_iteration = _before(config, resumed), resumed.iteration if resumed else 0

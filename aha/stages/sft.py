@@ -28,7 +28,7 @@ from aha.training.learner import Learner
 from aha.training.memory import Workload
 from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.packing import best_fit
-from aha.training.trainable import adapters_beside, announced, read_trainable
+from aha.training.trainable import adapters_beside, memory_notice, read_trainable
 from aha.types import Batch, Checkpoint, Dataset, Demonstration
 
 __all__ = ["SFT_METRICS", "demonstrations", "sft"]
@@ -129,7 +129,7 @@ def _model(
         max_tokens=config.max_tokens,
     )
     load = Workload(micro_batch_tokens=config.max_tokens, sequence_tokens=config.max_tokens)
-    if told := announced(model.config, config.optimizer, load, run.world.device):
+    if told := memory_notice(model.config, config.optimizer, load, run.world.device):
         run.say(f"{name}: {told}")
     return model, tokenizer
 

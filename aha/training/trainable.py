@@ -21,7 +21,7 @@ from aha.training.memory import (
     estimate,
 )
 
-__all__ = ["DTYPES", "adapters_beside", "announced", "read_reference", "read_trainable"]
+__all__ = ["DTYPES", "adapters_beside", "memory_notice", "read_reference", "read_trainable"]
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Types of the weights that compute."""
@@ -83,7 +83,7 @@ def read_reference(start: Path, policy: Transformer, config: OptimizerConfig, *,
     return read_model(start, device=device, dtype=DTYPES[config.precision])[0]
 
 
-def announced(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
+def memory_notice(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
     """What a stage that is about to begin needs, in words, against what its device has; empty where it is little."""
     found = estimate(config, optimizer, load, device)
     return describe(found, available_bytes(device)) if found.peak > ANNOUNCED_ABOVE else ""

@@ -19,11 +19,11 @@ from aha.stages.minibatches import (
     _divided,
     batch_of,
     cost,
-    filled_in,
     mini_batches,
     needs_no_pass,
     num_updates,
     update,
+    with_settings,
 )
 from aha.stages.timeline import Timeline
 from aha.training.config import OptimizerConfig
@@ -77,7 +77,7 @@ def updated(
         groups, advantages_PG = some_groups(MIXED if iteration == 0 else rewards)
         is_left_out_B = needs_no_pass(advantages_PG, FREE) & (leaves_out and iteration == num_iterations - 1)
         parts = mini_batches(batch_of(groups, advantages_PG), 2, random.Random(iteration), World(), is_left_out_B)
-        loss = filled_in(objective, FREE)
+        loss = with_settings(objective, FREE)
         metrics = update(learner, None, parts, loss, FREE, name="i", timeline=Timeline())
     return weights_of(learner.policy), metrics
 
@@ -96,7 +96,7 @@ def test_an_update_is_the_same_without_the_groups_that_have_no_spread(objective:
 
 def test_a_wrong_count_would_be_another_update() -> None:
     groups, advantages_PG = some_groups(MIXED)
-    loss, norms = filled_in(grpo_loss, FREE), []
+    loss, norms = with_settings(grpo_loss, FREE), []
     for counts_them in (True, False):
         parts = mini_batches(
             batch_of(groups, advantages_PG), 1, random.Random(0), World(), needs_no_pass(advantages_PG, FREE)
@@ -135,7 +135,7 @@ def test_a_mini_batch_with_nothing_to_compute_spoils_no_mean() -> None:
         MiniBatch(batch=_none(batch), left_out=whole.left_out),
         MiniBatch(batch=whole.batch, left_out=_none(batch)),
     ]
-    loss = filled_in(grpo_loss, FREE)
+    loss = with_settings(grpo_loss, FREE)
     figures, alone = (
         update(a_learner(weight_decay=0.0), None, given, loss, FREE, name="i", timeline=Timeline())
         for given in (parts, parts[1:])
@@ -153,7 +153,7 @@ def test_the_gap_is_the_mean_over_all_sampled_tokens() -> None:
     logp_BT[1] += 0.5 * mask_BT[1]
     logp_BT[2] -= 0.25 * mask_BT[2]
 
-    gap = filled_in(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, **batch.signals).metrics["logp_gap"]
+    gap = with_settings(grpo_loss, FREE)(logp_BT, mask_BT=mask_BT, **batch.signals).metrics["logp_gap"]
     lengths_B = mask_BT.sum(1)
     assert float(gap.total) == pytest.approx(float(0.5 * lengths_B[1] + 0.25 * lengths_B[2]))
     assert int(gap.count) == int(lengths_B.sum())
@@ -165,7 +165,7 @@ def test_without_kl_the_reference_changes_no_bit(objective: Objective) -> None:
     keeps_all = torch.zeros(12, dtype=torch.bool)
     (part,) = mini_batches(batch_of(groups, advantages_PG), 1, random.Random(0), World(), keeps_all)
     without, given = a_learner(), a_learner()
-    figures = update(without, None, [part], filled_in(objective, FREE), FREE, name="i", timeline=Timeline())
+    figures = update(without, None, [part], with_settings(objective, FREE), FREE, name="i", timeline=Timeline())
     signals = {**part.batch.signals, "ref_logp_BT": part.batch.signals["old_logp_BT"] - 0.5}
     compared = Batch(
         tokens_BT=part.batch.tokens_BT,
@@ -191,7 +191,9 @@ def test_with_kl_nothing_is_left_out() -> None:
     parts = list(mini_batches(batch_of(groups, advantages_PG), 2, random.Random(0), World(), is_left_out_B))
     assert [(len(part.batch.lengths_B), len(part.left_out.lengths_B)) for part in parts] == [(6, 0), (6, 0)]
     reference = tiny_policy(tiny_config(), seed=1)
-    figures = update(a_learner(), reference, parts, filled_in(grpo_loss, BOUND), BOUND, name="i", timeline=Timeline())
+    figures = update(
+        a_learner(), reference, parts, with_settings(grpo_loss, BOUND), BOUND, name="i", timeline=Timeline()
+    )
     assert figures["kl"] > 0
 
 

@@ -11,7 +11,7 @@ from aha.policy.checkpointing import RecomputedLayer
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import GIB, Workload, estimate
-from aha.training.trainable import announced, read_reference, read_trainable
+from aha.training.trainable import memory_notice, read_reference, read_trainable
 
 CPU = torch.device("cpu")
 
@@ -62,5 +62,5 @@ def test_a_need_of_more_than_four_gibibytes_is_announced() -> None:
     least = bisect_left(
         counts, True, lo=1, key=lambda count: estimate(config, OptimizerConfig(), load(count), CPU).peak > 4 * GIB
     )
-    assert announced(config, OptimizerConfig(), load(counts[least - 1]), CPU) == ""
-    assert announced(config, OptimizerConfig(), load(counts[least] + 30_000), CPU).startswith("memory: about 4.")
+    assert memory_notice(config, OptimizerConfig(), load(counts[least - 1]), CPU) == ""
+    assert memory_notice(config, OptimizerConfig(), load(counts[least] + 30_000), CPU).startswith("memory: about 4.")
