@@ -103,6 +103,7 @@ BENCH = "--threads must be at least 1 and --seconds above 0"
         ("bench --seconds inf", f"{BENCH} (given: 1 and inf)"),
         ("bench --seconds nan", f"{BENCH} (given: 1 and nan)"),
         ("eval base --processes 0", "--processes must be at least 1 (given: 0)"),
+        ("eval base --samples 0", "--samples: input should be greater than or equal to 1 (given: 0)"),
         ("run r1_zero --keep-rollouts 0", "--keep-rollouts must be at least 1 (given: 0)"),
         ("sample base", "give either --prompt (text as it is) or --question (inside the model's template)"),
         (
@@ -138,14 +139,19 @@ def test_an_evaluation_prints_its_remark_and_then_its_figures(
     remark: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Figures of a part of the suite are for `--json` alone."""
-    rows = (row("all", "pass@1", 0.5), row("geometry", "pass@1", 0.25), row("all", "length", 64))
+    rows = (
+        row("all", "pass@1", 0.5),
+        row("aime", "pass@1", 0.25),
+        row("geo", "pass@1", 0.25),
+        row("all", "length", 64),
+    )
     report = Report(rows=rows, checkpoint="", decoding={}, seed=0)
     monkeypatch.setattr("aha.commands.evaluation.evaluate_order", lambda order: (report, remark))
     figures = ["pass@1          0.500  [0.375, 0.625]", "length         64.000  [63.875, 64.125]"]
     assert call("eval base") == (0, "\n".join([*([remark] if remark else []), *figures, ""]), "")
 
     status, out, _ = call("eval base --json")
-    assert (status, [one["suite"] for one in json.loads(out)["rows"]]) == (0, ["all", "geometry", "all"])
+    assert (status, [one["suite"] for one in json.loads(out)["rows"]]) == (0, ["all", "aime", "geo", "all"])
 
 
 @pytest.mark.parametrize("unknown", [[], list("abcdefghij")])

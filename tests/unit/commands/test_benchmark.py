@@ -1,6 +1,7 @@
 """A benchmark of a tiny model: figures that hang together, prompts that it can read, and nothing that stays behind."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,7 +63,10 @@ def test_more_time_is_more_rounds_and_all_of_it_is_told(tmp_path: Path, monkeypa
     assert found.peak_gib > 0.05
     assert found.estimated_gib > 0.5
     text = in_words(found)
+    assert "1 thread, " in text
     assert f"medians of {found.rounds} rounds" in text
+    assert "2 threads, " in in_words(replace(found, threads=2))
+    assert in_words(replace(found, rounds=1)).splitlines()[1].endswith("medians of 1 round")
     assert [line.split()[0] for line in text.splitlines()[3:6]] == list(PASSES)
     assert as_object(found)["parts"]["update"]["seconds"] == found.parts["update"].seconds
 

@@ -344,3 +344,12 @@ def test_every_scale_of_the_base_is_one_of_r1_zero() -> None:
 
 def test_nothing_warms_up_where_nobody_says_so() -> None:
     assert OptimizerConfig().warmup_steps == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [("float32", "8-bit"), ("8-bit", "float32")])
+def test_a_part_that_goes_on_keeps_the_form_of_the_moments(before: str, after: str) -> None:
+    first, second = (SHORT.model_dump() | {"optimizer": {"state": state}} for state in (before, after))
+    message = f"--longer.optimizer.state must be {before}, not {after}"
+    with pytest.raises(ValidationError, match=message):
+        R1ZeroConfig.model_validate({"zero": first, "longer": second})
+    assert R1ZeroConfig.model_validate({"zero": first, "longer": first}).longer.optimizer.state == before

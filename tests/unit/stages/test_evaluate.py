@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from aha.rewards.verifier import MathVerifier
-from aha.stages.evaluate import solving
-from aha.types import Group, Problem, Reward, Rollout, VerdictKind
+from aha.stages.evaluate import headline, solving
+from aha.types import Group, Problem, Report, Reward, Rollout, Row, VerdictKind
 
 
 def group_of(gold: str, answers: list[str]) -> Group:
@@ -74,3 +74,11 @@ def test_programs_that_cannot_be_judged_are_counted() -> None:
 def test_what_cannot_be_read_is_counted_beside_what_is_wrong() -> None:
     figures = solving(group_of("5", ["5", "6", "((", ""]))
     assert (figures["pass@1"], figures["unparsable"]) == (0.25, 0.5)
+
+
+def test_a_headline_has_shares_to_three_digits_and_lengths_to_one() -> None:
+    figures = {"pass@1": 0.5, "reflection": 1.4996, "depth": 1.5, "length": 64.25}
+    rows = [Row(suite="all", metric=name, value=value, low=0.0, high=99.0, n=4) for name, value in figures.items()]
+    rows.append(Row(suite="hard", metric="pass@1", value=0.25, low=0.0, high=1.0, n=4))
+    report = Report(rows=tuple(rows), checkpoint="", decoding={}, seed=0)
+    assert headline(report) == "pass@1 0.500  reflection 1.500  depth 1.5  length 64.2"

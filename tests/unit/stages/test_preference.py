@@ -25,6 +25,8 @@ from aha.stages.preference import (
     HELPFULNESS,
     REWARD_MODEL_METRICS,
     RewardModelSpec,
+    _Example,
+    _parts,
     learned_reward,
     reward_model,
     score_last,
@@ -298,3 +300,14 @@ def test_stored_preferences_are_the_given_ones(tmp_path: Path) -> None:
     assert stored.key == "k1"
     assert InMemoryPreferences(preferences=preferences).key == InMemoryPreferences(preferences=tuple(preferences)).key
     assert InMemoryPreferences(preferences=preferences).key != InMemoryPreferences(preferences=preferences[:2]).key
+
+
+def test_micro_batches_hold_prompts_with_all_of_their_responses_up_to_the_limit() -> None:
+    """A prompt counts once: examples of 3 + 2 * 2 tokens, of which three fit into 21 and two into 20."""
+
+    def sizes(max_tokens: int) -> list[int]:
+        two = (torch.tensor([5, 6]), torch.tensor([7, 8]))
+        example = _Example(prompt=torch.tensor([1, 2, 3]), responses=two, qualities=(0.0, 1.0))
+        return sorted(len(part.lengths_B) for part in _parts([example] * 3, HELPFULNESS, max_tokens))
+
+    assert [sizes(21), sizes(20), sizes(7), sizes(1)] == [[6], [2, 4], [2, 2, 2], [2, 2, 2]]

@@ -177,3 +177,13 @@ def test_it_says_whether_it_fits_and_what_to_do() -> None:
 
 def test_this_machine_has_memory() -> None:
     assert available_bytes(torch.device("cpu")) > GIB // 4
+
+
+def test_on_a_gpu_layers_are_recomputed_where_else_they_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    recomputes = []
+    for num_gib in (16, 24, 80):
+        monkeypatch.setattr("aha.training.memory.available_bytes", lambda device, size=num_gib * GIB: size)
+        recomputes.append(estimate(QWEN_1_5B, OptimizerConfig(), LOAD, cuda).recomputes)
+    assert recomputes == [True, True, False]

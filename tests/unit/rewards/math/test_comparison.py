@@ -48,6 +48,8 @@ DIFFERENT = [
 ]  # fmt: skip
 
 KINDS_PAID_WRONGLY = {
+    "letters in brackets behind a name": ("x", "x (abc)"),
+    "letters in brackets close to a number": ("9", "9(abc)"),
     "a sum is worth its lower limit": (r"\sum_{k=1}^{n} a_k", "1"),
     "a product is worth its lower limit": (r"\prod_{k=2}^{n} a_k", "2"),
     "an inequality of the question": ("[-2,7]", r"x^2-5x-4 \le 10"),
@@ -169,6 +171,7 @@ KINDS_REFUSED_WRONGLY = {
     "a space at the end": ("2", "2\\,"),
     "an upright e": ("e", r"\mathrm{e}"),
     "a fraction of a letter": (r"\frac{\pi}{2}", r"\frac\pi 2"),
+    "a third of a percent": (r"\frac{1}{300}", "1/3%"),
     "a period": (r"\frac{1}{3}", r"0.\overline{3}"),
     "a period of two digits": (r"\frac{4}{33}", r"0.\overline{12}"),
     "a period behind other digits": (r"\frac{7}{6}", r"1.1\overline{6}"),
