@@ -245,6 +245,15 @@ def readers_of(path: str, readers: Mapping[str, set[str]]) -> set[str]:
     return readers[max(beginnings, key=len)] if beginnings else set()
 
 
+def test_the_last_stage_of_r1_goes_on_with_the_one_before_it_where_there_was_one(
+    given_by_r1: Given, stages: Stages
+) -> None:
+    assert given_by_r1["r1"]["continues"]
+    reasoning = R1.reasoning.model_copy(update={"iterations": 0})
+    alone = stages_of_r1(stages, R1.model_copy(update={"reasoning": reasoning}))
+    assert not alone["r1"]["continues"]
+
+
 def test_every_stage_is_reached(given_by_r1: Given, given_by_r1_zero: Given) -> None:
     assert {*given_by_r1} == set().union(*READERS.values())
     assert {*given_by_r1_zero} == set().union(*R1_ZERO_READERS.values())
