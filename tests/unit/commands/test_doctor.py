@@ -2,7 +2,7 @@
 
 import pytest
 
-from aha.commands.doctor import examine, in_words, refuse, toy_numbers
+from aha.commands.doctor import as_object, examine, in_words, refuse, toy_numbers
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding
@@ -129,3 +129,5 @@ def test_responses_are_shown_to_people_and_with_a_refusal() -> None:
         assert "answer read    '72'; the reference is '48'" in text
         assert "wrong: 72 is not 48; reward 1" in text
         assert len(text) < 1200
+    [shown] = as_object(diagnosis)["responses"]
+    assert (shown["answer"], shown["verdict"], shown["reward"]) == ("72", "wrong: 72 is not 48", 1.0)

@@ -10,6 +10,7 @@ from aha.prompts.templates import r1_zero
 from aha.recipes.base_model import BUILT_IN
 from aha.stages.config import EvaluationConfig
 from aha.training.checkpoint import read_model, write_checkpoint
+from aha.types import Report, Row
 
 LOOK = EvaluationConfig(num_problems=2, num_samples=2, max_new_tokens=40)
 
@@ -67,3 +68,16 @@ def test_a_sample_longer_than_the_positions_is_refused_in_one_line() -> None:
         sample_once(order)
     with pytest.raises(ValueError, match=r"^the prompt has no token: give one at least$"):
         sample_once(SampleOrder(model=None, prompt="", decoding=Decoding(max_new_tokens=10), seed=0))
+
+
+@pytest.mark.parametrize(("num_cut", "is_told"), [(3, False), (4, True)])
+def test_more_than_three_cut_responses_of_ten_are_warned_of(
+    num_cut: int, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = Row(suite="all", metric="truncated", value=num_cut / 10, low=0.0, high=1.0, n=10)
+    report = Report(rows=(cut,), checkpoint="", decoding={"max_new_tokens": 1024}, seed=0)
+    monkeypatch.setattr("aha.commands.evaluation.evaluate", lambda *_, **__: report)
+    _, said = evaluate_order(EvaluationOrder(model="base", config=LOOK, seed=0))
+    warning = "WARNING: 40% of the responses are cut at 1,024 tokens and count as wrong: raise --max-new-tokens"
+    assert (warning in said) == is_told
+    assert ("WARNING" in said) == is_told
