@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from aha.kernels.cpu.training import call, has_kernel
 
-__all__ = ["attention", "attention_backward", "has_attention"]
+__all__ = ["attention", "has_attention"]
 
 
 class _Shape(ctypes.Structure):
@@ -66,10 +66,10 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, segments, out, lse = ctx.saved_tensors
         kept = (out, lse, grads[0].contiguous())
-        return (*attention_backward((q, k, v), *kept, segments, ctx.most_keys), None, None)
+        return (*_attention_backward((q, k, v), *kept, segments, ctx.most_keys), None, None)
 
 
-def attention_backward(
+def _attention_backward(
     inputs: tuple[Tensor, Tensor, Tensor],
     out_NHK: Tensor,
     lse_NH: Tensor,

@@ -17,14 +17,10 @@ from aha.kernels.cpu.training import call, has_kernel
 
 __all__ = [
     "linear",
-    "norm_backward",
     "normalise",
-    "normalised",
     "product",
     "rotate",
     "swiglu",
-    "swiglu_backward",
-    "weight_gradient",
 ]
 
 MIN_ROWS = 384
@@ -135,12 +131,12 @@ class _Linear(torch.autograd.Function):
             grad = given.contiguous()
             grad_x = multiply(grad, weight, grad_x, grad_x)
             is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
-            found.append(weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
+            found.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
             found.append(grad.sum(0) if has_trained_bias else None)
         return grad_x, *found
 
 
-def weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
+def _weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
     """g^T x; None where it was added to the gradient that is there."""
     found = product(grad_NO.T, x_ND, known_OD, known_OD)
     return found if known_OD is None else None
@@ -168,7 +164,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         x, weight = x_XD.contiguous(), weight_D.contiguous()
-        out, scale = normalised(x, weight, eps)
+        out, scale = _normalised(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return out
 
@@ -177,17 +173,17 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
         grad_weight = torch.zeros_like(weight)
-        return norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight), grad_weight, None
+        return _norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight), grad_weight, None
 
 
-def normalised(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _normalised(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """RMSNorm by the kernel, and 1 / rms, [...]."""
     out, scale_X = torch.empty_like(x_XD), x_XD.new_empty(x_XD.shape[:-1])
     call("norm", scale_X.numel(), x_XD.shape[-1], eps, x_XD, weight_D, out, scale_X)
     return out, scale_X
 
 
-def norm_backward(x_XD: Tensor, weight_D: Tensor, scale_X: Tensor, slope_XD: Tensor, sum_D: Tensor) -> Tensor:
+def _norm_backward(x_XD: Tensor, weight_D: Tensor, scale_X: Tensor, slope_XD: Tensor, sum_D: Tensor) -> Tensor:
     """Gradient of the input of a norm by the kernel; that of its weight is added to a sum."""
     grad_XD = torch.empty_like(x_XD)
     call("norm_backward", scale_X.numel(), len(weight_D), x_XD, weight_D, scale_X, slope_XD, grad_XD, sum_D)
@@ -228,10 +224,10 @@ class _SwiGLU(torch.autograd.Function):
             from aha.kernels.cuda import training as gpu_training
 
             return gpu_training.swiglu_backward(gate, up, grads[0].contiguous())
-        return swiglu_backward(gate, up, grads[0].contiguous())
+        return _swiglu_backward(gate, up, grads[0].contiguous())
 
 
-def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
+def _swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of both inputs by the kernel."""
     grad_gate, grad_up = torch.empty_like(gate_NI), torch.empty_like(up_NI)
     call("swiglu_backward", gate_NI.numel(), gate_NI, up_NI, slope_NI, grad_gate, grad_up)
