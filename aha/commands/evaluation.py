@@ -17,6 +17,7 @@ from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import worded
 from aha.prompts.templates import Template, r1, r1_zero, template_of
+from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.assignment import ending_in_words, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import TemplateName
@@ -161,7 +162,12 @@ def _stop_strings(policy: Checkpoint, stop: tuple[str, ...] | None) -> tuple[str
     """Texts that end a response: those given, or else those that the model was trained with."""
     if stop is not None:
         return stop
-    return read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).stop_strings
+    return _tokenizer(policy).stop_strings
+
+
+def _tokenizer(policy: Checkpoint) -> Tokenizer:
+    """The tokenizer of a model, without its weights."""
+    return read_tokenizer(policy.path, room=read_config(policy.path).vocab_size)
 
 
 def _opened(suite: SuiteOrder) -> OpenSuite:
@@ -195,9 +201,8 @@ def _suite_config(
 
 def _capacity(policy: Checkpoint, prompts: Sequence[str]) -> int:
     """Tokens that the longest prompt leaves for a response; 0 or less where there are none."""
-    shape = read_config(policy.path)
-    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
-    return shape.max_position_embeddings - max(map(len, tokenizer.encode_prompts(prompts)))
+    lengths = map(len, _tokenizer(policy).encode_prompts(prompts))
+    return read_config(policy.path).max_position_embeddings - max(lengths)
 
 
 def _shortage(policy: Checkpoint, capacity: int) -> str:
@@ -226,7 +231,7 @@ def own_template(policy: Checkpoint, name: TemplateName = "auto") -> Template:
     """
     if name != "auto":
         return named_template(name, policy)
-    tokenizer = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size)
+    tokenizer = _tokenizer(policy)
     if not tokenizer.chat_template:
         return r1_zero
     known = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)

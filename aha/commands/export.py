@@ -15,7 +15,7 @@ import aha
 from aha.policy.weights import stored_dtype
 from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
-from aha.training.checkpoint import export_model, is_occupied, read_figures, read_model, read_scorer
+from aha.training.checkpoint import check_unoccupied, export_model, read_figures, read_model, read_scorer
 from aha.training.config import ExportDtype
 from aha.types import Checkpoint
 
@@ -47,8 +47,8 @@ def export(name: str, out: Path, dtype: ExportDtype = "auto") -> dict[str, Any]:
         ValueError: there is something in `out`, the name is no model's, or the type cannot hold the weights.
         OSError: the disk is full or cannot be written; nothing half written is left.
     """
-    if is_occupied(out):
-        raise ValueError(f"--out {out} is not empty: name a new folder")
+    # Asked before the model is read, which can take minutes; `export_model` asks once more before it writes.
+    check_unoccupied(out)
     folder = out.resolve()
     source = open_base(name)
     target = original_dtype(source.path) if dtype == "auto" else _DTYPES[dtype]

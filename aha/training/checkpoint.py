@@ -33,8 +33,8 @@ from aha.runs.objects import read_object
 __all__ = [
     "MANIFEST",
     "PROVENANCE",
+    "check_unoccupied",
     "export_model",
-    "is_occupied",
     "publish_model",
     "read_figures",
     "read_model",
@@ -272,7 +272,7 @@ def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path
         ValueError: `out` holds something that is no published model, and stays as it is.
     """
     verify(model)
-    if is_occupied(out) and not (out / PROVENANCE).exists():
+    if _is_occupied(out) and not (out / PROVENANCE).exists():
         raise ValueError(f"{out} holds something else than a published model: name another folder with --out")
     with _written_aside(out.resolve()) as aside:
         left_out = shutil.ignore_patterns(_STATE, _TENSORS, MANIFEST)
@@ -299,15 +299,24 @@ def export_model(
         ValueError: there is something in `out`, which stays as it is.
         OSError: the disk is full or cannot be written; `out` is as it was.
     """
-    if is_occupied(out):
-        raise ValueError(f"--out {out} is not empty: name a new folder")
+    check_unoccupied(out)
     with _written_aside(out.resolve()) as aside:
         _write_model(model, tokenizer, aside)
         _write_provenance(provenance, aside)
         _make_durable(aside)
 
 
-def is_occupied(out: Path) -> bool:
+def check_unoccupied(out: Path) -> None:
+    """Refuse to write a model over something else.
+
+    Raises:
+        ValueError: there is something in `out`.
+    """
+    if _is_occupied(out):
+        raise ValueError(f"--out {out} is not empty: name a new folder")
+
+
+def _is_occupied(out: Path) -> bool:
     """Whether something stands where a model is to be written: a file, or a folder that is not empty."""
     return out.exists() and (not out.is_dir() or any(out.iterdir()))
 
