@@ -100,14 +100,15 @@ def _run_of(model: Path) -> RunFolder | None:
 
 def _start_of(run: RunFolder, stage: str) -> str | None:
     """The key of the model from which a chain of stages started; None where a stage of the run made its own model."""
-    inputs = {path.parent.name: run.read(f"stages/{path.parent.name}/inputs.json") for path in _stages(run)}
-    makers = {known["key"]: known["inputs"] for known in inputs.values() if known}
-    known = inputs.get(stage)
-    key = known["key"] if known else None
+    records = {path.parent.name: run.read(f"stages/{path.parent.name}/inputs.json") for path in _stages(run)}
+    inputs_by_key = {record["key"]: record["inputs"] for record in records.values() if record}
+    record = records.get(stage)
+    key = record["key"] if record else None
 
-    # Each step goes from a model to the one that it was trained from, which is named first.
-    while key in makers:
-        made_from = makers.pop(key)
+    # Each step goes from a model to the one that it was trained from, which is named first. A damaged record could
+    # name itself, so each is followed once.
+    while key in inputs_by_key:
+        made_from = inputs_by_key.pop(key)
         sources = made_from.get("sources") or [made_from.get("policy")]
         key = sources[0]
     return key

@@ -121,6 +121,7 @@ def with_settings(objective: Objective, config: RLConfig) -> Objective:
         given = signals if config.kl_coef else {**signals, "ref_logp_BT": logp_BT.detach()}
         result = objective(logp_BT, clip_eps=config.clip_eps, kl_coef=config.kl_coef, **given)
         metrics = {name: mean for name, mean in result.metrics.items() if config.kl_coef or name != "kl"}
+        # Over all tokens of the response: the engine and the learner must agree on each.
         mask_BT = signals["mask_BT"]
         gap_BT = (logp_BT.detach() - signals["old_logp_BT"]).abs()
         gap = Mean(total=gap_BT[mask_BT].sum(), count=mask_BT.sum())

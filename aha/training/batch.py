@@ -122,9 +122,9 @@ def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
     total, seen = max(1, sum(counts)), 0
 
     # A row belongs to the process in whose part of all tokens its middle lies.
-    ranks: list[list[int]] = [[] for _ in range(num_ranks)]
+    rows_by_rank: list[list[int]] = [[] for _ in range(num_ranks)]
     for row in order:
-        middle = (2 * seen + counts[row]) * num_ranks // (2 * total)
-        ranks[min(num_ranks - 1, middle)].append(row)
+        rank = (2 * seen + counts[row]) * num_ranks // (2 * total)
+        rows_by_rank[min(num_ranks - 1, rank)].append(row)
         seen += counts[row]
-    return ranks
+    return rows_by_rank
