@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from aha.commands.option_files import WrongUseError
 from aha.commands.options import (
     WRONG_USE,
     AuditCommand,
@@ -29,7 +30,6 @@ from aha.commands.options import (
     R1Command,
     ReportCommand,
     SampleCommand,
-    WrongUseError,
     ZeroCommand,
     parse,
 )

@@ -20,8 +20,9 @@ from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.folder import RunFolder
-from aha.stages.rl import ProblemSource, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
+from aha.stages.task import ProblemSource
 from aha.types import Problem
 
 

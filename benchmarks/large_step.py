@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from aha.actors.workload import MICRO_BATCH
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import write_policy
 from aha.policy.transformer import Transformer
@@ -30,9 +31,9 @@ from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
-from aha.stages.workload import MICRO_BATCH
+from aha.stages.task import Task, Validation
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import Workload, describe, estimate

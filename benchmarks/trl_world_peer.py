@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.trainer_callback import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from aha.actors.workload import PROMPT_TOKENS
 from aha.engines.local import LocalEngine
 from aha.objectives.grpo import grpo_loss
 from aha.policy.pretrained import read_policy
@@ -35,7 +36,6 @@ from aha.recipes.scales import R1_ZERO_SCALES
 from aha.rewards.table import RULES, score_all
 from aha.stages.evaluate import sampling_of, solving
 from aha.stages.groups import sample_groups
-from aha.stages.workload import PROMPT_TOKENS
 from aha.training.batch import stack
 from aha.training.checkpoint import read_model
 from aha.training.learner import log_probabilities

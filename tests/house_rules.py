@@ -78,6 +78,12 @@ def imported(module: Module) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def imported_at_once(module: Module) -> Iterator[str]:
+    """Dotted names of what the import of a module imports: not inside functions, nor for types alone."""
+    statements = [node for node in module.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return imported(Module(module.name, module.source, ast.Module(statements, [])))
+
+
 def relative_imports(module: Module) -> list[str]:
     nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.level]
     return [f"{module.name}:{node.lineno} imports relatively" for node in nodes]
@@ -310,7 +316,7 @@ def poor_configs(modules: Sequence[Module]) -> list[str]:
         if len(fields(node)) > MAX_FIELDS:
             found.append(f"{node.name} has {len(fields(node))} fields")
         found += [f"{node.name}.{name} is not described" for name, described in fields(node).items() if not described]
-        if any(name.split(".")[0] == "torch" for name in imported(module)):
+        if any(name.split(".")[0] == "torch" for name in imported_at_once(module)):
             found.append(f"{module.name} holds {node.name} and imports torch")
     return found
 

@@ -13,7 +13,12 @@ SomeConfig = TypeVar("SomeConfig", bound=Config)
 def leaves(config: Config, prefix: str = "") -> Iterator[str]:
     """Dotted paths of all settings of a configuration."""
     for name, value in config:
-        yield from leaves(value, f"{prefix}{name}.") if isinstance(value, Config) else [prefix + name]
+        annotation = type(config).model_fields[name].annotation
+        if isinstance(value, Config):
+            yield from leaves(value, f"{prefix}{name}.")
+        elif not (get_origin(annotation) is Literal and len(get_args(annotation)) == 1):
+            # The name of an algorithm is its only value.
+            yield prefix + name
 
 
 def value_of(config: Config, path: str) -> Any:

@@ -6,12 +6,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from aha.actors.local import LocalPolicy
 from aha.engines.engine import Request
 from aha.policy.config import PolicyConfig
 from aha.policy.transformer import Transformer
 from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
+from aha.training.learner import Learner
+from aha.training.world import World
 from aha.types import Problem, Rollout, Verdict
 
 SHAPES = {
@@ -101,3 +104,14 @@ def evenness(problem: Problem, rollout: Rollout) -> Verdict:
     """A reward that differs within nearly every group, whatever the policy says."""
     del problem
     return Verdict(score=float((rollout.tokens % 2 == 0).float().mean()), reason="the share of even tokens")
+
+
+def policy_actor(
+    policy: Transformer,
+    tokenizer: Tokenizer | None = None,
+    *,
+    num_rows: int = 64,
+    learner: Learner[Transformer] | None = None,
+) -> LocalPolicy:
+    """An actor of one process with a policy that is in memory."""
+    return LocalPolicy(policy, tokenizer or letters_tokenizer(), World(), num_rows=num_rows, learner=learner)

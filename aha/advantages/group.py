@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["group_advantages", "leave_one_out_advantages"]
 
 
-def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6) -> Tensor:
+def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6, ddof: int = 0) -> Tensor:
     """Reward of each rollout relative to its own group.
 
     A_i = (r_i - mean(r)) / (std(r) + eps)
@@ -18,6 +18,7 @@ def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6) -> Tensor:
     Args:
         rewards_PG: total reward, any real unit, P >= 0, G >= 2.
         eps: added to the standard deviation, in the unit of the reward, >= 0.
+        ddof: the variance is divided by G - ddof: 0 for the population's, 1 for the sample's.
 
     Returns:
         Advantages in standard deviations, [P, G], detached, float32 (computed in float64). A group of equal rewards
@@ -27,11 +28,13 @@ def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6) -> Tensor:
         ValueError: not a matrix, G < 2, or a reward is not finite.
 
     Source: DeepSeek-R1, arXiv:2501.12948v1, Eq. 3. Ours: eps and the exact zeros (the paper has 0/0); the population
-    standard deviation (the papers do not say).
+    standard deviation as the default (the papers do not say).
     """
     rewards_PG = _checked(rewards_PG)
     centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    std_P1 = centred_PG.square().mean(dim=1, keepdim=True).sqrt()
+    num_rollouts = rewards_PG.shape[1]
+    variance_P1 = centred_PG.square().mean(dim=1, keepdim=True) * (num_rollouts / (num_rollouts - ddof))
+    std_P1 = variance_P1.sqrt()
     return (centred_PG / (std_P1 + eps)).masked_fill(_is_flat(rewards_PG), 0.0).float()
 
 

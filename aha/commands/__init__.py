@@ -7,6 +7,7 @@ __all__ = [
     "doctor",
     "evaluation",
     "export",
+    "option_files",
     "options",
     "positions",
     "processes",

@@ -17,29 +17,29 @@ from typing import Any
 
 import torch
 
-from aha.advantages.group import group_advantages
-from aha.engines.engine import Decoding
+from aha.actors.actor import PolicyActor, Role
+from aha.actors.local import LocalPolicy, synchronize
+from aha.actors.local_actors import LocalActors, TrainingPlan
+from aha.actors.workload import Demand, micro_batch_tokens, workload
+from aha.algorithms.algorithm import Sampled
 from aha.engines.graphed import can_be_graphed
-from aha.engines.local import LocalEngine, torch_threads
+from aha.engines.local import torch_threads
 from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.kernels.cpu.compiled import kernels_in_use
-from aha.objectives.grpo import grpo_loss
 from aha.policy.packed import fits
+from aha.policy.pretrained import read_config
 from aha.policy.transformer import Transformer
 from aha.problems.world.questions import TrainingProblems
 from aha.prompts.templates import bare, r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.stages.config import RLConfig
-from aha.stages.groups import Sampling, sample_groups
-from aha.stages.minibatches import batch_of, mini_batches, needs_no_pass, update, with_settings
+from aha.stages.groups import sample_groups, training_sampling
+from aha.stages.minibatches import batch_of, rewards_of, split_rows, update, with_signals
+from aha.stages.rl_state import demand
 from aha.stages.timeline import Timeline
-from aha.stages.workload import micro_batch_tokens, workload
-from aha.training.cost import forward_flops, num_stream_tokens
-from aha.training.learner import Learner, log_probabilities
-from aha.training.memory import GIB, decoded_rows, estimate
-from aha.training.optimizer import adamw
-from aha.training.trainable import read_trainable
+from aha.training.cost import num_stream_tokens
+from aha.training.memory import GIB, estimate
 from aha.training.world import World
 from aha.types import Problem, Rollout, Verdict
 
@@ -115,8 +115,7 @@ class Benchmark:
 class _Bench:
     """A model with all that a round needs."""
 
-    learner: Learner[Transformer]
-    engine: LocalEngine
+    policy: LocalPolicy
     problems: Sequence[Problem]
     is_world: bool
     config: RLConfig
@@ -139,13 +138,13 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
     with torch_threads(threads):
         place = torch.device(device)
         bench, ends = _open(path, place), time.monotonic() + seconds
-        policy = bench.learner.policy
+        policy = bench.policy.model
         ceiling = _ceiling(policy.head_VD)
-        rounds = [_round(bench, 0, place)]
+        rounds = [_round(bench, 0)]
         while len(rounds) < 2 or time.monotonic() < ends:
-            rounds.append(_round(bench, len(rounds), place))
+            rounds.append(_round(bench, len(rounds)))
         largest = int(max(one["tokens_update"] for one in rounds))
-        load = workload(policy.config, bench.config, place)
+        load = workload(policy.config, demand(bench.config), bench.config.optimizer, place)
         num_tokens = min(micro_batch_tokens(place), largest)
         load = replace(load, micro_batch_tokens=num_tokens, has_reference=False)
         return Benchmark(
@@ -189,30 +188,29 @@ def as_object(found: Benchmark) -> dict[str, Any]:
 def _open(path: Path, device: torch.device) -> _Bench:
     """Read a model, and give it problems that it can read."""
     config = RLConfig(num_minibatches=1, reference_every=1 << 40)
-    max_tokens = micro_batch_tokens(device)
-    policy, tokenizer = read_trainable(path, None, config.optimizer, device=device, seed=0, max_tokens=max_tokens)
-    is_small = sum(weight.numel() for weight in policy.parameters()) <= SMALL_MODEL
-    num_problems, group_size, cap = (12, 16, 128) if is_small else (2, 4, 48)
-    cap = min(cap, max(1, policy.config.max_position_embeddings // 2))
-    given = {"problems_per_iteration": num_problems, "group_size": group_size, "max_new_tokens": cap}
-    world = TrainingProblems(seed=0)(0, num_problems)
-    room = policy.config.max_position_embeddings - cap
-    is_world = all(_is_read(tokenizer, r1_zero(problem.question), room) for problem in world)
-    learner = Learner(
-        policy,
-        adamw(policy, config.optimizer),
-        factor=lambda step: 1.0,
-        grad_clip=config.optimizer.grad_clip,
-        forward=partial(log_probabilities, temperature=config.temperature),
-        max_tokens=max_tokens,
+    shape = read_config(path)
+    plan = TrainingPlan(
+        name="benchmark",
+        optimizer=config.optimizer,
+        num_steps=1,
+        demand=Demand(sequence_tokens=shape.max_position_embeddings, num_responses=1),
+        seed=0,
+        temperature=config.temperature,
     )
-    num_rows = decoded_rows(policy.config, cap + room, size=policy.head_VD.element_size(), device=device)
+    policy = LocalActors(world=World(device=device)).trained_policy(path, None, plan)
+
+    num_problems, group_size, cap = (12, 16, 128) if policy.num_parameters <= SMALL_MODEL else (2, 4, 48)
+    cap = min(cap, max(1, shape.max_position_embeddings // 2))
+    capacity = shape.max_position_embeddings - cap
+    counts = {"problems_per_iteration": num_problems, "group_size": group_size, "max_new_tokens": cap}
+
+    world_problems = TrainingProblems(seed=0)(0, num_problems)
+    is_world = all(_is_read(policy.tokenizer, r1_zero(problem.question), capacity) for problem in world_problems)
     return _Bench(
-        learner=learner,
-        engine=LocalEngine(policy, tokenizer, max_rows=num_rows),
-        problems=world if is_world else _random_problems(tokenizer, num_problems, room),
+        policy=policy,
+        problems=world_problems if is_world else _random_problems(policy.tokenizer, num_problems, capacity),
         is_world=is_world,
-        config=config.model_copy(update=given),
+        config=config.model_copy(update=counts),
     )
 
 
@@ -250,27 +248,31 @@ def _variety(problem: Problem, rollout: Rollout) -> Verdict:
     return Verdict(score=float(len(set(rollout.tokens.tolist()))), reason="different tokens")
 
 
-def _round(bench: _Bench, number: int, device: torch.device) -> dict[str, float]:
+def _round(bench: _Bench, number: int) -> dict[str, float]:
     """Seconds, tokens and operations of each part of one round."""
-    timeline, config, learner = Timeline(device), bench.config, bench.learner
-    decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+    config, policy = bench.config, bench.policy
+    timeline = Timeline(policy.synchronize)
     groups = sample_groups(
-        bench.engine,
+        policy,
         bench.problems,
-        Sampling(num_samples=config.group_size, decoding=decoding, seed=("benchmark", number)),
+        training_sampling(config, ("benchmark", number), ()),
         reward={problem.domain: {_variety: 1.0} for problem in bench.problems},
         template=r1_zero if bench.is_world else bare,
-        world=World(),
         timeline=timeline,
     )
-    advantages_PG = group_advantages(torch.tensor([[one.total for one in group.rewards] for group in groups]))
-    batch = batch_of(groups, advantages_PG)
-    parts = mini_batches(batch, 1, random.Random(number), World(), needs_no_pass(advantages_PG, config))
+    batch, rewards_PG = batch_of(groups), rewards_of(groups)
+    sampled = Sampled(batch=batch, rewards_PG=rewards_PG, max_new_tokens=config.max_new_tokens)
     # The policy is its own reference: a second one would cost memory, and as much time.
+    actors: dict[Role, PolicyActor] = {"policy": policy, "reference": policy}
     update(
-        learner, learner.policy, parts, with_settings(grpo_loss, config), config, name="benchmark", timeline=timeline
+        actors,
+        with_signals(batch, config.algorithm.signals(sampled, actors)),
+        config.algorithm,
+        split_rows(rewards_PG.numel(), 1, random.Random(number)),
+        reference_every=config.reference_every,
+        name="benchmark",
+        timeline=timeline,
     )
-    bench.engine.load(learner.policy, learner.num_steps)
     num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
     num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
     num_trained = num_stream_tokens(batch)
@@ -281,7 +283,7 @@ def _round(bench: _Bench, number: int, device: torch.device) -> dict[str, float]
     for name, passes in PASSES.items():
         found[f"seconds_{name}"] = seconds[TIMED[name]]
         found[f"tokens_{name}"] = float(shown[name])
-        found[f"flops_{name}"] = passes * forward_flops(learner.policy, computed[name])
+        found[f"flops_{name}"] = passes * policy.forward_flops(computed[name])
     return found
 
 
@@ -301,7 +303,7 @@ def _ceiling(like: torch.Tensor) -> float:
     """Operations a second of the fastest of some matrix products, in the type and on the device of a tensor."""
     left, best = torch.ones(PRODUCT, PRODUCT, dtype=like.dtype, device=like.device), 0.0
     for _ in range(12):
-        timeline = Timeline(like.device)
+        timeline = Timeline(partial(synchronize, like.device))
         with timeline.part("learning"):
             left @ left
         best = max(best, 2 * PRODUCT**3 / timeline.metrics()["seconds_learning"])

@@ -118,7 +118,7 @@ def disk_estimate(
 
 def checkpoint_bytes(shape: PolicyConfig, stage: RLConfig | SupervisedConfig) -> int:
     """Size of a checkpoint of a stage in progress: weights, moments and, with a KL term, the reference."""
-    has_reference = isinstance(stage, RLConfig) and stage.kl_coef > 0
+    has_reference = isinstance(stage, RLConfig) and "reference" in stage.algorithm.roles
     parts = estimate(shape, stage.optimizer, _one_token(has_reference=has_reference))
     return parts.weights + parts.reference + parts.optimizer + parts.host_optimizer
 

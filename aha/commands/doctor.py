@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from aha.actors.local_actors import LocalActors
+from aha.actors.workload import workload
 from aha.engines.engine import Decoding
 from aha.policy.config import PolicyConfig
 from aha.recipes.assignment import assigned
@@ -14,10 +16,10 @@ from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.doctor import MAX_RESPONSES, diagnose
-from aha.stages.rl import ProblemSource
-from aha.stages.workload import workload
-from aha.training.checkpoint import read_model
+from aha.stages.rl_state import demand
+from aha.stages.task import ProblemSource
 from aha.training.memory import GIB, available_bytes, estimate
+from aha.training.world import World
 from aha.types import Problem
 
 __all__ = ["DOCTOR_METRICS", "as_object", "examine", "in_words", "refuse", "toy_numbers"]
@@ -74,8 +76,9 @@ def examine(
     if not config.parts:
         raise ValueError("nothing is trained: set --zero.iterations or --longer.iterations to 1 at least")
     start, stage = open_base(model), next(iter(config.parts.values()))
-    policy, tokenizer = read_model(start.path, device=device)
-    num_parameters = sum(weight.numel() for weight in policy.parameters())
+    actors = LocalActors(world=World(device=device))
+    policy = actors.policy(start.path, max_new_tokens=stage.max_new_tokens, temperature=stage.temperature)
+    num_parameters = policy.num_parameters
     is_small = num_parameters <= SMALL_MODEL
     num_groups = num_groups or (8 if is_small else 2)
     group_size = stage.group_size if is_small else min(4, stage.group_size)
@@ -83,7 +86,6 @@ def examine(
         diagnosis = diagnose(
             RunCandidate(
                 policy=policy,
-                tokenizer=tokenizer,
                 problems=_some_problems(assignment.problems, num_groups, MAX_RESPONSES // group_size),
                 num_groups=num_groups,
                 template=assignment.template,
@@ -98,7 +100,7 @@ def examine(
         left_out = assignment.left_out
     warnings = [toy_numbers(num_parameters, config, device), _prompts_left_out(left_out)]
     diagnosis = replace(diagnosis, findings=(*diagnosis.findings, *filter(None, warnings)))
-    return _with_costs(diagnosis, policy.config, config, torch.device(device))
+    return _with_costs(diagnosis, policy.shape, config, torch.device(device))
 
 
 def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> list[Problem]:
@@ -155,8 +157,11 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
 def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
     stages, limit = tuple(config.parts.values()), available_bytes(device)
-    loads = [(one, workload(shape, one, device, num_processes=config.processes)) for one in stages]
-    peak = config.processes * max(estimate(shape, one.optimizer, load, device).peak for one, load in loads)
+    peaks = []
+    for stage in stages:
+        load = workload(shape, demand(stage), stage.optimizer, device, num_processes=config.processes)
+        peaks.append(estimate(shape, stage.optimizer, load, device).peak)
+    peak = config.processes * max(peaks)
     figures = {**found.figures, "memory_gib": peak / GIB}
     if "length" in figures:
         num_responses = sum(one.iterations * one.problems_per_iteration * one.group_size for one in stages)

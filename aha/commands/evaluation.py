@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from aha.actors.trainable import DTYPES
 from aha.commands.processes import among_peers
 from aha.engines.engine import Decoding, Request
 from aha.engines.local import LocalEngine
@@ -30,7 +31,6 @@ from aha.stages.evaluate import CUT_SHARE, Setting, evaluate
 from aha.stages.run import Run
 from aha.training.checkpoint import read_model
 from aha.training.config import Precision
-from aha.training.trainable import DTYPES
 from aha.training.world import World
 from aha.types import Checkpoint, Problem, Report
 

@@ -2,8 +2,7 @@
 
 import io
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,12 @@ from typing import Annotated, Any, Literal, Union, get_args
 import tyro
 from pydantic import ValidationError
 
+from aha.algorithms.algorithm import Algorithm
+from aha.algorithms.catalogue import ALGORITHMS, algorithm_named
+from aha.commands.option_files import WrongUseError, peek, with_option_file
 from aha.recipes.own_data import Device, OwnData, TemplateName
 from aha.recipes.r1_scales import R1_SCALES, R1Config
-from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.runs.complaints import illegal_value, without_box
 from aha.training.config import ExportDtype, Precision
 
@@ -33,19 +35,12 @@ __all__ = [
     "RunCommand",
     "SampleCommand",
     "StartCommand",
-    "WrongUseError",
     "ZeroCommand",
     "parse",
 ]
 
 DESCRIPTION = "The DeepSeek-R1 training system as one program."
 WRONG_USE = 2
-RUN_ONLY = ("run", "fresh", "force", "keep_rollouts", "keep-rollouts")
-"""Options in a file of `run` that the doctor, which writes nothing, leaves out."""
-
-
-class WrongUseError(ValueError):
-    """Options that do not go together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +55,8 @@ class StartCommand:
     """Run seed: every random draw derives from it."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where there is one and the scale is not tiny. Bits belong to the device."""
+    algorithm: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(ALGORITHMS)}}}")] = "grpo"
+    """How rewards become gradients, in every stage of reinforcement. Each algorithm has options of its own."""
     model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
     """Model to start from: a folder, or hub:OWNER/NAME; the built-in base where none is given."""
     json: bool = False
@@ -313,10 +310,12 @@ Command = (
 
 def parse(given: list[str]) -> Command:
     """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
-    given = _with_file(given)
+    given = with_option_file(given)
     is_r1 = "r1" in given[:2]
     scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
-    scale = scales.get(_peek(given, "--scale"), scales["tiny"])
+    scale = scales.get(peek(given, "--scale"), scales["tiny"])
+    if name := peek(given, "--algorithm"):
+        scale = with_algorithm(scale, _algorithm(name))
     run: type[Any] = R1Command if is_r1 else ZeroCommand
     defaults: dict[type[Any], Any] = {
         run: run(recipe=tyro.MISSING, config=scale),
@@ -332,7 +331,9 @@ def parse(given: list[str]) -> Command:
     try:
         with redirect_stderr(complaint):
             union: Any = Union[kinds]  # noqa: UP007  # made from a tuple
-            command: Command = tyro.cli(union, args=given, prog="aha", description=DESCRIPTION)
+            command: Command = tyro.cli(
+                union, args=given, prog="aha", description=DESCRIPTION, config=(tyro.conf.AvoidSubcommands,)
+            )
             return command
     except ValidationError as error:
         print(f"aha: {illegal_value(error)}", file=sys.stderr)
@@ -343,44 +344,9 @@ def parse(given: list[str]) -> Command:
         raise SystemExit(WRONG_USE if ended.code else 0) from None
 
 
-def _peek(given: Sequence[str], option: str) -> str:
-    """Value of an option before the real parse."""
-    for place, word in enumerate(given):
-        if word == option and place + 1 < len(given):
-            return given[place + 1]
-        if word.startswith(f"{option}="):
-            return word.split("=", 1)[1]
-    return ""
-
-
-def _with_file(given: list[str]) -> list[str]:
-    """The arguments with those of the TOML file that they name put before them, so that they hold over it."""
-    name = _peek(given, "--config")
-    if not name:
-        return given
+def _algorithm(name: str) -> type[Algorithm]:
+    """An algorithm by its name."""
     try:
-        content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{name} cannot be read ({error}): --config takes a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise WrongUseError(f"{name} is not valid TOML: {error}") from None
-    if given[0] == "doctor":  # a file of `run` serves the doctor, which writes nothing
-        content = {option: value for option, value in content.items() if option not in RUN_ONLY}
-    place = next((n for n, word in enumerate(given) if word.startswith("-")), len(given))
-    return [*given[:place], *_as_arguments(content), *given[place:]]
-
-
-def _as_arguments(content: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
-    """The options of a TOML table as a command line has them; tables are the parts before a dot."""
-    for name, value in content.items():
-        option = prefix + name.replace("_", "-")
-        match value:
-            case dict():
-                yield from _as_arguments(value, f"{option}.")
-            case bool():
-                start, _, last = option.rpartition(".") if "." in option else ("", "", option.removeprefix("--"))
-                yield option if value else (f"{start}.no-{last}" if start else f"--no-{last}")
-            case list():
-                yield from (option, *map(str, value))
-            case _:
-                yield f"{option}={value}"
+        return algorithm_named(name)
+    except ValueError as error:
+        raise WrongUseError(str(error)) from None

@@ -10,6 +10,8 @@ Both papers print an objective J to be maximised; both functions return the loss
 E over questions are one average over sequences, taken by the learner: groups of one run all have the same size.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,16 +21,24 @@ from aha.types import Loss
 
 __all__ = ["grpo_loss", "grpo_sequence_loss"]
 
+KLEstimator = Callable[[Tensor, Tensor], Tensor]
+"""From log pi_theta and log pi_ref to one estimate of the divergence per entry, nats."""
+
+Average = Callable[..., Loss]
+"""(values [B, T], mask [B, T], *, metrics) -> Loss: how tokens and sequences are averaged."""
+
 
 def grpo_loss(
     logp_BT: Tensor,
     *,
     old_logp_BT: Tensor,
-    ref_logp_BT: Tensor,
     adv_BT: Tensor,
     mask_BT: Tensor,
+    ref_logp_BT: Tensor | None = None,
     clip_eps: float,
     kl_coef: float,
+    kl: KLEstimator = kl_k3,
+    average: Average = sequence_mean,
 ) -> Loss:
     """GRPO with a ratio per token.
 
@@ -38,16 +48,18 @@ def grpo_loss(
     Args:
         logp_BT: log pi_theta of each token, nats, [B, T]; the input that carries the gradient.
         old_logp_BT: the same under pi_old, which sampled, [B, T].
-        ref_logp_BT: the same under the reference policy, [B, T].
         adv_BT: advantage of each token, [B, T]; all tokens of a response share theirs under outcome rewards.
         mask_BT: [B, T], bool, True at the tokens of the response; other entries of the inputs are never read.
+        ref_logp_BT: log-probabilities under the reference policy, [B, T]; None where `kl_coef` is 0.
         clip_eps: half-width eps of the clip interval, > 0. Where it exceeds 1 (R1's first stage has 10) the lower end
             is below any ratio, and a negative advantage is never clipped.
         kl_coef: beta, >= 0.
+        kl: estimator of the divergence from (log pi_theta, log pi_ref).
+        average: over tokens and sequences: `sequence_mean` as printed, or `token_mean`.
 
     Returns:
-        -J summed over sequences, with their number. Metrics, per token: `kl` (k3, nats), `ratio`, and
-        `clip_fraction`, the share of tokens whose gain is the clipped one, constant in theta.
+        -J summed over sequences, with their number. Metrics, per token: `ratio`, `clip_fraction`, the share of tokens
+        whose gain is the clipped one, constant in theta, and with a reference `kl` (nats).
 
     Source: DeepSeekMath, arXiv:2402.03300, Eq. 3. DeepSeek-R1 does not say which reading was run; it speaks of the
     gradients of tokens being cut (v2, section 3.2.1), which only this one has.
@@ -56,22 +68,25 @@ def grpo_loss(
     log_ratio_BT = logp_BT - old_logp_BT
     ratio_BT = log_ratio_BT.detach().exp()
     gain_BT, is_cut_BT = _clipped_gain(log_ratio_BT, adv_BT, clip_eps)
-    kl_BT = kl_k3(logp_BT, ref_logp_BT)
     metrics = {
-        "kl": mean_where(kl_BT, mask_BT),
         "clip_fraction": mean_where(is_cut_BT.to(ratio_BT.dtype), mask_BT),
         "ratio": mean_where(ratio_BT, mask_BT),
     }
-    return sequence_mean(_penalty(kl_BT, kl_coef) - gain_BT, mask_BT, metrics=metrics)
+    if ref_logp_BT is None:
+        return average(-gain_BT, mask_BT, metrics=metrics)
+
+    kl_BT = kl(logp_BT, ref_logp_BT)
+    metrics["kl"] = mean_where(kl_BT, mask_BT)
+    return average(_penalty(kl_BT, kl_coef) - gain_BT, mask_BT, metrics=metrics)
 
 
 def grpo_sequence_loss(
     logp_BT: Tensor,
     *,
     old_logp_BT: Tensor,
-    ref_logp_BT: Tensor,
     adv_BT: Tensor,
     mask_BT: Tensor,
+    ref_logp_BT: Tensor | None = None,
     clip_eps: float,
     kl_coef: float,
 ) -> Loss:
@@ -86,15 +101,15 @@ def grpo_sequence_loss(
     Args:
         logp_BT: log pi_theta of each token, nats, [B, T]; the input that carries the gradient.
         old_logp_BT: the same under pi_old, which sampled, [B, T].
-        ref_logp_BT: the same under the reference policy, [B, T].
         adv_BT: advantage of the response, repeated at each of its tokens, [B, T].
         mask_BT: [B, T], bool, True at the tokens of the response; other entries of the inputs are never read.
+        ref_logp_BT: log-probabilities under the reference policy, [B, T]; None where `kl_coef` is 0.
         clip_eps: half-width eps of the clip interval, > 0.
         kl_coef: beta, >= 0.
 
     Returns:
-        -J summed over sequences, with their number. Metrics, per response: `kl` (k3, nats), `ratio`, and
-        `clip_fraction`, the share of responses whose gain is the clipped one.
+        -J summed over sequences, with their number. Metrics, per response: `ratio`, `clip_fraction`, the share of
+        responses whose gain is the clipped one, and with a reference `kl` (k3, nats).
 
     Raises:
         ValueError: the tokens of one response have different advantages, so that A_i is undefined.
@@ -107,13 +122,17 @@ def grpo_sequence_loss(
     log_ratio_B = logp_B - sequence_sum(old_logp_BT, mask_BT)
     ratio_B = log_ratio_B.detach().exp()
     gain_B, is_cut_B = _clipped_gain(log_ratio_B, adv_B, clip_eps)
-    kl_B = kl_k3(logp_B, sequence_sum(ref_logp_BT, mask_BT))
     metrics = {
-        "kl": mean_where(kl_B, mask_B),
         "clip_fraction": mean_where(is_cut_B.to(ratio_B.dtype), mask_B),
         "ratio": mean_where(ratio_B, mask_B),
     }
-    loss_B = zero_outside(_penalty(kl_B, kl_coef) - gain_B, mask_B)
+    loss_B = -gain_B
+    if ref_logp_BT is not None:
+        kl_B = kl_k3(logp_B, sequence_sum(ref_logp_BT, mask_BT))
+        metrics["kl"] = mean_where(kl_B, mask_B)
+        loss_B = _penalty(kl_B, kl_coef) - gain_B
+
+    loss_B = zero_outside(loss_B, mask_B)
     return Loss(total=loss_B.sum(), count=mask_B.sum(), metrics=metrics)
 
 

@@ -29,7 +29,7 @@ from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
 from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import Setting
-from aha.stages.rl import ProblemSource, Task, Validation
+from aha.stages.task import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
 __all__ = ["Assignment", "assigned", "ending_in_words", "judges", "named_template", "rules_of"]

@@ -15,8 +15,8 @@ from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardTable, rules
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting, evaluate, helping
-from aha.stages.rl import Validation
 from aha.stages.run import Run
+from aha.stages.task import Validation
 from aha.types import Checkpoint, Problem
 
 __all__ = ["Examination", "examined_problems", "watched_problems"]

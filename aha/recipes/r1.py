@@ -29,9 +29,10 @@ from aha.runs.seeds import generator
 from aha.stages.evaluate import true_worth
 from aha.stages.harvest import write_demonstrations
 from aha.stages.rejection import Rejection, rejection
-from aha.stages.rl import Task, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
 from aha.stages.sft import sft
+from aha.stages.task import Task
 from aha.types import Checkpoint, Dataset, Demonstration, Problem
 
 __all__ = ["JUDGED_DOMAINS", "PIPELINE", "check_prompts", "problems_to_harvest", "train_r1"]

@@ -12,6 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from aha.algorithms.grpo import GRPO
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig, check_continuation
 from aha.runs.config import Config
 from aha.stages.config import PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
@@ -20,6 +21,9 @@ from aha.training.config import FOR_POLICIES, OptimizerConfig
 __all__ = ["R1_SCALES", "R1Config", "RewardsConfig", "StudentsConfig"]
 
 _SFT = OptimizerConfig(learning_rate=5e-6, final_share=0.1)
+
+_WIDE_CLIP = GRPO(clip_eps=10.0)
+"""GRPO as both stages of reinforcement have it. Source: R1 v2 3.2.1."""
 
 
 class RewardsConfig(Config):
@@ -73,7 +77,7 @@ class R1Config(Config):
     """Cold start: samples of R1-Zero. Source: R1 v2 B.3.2 (temperature 1; thousands of prompts)."""
     dev1: SupervisedConfig = SupervisedConfig(optimizer=_SFT)
     """Fine-tuning of the base on the cold start. Not reported; those of R1 v2 B.4.2."""
-    dev2: RLConfig = RLConfig(clip_eps=10.0)
+    dev2: RLConfig = RLConfig(algorithm=_WIDE_CLIP)
     """First stage of reinforcement learning. Source: R1 v2 3.2.1 (clip 10); its steps are not reported."""
     kept: RejectionConfig = RejectionConfig()
     """Rejection sampling from Dev2. Source: R1 v1 2.3.3 (about 600k samples kept; v2 Table 5: 626,933)."""
@@ -83,9 +87,9 @@ class R1Config(Config):
     """Fine-tuning of the base on both. Source: R1 v2 B.4.2 (2 epochs, 5e-6, a cosine to a tenth, 64, 32,768)."""
     rewards: RewardsConfig = RewardsConfig()
     """The reward models. Source: R1 v2 3.1."""
-    reasoning: RLConfig = RLConfig(iterations=81, clip_eps=10.0, temperature=0.7)
+    reasoning: RLConfig = RLConfig(iterations=81, algorithm=_WIDE_CLIP, temperature=0.7)
     """Second stage, the part on reasoning data: 1,296 of the 1,300 steps. Source: R1 v2 3.2.2 (1,700, the last 400)."""
-    scenarios: RLConfig = RLConfig(iterations=25, clip_eps=10.0, temperature=0.7)
+    scenarios: RLConfig = RLConfig(iterations=25, algorithm=_WIDE_CLIP, temperature=0.7)
     """Its last 400 steps: general data and reward models join, the training goes on. Source: R1 v2 3.2.2."""
     students: StudentsConfig = StudentsConfig()
     """Distillation. Source: R1 v1 2.4, v2 B.4.3."""
@@ -125,7 +129,7 @@ class R1Config(Config):
 def _rl(iterations: int, learning_rate: float, *, final_share: float = 0.2, **changes: object) -> RLConfig:
     """Reinforcement learning at `tiny`: that of R1-Zero's second part, but for what is said."""
     optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=4, final_share=final_share)
-    settings = {"iterations": iterations, "optimizer": optimizer, "clip_eps": 10.0, **changes}
+    settings = {"iterations": iterations, "optimizer": optimizer, "algorithm": _WIDE_CLIP, **changes}
     return R1_ZERO_SCALES["tiny"].longer.model_copy(update=settings)
 
 
@@ -144,7 +148,7 @@ def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionCo
 
 def _gpu_rl(iterations: int, **changes: object) -> RLConfig:
     """Reinforcement learning at `gpu`: that of R1-Zero's second part, but for what is said."""
-    settings = {"iterations": iterations, "clip_eps": 10.0, **changes}
+    settings = {"iterations": iterations, "algorithm": _WIDE_CLIP, **changes}
     return R1_ZERO_SCALES["gpu"].longer.model_copy(update=settings)
 
 
@@ -183,8 +187,8 @@ R1_SCALES: dict[str, R1Config] = {
             pretrain=PretrainConfig(drill_tokens=1_200_000, problem_tokens=4_000_000, hidden_size=96, num_layers=2),
             qwen2=_sft(2e-3),
             llama=_sft(2e-3),
-            direct=_rl(32, 3e-4, clip_eps=0.2),
-            further=_rl(96, 3e-4, final_share=0.05, clip_eps=0.2, problems_per_iteration=24),
+            direct=_rl(32, 3e-4, algorithm=GRPO()),
+            further=_rl(96, 3e-4, final_share=0.05, algorithm=GRPO(), problems_per_iteration=24),
         ),
     ),
     "gpu": R1Config(
@@ -205,8 +209,8 @@ R1_SCALES: dict[str, R1Config] = {
         students=StudentsConfig(
             qwen2=_gpu_sft(1e-4),
             llama=_gpu_sft(5e-5),
-            direct=_gpu_rl(80, clip_eps=0.2),
-            further=_gpu_rl(40, clip_eps=0.2),
+            direct=_gpu_rl(80, algorithm=GRPO()),
+            further=_gpu_rl(40, algorithm=GRPO()),
         ),
     ),
     "paper": R1Config(),

@@ -6,8 +6,9 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, section 2.
 from aha.recipes.assignment import Assignment
 from aha.recipes.scales import R1ZeroConfig
 from aha.stages.evaluate import evaluate
-from aha.stages.rl import Task, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
+from aha.stages.task import Task
 from aha.types import Checkpoint
 
 __all__ = ["r1_zero", "train_zero"]

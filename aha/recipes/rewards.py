@@ -16,7 +16,7 @@ from aha.stages.assistance import Balanced
 from aha.stages.config import RejectionConfig
 from aha.stages.harvest import Field, harvest
 from aha.stages.labelling import Label, Labelled
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, learned_reward, reward_model
+from aha.stages.preference import HARMLESSNESS, HELPFULNESS, reward_model
 from aha.stages.preference_sources import PreferenceSource, StoredPreferences
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
@@ -79,7 +79,7 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
         kind=kind,
     )
     precision = scale.training.optimizer.precision
-    return learned_reward(checkpoint, name=name, template=r1, device=run.world.device, precision=precision)
+    return run.actors.learned_reward(checkpoint, name=name, template=r1, precision=precision)
 
 
 def num_examined(config: RejectionConfig) -> int:

@@ -4,15 +4,31 @@ Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the fi
 `aha.stages.config` cites each. The values of `tiny` were chosen by the runs that LOG.md records.
 """
 
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from aha.algorithms.algorithm import Algorithm
+from aha.algorithms.catalogue import with_settings_of
 from aha.runs.config import Config
 from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
 from aha.training.config import OptimizerConfig
 
-__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig", "check_continuation"]
+__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig", "check_continuation", "with_algorithm"]
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def with_algorithm(scale: AnyConfig, kind: type[Algorithm]) -> AnyConfig:
+    """A scale whose stages of reinforcement learn by another algorithm, with the settings that both have."""
+    changes: dict[str, Config] = {}
+    for name, value in scale:
+        if isinstance(value, RLConfig):
+            algorithm = with_settings_of(kind, value.algorithm)
+            changes[name] = value.model_copy(update={"algorithm": algorithm})
+        elif isinstance(value, Config):
+            changes[name] = with_algorithm(value, kind)
+    return scale.model_copy(update=changes)
 
 
 def check_continuation(first: str, before: RLConfig, second: str, after: RLConfig) -> None:

@@ -15,9 +15,10 @@ from aha.recipes.examination import Examination
 from aha.recipes.r1_scales import StudentsConfig
 from aha.rewards.table import RULES
 from aha.stages.pretrain import pretrain
-from aha.stages.rl import Task, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
 from aha.stages.sft import sft
+from aha.stages.task import Task
 from aha.types import Checkpoint, Dataset
 
 __all__ = ["FAMILIES", "distil"]

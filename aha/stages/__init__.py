@@ -11,6 +11,7 @@ __all__ = [
     "groups",
     "harvest",
     "labelling",
+    "metrics",
     "minibatches",
     "preference",
     "preference_sources",
@@ -20,7 +21,8 @@ __all__ = [
     "rl_state",
     "run",
     "sft",
+    "task",
     "timeline",
     "updates",
-    "workload",
+    "validation",
 ]

@@ -4,6 +4,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from aha.algorithms.catalogue import AnyAlgorithm
+from aha.algorithms.grpo import GRPO
 from aha.runs.config import Config
 from aha.training.config import FOR_POLICIES, OptimizerConfig, Precision
 
@@ -11,7 +13,7 @@ __all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig", "RejectionConfig", 
 
 
 class RLConfig(Config):
-    """Reinforcement learning with GRPO."""
+    """Reinforcement learning."""
 
     iterations: int = Field(default=650, ge=0)
     """Rounds of sampling and updating; 0 skips the stage. Source: R1 v2 2.1 (10,400 updates of 16 a round)."""
@@ -25,10 +27,8 @@ class RLConfig(Config):
     """Length cap of a response, tokens. Source: R1 v2 2.1 (65,536 from step 8,200 on: a second stage)."""
     temperature: float = Field(default=1.0, gt=0)
     """Of sampling and of every log-probability. Source: R1 v2 2.1."""
-    clip_eps: float = Field(default=0.2, gt=0)
-    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
-    kl_coef: float = Field(default=0.001, ge=0)
-    """Weight of the KL to the reference (beta); with 0 there is none. Source: R1 v2 2.1."""
+    algorithm: AnyAlgorithm = GRPO()
+    """How rewards become gradients."""
     reference_every: int = Field(default=400, ge=1)
     """Updates after which the reference becomes the policy. Source: R1 v2 2.1."""
     evaluate_every: int = Field(default=10, ge=1)
@@ -37,6 +37,10 @@ class RLConfig(Config):
     """Iterations between checkpoints; decides what a killed run repeats, never a result."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How gradients become updates."""
+
+    def deciding_settings(self) -> dict[str, object]:
+        """The settings that decide a result: how often it is saved or watched does not."""
+        return self.model_dump(exclude={"checkpoint_every", "evaluate_every"})
 
 
 class SupervisedConfig(Config):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from aha.actors.local import LocalPolicy
 from aha.engines.engine import Decoding
-from aha.policy.transformer import Transformer
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.table import RewardTable
@@ -93,7 +93,6 @@ class RunCandidate:
 
     Attributes:
         policy: where it starts.
-        tokenizer: of the policy.
         problems: some of its training problems. The first `num_groups` are sampled in any case, the others only as long
             as no group shows a spread of rewards.
         num_groups: problems that are sampled in any case.
@@ -104,8 +103,7 @@ class RunCandidate:
         seed: of the draws.
     """
 
-    policy: Transformer
-    tokenizer: Tokenizer
+    policy: LocalPolicy
     problems: Sequence[Problem]
     num_groups: int
     template: Template
@@ -113,6 +111,11 @@ class RunCandidate:
     decoding: Decoding
     group_size: int
     seed: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the policy."""
+        return self.policy.tokenizer
 
     @property
     def prompts(self) -> list[str]:

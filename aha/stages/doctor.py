@@ -12,16 +12,13 @@ from statistics import fmean
 
 import torch
 
-from aha.engines.local import LocalEngine
 from aha.prompts.parsing import parse_response
 from aha.rewards.answers import final_answer
 from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
-from aha.stages.findings_after_sampling import count_verdicts, findings_after_sampling, has_spread
+from aha.stages.findings_after_sampling import count_verdicts, findings_after_sampling
 from aha.stages.findings_before_sampling import findings_before_sampling
-from aha.stages.groups import Sampling, sample_groups
+from aha.stages.groups import Sampling, has_spread, sample_groups
 from aha.training.batch import stack
-from aha.training.learner import log_probabilities
-from aha.training.world import World
 from aha.types import Group, Problem, Reward, Rollout
 
 __all__ = ["MAX_RESPONSES", "MAX_TOKENS", "diagnose"]
@@ -95,12 +92,11 @@ def _sample_until_spread(candidate: RunCandidate) -> list[Group]:
 def _sample(candidate: RunCandidate, problems: Sequence[Problem]) -> list[Group]:
     """A group for each problem."""
     return sample_groups(
-        LocalEngine(candidate.policy, candidate.tokenizer),
+        candidate.policy,
         problems,
         Sampling(num_samples=candidate.group_size, decoding=candidate.decoding, seed=(candidate.seed, "doctor")),
         reward=candidate.reward,
         template=candidate.template,
-        world=World(),
     )
 
 
@@ -155,8 +151,7 @@ def _figures(candidate: RunCandidate, groups: Sequence[Group], seconds: float) -
 def _mismatch(candidate: RunCandidate, rollouts: Sequence[Rollout]) -> float:
     """Mean gap between the engine's log-probabilities and the learner's, nats."""
     batch = stack([one.prompt_tokens for one in rollouts], [one.tokens for one in rollouts])
-    with torch.no_grad():
-        logp_BT = log_probabilities(candidate.policy, batch, temperature=candidate.decoding.temperature).cpu()
+    logp_BT = candidate.policy.learner_logp(batch)
     sampled = torch.cat([one.logp for one in rollouts])
     gap = float((logp_BT[batch.mask_BT] - sampled).abs().mean())
     return gap if math.isfinite(gap) else math.inf

@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any
 
 from aha.engines.engine import Decoding
-from aha.engines.local import LocalEngine
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
 from aha.problems.datasets.formats import OWN
@@ -25,10 +24,7 @@ from aha.rewards.table import RULES, RewardTable, identities
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
-from aha.stages.workload import PROMPT_TOKENS
-from aha.training.checkpoint import read_model, weights_digest
-from aha.training.memory import decoded_rows
-from aha.training.trainable import DTYPES
+from aha.training.checkpoint import weights_digest
 from aha.types import Checkpoint, Group, Problem, Report, Reward, Rollout, Row
 
 __all__ = [
@@ -111,17 +107,13 @@ def evaluate(
     known = run.folder.read(f"stages/{stage}.json")
     if known and known["key"] == key:
         return _report(known["report"])
-    model, tokenizer = read_model(policy.path, device=run.world.device, dtype=DTYPES[config.precision])
-    sampling = sampling_of(config, (run.seed, stage), setting.stop)
-    longest = config.max_new_tokens + PROMPT_TOKENS
-    num_rows = decoded_rows(model.config, longest, size=model.head_VD.element_size(), device=run.world.device)
+    actor = run.actors.policy(policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
     groups = sample_groups(
-        LocalEngine(model, tokenizer, max_rows=num_rows),
+        actor,
         problems,
-        sampling,
+        sampling_of(config, (run.seed, stage), setting.stop),
         reward=setting.reward,
         template=setting.template,
-        world=run.world,
     )
     report = replace(
         figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure),

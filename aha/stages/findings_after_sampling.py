@@ -8,9 +8,10 @@ from statistics import fmean
 from aha.rewards.custom import OwnReward
 from aha.rewards.table import part_name
 from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
+from aha.stages.groups import has_spread
 from aha.types import VERDICT_KINDS, Group, Reward
 
-__all__ = ["count_verdicts", "findings_after_sampling", "has_spread"]
+__all__ = ["count_verdicts", "findings_after_sampling"]
 
 MAX_MISMATCH_NATS = 0.02
 """Largest mean gap between the engine's log-probabilities and the learner's; bfloat16 stays below it."""
@@ -41,11 +42,6 @@ def findings_after_sampling(
     checks = (_endings, _answers, _verifiers, _unsupported, _own_rewards, _spread)
     findings = [finding for check in checks for finding in check(candidate, groups)]
     return [*findings, *_exactness(figures["logp_gap"])]
-
-
-def has_spread(group: Group) -> bool:
-    """Whether the rewards of a group differ, so that there is something to learn from it."""
-    return len({reward.total for reward in group.rewards}) > 1
 
 
 def count_verdicts(rewards: Sequence[Reward], own_parts: frozenset[str] = frozenset()) -> dict[str, int]:

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import torch
-
 from aha.prompts.chat import chat
 from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
 
@@ -24,8 +22,7 @@ def findings_before_sampling(candidate: RunCandidate) -> list[Finding]:
 
 def _weights(candidate: RunCandidate) -> Iterator[Finding]:
     """Weights that are not finite."""
-    named = candidate.policy.named_parameters()
-    bad = [name for name, weight in named if not bool(torch.isfinite(weight).all())]
+    bad = candidate.policy.parameters_not_finite()
     if bad:
         yield Finding(
             code="weights-not-finite",
@@ -37,7 +34,7 @@ def _weights(candidate: RunCandidate) -> Iterator[Finding]:
 
 def _lengths(candidate: RunCandidate) -> Iterator[Finding]:
     """Prompts that leave too few positions for the response."""
-    limit, cap = candidate.policy.config.max_position_embeddings, candidate.decoding.max_new_tokens
+    limit, cap = candidate.policy.max_positions, candidate.decoding.max_new_tokens
     lengths = [len(ids) for ids in candidate.tokenizer.encode_prompts(candidate.prompts)]
     if not min(lengths) or max(lengths) + cap > limit:
         yield Finding(

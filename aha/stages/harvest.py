@@ -10,17 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from aha.engines.engine import Decoding
-from aha.engines.local import LocalEngine
 from aha.prompts.templates import Template
 from aha.rewards.table import RewardTable
 from aha.runs.folder import as_json
-from aha.runs.shards import Shard, count_shards, read_shard, write_shard
+from aha.runs.shards import Shard, read_shard, write_shard
 from aha.stages.config import RejectionConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Interrupted, Run, stage_key
-from aha.training.checkpoint import read_model
-from aha.training.cost import forward_flops
-from aha.training.trainable import DTYPES
 from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
 
 __all__ = ["Field", "Pick", "Picked", "harvest", "write_demonstrations"]
@@ -102,28 +98,27 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
         template=field.template(""),
         pick=pick.key,
         seed=run.seed,
-        processes=run.world.size,
+        processes=run.num_processes,
     )
     if done := run.finished_data(name, key):
         return done
     path = run.folder.path / "stages" / name
-    first = run.world.collect([count_shards(path)])[0]
+    first = run.count_finished_shards(name)
     seen = _seen(run, name, key, first)
     total = -(-len(ids) // config.shard_size)
     if first < total:
-        model, tokenizer = read_model(field.policy.path, device=run.world.device, dtype=DTYPES[config.precision])
-        engine = LocalEngine(model, tokenizer)
+        actor = run.actors.policy(field.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
     for number in range(first, total):
         started = time.perf_counter()
         part = field.problems[number * config.shard_size : (number + 1) * config.shard_size]
-        groups = sample_groups(engine, part, sampling, reward=field.reward, template=field.template, world=run.world)
+        groups = sample_groups(actor, part, sampling, reward=field.reward, template=field.template)
         if run.folder.is_writer:
             shard = _shard(number, key, groups, pick, seen)
             run.folder.rewind(name, number)
             run.folder.write_rollouts(f"{name}-{number:06d}", record(groups[:8]))
-            run.folder.append("metrics", _row(name, shard, groups, forward_flops(model, 1), started))
+            run.folder.append("metrics", _row(name, shard, groups, actor.forward_flops(1), started))
             write_shard(path, shard)
             run.report(name, number + 1, total, {"tokens": 0.0})
         if run.should_stop():
@@ -186,7 +181,7 @@ def write_demonstrations(run: Run, name: str, written: Sequence[Demonstration], 
     """Data that was written by hand rather than sampled, as one shard."""
     stage = stage_key(name, written=key)
     done = run.finished_data(name, stage)
-    run.world.collect([run.world.rank])  # what is written below must not be found by a process that comes late
+    run.wait_for_all()  # what is written below must not be found by a process that comes late
     if done:
         return done
     if run.folder.is_writer:

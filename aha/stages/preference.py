@@ -14,25 +14,24 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from aha.actors.local import LocalRewardModel
+from aha.actors.local_actors import TrainingPlan
+from aha.actors.workload import Demand
 from aha.evaluation.metrics import mean_interval
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
-from aha.policy.reward_model import Reads, RewardModel, ended, from_policy, score_responses
-from aha.prompts.templates import Template, continuation
+from aha.policy.pretrained import read_config
+from aha.policy.reward_model import Reads, ended
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.templates import continuation
 from aha.prompts.tokenizer import Tokenizer
-from aha.rewards.learned import LearnedReward
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import SupervisedConfig
 from aha.stages.preference_sources import PreferenceSource
-from aha.stages.run import Resumed, Run, stage_key
+from aha.stages.run import Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
-from aha.training.batch import layout_of, stack
-from aha.training.checkpoint import read_model, read_scorer
-from aha.training.config import Precision
-from aha.training.cost import cost_of_training, num_stream_tokens
-from aha.training.learner import Learner, Objective
-from aha.training.optimizer import adamw, learning_rate_factor
+from aha.training.batch import stack
+from aha.training.learner import Objective
 from aha.training.packing import best_fit
-from aha.training.trainable import DTYPES
 from aha.types import Batch, Checkpoint, Loss, Preference
 
 __all__ = [
@@ -40,9 +39,7 @@ __all__ = [
     "HELPFULNESS",
     "REWARD_MODEL_METRICS",
     "RewardModelSpec",
-    "learned_reward",
     "reward_model",
-    "score_last",
 ]
 
 REWARD_MODEL_METRICS = (
@@ -157,84 +154,37 @@ def reward_model(
         config=config.model_dump(exclude={"checkpoint_every"}),
         kind=[kind.reads, kind.objective.__qualname__],
         seed=run.seed,
-        processes=run.world.size,
+        processes=run.num_processes,
     )
     if done := run.finished(name, key):
         return done
     resumed = run.resume(name, key)
-    dtype = DTYPES[config.optimizer.precision]
-    model, tokenizer = _begin(run, name, policy, kind, resumed, dtype)
-    limit = min(config.max_tokens, model.config.max_position_embeddings)
-    examples, unseen = (_examples(name, source(), kind, tokenizer, limit) for source in (data, held_out))
+    shape = read_config(policy.path)
+    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
+    limit = min(config.max_tokens, shape.max_position_embeddings)
+    examples = _examples(name, data(), kind, tokenizer, limit)
+    unseen = _examples(name, held_out(), kind, tokenizer, limit)
     updates = _order(run, name, config, len(examples))
-    learner = _learner(run, model, config, len(updates))
+
+    plan = TrainingPlan(
+        name=name,
+        optimizer=config.optimizer,
+        num_steps=len(updates),
+        demand=Demand(sequence_tokens=limit, micro_batch_tokens=config.max_tokens),
+        seed=derive_seed(run.seed, name, "head"),
+    )
+    actor = run.actors.reward_model(policy.path, resumed.folder if resumed else None, plan, reads=kind.reads)
 
     def update(step: int) -> dict[str, float]:
-        parts = _parts(run.world.share([examples[place] for place in updates[step]]), kind, config.max_tokens)
-        metrics = learner.step_on(parts, kind.objective, name=f"stage {name!r}, update {step}")
-        num_tokens = sum(run.world.collect([sum(map(num_stream_tokens, parts))]))
-        return metrics | cost_of_training(model, num_tokens)
+        own_examples = actor.share_items([examples[index] for index in updates[step]])
+        micro_batches = _micro_batches(own_examples, kind, config.max_tokens)
+        return actor.update_on(micro_batches, kind.objective, name=f"stage {name!r}, update {step}")
 
-    progress = begin_updates(learner, tokenizer, resumed, total=len(updates), checkpoint_every=config.checkpoint_every)
+    progress = begin_updates(actor, resumed, total=len(updates), checkpoint_every=config.checkpoint_every)
     saved = make_updates(run, name, key, progress, update)
-    _centre(run, model, examples, kind)
-    _examine(run, name, key, model, unseen, kind)
+    _centre(actor, examples, kind)
+    _examine(run, name, key, actor, unseen, kind)
     return run.finish(name, key, saved, parents=(policy.key, data.key))
-
-
-def score_last(model: RewardModel, batch: Batch) -> Tensor:
-    """Score of each sequence of a batch, read at its last token, [B]: a `Forward`."""
-    scores_B: Tensor = model(layout_of(batch), batch.lengths_B)
-    return scores_B
-
-
-def learned_reward(
-    checkpoint: Checkpoint,
-    *,
-    name: str,
-    template: Template,
-    device: torch.device | str = "cpu",
-    precision: Precision = "float32",
-) -> LearnedReward:
-    """The reward function of a trained reward model.
-
-    Args:
-        checkpoint: the reward model.
-        name: name of its part of the reward: `helpfulness` or `harmlessness`.
-        template: the prompt around a question, as in its preferences.
-        device: where it computes.
-        precision: type of the weights that compute; scores are float32 in any case.
-
-    Raises:
-        ValueError: the checkpoint is damaged, or no reward model.
-    """
-    model, tokenizer = read_scorer(checkpoint.path, device=device, dtype=DTYPES[precision])
-    return LearnedReward(
-        name=name, model=model, tokenizer=tokenizer, key=checkpoint.key, reads=model.reads, template=template
-    )
-
-
-def _begin(
-    run: Run, name: str, policy: Checkpoint, kind: RewardModelSpec, resumed: Resumed | None, dtype: torch.dtype
-) -> tuple[RewardModel, Tokenizer]:
-    """The reward model as at the start, or as it was saved."""
-    if resumed:
-        return read_scorer(resumed.folder, device=run.world.device, dtype=dtype)
-    start, tokenizer = read_model(policy.path, device=run.world.device, dtype=dtype)
-    head = torch.Generator().manual_seed(derive_seed(run.seed, name, "head") % 2**63)
-    return from_policy(start, head, reads=kind.reads), tokenizer
-
-
-def _learner(run: Run, model: RewardModel, config: SupervisedConfig, total_steps: int) -> Learner[RewardModel]:
-    """The learner, as at the start."""
-    return Learner(
-        model,
-        adamw(model, config.optimizer),
-        factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
-        grad_clip=config.optimizer.grad_clip,
-        forward=score_last,
-        world=run.world,
-    )
 
 
 def _examples(
@@ -272,7 +222,7 @@ def _order(run: Run, name: str, config: SupervisedConfig, num_examples: int) -> 
     return updates
 
 
-def _parts(examples: Sequence[_Example], kind: RewardModelSpec, max_tokens: int) -> list[Batch]:
+def _micro_batches(examples: Sequence[_Example], kind: RewardModelSpec, max_tokens: int) -> list[Batch]:
     """Micro-batches of whole examples."""
     costs = [example.num_tokens for example in examples]
     chunks = best_fit(costs, max([max_tokens, *costs]))
@@ -300,16 +250,16 @@ def _loss(scores: Sequence[float], example: _Example, kind: RewardModelSpec) -> 
     return kind.objective(torch.tensor(scores), mask_BT=None, **_signals([example], kind))
 
 
-def _scores(run: Run, model: RewardModel, examples: Sequence[_Example]) -> list[list[float]]:
+def _scores(actor: LocalRewardModel, examples: Sequence[_Example]) -> list[list[float]]:
     """The score of every response of every example; each process scores a part of them."""
-    mine: list[_Example] = run.world.share(examples)
-    prompts = [example.prompt for example in mine for _ in example.responses]
-    responses = [response for example in mine for response in example.responses]
-    scores = iter(score_responses(model, prompts, responses).tolist())
-    return run.world.collect([[next(scores) for _ in example.responses] for example in mine])
+    own_examples = actor.share_items(examples)
+    prompts = [example.prompt for example in own_examples for _ in example.responses]
+    responses = [response for example in own_examples for response in example.responses]
+    scores = iter(actor.score_responses(prompts, responses))
+    return actor.collect([[next(scores) for _ in example.responses] for example in own_examples])
 
 
-def _centre(run: Run, model: RewardModel, examples: Sequence[_Example], kind: RewardModelSpec) -> None:
+def _centre(actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardModelSpec) -> None:
     """Give the score 0 a meaning where it has none: the mean of the best response to each training prompt.
 
     Source: InstructGPT, arXiv:2203.02155, section 3.5, where demonstrations have mean 0. Ours: the best response stands
@@ -318,15 +268,15 @@ def _centre(run: Run, model: RewardModel, examples: Sequence[_Example], kind: Re
     if kind.has_origin:
         return
     places = [max(range(len(one.qualities)), key=one.qualities.__getitem__) for one in examples]
-    scores = _scores(run, model, examples)
-    model.bias.add_(fmean(of_one[place] for of_one, place in zip(scores, places, strict=True)))
+    scores = _scores(actor, examples)
+    actor.shift_scores(fmean(of_one[place] for of_one, place in zip(scores, places, strict=True)))
 
 
 def _examine(
-    run: Run, name: str, key: str, model: RewardModel, examples: Sequence[_Example], kind: RewardModelSpec
+    run: Run, name: str, key: str, actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardModelSpec
 ) -> None:
     """Write down the accuracy on held-out prompts, with its interval over prompts."""
-    losses = [_loss(scores, one, kind) for scores, one in zip(_scores(run, model, examples), examples, strict=True)]
+    losses = [_loss(scores, one, kind) for scores, one in zip(_scores(actor, examples), examples, strict=True)]
     shares = [loss.metrics[kind.accuracy] for loss in losses]
     value, low, high = mean_interval([float(share.total / share.count) for share in shares], bounds=(0.0, 1.0))
     found = {"accuracy": value, "low": low, "high": high, "n": len(shares)}

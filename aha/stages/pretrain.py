@@ -11,21 +11,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from aha.actors.local_actors import TrainingPlan
+from aha.actors.workload import Demand
 from aha.objectives.supervised import next_token_loss
 from aha.policy.config import ModelType, PolicyConfig
-from aha.policy.transformer import Transformer, initialise
 from aha.problems.world.corpus import documents, vocabulary
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import PretrainConfig
-from aha.stages.run import Resumed, Run, stage_key
-from aha.stages.updates import Progress, begin_updates, make_updates
-from aha.training.batch import partition_rows, select, stack
-from aha.training.checkpoint import read_model
-from aha.training.cost import cost_of_training, num_stream_tokens
-from aha.training.learner import Learner
-from aha.training.optimizer import learning_rate_factor, muon_and_adamw
+from aha.stages.run import Run, stage_key
+from aha.stages.updates import begin_updates, make_updates
+from aha.training.batch import stack
+from aha.training.cost import num_stream_tokens
 from aha.types import Batch, Checkpoint
 
 __all__ = ["PRETRAIN_METRICS", "base_config", "base_tokenizer", "corpus_digest", "num_updates", "pretrain"]
@@ -111,40 +109,29 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
     """
     settings = config.model_dump(exclude={"checkpoint_every"})
     inputs = {"config": settings, "family": model_type, "corpus": vocabulary(), "seed": run.seed}
-    key = stage_key(name, **inputs, processes=run.world.size)
+    key = stage_key(name, **inputs, processes=run.num_processes)
     if done := run.finished(name, key):
         return done
-    progress = _begin(run, config, model_type, run.resume(name, key))
-    corpus = _Corpus(tokenizer=progress.tokenizer, config=config, seed=run.seed)
-    learner = progress.learner
+    resumed, tokenizer = run.resume(name, key), base_tokenizer()
+    corpus = _Corpus(tokenizer=tokenizer, config=config, seed=run.seed)
+    total_steps = num_updates(config)
+    plan = TrainingPlan(
+        name=name,
+        optimizer=config.optimizer,
+        num_steps=total_steps,
+        demand=Demand(sequence_tokens=config.batch_tokens),
+        seed=derive_seed(run.seed, "initialise"),
+    )
+    shape = base_config(config, tokenizer.vocab_size, model_type)
+    actor = run.actors.new_policy(shape, tokenizer, resumed.folder if resumed else None, plan)
 
     def update(step: int) -> dict[str, float]:
-        whole = corpus.batch(step)
-        mine = select(whole, partition_rows(whole, run.world.size)[run.world.rank])
-        metrics = learner.step(mine, next_token_loss, name=f"stage {name!r}, update {step}")
-        num_tokens = num_stream_tokens(whole)
-        return metrics | cost_of_training(learner.policy, num_tokens)
+        batch = corpus.batch(step)
+        metrics = actor.update(actor.share(batch), next_token_loss, name=f"stage {name!r}, update {step}")
+        return metrics | actor.training_cost(num_stream_tokens(batch))
 
+    progress = begin_updates(actor, resumed, total=total_steps, checkpoint_every=config.checkpoint_every)
     return run.finish(name, key, make_updates(run, name, key, progress, update), parents=())
-
-
-def _begin(run: Run, config: PretrainConfig, model_type: ModelType, resumed: Resumed | None) -> Progress:
-    """The learner and the tokenizer, as at the start or as they were saved."""
-    total_steps = num_updates(config)
-    if resumed:
-        policy, tokenizer = read_model(resumed.folder)
-    else:
-        tokenizer = base_tokenizer()
-        policy = Transformer(base_config(config, tokenizer.vocab_size, model_type))
-        initialise(policy, torch.Generator().manual_seed(derive_seed(run.seed, "initialise") % 2**63))
-    learner = Learner(
-        policy,
-        muon_and_adamw(policy, config.optimizer),
-        factor=lambda step: learning_rate_factor(step, total_steps, config.optimizer),
-        grad_clip=config.optimizer.grad_clip,
-        world=run.world,
-    )
-    return begin_updates(learner, tokenizer, resumed, total=total_steps, checkpoint_every=config.checkpoint_every)
 
 
 def corpus_digest(config: PretrainConfig, seed: int) -> str:

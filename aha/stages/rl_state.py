@@ -3,30 +3,24 @@
 A checkpoint has all of it, so that any of the three begins with the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aha.engines.local import LocalEngine
-from aha.policy.transformer import Transformer
-from aha.prompts.templates import Template
-from aha.prompts.tokenizer import Tokenizer
+from aha.actors.actor import Role
+from aha.actors.local import LocalPolicy
+from aha.actors.local_actors import TrainingPlan
+from aha.actors.workload import PROMPT_TOKENS, Demand
 from aha.runs.seeds import derive_seed
 from aha.stages.config import RLConfig
 from aha.stages.minibatches import num_updates
-from aha.stages.run import History, Resumed, Run, Saved
-from aha.stages.workload import PROMPT_TOKENS, micro_batch_tokens, workload
-from aha.training.checkpoint import restore_optimizers
+from aha.stages.run import History, Resumed, Run, Saved, training_state
+from aha.stages.task import Task
 from aha.training.config import OptimizerConfig
-from aha.training.learner import Learner, log_probabilities
-from aha.training.memory import decoded_rows
-from aha.training.optimizer import adamw, learning_rate_factor
-from aha.training.trainable import memory_notice, read_reference, read_trainable
 from aha.types import Checkpoint
 
-__all__ = ["RLState", "begin", "optimizer_shape"]
+__all__ = ["RLState", "begin", "demand", "optimizer_shape"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,35 +28,35 @@ class RLState:
     """Everything that lives as long as the stage.
 
     Attributes:
-        learner: updates the policy; counts the updates of the whole training.
-        engine: samples from the policy.
-        reference: the policy that the KL term compares with, None without that term.
-        tokenizer: of the policy.
+        actors: the policy, which samples, learns and counts the updates of the whole training, and the others that the
+            algorithm needs.
         first_iteration: where the stage begins, or goes on after an interruption.
         before: what the training had behind it when this stage began.
         origin: folder of the weights that adapters were added to.
         config: the hyper-parameters of the stage.
     """
 
-    learner: Learner[Transformer]
-    engine: LocalEngine
-    reference: Transformer | None
-    tokenizer: Tokenizer
+    actors: Mapping[Role, LocalPolicy]
     first_iteration: int
     before: History
     origin: Path
     config: RLConfig
 
     @property
+    def policy(self) -> LocalPolicy:
+        """What is trained."""
+        return self.actors["policy"]
+
+    @property
     def step(self) -> int:
         """Updates of this stage so far."""
-        return self.learner.num_steps - self.before.updates
+        return self.policy.num_steps - self.before.updates
 
     def history(self, iteration: int) -> History:
         """What the training has behind it when an iteration of this stage begins."""
         return History(
             iterations=self.before.iterations + iteration,
-            updates=self.learner.num_steps,
+            updates=self.policy.num_steps,
             problems=self.before.problems + iteration * self.config.problems_per_iteration,
         )
 
@@ -75,10 +69,8 @@ class RLState:
         if self.config.optimizer.lora.rank:
             training["origin"] = str(self.origin.absolute())
         return Saved(
-            policy=self.learner.policy,
-            tokenizer=self.tokenizer,
-            optimizers=self.learner.optimizers,
-            reference=self.reference,
+            actor=self.policy,
+            reference=self.actors.get("reference"),
             iteration=iteration,
             step=self.step,
             training=training,
@@ -86,73 +78,64 @@ class RLState:
 
 
 def begin(
-    run: Run,
-    name: str,
-    config: RLConfig,
-    start: Checkpoint,
-    resumed: Resumed | None,
-    template: Template,
-    stop: Sequence[str],
+    run: Run, name: str, key: str, *, policy: Checkpoint, task: Task, config: RLConfig, continues: bool
 ) -> RLState:
-    """Policy, reference, learner and engine: as at the start, or as a checkpoint has them.
+    """The actors as at the start of a stage, or as a checkpoint has them.
 
     Args:
         run: the run.
         name: of the stage.
-        config: the hyper-parameters.
-        start: where the stage starts.
-        resumed: the checkpoint at which it goes on, None for a new training.
-        template: the prompt of the training, which every checkpoint of it names.
-        stop: texts that end a response of the training; every checkpoint names them too.
+        key: of the stage.
+        policy: where the stage starts.
+        task: its template and stop strings are written into every checkpoint.
+        config: the algorithm and the hyper-parameters.
+        continues: go on with the training that made the policy.
+
+    Raises:
+        ValueError: the policy's folder holds no training to go on with, or one of other optimizer settings.
     """
-    device, longest = run.world.device, config.max_new_tokens + PROMPT_TOKENS
-    origin = _origin(start, config, resumed)
-    policy, tokenizer = read_trainable(
-        origin,
-        resumed.folder if resumed else None,
-        config.optimizer,
-        device=device,
+    # A stage that was interrupted goes on from its own checkpoint, which knows what it continued.
+    resumed = run.resume(name, key)
+    if resumed is None and continues:
+        resumed = training_state(policy, optimizer_shape(config.optimizer))
+
+    origin, before = _origin(policy, config, resumed), _before(config, resumed)
+    plan = TrainingPlan(
+        name=name,
+        optimizer=config.optimizer,
+        num_steps=config.iterations * num_updates(config),
+        first_step=before.updates,
+        demand=demand(config),
         seed=derive_seed(run.seed, name, "adapters"),
-        max_tokens=max(micro_batch_tokens(device), longest),
+        temperature=config.temperature,
     )
-    tokenizer = tokenizer.trained_with(template, stop)
-    reference = read_reference(start.path, policy, config.optimizer, device=device) if config.kl_coef else None
+    trained = run.actors.trained_policy(origin, resumed.folder if resumed else None, plan)
+    trained.tokenizer = trained.tokenizer.trained_with(task.template, task.stop)
+    actors: dict[Role, LocalPolicy] = {"policy": trained}
+    if "reference" in config.algorithm.roles:
+        actors["reference"] = run.actors.reference(policy.path, trained, plan)
 
-    load = workload(policy.config, config, device, num_processes=run.world.size)
-    if told := memory_notice(policy.config, config.optimizer, load, device):
-        run.say(f"{name}: {told}")
-
-    before, first_iteration = _before(config, resumed), resumed.iteration if resumed else 0
-    total_steps = config.iterations * num_updates(config)
-    learner = Learner(
-        policy,
-        adamw(policy, config.optimizer),
-        factor=lambda step: learning_rate_factor(step - before.updates, total_steps, config.optimizer),
-        grad_clip=config.optimizer.grad_clip,
-        forward=partial(log_probabilities, temperature=config.temperature),
-        max_tokens=micro_batch_tokens(device),
-        world=run.world,
-    )
     if resumed:
-        learner.num_steps = resumed.history.updates
-        restore_optimizers(learner.optimizers, resumed.tensors)
-    if resumed and reference is not None:
+        trained.restore(resumed.tensors, num_steps=resumed.history.updates)
+    if resumed and "reference" in actors:
         # A training without a KL term has saved no reference: then it is the policy at the start of this stage.
-        saved = {name: resumed.tensors.get(f"reference.{name}") for name, _ in reference.named_parameters()}
-        reference.load_state_dict({name: weight for name, weight in saved.items() if weight is not None}, strict=False)
-
-    num_rows = decoded_rows(policy.config, longest, size=policy.head_VD.element_size(), device=device)
-    engine = LocalEngine(policy, tokenizer, max_rows=num_rows)
-    engine.load(policy, learner.num_steps)
+        actors["reference"].restore_reference(resumed.tensors)
     return RLState(
-        learner=learner,
-        engine=engine,
-        reference=reference,
-        tokenizer=tokenizer,
-        first_iteration=first_iteration,
+        actors=actors,
+        first_iteration=resumed.iteration if resumed else 0,
         before=before,
         origin=origin,
         config=config,
+    )
+
+
+def demand(config: RLConfig) -> Demand:
+    """What a stage asks of its policy."""
+    return Demand(
+        sequence_tokens=config.max_new_tokens + PROMPT_TOKENS,
+        num_responses=config.problems_per_iteration * config.group_size,
+        group_size=config.group_size,
+        has_reference="reference" in config.algorithm.roles,
     )
 
 

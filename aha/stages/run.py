@@ -16,14 +16,12 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor
-from torch.optim import Optimizer
 
-from aha.policy.reward_model import RewardModel
-from aha.policy.transformer import Transformer
-from aha.prompts.tokenizer import Tokenizer
+from aha.actors.local import LocalActor, LocalPolicy
+from aha.actors.local_actors import LocalActors
 from aha.runs.folder import RunFolder, differences
 from aha.runs.shards import count_shards, read_shard
-from aha.training.checkpoint import read_state, write_checkpoint
+from aha.training.checkpoint import read_state
 from aha.training.world import World
 from aha.types import Checkpoint, Dataset
 
@@ -64,19 +62,15 @@ class Saved:
     """What a stage in progress saves.
 
     Attributes:
-        policy: the policy, or a reward model.
-        tokenizer: its tokenizer.
-        optimizers: their moments.
+        actor: the policy, or a reward model.
         reference: the reference policy, None where the stage has none.
         iteration: iterations done in this stage.
         step: updates done in this stage.
         training: what another stage needs to go on with this training, as JSON: see `training_state`.
     """
 
-    policy: Transformer | RewardModel
-    tokenizer: Tokenizer
-    optimizers: list[Optimizer]
-    reference: Transformer | None
+    actor: LocalActor[Any]
+    reference: LocalPolicy | None = None
     iteration: int
     step: int
     training: Mapping[str, Any] | None = None
@@ -196,6 +190,24 @@ class Run:
         signal.signal(signal.SIGINT, ask)
         signal.signal(signal.SIGTERM, ask)
 
+    @property
+    def actors(self) -> LocalActors:
+        """Opens the models of the run, each where the run computes."""
+        return LocalActors(world=self.world, say=self.say)
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that share the work."""
+        return self.world.size
+
+    def wait_for_all(self) -> None:
+        """Wait until every process has come this far."""
+        self.world.collect([self.world.rank])
+
+    def count_finished_shards(self, stage: str) -> int:
+        """Shards of a stage's data that are written, as the first process finds them."""
+        return int(self.world.collect([count_shards(self._stage(stage))])[0])
+
     def should_stop(self) -> bool:
         """Whether any process was asked to stop."""
         return self.world.agree(self._asked_to_stop)
@@ -251,14 +263,8 @@ class Run:
         """Write a checkpoint of a stage in progress, and drop those that are no longer needed."""
         if self.folder.is_writer:
             path = self._stage(stage) / f"iteration-{saved.iteration:06d}"
-            write_checkpoint(
-                path,
-                saved.policy,
-                saved.tokenizer,
-                state=_state_of(stage, key, saved, ()),
-                optimizers=saved.optimizers,
-                reference=saved.reference,
-            )
+            state = _state_of(stage, key, saved, ())
+            saved.actor.save(path, state, reference=saved.reference, with_training=True)
             self._drop(self._steps(stage)[:-KEPT])
 
     def finish(self, stage: str, key: str, saved: Saved, parents: tuple[str, ...]) -> Checkpoint:
@@ -267,19 +273,44 @@ class Run:
         The result of a training that another stage may continue holds moments and reference too.
         """
         path, state = self._stage(stage) / "final", _state_of(stage, key, saved, parents)
-        can_go_on = saved.training is not None
         if self.folder.is_writer:
-            write_checkpoint(
-                path,
-                saved.policy,
-                saved.tokenizer,
-                state=state,
-                optimizers=saved.optimizers if can_go_on else (),
-                reference=saved.reference if can_go_on else None,
-            )
+            saved.actor.save_adapter(self._stage(stage) / "adapter")
+            can_go_on = saved.training is not None
+            saved.actor.save(path, state, reference=saved.reference, with_training=can_go_on)
             self._drop(self._steps(stage))
-        self.world.collect([self.world.rank])
+        self.wait_for_all()
         return _checkpoint(path, state)
+
+    def pause(
+        self,
+        stage: str,
+        key: str,
+        saved: Callable[[int], Saved],
+        *,
+        done: int,
+        total: int,
+        every: int,
+        unit: str = "iteration",
+    ) -> None:
+        """Save where a checkpoint is due, and stop where the run was asked to.
+
+        Args:
+            stage: the stage.
+            key: of the stage.
+            saved: what a checkpoint after this many iterations holds.
+            done: iterations done.
+            total: iterations of the stage; after the last one its result is written in place of a checkpoint.
+            every: iterations between checkpoints.
+            unit: what is counted.
+
+        Raises:
+            Interrupted: the run was asked to stop; it has saved.
+        """
+        should_stop = self.should_stop()
+        if should_stop or (done < total and done % every == 0):
+            self.save(stage, key, saved(done))
+        if should_stop:
+            raise Interrupted(f"stopped after {unit} {done} of {total} of stage {stage!r}")
 
     def skip(self, stage: str) -> None:
         """Write down that a stage has no iterations, so that a report does not wait for it."""
@@ -311,7 +342,7 @@ class Run:
             content = {"key": key, "parents": list(parents), "num_rows": num_rows, "counts": dict(counts)}
             self.folder.write(f"stages/{stage}/data.json", content)
             self.say(f"{stage}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
-        self.world.collect([self.world.rank])
+        self.wait_for_all()
         done = self.finished_data(stage, key)
         assert done is not None
         return done

@@ -13,22 +13,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aha.actors.local_actors import TrainingPlan
+from aha.actors.workload import Demand
 from aha.objectives.supervised import next_token_loss
-from aha.policy.transformer import Transformer
+from aha.policy.pretrained import read_config
+from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import Template, continuation, r1
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.runs.shards import read_rows
 from aha.stages.config import SupervisedConfig
-from aha.stages.run import Resumed, Run, stage_key
+from aha.stages.run import Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
 from aha.training.batch import stack
-from aha.training.cost import cost_of_training, num_stream_tokens
-from aha.training.learner import Learner
-from aha.training.memory import Workload
-from aha.training.optimizer import adamw, learning_rate_factor
 from aha.training.packing import best_fit
-from aha.training.trainable import adapters_beside, memory_notice, read_trainable
 from aha.types import Batch, Checkpoint, Dataset, Demonstration
 
 __all__ = ["SFT_METRICS", "demonstrations", "sft"]
@@ -52,10 +50,10 @@ class _Schedule:
     examples: Sequence[Example]
     chunks: Sequence[Sequence[Sequence[int]]]
 
-    def parts(self, step: int, rank: int, size: int) -> list[Batch]:
-        """This process's chunks of an update, each a micro-batch; processes get equal numbers of them, or one less."""
-        mine = self.chunks[step][rank::size]
-        return [stack([self.examples[i][0] for i in chunk], [self.examples[i][1] for i in chunk]) for chunk in mine]
+    def batch(self, chunk: Sequence[int]) -> Batch:
+        """The examples of a chunk."""
+        examples = [self.examples[index] for index in chunk]
+        return stack([prompt for prompt, _ in examples], [response for _, response in examples])
 
 
 def sft(
@@ -92,56 +90,31 @@ def sft(
         config=settings,
         template=template(""),
         seed=run.seed,
-        processes=run.world.size,
+        processes=run.num_processes,
     )
     if done := run.finished(name, key):
         return done
     resumed = run.resume(name, key)
-    model, tokenizer = _model(run, name, policy, resumed, config)
-    tokenizer = tokenizer.trained_with(template)
+    tokenizer = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).trained_with(template)
     schedule = _schedule(run, name, config, _examples(run, name, data, template, tokenizer, config.max_tokens))
-    learner = _learner(run, model, config, len(schedule.chunks))
+
+    plan = TrainingPlan(
+        name=name,
+        optimizer=config.optimizer,
+        num_steps=len(schedule.chunks),
+        demand=Demand(sequence_tokens=config.max_tokens, micro_batch_tokens=config.max_tokens),
+        seed=derive_seed(run.seed, name, "adapters"),
+    )
+    actor = run.actors.trained_policy(policy.path, resumed.folder if resumed else None, plan)
+    actor.tokenizer = tokenizer
 
     def update(step: int) -> dict[str, float]:
-        parts = schedule.parts(step, run.world.rank, run.world.size)
-        metrics = learner.step_on(parts, next_token_loss, name=f"stage {name!r}, update {step}")
-        num_tokens = sum(run.world.collect([sum(map(num_stream_tokens, parts))]))
-        return metrics | cost_of_training(model, num_tokens)
+        micro_batches = [schedule.batch(chunk) for chunk in actor.share_items(schedule.chunks[step])]
+        return actor.update_on(micro_batches, next_token_loss, name=f"stage {name!r}, update {step}")
 
-    progress = begin_updates(
-        learner, tokenizer, resumed, total=len(schedule.chunks), checkpoint_every=config.checkpoint_every
-    )
+    progress = begin_updates(actor, resumed, total=len(schedule.chunks), checkpoint_every=config.checkpoint_every)
     saved = make_updates(run, name, key, progress, update)
-    with adapters_beside(run.folder.path / "stages" / name, policy.path, model, run.folder.is_writer):
-        return run.finish(name, key, saved, parents=tuple(sources))
-
-
-def _model(
-    run: Run, name: str, start: Checkpoint, resumed: Resumed | None, config: SupervisedConfig
-) -> tuple[Transformer, Tokenizer]:
-    """The model that is trained, as at the start or as it was saved; says what memory it needs."""
-    model, tokenizer = read_trainable(
-        start.path,
-        resumed.folder if resumed else None,
-        config.optimizer,
-        device=run.world.device,
-        seed=derive_seed(run.seed, name, "adapters"),
-        max_tokens=config.max_tokens,
-    )
-    load = Workload(micro_batch_tokens=config.max_tokens, sequence_tokens=config.max_tokens)
-    if told := memory_notice(model.config, config.optimizer, load, run.world.device):
-        run.say(f"{name}: {told}")
-    return model, tokenizer
-
-
-def _learner(run: Run, model: Transformer, config: SupervisedConfig, total: int) -> Learner[Transformer]:
-    return Learner(
-        model,
-        adamw(model, config.optimizer),
-        factor=lambda step: learning_rate_factor(step, total, config.optimizer),
-        grad_clip=config.optimizer.grad_clip,
-        world=run.world,
-    )
+    return run.finish(name, key, saved, parents=tuple(sources))
 
 
 def demonstrations(data: Sequence[Dataset]) -> list[Demonstration]:

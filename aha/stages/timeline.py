@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
 __all__ = ["PARTS", "Timeline"]
 
 PARTS = ("sampling", "scoring", "reference", "learning")
@@ -15,17 +13,19 @@ PARTS = ("sampling", "scoring", "reference", "learning")
 class Timeline:
     """Seconds of each part of an iteration, and of all of it.
 
-    On CUDA a part begins and ends when what was asked of the device is done; on the CPU nothing waits.
+    A part begins and ends when what was asked of the device is done.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", *, now: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, synchronize: Callable[[], None] = lambda: None, *, now: Callable[[], float] = time.perf_counter
+    ) -> None:
         """Begin.
 
         Args:
-            device: where the parts compute.
+            synchronize: waits for the device on which the parts compute.
             now: a clock, seconds.
         """
-        self._device, self._now = torch.device(device), now
+        self._synchronize, self._now = synchronize, now
         self._seconds = dict.fromkeys(PARTS, 0.0)
         self._begun = self._moment()
 
@@ -45,6 +45,5 @@ class Timeline:
 
     def _moment(self) -> float:
         """Now, once the device is done."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        self._synchronize()
         return self._now()

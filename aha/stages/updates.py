@@ -5,11 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aha.policy.lora import merged
-from aha.prompts.tokenizer import Tokenizer
-from aha.stages.run import Interrupted, Resumed, Run, Saved
-from aha.training.checkpoint import restore_optimizers
-from aha.training.learner import Learner
+from aha.actors.local import LocalActor
+from aha.stages.run import Resumed, Run, Saved
 
 __all__ = ["Progress", "begin_updates", "make_updates"]
 
@@ -19,41 +16,28 @@ class Progress:
     """A stage of updates, as it begins or goes on.
 
     Attributes:
-        learner: what is updated.
-        tokenizer: tokenizer of its policy.
+        actor: what is updated.
         first: the first update to make.
         total: updates of the whole stage.
         checkpoint_every: updates between checkpoints.
     """
 
-    learner: Learner[Any]
-    tokenizer: Tokenizer
+    actor: LocalActor[Any]
     first: int
     total: int
     checkpoint_every: int
 
     def saved(self, step: int) -> Saved:
         """What a checkpoint after this many updates holds."""
-        return Saved(
-            policy=self.learner.policy,
-            tokenizer=self.tokenizer,
-            optimizers=self.learner.optimizers,
-            reference=None,
-            iteration=step,
-            step=step,
-        )
+        return Saved(actor=self.actor, iteration=step, step=step)
 
 
-def begin_updates(
-    learner: Learner[Any], tokenizer: Tokenizer, resumed: Resumed | None, *, total: int, checkpoint_every: int
-) -> Progress:
-    """A stage of updates at its start, or where it was interrupted: the learner gets its count and moments back."""
+def begin_updates(actor: LocalActor[Any], resumed: Resumed | None, *, total: int, checkpoint_every: int) -> Progress:
+    """A stage of updates at its start, or where it was interrupted: the actor gets its count and moments back."""
     if resumed:
-        learner.num_steps = resumed.step
-        restore_optimizers(learner.optimizers, resumed.tensors)
+        actor.restore(resumed.tensors, num_steps=resumed.step)
     return Progress(
-        learner=learner,
-        tokenizer=tokenizer,
+        actor=actor,
         first=resumed.iteration if resumed else 0,
         total=total,
         checkpoint_every=checkpoint_every,
@@ -83,10 +67,13 @@ def make_updates(
         metrics = {**update(step), "seconds": time.perf_counter() - started}
         run.folder.append("metrics", {"stage": name, "iteration": step, "step": step + 1, **metrics})
         run.report(name, step + 1, progress.total, metrics)
-        should_stop, is_last = run.should_stop(), step + 1 == progress.total
-        if should_stop or (not is_last and (step + 1) % progress.checkpoint_every == 0):
-            with merged(progress.learner.policy):
-                run.save(name, key, progress.saved(step + 1))
-        if should_stop:
-            raise Interrupted(f"stopped after update {step + 1} of {progress.total} of stage {name!r}")
+        run.pause(
+            name,
+            key,
+            progress.saved,
+            done=step + 1,
+            total=progress.total,
+            every=progress.checkpoint_every,
+            unit="update",
+        )
     return progress.saved(progress.total)

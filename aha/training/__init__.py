@@ -10,6 +10,5 @@ __all__ = [
     "memory",
     "optimizer",
     "packing",
-    "trainable",
     "world",
 ]

@@ -22,8 +22,10 @@ from aha.rewards.accuracy import accuracy
 from aha.rewards.format import format_reward
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import METRICS, Task, Validation, rl
+from aha.stages.metrics import METRICS
+from aha.stages.rl import rl
 from aha.stages.run import Interrupted, Run
+from aha.stages.task import Task, Validation
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint, Problem
 

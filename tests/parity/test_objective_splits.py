@@ -17,12 +17,12 @@ from tiny import random_tokens, tiny_config, tiny_policy
 from torch import Tensor, nn
 
 import aha.objectives
+from aha.actors.local import score_last
 from aha.objectives.grpo import grpo_loss, grpo_sequence_loss
 from aha.objectives.reductions import sequence_mean, token_mean
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.objectives.supervised import next_token_loss
 from aha.policy.reward_model import from_policy
-from aha.stages.preference import score_last
 from aha.training.batch import micro_batches, partition_rows, select, stack
 from aha.training.learner import Forward, Learner, Objective, log_probabilities
 from aha.training.world import World

@@ -22,8 +22,9 @@ from aha.recipes.own_data import TemplateName
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import Setting, evaluate, template_digest
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
+from aha.stages.task import Task, Validation
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Checkpoint, Problem
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from aha import cli
-from aha.commands.options import WrongUseError
+from aha.commands.option_files import WrongUseError
 from aha.types import Report, Row
 
 Outcome = tuple[int, str, str]

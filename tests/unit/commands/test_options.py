@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aha.commands.options import DoctorCommand, EvalCommand, R1Command, SampleCommand, WrongUseError, ZeroCommand, parse
+from aha.commands.option_files import WrongUseError
+from aha.commands.options import DoctorCommand, EvalCommand, R1Command, SampleCommand, ZeroCommand, parse
 
 FILE = """
 seed = 3

@@ -19,8 +19,8 @@ from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
 from aha.stages.harvest import Field
-from aha.stages.rl import Task
 from aha.stages.run import Run
+from aha.stages.task import Task
 from aha.training.checkpoint import write_checkpoint
 from aha.types import Checkpoint, Dataset, Problem
 

@@ -21,8 +21,9 @@ from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
 from aha.stages.evaluate import evaluate
 from aha.stages.pretrain import pretrain
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run
+from aha.stages.task import Task, Validation
 from aha.training.checkpoint import weights_digest
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint

@@ -34,8 +34,8 @@ from aha.stages.harvest import Field
 from aha.stages.labelling import Labelled
 from aha.stages.preference_sources import StoredPreferences
 from aha.stages.rejection import Rejection
-from aha.stages.rl import Task
 from aha.stages.run import Run
+from aha.stages.task import Task
 from aha.types import Checkpoint, Dataset, Problem, Rollout, Verdict
 
 LOOK = EvaluationConfig(num_problems=4, num_samples=2, max_new_tokens=8)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tiny import evenness
 
+from aha.algorithms.grpo import GRPO
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import file_problems
 from aha.problems.world.questions import TrainingProblems, held_out_problems
@@ -18,8 +19,9 @@ from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import ProblemSource, Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Interrupted, Run
+from aha.stages.task import ProblemSource, Task, Validation
 from aha.training.checkpoint import read_state, weights_digest
 from aha.types import Checkpoint
 
@@ -30,7 +32,7 @@ SHORT = RLConfig(
     group_size=4,
     num_minibatches=2,
     max_new_tokens=6,
-    kl_coef=0.1,
+    algorithm=GRPO(kl_coef=0.1),
     reference_every=3,
 )
 """Three iterations of two updates: the reference moves in the middle of the second one, and at the end."""

@@ -12,8 +12,8 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RawTokenizer
 from torch import nn
 
+from aha.actors.local_actors import LocalActors
 from aha.engines.engine import Decoding
-from aha.policy.transformer import Transformer
 from aha.problems.world.questions import TrainingProblems
 from aha.prompts.chat import chat
 from aha.prompts.templates import CHAT_TEMPLATES, r1_zero
@@ -25,16 +25,13 @@ from aha.rewards.table import RULES, RewardTable
 from aha.runs.seeds import generator
 from aha.stages.diagnosis import RunCandidate
 from aha.stages.doctor import MAX_RESPONSES, diagnose
-from aha.training.checkpoint import read_model
 from aha.types import Problem, Rollout, Verdict
 
 
 def healthy(seed: int = 0) -> RunCandidate:
     """R1-Zero on the built-in world, as it starts."""
-    policy, tokenizer = read_model(BUILT_IN)
     return RunCandidate(
-        policy=policy,
-        tokenizer=tokenizer,
+        policy=LocalActors().policy(BUILT_IN, max_new_tokens=128),
         problems=TrainingProblems(seed=seed)(0, 16),
         num_groups=8,
         template=r1_zero,
@@ -43,6 +40,11 @@ def healthy(seed: int = 0) -> RunCandidate:
         group_size=8,
         seed=seed,
     )
+
+
+def with_tokenizer(candidate: RunCandidate, tokenizer: Tokenizer) -> RunCandidate:
+    candidate.policy.tokenizer = tokenizer
+    return candidate
 
 
 def short(candidate: RunCandidate) -> RunCandidate:
@@ -55,7 +57,7 @@ def unreadable(candidate: RunCandidate) -> RunCandidate:
 
 def endless(candidate: RunCandidate) -> RunCandidate:
     """The tokenizer's end is not the one that the model was trained with."""
-    return replace(candidate, tokenizer=Tokenizer(candidate.tokenizer.raw, end=PAD))
+    return with_tokenizer(candidate, Tokenizer(candidate.tokenizer.raw, end=PAD))
 
 
 def endless_turns(candidate: RunCandidate) -> RunCandidate:
@@ -67,7 +69,7 @@ def endless_turns(candidate: RunCandidate) -> RunCandidate:
     raw = RawTokenizer.from_str(json.dumps(described))
     raw.add_special_tokens([AddedToken("<|im_end|>", special=True)])
     tokenizer = Tokenizer(raw, end=END, chat_template="{{ messages[0]['content'] }}<|im_end|>")
-    return replace(candidate, tokenizer=tokenizer, template=chat(tokenizer))
+    return replace(with_tokenizer(candidate, tokenizer), template=chat(tokenizer))
 
 
 def constant(candidate: RunCandidate) -> RunCandidate:
@@ -78,14 +80,14 @@ def constant(candidate: RunCandidate) -> RunCandidate:
 
 
 def not_a_number(candidate: RunCandidate) -> RunCandidate:
-    weight = next(candidate.policy.parameters())
+    weight = next(candidate.policy.model.parameters())
     with torch.no_grad():
         weight[5, 3] = torch.nan
     return candidate
 
 
 def cramped(candidate: RunCandidate) -> RunCandidate:
-    return replace(candidate, decoding=Decoding(max_new_tokens=candidate.policy.config.max_position_embeddings))
+    return replace(candidate, decoding=Decoding(max_new_tokens=candidate.policy.max_positions))
 
 
 def foreign(candidate: RunCandidate) -> RunCandidate:
@@ -97,7 +99,7 @@ def swallowed(candidate: RunCandidate) -> RunCandidate:
     """The tags of the format are special tokens, which decoding leaves out."""
     raw = RawTokenizer.from_str(candidate.tokenizer.raw.to_str())
     raw.add_special_tokens([AddedToken(tag, special=True) for tag in ("<think>", "</think>")])
-    return replace(candidate, tokenizer=Tokenizer(raw, end=END, chat_template=CHAT_TEMPLATES["r1_zero"]))
+    return with_tokenizer(candidate, Tokenizer(raw, end=END, chat_template=CHAT_TEMPLATES["r1_zero"]))
 
 
 def failing(candidate: RunCandidate) -> RunCandidate:
@@ -140,7 +142,7 @@ class Dropping(nn.Module):
 
 
 def disagreeing(candidate: RunCandidate) -> RunCandidate:
-    layer = candidate.policy.model.layers[0]
+    layer = candidate.policy.model.model.layers[0]
     layer.mlp = Dropping(layer.mlp)
     return candidate
 
@@ -199,10 +201,9 @@ def test_the_same_seed_gives_the_same_diagnosis() -> None:
 
 def test_the_policy_is_left_as_it_was() -> None:
     candidate = healthy()
-    before = {name: weight.clone() for name, weight in candidate.policy.named_parameters()}
+    before = {name: weight.clone() for name, weight in candidate.policy.model.named_parameters()}
     diagnose(candidate)
-    assert isinstance(candidate.policy, Transformer)
-    assert all(torch.equal(before[name], weight) for name, weight in candidate.policy.named_parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in candidate.policy.model.named_parameters())
 
 
 def test_a_chat_template_that_is_not_in_use_decides_nothing() -> None:
@@ -296,7 +297,7 @@ def test_an_own_reward_that_raises_is_found_with_file_and_line(tmp_path: Path) -
 
 
 def test_a_base_model_that_writes_on_is_told_of_stop_strings() -> None:
-    writes_on = replace(healthy(), tokenizer=Tokenizer(healthy().tokenizer.raw, end=PAD))
+    writes_on = with_tokenizer(healthy(), Tokenizer(healthy().tokenizer.raw, end=PAD))
     found = {finding.code: finding for finding in diagnose(writes_on).findings}
     assert "--stop" in found["stop-token-missing"].remedy
     stopped = replace(writes_on, decoding=replace(writes_on.decoding, stop=("</answer>",)))

@@ -8,13 +8,14 @@ from typing import Literal
 
 import pytest
 import torch
-from tiny import letters_tokenizer, tiny_config, tiny_policy
+from tiny import letters_tokenizer, policy_actor, tiny_config, tiny_policy
 
+from aha.actors.local import LocalPolicy
 from aha.engines.engine import Decoding, OnGroup, Request
-from aha.engines.local import LocalEngine
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
-from aha.stages.groups import Sampling, rollout_metrics, sample_groups
+from aha.stages.groups import Sampling, record, sample_groups
+from aha.stages.metrics import rollout_metrics
 from aha.stages.timeline import Timeline
 from aha.training.world import World
 from aha.types import Group, Problem, Reward, Rollout, Verdict, VerdictKind
@@ -23,8 +24,8 @@ PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
 
 
-class Silent(LocalEngine):
-    """An engine that tells of no group."""
+class Silent(LocalPolicy):
+    """A policy that tells of no group."""
 
     def sample(
         self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
@@ -60,16 +61,18 @@ def concise(problem: Problem, rollout: Rollout) -> Verdict | None:
     return None if problem.id == "p1" else Verdict(score=-0.5 * len(rollout.tokens), reason="tokens")
 
 
-def groups_of(engine: LocalEngine, *functions: RewardFunction, timeline: Timeline | None = None) -> list[Group]:
+def groups_of(policy: LocalPolicy, *functions: RewardFunction, timeline: Timeline | None = None) -> list[Group]:
     reward = {"text": dict.fromkeys(functions, 1.0)}
-    return sample_groups(engine, PROBLEMS, HOW, reward=reward, template=bare, world=World(), timeline=timeline)
+    return sample_groups(policy, PROBLEMS, HOW, reward=reward, template=bare, timeline=timeline)
 
 
 def test_rewards_belong_to_their_rollouts_whichever_way_they_are_scored() -> None:
-    policy, slow, found = tiny_policy(tiny_config()), Slow(), []
-    engines = [kind(policy, letters_tokenizer(), max_rows=rows) for kind in (LocalEngine, Silent) for rows in (4, 64)]
-    for engine in engines:
-        groups = groups_of(engine, slow, length)
+    model, slow, found = tiny_policy(tiny_config()), Slow(), []
+    policies = [
+        kind(model, letters_tokenizer(), World(), num_rows=rows) for kind in (LocalPolicy, Silent) for rows in (4, 64)
+    ]
+    for policy in policies:
+        groups = groups_of(policy, slow, length)
         assert [group.problem for group in groups] == PROBLEMS
         for group in groups:
             assert [reward.parts["slow"] for reward in group.rewards] == [
@@ -82,7 +85,7 @@ def test_rewards_belong_to_their_rollouts_whichever_way_they_are_scored() -> Non
 
 def test_both_parts_are_timed() -> None:
     timeline = Timeline()
-    groups_of(LocalEngine(tiny_policy(tiny_config()), letters_tokenizer()), length, timeline=timeline)
+    groups_of(policy_actor(tiny_policy(tiny_config())), length, timeline=timeline)
     found = timeline.metrics()
     assert found["seconds_sampling"] > 0
     assert found["seconds_scoring"] > 0
@@ -90,11 +93,11 @@ def test_both_parts_are_timed() -> None:
 
 
 def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
-    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer())
+    policy = policy_actor(tiny_policy(tiny_config()))
     first, second = PROBLEMS[:2]
 
     def responses(*problems: Problem) -> list[tuple[list[int], ...]]:
-        groups = sample_groups(engine, problems, HOW, reward={"text": {length: 1.0}}, template=bare, world=World())
+        groups = sample_groups(policy, problems, HOW, reward={"text": {length: 1.0}}, template=bare)
         return [tuple(rollout.tokens.tolist() for rollout in group.rollouts) for group in groups]
 
     twice = responses(first, second, first)
@@ -105,9 +108,9 @@ def test_a_problem_that_is_asked_twice_gets_other_draws() -> None:
 
 
 def test_every_reward_part_is_logged_and_an_own_one_cannot_take_the_name_of_a_metric() -> None:
-    engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer())
-    groups = groups_of(engine, length, concise)
-    metrics = rollout_metrics(groups, torch.zeros(len(groups), 4))
+    policy = policy_actor(tiny_policy(tiny_config()))
+    groups = groups_of(policy, length, concise)
+    metrics = rollout_metrics(groups)
     rewards = [reward for group in groups for reward in group.rewards]
     judged = [reward.parts["concise"] for reward in rewards if "concise" in reward.parts]
     assert len(judged) == 16
@@ -120,9 +123,9 @@ def test_every_reward_part_is_logged_and_an_own_one_cannot_take_the_name_of_a_me
 
 def test_the_built_in_rules_log_no_other_names() -> None:
     parts = {"accuracy": 1.0, "format": 0.0, "language": 0.5, "helpfulness": 0.25, "harmlessness": 1.0}
-    group = groups_of(LocalEngine(tiny_policy(tiny_config()), letters_tokenizer()), length)[0]
+    group = groups_of(policy_actor(tiny_policy(tiny_config())), length)[0]
     rewards = tuple(Reward(parts=parts, weights=dict.fromkeys(parts, 1.0)) for _ in group.rewards)
-    metrics = rollout_metrics([replace(group, rewards=rewards)], torch.zeros(1, 4))
+    metrics = rollout_metrics([replace(group, rewards=rewards)])
     assert {name for name in metrics if name.startswith("reward")} == {"reward"}
     assert metrics["helpfulness"] == 0.25
 
@@ -140,21 +143,19 @@ def test_what_an_iteration_logs_is_worked_by_hand() -> None:
     easy = Group(
         problem=PROBLEMS[0],
         rollouts=(response([-1.0], "stop"), response([-0.5, -1.5, -1.0], "length")),
-        rewards=(reward(accuracy=1.0, format=1.0), reward(accuracy=1.0)),
+        rewards=(reward(accuracy=1.0, format=0.5), reward(accuracy=1.0, format=0.5)),
     )
     hard = Group(
         problem=PROBLEMS[1],
         rollouts=(response([-2.0, -2.0], "stop"), response([-3.0, -1.0], "stop")),
         rewards=(reward(accuracy=1.0), reward(accuracy=0.0, language=0.25)),
     )
-    found = rollout_metrics(
-        [easy, hard], torch.tensor([[0.0, 0.0], [1.0, -1.0]]), lambda problem, _: {"worth": float(problem.id == "p1")}
-    )
+    found = rollout_metrics([easy, hard], lambda problem, _: {"worth": float(problem.id == "p1")})
 
-    assert found["reward"] == (2 + 1 + 1 + 0.25) / 4
+    assert found["reward"] == (1.5 + 1.5 + 1 + 0.25) / 4
     assert found["accuracy"] == 3 / 4
     # A part that only some responses have is averaged over those.
-    assert (found["format"], found["language"]) == (1.0, 0.25)
+    assert (found["format"], found["language"]) == (0.5, 0.25)
     assert found["tokens"] == 8.0
     assert found["length"] == 8 / 4
     assert found["truncated"] == 1 / 4
@@ -178,6 +179,18 @@ def test_verdicts_that_are_neither_right_nor_wrong_are_counted_by_their_kind() -
             Reward(parts={"accuracy": 0.0}, weights={"accuracy": 1.0}, kinds={"accuracy": kind}) for kind in kinds
         ),
     )
-    found = rollout_metrics([group], torch.zeros(1, 4), lambda problem, _: {})
+    found = rollout_metrics([group], lambda problem, _: {})
     counted = {kind: found[kind] for kind in ("unparsable", "timeout", "crash", "unsupported")}
     assert counted == {"unparsable": 0.0, "timeout": 0.25, "crash": 0.0, "unsupported": 0.5}
+
+
+def test_a_recorded_response_has_the_mean_advantage_of_its_tokens() -> None:
+    groups = groups_of(policy_actor(tiny_policy(tiny_config())), length)
+    lengths = [len(rollout.tokens) for group in groups for rollout in group.rollouts]
+    advantages_BT = torch.zeros(len(lengths), 30)
+    for row, num_tokens in enumerate(lengths):
+        advantages_BT[row, 4 : 4 + num_tokens] = 0.1 * row
+    assert [row["advantage"] for row in record(groups, advantages_BT)] == [
+        torch.tensor(0.1 * row).item() for row in range(len(lengths))
+    ]
+    assert {row["advantage"] for row in record(groups)} == {None}

@@ -12,6 +12,8 @@ import torch
 from processes import run_processes
 from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
 
+from aha.actors.local import score_last
+from aha.actors.local_actors import LocalActors
 from aha.objectives.reward_model import ranking_loss
 from aha.policy.layout import padded
 from aha.policy.reward_model import from_policy
@@ -26,10 +28,8 @@ from aha.stages.preference import (
     REWARD_MODEL_METRICS,
     RewardModelSpec,
     _Example,
-    _parts,
-    learned_reward,
+    _micro_batches,
     reward_model,
-    score_last,
 )
 from aha.stages.preference_sources import InMemoryPreferences, StoredPreferences
 from aha.stages.run import Interrupted, Run
@@ -162,12 +162,15 @@ def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) ->
     )
     assert held_out_of(tmp_path)["accuracy"] > 0.9
 
-    reward = learned_reward(checkpoint, name="helpfulness", template=bare, precision="bfloat16")
+    reward = LocalActors().learned_reward(checkpoint, name="helpfulness", template=bare, precision="bfloat16")
     assert {weight.dtype for weight in reward.model.parameters()} == {torch.bfloat16}
     assert reward.model.bias.dtype == torch.float32
     bias = reward.model.bias.item()
     assert bias == read_scorer(checkpoint.path)[0].bias.item() != torch.tensor(bias).bfloat16().item()
-    assert learned_reward(checkpoint, name="helpfulness", template=bare).model.score.weight.dtype == torch.float32
+    assert (
+        LocalActors().learned_reward(checkpoint, name="helpfulness", template=bare).model.score.weight.dtype
+        == torch.float32
+    )
 
 
 # The same, whichever way
@@ -308,6 +311,6 @@ def test_micro_batches_hold_prompts_with_all_of_their_responses_up_to_the_limit(
     def sizes(max_tokens: int) -> list[int]:
         two = (torch.tensor([5, 6]), torch.tensor([7, 8]))
         example = _Example(prompt=torch.tensor([1, 2, 3]), responses=two, qualities=(0.0, 1.0))
-        return sorted(len(part.lengths_B) for part in _parts([example] * 3, HELPFULNESS, max_tokens))
+        return sorted(len(part.lengths_B) for part in _micro_batches([example] * 3, HELPFULNESS, max_tokens))
 
     assert [sizes(21), sizes(20), sizes(7), sizes(1)] == [[6], [2, 4], [2, 2, 2], [2, 2, 2]]

@@ -8,13 +8,15 @@ import pytest
 import torch
 from tiny import evenness
 
+from aha.algorithms.grpo import GRPO
 from aha.policy.lora import merged, read_adapter
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Interrupted, Run
+from aha.stages.task import Task, Validation
 from aha.training.checkpoint import read_model, weights_digest
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Problem, Rollout, Verdict
@@ -40,7 +42,7 @@ def train(folder: Path, base: Checkpoint, optimizer: OptimizerConfig, *, stop_af
         group_size=4,
         num_minibatches=1,
         max_new_tokens=8,
-        kl_coef=0.01,
+        algorithm=GRPO(kl_coef=0.01),
         evaluate_every=10,
         reference_every=2,
         optimizer=optimizer,
@@ -112,7 +114,7 @@ def test_it_says_what_it_needs_where_that_is_much(
     is_much: bool, base: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("aha.training.trainable.ANNOUNCED_ABOVE", 0 if is_much else 1 << 40)
+    monkeypatch.setattr("aha.actors.trainable.ANNOUNCED_ABOVE", 0 if is_much else 1 << 40)
     run = Run(folder=RunFolder(tmp_path), seed=0, say=said.append)
     watched = Validation(problems=held_out_problems("validation", 2), config=LOOK)
     task = Task(problems=TrainingProblems(seed=0), reward={d: {evenness: 1.0} for d in COMPARERS}, validation=watched)

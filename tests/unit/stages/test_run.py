@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import letters_tokenizer, tiny_config, tiny_policy
+from tiny import policy_actor, tiny_config, tiny_policy
 
 from aha.runs.folder import RunFolder
 from aha.stages.run import Run, Saved
@@ -51,14 +51,7 @@ KEY = "key"
 
 def progress(iteration: int) -> Saved:
     """What a stage without moments saves."""
-    return Saved(
-        policy=tiny_policy(tiny_config()),
-        tokenizer=letters_tokenizer(),
-        optimizers=[],
-        reference=None,
-        iteration=iteration,
-        step=iteration,
-    )
+    return Saved(actor=policy_actor(tiny_policy(tiny_config())), iteration=iteration, step=iteration)
 
 
 def names(folder: Path) -> list[str]:
@@ -99,7 +92,7 @@ def test_the_result_of_a_training_that_can_go_on_holds_its_state(
 ) -> None:
     """Checkpoints on the way hold it in any case."""
     run = Run(folder=RunFolder(tmp_path), seed=0)
-    saved = replace(progress(1), reference=tiny_policy(tiny_config(), seed=1), training=training)
+    saved = replace(progress(1), reference=policy_actor(tiny_policy(tiny_config(), seed=1)), training=training)
     run.save("sft", KEY, saved)
     on_the_way = run.resume("sft", KEY)
     assert on_the_way is not None

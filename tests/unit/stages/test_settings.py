@@ -31,9 +31,10 @@ from aha.stages.preference import HELPFULNESS, reward_model
 from aha.stages.preference_sources import InMemoryPreferences
 from aha.stages.pretrain import pretrain
 from aha.stages.rejection import Rejection, rejection
-from aha.stages.rl import Task, Validation, rl
+from aha.stages.rl import rl
 from aha.stages.run import Run, StageKey, stage_key
 from aha.stages.sft import sft
+from aha.stages.task import Task, Validation
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.types import Checkpoint, Demonstration, Preference
@@ -150,7 +151,7 @@ STAGES = {
 }
 SETTINGS = [(name, path) for name, stage in STAGES.items() for path in leaves(stage.config)]
 
-ESTIMATES = ("aha.training.memory", "aha.stages.workload")
+ESTIMATES = ("aha.training.memory", "aha.actors.workload")
 """Modules that say what a stage will need. Who estimates does nothing that a setting asks for."""
 
 

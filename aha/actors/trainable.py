@@ -1,14 +1,12 @@
 """A policy that is ready to be trained as its configuration says: type, device, adapters, recomputed layers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.config import PolicyConfig
-from aha.policy.lora import add_lora, frozen_twin, merged, write_adapter
+from aha.policy.lora import add_lora, frozen_twin
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.checkpoint import read_model
@@ -21,7 +19,7 @@ from aha.training.memory import (
     estimate,
 )
 
-__all__ = ["DTYPES", "adapters_beside", "memory_notice", "read_reference", "read_trainable"]
+__all__ = ["DTYPES", "memory_notice", "read_reference", "read_trainable"]
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Types of the weights that compute."""
@@ -87,12 +85,3 @@ def memory_notice(config: PolicyConfig, optimizer: OptimizerConfig, load: Worklo
     """What a stage that is about to begin needs, in words, against what its device has; empty where it is little."""
     found = estimate(config, optimizer, load, device)
     return describe(found, available_bytes(device)) if found.peak > ANNOUNCED_ABOVE else ""
-
-
-@contextmanager
-def adapters_beside(folder: Path, start: Path, policy: Transformer, is_writer: bool) -> Iterator[None]:
-    """Inside, the policy is merged, to be written whole; its adapters go to `folder`/adapter, for `peft`."""
-    if is_writer and any(not weight.requires_grad for weight in policy.parameters()):
-        write_adapter(policy, folder / "adapter", start=str(start))
-    with merged(policy):
-        yield

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
+from aha.actors.trainable import memory_notice, read_reference, read_trainable
 from aha.policy.checkpointing import RecomputedLayer
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import GIB, Workload, estimate
-from aha.training.trainable import memory_notice, read_reference, read_trainable
 
 CPU = torch.device("cpu")
 

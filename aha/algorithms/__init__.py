@@ -1,0 +1,8 @@
+"""Algorithms: how rewards become gradients. One file each: its settings, its actors, its signals and its loss."""
+
+__all__ = [
+    "algorithm",
+    "catalogue",
+    "grpo",
+    "grpo_sequence",
+]

@@ -1,0 +1,112 @@
+"""What an algorithm is: its settings, the actors that it needs, its signals, and its loss.
+
+The loop of `aha.stages.rl` is the same for all of them: sample, reward, signals over the whole rollout, random
+mini-batches, one update with each.
+
+Algorithms import torch where they compute and not at the top: the command line reads their settings without it.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from aha.runs.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aha.actors.actor import PolicyActor, Role
+    from aha.types import Batch, Loss
+
+__all__ = ["Algorithm", "GroupAlgorithm", "Sampled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sampled:
+    """The rollouts of an iteration, as an algorithm sees them.
+
+    Attributes:
+        batch: P * G sequences, group after group; `old_logp_BT` holds their log-probabilities when they were sampled.
+        rewards_PG: total reward of each response, [P, G].
+        max_new_tokens: length cap of a response.
+    """
+
+    batch: "Batch"
+    rewards_PG: "Tensor"
+    max_new_tokens: int
+
+    def at_tokens(self, values_PG: "Tensor") -> "Tensor":
+        """A value for each response, repeated at its tokens: [P, G] -> [B, T], 0 elsewhere."""
+        mask_BT = self.batch.mask_BT
+        return values_PG.flatten()[:, None].expand(mask_BT.shape).where(mask_BT, 0.0)
+
+
+class Algorithm(Config):
+    """Turns rewards into gradients. A subclass adds `name`, a literal, and its own settings."""
+
+    @property
+    def roles(self) -> "tuple[Role, ...]":
+        """The actors that it needs besides the policy."""
+        return ()
+
+    @abstractmethod
+    def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+        """What the loss compares with, computed over the whole rollout, before it is split into mini-batches.
+
+        Args:
+            sampled: the rollouts with their rewards.
+            actors: the policy, and those of `roles`.
+
+        Returns:
+            Tensors [B, T] or [B] by name; `adv_BT`, the advantages, is among them.
+        """
+
+    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+        """What has to be computed right before an update.
+
+        Args:
+            batch: this process's sequences of the mini-batch, with the signals of `signals`.
+            actors: the policy, and those of `roles`.
+        """
+        del batch, actors
+        return {}
+
+    @abstractmethod
+    def loss(self, logp_BT: "Tensor", **signals: "Tensor") -> "Loss":
+        """What an update minimises.
+
+        Args:
+            logp_BT: log pi_theta of each token, nats, [B, T]; the input that carries the gradient.
+            signals: `mask_BT`, `old_logp_BT`, and what `signals` and `update_signals` returned.
+        """
+
+    def needs_no_pass(self, batch: "Batch") -> "Tensor":
+        """Sequences that have neither loss nor gradient, [B], bool: they are counted, and nothing is computed."""
+        import torch
+
+        return torch.zeros(len(batch.lengths_B), dtype=torch.bool)
+
+
+class GroupAlgorithm(Algorithm):
+    """What GRPO and its relatives share: a KL term beside advantages that come from the group alone."""
+
+    kl_coef: float = Field(default=0.001, ge=0)
+    """Weight of the KL to the reference (beta); with 0 there is no reference. Source: R1 v2 2.1."""
+
+    @property
+    def roles(self) -> "tuple[Role, ...]":
+        """The reference, where there is a KL term."""
+        return ("reference",) if self.kl_coef else ()
+
+    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+        """The log-probabilities of the reference, which may have moved since the last mini-batch."""
+        del self
+        return {"ref_logp_BT": actors["reference"].score(batch)} if "reference" in actors else {}
+
+    def needs_no_pass(self, batch: "Batch") -> "Tensor":
+        """Without a KL term, the sequences without an advantage."""
+        is_idle_B = (batch.signals["adv_BT"] == 0).all(dim=1)
+        return is_idle_B & (self.kl_coef == 0)

@@ -1,0 +1,58 @@
+"""Options in a TOML file: they stand before those of the command line, which hold over them."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["WrongUseError", "peek", "with_option_file"]
+
+RUN_ONLY = ("run", "fresh", "force", "keep_rollouts", "keep-rollouts")
+"""Options in a file of `run` that the doctor, which writes nothing, leaves out."""
+
+
+class WrongUseError(ValueError):
+    """Options that do not go together."""
+
+
+def peek(given: Sequence[str], option: str) -> str:
+    """Value of an option before the real parse."""
+    for place, word in enumerate(given):
+        if word == option and place + 1 < len(given):
+            return given[place + 1]
+        if word.startswith(f"{option}="):
+            return word.split("=", 1)[1]
+    return ""
+
+
+def with_option_file(given: list[str]) -> list[str]:
+    """The arguments with those of the TOML file that they name put before them, so that they hold over it."""
+    name = peek(given, "--config")
+    if not name:
+        return given
+    try:
+        content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUseError(f"{name} cannot be read ({error}): --config takes a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise WrongUseError(f"{name} is not valid TOML: {error}") from None
+    if given[0] == "doctor":  # a file of `run` serves the doctor, which writes nothing
+        content = {option: value for option, value in content.items() if option not in RUN_ONLY}
+    place = next((n for n, word in enumerate(given) if word.startswith("-")), len(given))
+    return [*given[:place], *_as_arguments(content), *given[place:]]
+
+
+def _as_arguments(content: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+    """The options of a TOML table as a command line has them; tables are the parts before a dot."""
+    for name, value in content.items():
+        option = prefix + name.replace("_", "-")
+        match value:
+            case dict():
+                yield from _as_arguments(value, f"{option}.")
+            case bool():
+                start, _, last = option.rpartition(".") if "." in option else ("", "", option.removeprefix("--"))
+                yield option if value else (f"{start}.no-{last}" if start else f"--no-{last}")
+            case list():
+                yield from (option, *map(str, value))
+            case _:
+                yield f"{option}={value}"

@@ -1,0 +1,146 @@
+"""What is logged of an iteration of reinforcement learning; `docs/metrics.md` defines each figure."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from aha.actors.actor import PolicyActor, Role
+from aha.algorithms.algorithm import Algorithm
+from aha.prompts.language import mixes_languages, reflective_acts
+from aha.stages.groups import Truth, has_spread, nothing_known
+from aha.stages.timeline import PARTS
+from aha.training.batch import select
+from aha.training.cost import num_stream_tokens
+from aha.types import VERDICT_KINDS, Batch, Group, Problem, Reward, Rollout
+
+__all__ = ["METRICS", "OPTIONAL_METRICS", "cost", "rollout_metrics"]
+
+METRICS = (
+    "reward",
+    "accuracy",
+    "format",
+    "length",
+    "truncated",
+    "reflection",
+    "mixing",
+    "zero_spread",
+    "entropy",
+    "kl",
+    "ratio",
+    "clip_fraction",
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "logp_gap",
+    "tokens",
+    "trained_tokens",
+    "flops",
+    *(f"seconds_{part}" for part in PARTS),
+    "seconds",
+)
+"""What is logged for every iteration; `docs/metrics.md` defines each, and says which are missing without a KL term."""
+
+OPTIONAL_METRICS = (
+    "language",
+    "helpfulness",
+    "harmlessness",
+    "reward_NAME",
+    "true_general",
+    "true_helpfulness",
+    "true_harmlessness",
+    "unparsable",
+    "timeout",
+    "crash",
+    "unsupported",
+)
+"""Logged where a reward of that name, its true counterpart, or the verdict of a verifier is known for some of the
+prompts. `reward_NAME` stands for the part NAME of a reward function that is none of the built-in ones."""
+
+_BUILT_IN_PARTS = ("accuracy", "format", "language", "helpfulness", "harmlessness")
+"""Reward parts that are logged under their own names."""
+
+
+def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> dict[str, float]:
+    """What the rollouts of an iteration are like.
+
+    Args:
+        groups: the rollouts with their rewards.
+        truth: what responses are truly worth; its figures are logged as `true_NAME`.
+
+    Returns:
+        The metrics by name. A reward part that has no metric of its own name is logged as `reward_NAME`.
+    """
+    pairs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
+    rewards = [reward for group in groups for reward in group.rewards]
+    num_tokens = sum(len(rollout.tokens) for _, rollout in pairs)
+    return {
+        "reward": fmean(reward.total for reward in rewards),
+        "accuracy": _mean_part(rewards, "accuracy") or 0.0,
+        "format": _mean_part(rewards, "format") or 0.0,
+        "length": num_tokens / len(pairs),
+        "truncated": fmean(rollout.finish == "length" for _, rollout in pairs),
+        "reflection": fmean(reflective_acts(rollout.text) for _, rollout in pairs),
+        "mixing": fmean(mixes_languages(rollout.text, problem.language) for problem, rollout in pairs),
+        "zero_spread": fmean(not has_spread(group) for group in groups),
+        "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
+        "tokens": float(num_tokens),
+        **_learned_and_true(pairs, rewards, truth),
+        **_own_parts(rewards),
+        **_failures(rewards),
+    }
+
+
+def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
+    """Mean of one part over the responses that have it; None where none has."""
+    found = [reward.parts[name] for reward in rewards if name in reward.parts]
+    return fmean(found) if found else None
+
+
+def _own_parts(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Means of the reward parts that have no metric of their own name: those of the user's own reward functions.
+
+    The prefix keeps a part that is called `loss` or `length` apart from the metric of that name.
+    """
+    names = sorted({name for reward in rewards for name in reward.parts} - set(_BUILT_IN_PARTS))
+    return {f"reward_{name}": fmean(reward.parts[name] for reward in rewards if name in reward.parts) for name in names}
+
+
+def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Shares of verdicts that are neither right nor wrong; nothing where no verifier says how it ended."""
+    kinds = [kind for reward in rewards for kind in reward.kinds.values()]
+    return {kind: fmean(one == kind for one in kinds) for kind in VERDICT_KINDS[2:]} if kinds else {}
+
+
+def _learned_and_true(
+    pairs: Sequence[tuple[Problem, Rollout]], rewards: Sequence[Reward], truth: Truth
+) -> dict[str, float]:
+    """The monitor of reward hacking: what the reward models say, and what is true of the same responses."""
+    figures = {name: _mean_part(rewards, name) for name in _BUILT_IN_PARTS if name not in ("accuracy", "format")}
+    known: dict[str, list[float]] = {}
+    for problem, rollout in pairs:
+        for name, value in truth(problem, rollout.text).items():
+            known.setdefault(f"true_{name}", []).append(value)
+    means = {name: fmean(values) for name, values in sorted(known.items())}
+    return {name: value for name, value in figures.items() if value is not None} | means
+
+
+def cost(
+    actors: Mapping[Role, PolicyActor], groups: Sequence[Group], batch: Batch, algorithm: Algorithm
+) -> dict[str, float]:
+    """What an iteration costs: sampling, and for each update a pass of each other actor and the policy's both.
+
+    Args:
+        actors: the policy, and the others that the algorithm needs.
+        groups: what was sampled.
+        batch: the same as a batch, with the algorithm's signals.
+        algorithm: says what was left out of the updates.
+    """
+    num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
+    learned = select(batch, (~algorithm.needs_no_pass(batch)).nonzero()[:, 0])
+    num_trained = num_stream_tokens(learned)
+
+    # The policy's backward pass costs as much as two forward passes.
+    num_passes = 3 + len(actors) - 1
+    policy = actors["policy"]
+    flops = policy.forward_flops(num_sampled + num_prompt) + num_passes * policy.forward_flops(num_trained)
+    return {"trained_tokens": float(num_trained), "flops": flops}
