@@ -7,39 +7,50 @@ each writes behind its own last column, and sees nothing behind it.
 import torch
 from torch import Tensor
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import CacheSpec
 
 __all__ = ["Cache"]
 
 
 class Cache:
-    """Keys and values of all layers for the open rows, which lie in the first slots."""
+    """What all layers keep of the open rows, which lie in the first slots; an `aha.policy.policy.Context`."""
 
-    def __init__(
-        self, config: PolicyConfig, *, num_slots: int, num_common: int, num_columns: int, like: Tensor
-    ) -> None:
+    def __init__(self, spec: CacheSpec, *, num_slots: int, num_common: int, num_columns: int, like: Tensor) -> None:
         """Allocate.
 
         Args:
-            config: shape of the policy.
-            num_slots: most rows at once.
-            num_common: tokens of the common beginning.
+            spec: what the policy keeps of a token.
+            num_slots: most rows at once (S).
+            num_common: tokens of the common beginning (C).
             num_columns: columns of a row: the longest rest of a prompt plus the longest response.
             like: a tensor whose type and device the cache takes.
         """
-        layers, heads, size = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
-        self.common_LGCK = like.new_zeros(2, layers, heads, num_common, size)
-        self._own = like.new_zeros(2, layers, num_slots, heads, num_columns, size)
+        layers, heads = spec.num_layers, spec.num_heads
+        # Keys, and behind them values, but where a value is the beginning of its key.
+        self._common = [like.new_zeros(layers, heads, num_common, size) for size in spec.stored_sizes]
+        self._own = [like.new_zeros(layers, num_slots, heads, num_columns, size) for size in spec.stored_sizes]
+        self._num_common, self._value_size = num_common, spec.value_size
         self._slots = torch.arange(num_slots, device=like.device)
         self._lengths: list[int] = []
         self._places_B = self._slots[:0]
         self._bias_BS: Tensor | None = None
 
-    def add(self, keys_LNGK: Tensor, values_LNGK: Tensor) -> None:
+    def set_common(self, keys_LNJK: Tensor, values_LNJM: Tensor) -> None:
+        """Take keys and values of the common beginning."""
+        # Not strict: values that are a part of the keys are not stored.
+        for common, stream in zip(self._common, (keys_LNJK, values_LNJM), strict=False):
+            common[:] = stream.transpose(1, 2)
+
+    def common(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of the first `length` tokens of the common beginning, [length, J, K] and [length, J, M]."""
+        keys, values = self._common[0][layer], self._common[-1][layer, ..., : self._value_size]
+        return keys[:, :length].transpose(0, 1), values[:, :length].transpose(0, 1)
+
+    def add(self, keys_LNJK: Tensor, values_LNJM: Tensor) -> None:
         """Add a row whose prompt, after the common beginning, has these keys and values."""
-        row, length = len(self._lengths), keys_LNGK.shape[1]
-        for kind, stream in enumerate((keys_LNGK, values_LNGK)):
-            self._own[kind, :, row, :, :length] = stream.transpose(1, 2)
+        row, length = len(self._lengths), keys_LNJK.shape[1]
+        for own, stream in zip(self._own, (keys_LNJK, values_LNJM), strict=False):
+            own[:, row, :, :length] = stream.transpose(1, 2)
         self._lengths.append(length)
 
     def keep(self, rows_B: Tensor) -> None:
@@ -48,7 +59,8 @@ class Cache:
         moved = [(place, row) for place, row in enumerate(rows) if place != row]
         if moved:
             to, where = (torch.tensor(column, device=self._slots.device) for column in zip(*moved, strict=True))
-            self._own[:, :, to, :, :used] = self._own[:, :, where, :, :used]
+            for own in self._own:
+                own[:, to, :, :used] = own[:, where, :, :used]
         self._lengths = [self._lengths[row] for row in rows]
 
     def open_column(self) -> None:
@@ -59,27 +71,35 @@ class Cache:
         self._bias_BS = None
         if min(self._lengths) + 1 < stop:
             is_hidden_BS = torch.arange(stop, device=device) > lengths_B[:, None]
-            self._bias_BS = self._own.new_zeros(is_hidden_BS.shape).masked_fill_(is_hidden_BS, float("-inf"))
+            self._bias_BS = self._own[0].new_zeros(is_hidden_BS.shape).masked_fill_(is_hidden_BS, float("-inf"))
         self._lengths = [length + 1 for length in self._lengths]
 
-    def attend(self, layer: int, q_BHK: Tensor, k_BGK: Tensor, v_BGK: Tensor) -> Tensor:
-        """One step of every row: write the new column, attend to the common beginning and to the row, [B, H, K]."""
+    def attend(self, layer: int, q_BHK: Tensor, k_BJK: Tensor, v_BJM: Tensor, scale: float) -> Tensor:
+        """One step of every row: write the new column, attend to the common beginning and to the row, [B, H, M]."""
         num_rows, num_heads, size = q_BHK.shape
-        num_shared, num_common, stop = k_BGK.shape[1], self.common_LGCK.shape[3], max(self._lengths)
-        keys, values = self._own[0, layer], self._own[1, layer]
+        num_shared, num_common, stop = k_BJK.shape[1], self._num_common, max(self._lengths)
         rows_B = self._slots[:num_rows]
-        keys[rows_B, :, self._places_B], values[rows_B, :, self._places_B] = k_BGK, v_BGK
-        q_BGRK = (q_BHK * size**-0.5).view(num_rows, num_shared, num_heads // num_shared, size)
-        scores = torch.matmul(q_BGRK, keys[:num_rows, :, :stop].transpose(-1, -2))
+        for own, column in zip(self._own, (k_BJK, v_BJM), strict=False):
+            own[layer][rows_B, :, self._places_B] = column
+
+        keys = self._own[0][layer, :num_rows, :, :stop]
+        values = self._own[-1][layer, :num_rows, :, :stop, : self._value_size]
+        q_BJRK = (q_BHK * scale).view(num_rows, num_shared, num_heads // num_shared, size)
+        scores = torch.matmul(q_BJRK, keys.transpose(-1, -2))
         if self._bias_BS is not None:
             scores += self._bias_BS[:, None, None]
         if not num_common:
-            return torch.matmul(scores.softmax(-1), values[:num_rows, :, :stop]).view(num_rows, num_heads, size)
-        q_GBK = q_BGRK.transpose(0, 1).reshape(num_shared, -1, size)
-        common = torch.bmm(q_GBK, self.common_LGCK[0, layer].transpose(-1, -2))
+            return torch.matmul(scores.softmax(-1), values).view(num_rows, num_heads, -1)
+
+        # All rows meet the common beginning in one product.
+        common_keys, common_values = self._common[0][layer], self._common[-1][layer, ..., : self._value_size]
+        q_JBK = q_BJRK.transpose(0, 1).reshape(num_shared, -1, size)
+        common = torch.bmm(q_JBK, common_keys.transpose(-1, -2))
         common = common.view(num_shared, num_rows, -1, num_common).transpose(0, 1)
+
         weights = torch.cat((common, scores), dim=-1).softmax(-1)
-        out = torch.matmul(weights[..., num_common:], values[:num_rows, :, :stop])
+        out = torch.matmul(weights[..., num_common:], values)
         first = weights[..., :num_common].transpose(0, 1).reshape(num_shared, -1, num_common)
-        first = torch.bmm(first, self.common_LGCK[1, layer]).view(num_shared, num_rows, -1, size).transpose(0, 1)
-        return (out + first).view(num_rows, num_heads, size)
+        first = torch.bmm(first, common_values)
+        first = first.view(num_shared, num_rows, -1, self._value_size).transpose(0, 1)
+        return (out + first).view(num_rows, num_heads, -1)

@@ -225,17 +225,26 @@ class GraphedDecoder:
             segments=tuple(segments),
         ).to(device)
         slot_N = torch.tensor(slots).repeat_interleave(lengths).to(device)
-
-        def attend(layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-            keys, values = self._prompts[layer]
-            keys[slot_N, :, layout.positions_N], values[slot_N, :, layout.positions_N] = k_NGK, v_NGK
-            return layout.attend(layer, q_NHK, k_NGK, v_NGK)
-
-        hidden_ND = self._policy(layout.tokens_N, layout.positions_N, attend)
+        hidden_ND = self._policy(layout.tokens_N, layout.positions_N, _Prompts(layout, slot_N, self._prompts))
         logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._like)
         for number, slot, logits_V in zip(numbers, slots, logits_PV, strict=True):
             self._prompt_slots[number], self._first_logits[number] = slot, logits_V
             self._num_left[number] = self._work.num_samples
+
+
+class _Prompts:
+    """A `Context` that writes the keys and values of prompts into their slots."""
+
+    def __init__(self, layout: Layout, slot_N: Tensor, cache: Tensor) -> None:
+        """Take the prompts' layout, each token's slot, and the slots, [L, 2, slots, J, columns, K]."""
+        self._layout, self._slot_N, self._cache = layout, slot_N, cache
+
+    def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float) -> Tensor:
+        """Causal attention inside each prompt."""
+        keys, values = self._cache[layer]
+        keys[self._slot_N, :, self._layout.positions_N] = k_NJK
+        values[self._slot_N, :, self._layout.positions_N] = v_NJK
+        return self._layout.attend(layer, q_NHK, k_NJK, v_NJK, scale)
 
 
 def _aligned(count: int) -> int:

@@ -20,14 +20,14 @@ class _Prompt:
     """A prompt that has been computed, without the common beginning.
 
     Attributes:
-        keys_LNGK: its keys.
-        values_LNGK: its values.
+        keys_LNJK: its keys.
+        values_LNJM: its values.
         logits_V: of the first token of a response.
         num_left: rows that have not been admitted yet.
     """
 
-    keys_LNGK: Tensor
-    values_LNGK: Tensor
+    keys_LNJK: Tensor
+    values_LNJM: Tensor
     logits_V: Tensor
     num_left: int
 
@@ -44,16 +44,15 @@ class PlainDecoder:
         self._num_common = common_length(work.prompts)
         longest = max(len(prompt) for prompt in work.prompts) - self._num_common + work.max_new_tokens
         self._cache = Cache(
-            policy.config,
+            policy.config.cache_spec(),
             num_slots=work.num_slots,
             num_common=self._num_common,
             num_columns=longest,
             like=policy.head_VD,
         )
         if self._num_common:
-            streams = self._prefill([work.prompts[0][: self._num_common]], first=0)[1:]
-            for kind, stream_LNGK in enumerate(streams):
-                self._cache.common_LGCK[kind] = stream_LNGK.transpose(1, 2)
+            _, keys_LNJK, values_LNJM = self._prefill([work.prompts[0][: self._num_common]], first=0)
+            self._cache.set_common(keys_LNJK, values_LNJM)
         self._prompts: dict[int, _Prompt] = {}
         self._positions_B = torch.zeros(0, dtype=torch.int64, device=policy.head_VD.device)
 
@@ -63,7 +62,7 @@ class PlainDecoder:
         logits = []
         for number in prompts:
             known = self._prompts[number]
-            self._cache.add(known.keys_LNGK, known.values_LNGK)
+            self._cache.add(known.keys_LNJK, known.values_LNJM)
             logits.append(known.logits_V)
             known.num_left -= 1
             if not known.num_left:
@@ -80,7 +79,7 @@ class PlainDecoder:
     def step(self, tokens_B: Tensor) -> Tensor:
         """Take each row's next token; the logits of the one after it, [B, V]."""
         self._cache.open_column()
-        hidden_BD = self._policy(tokens_B, self._positions_B, self._cache.attend)
+        hidden_BD = self._policy(tokens_B, self._positions_B, self._cache)
         self._positions_B = self._positions_B + 1
         return logits_of(hidden_BD, self._policy.head_VD)
 
@@ -89,39 +88,58 @@ class PlainDecoder:
         if not numbers:
             return
         rests = [self._work.prompts[number][self._num_common :] for number in numbers]
-        hidden_ND, keys_LNGK, values_LNGK = self._prefill(rests, first=self._num_common)
+        hidden_ND, keys_LNJK, values_LNJM = self._prefill(rests, first=self._num_common)
         stops = torch.tensor([len(rest) for rest in rests]).cumsum(0).tolist()
         logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._policy.head_VD)
         for number, rest, stop, logits_V in zip(numbers, rests, stops, logits_PV, strict=True):
             span = slice(stop - len(rest), stop)
             self._prompts[number] = _Prompt(
-                keys_LNGK=keys_LNGK[:, span],
-                values_LNGK=values_LNGK[:, span],
+                keys_LNJK=keys_LNJK[:, span],
+                values_LNJM=values_LNJM[:, span],
                 logits_V=logits_V,
                 num_left=self._work.num_samples,
             )
 
     def _prefill(self, parts: Sequence[Tensor], first: int) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states, keys and values of token sequences that each follow the first `first` common ones."""
-        device, keys, values = self._policy.head_VD.device, [], []
-        lengths = [len(part) for part in parts]
-
-        def attend(layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-            keys.append(k_NGK)
-            values.append(v_NGK)
-            before = self._cache.common_LGCK[:, layer, :, :first].transpose(1, 2)
-            each = (torch.split(x, lengths) for x in (q_NHK, k_NGK, v_NGK))
-            return torch.cat([_causal(q, before[0], k, before[1], v) for q, k, v in zip(*each, strict=True)])
-
-        positions = torch.cat([torch.arange(first, first + length) for length in lengths])
-        hidden_ND = self._policy(torch.cat(list(parts)).to(device), positions.to(device), attend)
-        return hidden_ND, torch.stack(keys), torch.stack(values)
+        device = self._policy.head_VD.device
+        prompts = _Prompts(self._cache, [len(part) for part in parts], first)
+        positions = torch.cat([torch.arange(first, first + len(part)) for part in parts])
+        hidden_ND = self._policy(torch.cat(list(parts)).to(device), positions.to(device), prompts)
+        return hidden_ND, torch.stack(prompts.keys), torch.stack(prompts.values)
 
 
-def _causal(q_NHK: Tensor, k_CGK: Tensor, k_NGK: Tensor, v_CGK: Tensor, v_NGK: Tensor) -> Tensor:
-    """Attention of N tokens to C tokens before them and to each other, [N, H, K]."""
-    num_queries, num_before = len(q_NHK), len(k_CGK)
-    is_seen = torch.ones(num_queries, num_before + num_queries, dtype=torch.bool, device=q_NHK.device).tril(num_before)
-    repeat = q_NHK.shape[1] // k_NGK.shape[1]
-    k, v = (torch.cat(pair).transpose(0, 1).repeat_interleave(repeat, 0) for pair in ((k_CGK, k_NGK), (v_CGK, v_NGK)))
-    return F.scaled_dot_product_attention(q_NHK.transpose(0, 1), k, v, attn_mask=is_seen).transpose(0, 1)
+class _Prompts:
+    """A `Context` of prompts that lie end to end and each follow the common beginning.
+
+    Attributes:
+        keys: the prompts' keys, layer by layer, [N, J, K] each.
+        values: their values, [N, J, M] each.
+    """
+
+    def __init__(self, cache: Cache, lengths: Sequence[int], num_before: int) -> None:
+        """Take the cache with the common beginning, each prompt's tokens, and how many common ones they follow."""
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self._cache, self._lengths, self._num_before = cache, list(lengths), num_before
+
+    def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
+        """Causal attention inside each prompt and to what is before it, [N, H, M]."""
+        self.keys.append(k_NJK)
+        self.values.append(v_NJM)
+        keys_CJK, values_CJM = self._cache.common(layer, self._num_before)
+
+        outs = []
+        for q, k, v in zip(*(torch.split(x, self._lengths) for x in (q_NHK, k_NJK, v_NJM)), strict=True):
+            outs.append(_causal(q, torch.cat((keys_CJK, k)), torch.cat((values_CJM, v)), scale))
+        return torch.cat(outs)
+
+
+def _causal(q_NHK: Tensor, k_SJK: Tensor, v_SJM: Tensor, scale: float) -> Tensor:
+    """Attention of the last N of S tokens to all that come before them and to themselves, [N, H, M]."""
+    num_queries, num_keys = len(q_NHK), len(k_SJK)
+    is_seen_NS = torch.ones(num_queries, num_keys, dtype=torch.bool, device=q_NHK.device).tril(num_keys - num_queries)
+    repeat = q_NHK.shape[1] // k_SJK.shape[1]
+    q, k, v = q_NHK.transpose(0, 1), k_SJK.transpose(0, 1), v_SJM.transpose(0, 1)
+    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=is_seen_NS, scale=scale).transpose(0, 1)

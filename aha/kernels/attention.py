@@ -23,20 +23,22 @@ class _Shape(ctypes.Structure):
     )
 
 
-def has_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> bool:
-    """Whether `attention` can take these."""
-    return has_kernel("attention", q_NHK.shape[-1], q_NHK, k_NGK, v_NGK)
+def has_attention(q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor) -> bool:
+    """Whether `attention` can take these: values have the size of keys."""
+    size = q_NHK.shape[-1]
+    return v_NJM.shape[-1] == size and has_kernel("attention", size, q_NHK, k_NJK, v_NJM)
 
 
-def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
+def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, most_keys: int) -> Tensor:
     """Causal attention of segments of a stream, each of which may follow on a prefix that lies elsewhere in it.
 
-    softmax(q k^T / sqrt(K)) v
+    softmax(scale q k^T) v
 
     Args:
         q_NHK: queries, float32 on the CPU, K in whole vectors.
-        k_NGK: keys.
-        v_NGK: values.
+        k_NJK: keys.
+        v_NJK: values.
+        scale: of the scores.
         segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the
             CPU. Every token of the stream is in one segment.
         most_keys: the largest number of tokens of a segment and its prefix.
@@ -46,56 +48,44 @@ def attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, 
 
     Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
     """
-    result: Tensor = _Attention.apply(q_NHK, k_NGK, v_NGK, segments_S4, most_keys)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attention.apply(q_NHK, k_NJK, v_NJK, scale, segments_S4, most_keys)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, segments_S4: Tensor, most_keys: int) -> Tensor:
-        q, k, v = (x.contiguous() for x in (q_NHK, k_NGK, v_NGK))
+    def forward(
+        ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, most_keys: int
+    ) -> Tensor:
+        q, k, v = (x.contiguous() for x in (q_NHK, k_NJK, v_NJK))
         out, lse = torch.empty_like(q), q.new_empty(q.shape[:2])
-        shape, scratch = _scratch(q, k, most_keys)
+        shape, scratch = _shape_and_scratch(q, k, scale, most_keys)
         call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
         ctx.save_for_backward(q, k, v, segments_S4, out, lse)
-        ctx.most_keys = most_keys
+        ctx.scale, ctx.most_keys = scale, most_keys
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         q, k, v, segments, out, lse = ctx.saved_tensors
-        kept = (out, lse, grads[0].contiguous())
-        return (*_attention_backward((q, k, v), *kept, segments, ctx.most_keys), None, None)
+        shape, scratch = _shape_and_scratch(q, k, ctx.scale, ctx.most_keys)
+
+        # The kernel writes the gradient of queries, and adds to those of keys and values.
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        call(
+            "attention_backward",
+            len(segments),
+            segments,
+            ctypes.byref(shape),
+            *(q, k, v, out, lse, grads[0].contiguous()),
+            *(grad_q, grad_k, grad_v, scratch),
+        )
+        return grad_q, grad_k, grad_v, None, None, None
 
 
-def _attention_backward(
-    inputs: tuple[Tensor, Tensor, Tensor],
-    out_NHK: Tensor,
-    lse_NH: Tensor,
-    slope_NHK: Tensor,
-    segments_S4: Tensor,
-    most_keys: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of queries, keys and values by the kernel.
-
-    Args:
-        inputs: queries, keys and values.
-        out_NHK: what `attention` made of them.
-        lse_NH: logarithms of the softmax's denominators.
-        slope_NHK: gradient of the result.
-        segments_S4: as `attention` takes them.
-        most_keys: likewise.
-    """
-    shape, scratch = _scratch(*inputs[:2], most_keys)
-    grads = torch.empty_like(inputs[0]), torch.zeros_like(inputs[1]), torch.zeros_like(inputs[2])
-    given = (*inputs, out_NHK, lse_NH, slope_NHK)
-    call("attention_backward", len(segments_S4), segments_S4, ctypes.byref(shape), *given, *grads, scratch)
-    return grads
-
-
-def _scratch(q_NHK: Tensor, k_NGK: Tensor, most_keys: int) -> tuple[_Shape, Tensor]:
+def _shape_and_scratch(q_NHK: Tensor, k_NJK: Tensor, scale: float, most_keys: int) -> tuple[_Shape, Tensor]:
     """The heads, and memory for the kernel to work in."""
-    (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
+    _, num_heads, size = q_NHK.shape
     scratch = q_NHK.new_empty(call("attention_scratch", most_keys, size))
-    return _Shape(num_heads, num_shared, size, size**-0.5), scratch
+    return _Shape(num_heads, k_NJK.shape[1], size, scale), scratch

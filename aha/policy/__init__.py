@@ -8,6 +8,7 @@ __all__ = [
     "lora",
     "packed",
     "packed_scoring",
+    "policy",
     "pretrained",
     "reward_model",
     "rope",

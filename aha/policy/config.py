@@ -1,15 +1,54 @@
-"""The shape of a policy, in the words of a Hugging Face `config.json`."""
+"""The shape of a policy, in the words of a Hugging Face `config.json`, and what it keeps of a token."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
+__all__ = ["CacheSpec", "ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
 
 ModelType = Literal["qwen2", "qwen3", "llama", "mistral"]
 """Families of checkpoints that are read and written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSpec:
+    """What a policy keeps of each token to attend to it later.
+
+    Attributes:
+        num_layers: layers (L).
+        num_heads: key-value heads (J) of a layer.
+        key_size: numbers of a key (K).
+        value_size: numbers of a value (M).
+        value_is_prefix: whether a value is the first M numbers of its key, so that keys alone are stored.
+    """
+
+    num_layers: int
+    num_heads: int
+    key_size: int
+    value_size: int
+    value_is_prefix: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that a value can be part of its key.
+
+        Raises:
+            ValueError: it is longer.
+        """
+        if self.value_is_prefix and self.value_size > self.key_size:
+            raise ValueError(f"a value of {self.value_size} numbers is no prefix of a key of {self.key_size}")
+
+    @property
+    def stored_sizes(self) -> tuple[int, ...]:
+        """Numbers of each vector that is stored for a head: key and value, or the key alone."""
+        return (self.key_size,) if self.value_is_prefix else (self.key_size, self.value_size)
+
+    @property
+    def numbers_per_token(self) -> int:
+        """Numbers that are stored for a token, in all layers."""
+        return self.num_layers * self.num_heads * sum(self.stored_sizes)
 
 
 class RopeConfig(Config):
@@ -73,6 +112,15 @@ class PolicyConfig(PositionConfig):
     """Whether the output head is the embedding."""
     attention_bias: bool = False
     """Whether all four projections of the attention have a bias; Llama and Qwen3 only."""
+
+    def cache_spec(self) -> CacheSpec:
+        """Keys and values of every layer."""
+        return CacheSpec(
+            num_layers=self.num_hidden_layers,
+            num_heads=self.num_key_value_heads,
+            key_size=self.head_dim,
+            value_size=self.head_dim,
+        )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "PolicyConfig":

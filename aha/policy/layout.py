@@ -35,7 +35,7 @@ class Block:
         queries_RQ: index in the stream of each query, 0 where padded.
         keys_RS: index of each key, 0 where padded; None where the keys are the queries.
         bias_RQS: 0 where a query may see a key, minus infinity elsewhere, [R, 1, Q, S].
-        kept_M: which entries of [R * Q] are real, in stream order; None where all are.
+        real_N: indices in [R * Q] of the queries that are no padding, in stream order; None where all are real.
     """
 
     start: int
@@ -43,7 +43,7 @@ class Block:
     queries_RQ: Tensor
     keys_RS: Tensor | None
     bias_RQS: Tensor
-    kept_M: Tensor | None
+    real_N: Tensor | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,19 +118,20 @@ class Layout:
             return (_even_block(self.segments, device),)
         return tuple(_block(chunk, device) for chunk in _chunks(self.segments))
 
-    def attend(self, layer: int, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-        """Causal attention inside each sequence, an `aha.policy.transformer.Attend`."""
-        if has_attention(q_NHK, k_NGK, v_NGK):
-            return attention(q_NHK, k_NGK, v_NGK, self.segments_S4, self.most_keys)
-        if has_flash(q_NHK, k_NGK, v_NGK):
-            return flash_attention(q_NHK, k_NGK, v_NGK, self.flash_plan)
-        return self.attend_in_blocks(q_NHK, k_NGK, v_NGK)
+    def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
+        """Causal attention inside each sequence: a layout is an `aha.policy.policy.Context`."""
+        del layer
+        if has_attention(q_NHK, k_NJK, v_NJM):
+            return attention(q_NHK, k_NJK, v_NJM, scale, self.segments_S4, self.most_keys)
+        if has_flash(q_NHK, k_NJK, v_NJM):
+            return flash_attention(q_NHK, k_NJK, v_NJM, scale, self.flash_plan)
+        return self.attend_in_blocks(q_NHK, k_NJK, v_NJM, scale)
 
-    def attend_in_blocks(self, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
+    def attend_in_blocks(self, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
         """The same through torch."""
-        repeat = q_NHK.shape[1] // k_NGK.shape[1]
+        repeat = q_NHK.shape[1] // k_NJK.shape[1]
         outs = [
-            _attend_block(block, self._bias(number, repeat, q_NHK.dtype), q_NHK, k_NGK, v_NGK)
+            _attend_block(block, self._bias(number, repeat, q_NHK.dtype), q_NHK, k_NJK, v_NJM, scale)
             for number, block in enumerate(self.blocks)
         ]
         return outs[0] if len(outs) == 1 else torch.cat(outs)
@@ -144,26 +145,30 @@ class Layout:
         return known
 
 
-def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor) -> Tensor:
-    """Attention of one block, [stop - start, H, K]. Query heads that share a key head are laid along the query axis."""
+def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
+    """Attention of one block, [stop - start, H, M]. Query heads that share a key head are laid along the query axis."""
     num_rows, num_queries = block.queries_RQ.shape
-    (_, num_heads, size), num_shared = q_NHK.shape, k_NGK.shape[1]
+    _, num_heads, size = q_NHK.shape
+    num_shared = k_NJK.shape[1]
     repeat = num_heads // num_shared
+
     # Every dimension is given, since one that is inferred cannot be where there is no token.
     keys_shape = (num_rows, bias_RQS.shape[-1])
     q = q_NHK[block.start : block.stop]
-    if block.kept_M is not None:
+    if block.real_N is not None:
         q = gathered(q_NHK, block.queries_RQ.flatten())
     q = q.view(num_rows, num_queries, num_shared, repeat, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
+
     if block.keys_RS is None:
-        k, v = (_rows_first(x[block.start : block.stop], keys_shape) for x in (k_NGK, v_NGK))
+        k, v = (_rows_first(x[block.start : block.stop], keys_shape) for x in (k_NJK, v_NJM))
     else:
         index = block.keys_RS.flatten()
-        k, v = (_rows_first(gathered(x, index), keys_shape) for x in (k_NGK, v_NGK))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS)
+        k, v = (_rows_first(gathered(x, index), keys_shape) for x in (k_NJK, v_NJM))
+
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS, scale=scale)
     out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
-    out = out.reshape(num_rows * num_queries, num_heads, size)
-    return out if block.kept_M is None else out.index_select(0, block.kept_M)
+    out = out.reshape(num_rows * num_queries, num_heads, v_NJM.shape[-1])
+    return out if block.real_N is None else out.index_select(0, block.real_N)
 
 
 def gathered(x_NX: Tensor, places_M: Tensor) -> Tensor:
@@ -172,9 +177,9 @@ def gathered(x_NX: Tensor, places_M: Tensor) -> Tensor:
     return x_NX[places_M] if x_NX.is_cuda else x_NX.index_select(0, places_M)
 
 
-def _rows_first(x_MGK: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Keys or values of a block's rows laid end to end, R rows of S, as [R, G, S, K]."""
-    return torch.unflatten(x_MGK, 0, shape).transpose(1, 2)
+def _rows_first(x_NJK: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Keys or values of a block's rows laid end to end, R rows of S, as [R, J, S, K]."""
+    return torch.unflatten(x_NJK, 0, shape).transpose(1, 2)
 
 
 def rows(tokens_RT: Tensor) -> Layout:
@@ -268,7 +273,7 @@ def _even_block(segments: Sequence[Segment], device: torch.device) -> Block:
         queries_RQ=torch.arange(num_rows * length, device=device).view(num_rows, length),
         keys_RS=None,
         bias_RQS=torch.full((length, length), float("-inf"), device=device).triu(1)[None, None],
-        kept_M=None,
+        real_N=None,
     )
 
 
@@ -296,5 +301,5 @@ def _block(segments: Sequence[Segment], device: torch.device) -> Block:
         queries_RQ=queries.to(device),
         keys_RS=keys.to(device),
         bias_RQS=bias.to(device),
-        kept_M=None if kept.all() else kept.flatten().nonzero()[:, 0].to(device),
+        real_N=None if kept.all() else kept.flatten().nonzero()[:, 0].to(device),
     )

@@ -83,7 +83,7 @@ class RewardModel(nn.Module):
         arXiv:2203.02155, section 3.5 (the unembedding removed, the bias chosen so that demonstrations have mean 0).
         """
         last_B, there = layout.where_BT.gather(1, lengths_B[:, None] - 1)[:, 0], layout.to(self.bias.device)
-        hidden_ND = self.backbone(there.tokens_N, there.positions_N, there.attend)
+        hidden_ND = self.backbone(there.tokens_N, there.positions_N, there)
         last_BD = hidden_ND.index_select(0, last_B.to(self.bias.device))
         last_BD = last_BD if last_BD.dtype == torch.float64 else last_BD.float()
         scores_B: Tensor = last_BD @ self.score.weight[0].to(last_BD.dtype) - self.bias

@@ -60,7 +60,7 @@ def score(
     device, there = policy.head_VD.device, layout.to(policy.head_VD.device)
     predicting_M, place_M = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.flatten().nonzero()[:, 0]
     targets_M = tokens_BT.flatten()[place_M]
-    hidden_ND = policy(there.tokens_N, there.positions_N, there.attend)
+    hidden_ND = policy(there.tokens_N, there.positions_N, there)
     hidden_MD = gathered(hidden_ND, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
     return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M.to(device), logp_M).view(mask_BT.shape)

@@ -1,11 +1,11 @@
 """The policy pi_theta: one decoder-only transformer for training, scoring and decoding.
 
-Tokens of several sequences lie end to end ([N]); what attends to what is the business of an `Attend` function.
-Training passes a `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both.
+Tokens of several sequences lie end to end ([N]); what attends to what is the business of a `Context`. Training passes
+an `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both.
 Parameters carry the names of Qwen2, Qwen3, Llama and Mistral checkpoints.
 """
 
-from collections.abc import Callable
+import math
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,10 @@ from torch.nn import functional as F
 
 from aha.kernels.ops import linear, normalise, rotate, swiglu
 from aha.policy.config import PolicyConfig
+from aha.policy.policy import Context
 from aha.policy.rope import turns
 
-__all__ = ["Attend", "RMSNorm", "Transformer", "initialise", "rotate"]
-
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q [N, H, K], k [N, G, K], v [N, G, K]) -> [N, H, K], with G key-value heads; softmax scale 1/sqrt(K)."""
+__all__ = ["RMSNorm", "Transformer", "initialise", "rotate"]
 
 SPARSE_ABOVE = 8
 """Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
@@ -52,6 +50,7 @@ class Attention(nn.Module):
         """Make the projections of one layer."""
         super().__init__()
         self.layer, self.head_dim = layer, config.head_dim
+        self.scale = 1 / math.sqrt(config.head_dim)
         width, has_bias = config.hidden_size, config.attention_bias or config.model_type == "qwen2"
         inner, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
         self.q_proj = nn.Linear(width, inner, bias=has_bias)
@@ -64,15 +63,18 @@ class Attention(nn.Module):
         else:
             self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
 
-    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
-        """Mix tokens as `attend` allows, [N, D] -> [N, D]."""
+    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
+        """Mix tokens as the context allows, [N, D] -> [N, D]."""
         heads = (-1, self.head_dim)
         q, k, v = projected(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
-        q_NHK, k_NGK, v_NGK = (torch.unflatten(x, -1, heads) for x in (q, k, v))
-        q_NHK, k_NGK = self.q_norm(q_NHK), self.k_norm(k_NGK)
-        q_NHK, k_NGK = rotate(q_NHK, cos_NK, sin_NK), rotate(k_NGK, cos_NK, sin_NK)
-        (mixed,) = projected(attend(self.layer, q_NHK, k_NGK, v_NGK).flatten(-2), self.o_proj)
-        return mixed
+        q_NHK, k_NJK, v_NJK = (torch.unflatten(x, -1, heads) for x in (q, k, v))
+
+        q_NHK, k_NJK = self.q_norm(q_NHK), self.k_norm(k_NJK)
+        q_NHK, k_NJK = rotate(q_NHK, cos_NK, sin_NK), rotate(k_NJK, cos_NK, sin_NK)
+
+        mixed_NHK = context.attend(self.layer, q_NHK, k_NJK, v_NJK, self.scale)
+        (out_ND,) = projected(mixed_NHK.flatten(-2), self.o_proj)
+        return out_ND
 
 
 class FeedForward(nn.Module):
@@ -103,9 +105,9 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, attend: Attend) -> Tensor:
+    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """[N, D] -> [N, D]."""
-        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, attend)
+        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, context)
         out: Tensor = hidden_ND + self.mlp(self.post_attention_layernorm(hidden_ND))
         return out
 
@@ -155,13 +157,13 @@ class Transformer(nn.Module):
         """Weight of the output head, [V, D]."""
         return self.lm_head.weight
 
-    def forward(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+    def forward(self, tokens_N: Tensor, positions_N: Tensor, context: Context) -> Tensor:
         """Hidden states after the last norm.
 
         Args:
             tokens_N: token ids, int64.
             positions_N: place of each token in its own sequence, from 0.
-            attend: what attends to what.
+            context: what attends to what.
 
         Returns:
             [N, D]; the logits of the next token are `hidden @ head_VD.T`.
@@ -169,7 +171,7 @@ class Transformer(nn.Module):
         hidden_ND = self.model.embedded(tokens_N)
         cos_NK, sin_NK = turns(self.config, positions_N, hidden_ND.dtype)
         for block in self.model.layers:
-            hidden_ND = block(hidden_ND, cos_NK, sin_NK, attend)
+            hidden_ND = block(hidden_ND, cos_NK, sin_NK, context)
         out: Tensor = self.model.norm(hidden_ND)
         return out
 

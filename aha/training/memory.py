@@ -11,7 +11,7 @@ those that are trained: all, or the adapters'.
 | optimizer | 8 P' for float32 moments, 12 P' with float32 copies (bfloat16 weights, adapters, host) |
 | | 2 P' for 8-bit moments, 4 P' beside bfloat16 weights |
 | copies | while sampling: w times the adapted projections, which are merged; all once more for kernels on the CPU |
-| cache | 2 w times layers, key-value heads and their size, for each row and token, and 24 V a row to draw its token |
+| cache | w times the numbers of `CacheSpec`, for each row and token, and 24 V a row to draw its token |
 | activations | see `activation_bytes` |
 | logits | a chunk of float32 logits, half of one again for bfloat16, and the embedding's gradient where it is dense |
 
@@ -124,11 +124,12 @@ def activation_bytes(
 ) -> int:
     """What a forward pass keeps for its gradient.
 
-    A layer keeps 4 D + 4 H K + 4 G K + 4 I figures a token, with D the width, H heads and G key-value heads of size K,
-    and I the width of the feed-forward layer: the inputs of two norms and of seven projections, queries, keys and
-    values as they are and as the attention lays them, its result, and the two factors of the feed-forward layer. Where
-    `aha.kernels.ops` has kernels it is 4 D + 2 H K + 2 G K + 3 I. Qwen3's norms of queries and keys keep H K + G K
-    more. Where layers are recomputed, every layer keeps its input (D), and one keeps all.
+    A layer keeps 4 D + 2 (H + J) (K + M) + 4 I figures a token, with D the width, H heads and J key-value heads, K and
+    M the sizes of keys and values, and I the width of the feed-forward layer: the inputs of two norms and of seven
+    projections, queries, keys and values as they are and as the attention lays them, its result, and the two factors
+    of the feed-forward layer. Where `aha.kernels.ops` has kernels it is 4 D + (H + J) (K + M) + 3 I. Qwen3's norms of
+    queries and keys keep (H + J) K more. Where layers are recomputed, every layer keeps its input (D), and one keeps
+    all.
 
     Args:
         config: shape of the policy.
@@ -138,10 +139,14 @@ def activation_bytes(
         device: where the policy is.
     """
     is_fused = _has_kernels(config, size, device)
-    times = (2 if is_fused else 4) + (config.model_type == "qwen3")
-    heads = (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
-    layer = 4 * config.hidden_size + times * heads + (3 if is_fused else 4) * config.intermediate_size
+    spec = config.cache_spec()
+    num_heads = config.num_attention_heads + spec.num_heads
+    attention = (1 if is_fused else 2) * num_heads * (spec.key_size + spec.value_size)
+    norms = num_heads * spec.key_size if config.model_type == "qwen3" else 0
+    feed_forward = (3 if is_fused else 4) * config.intermediate_size
+    layer = 4 * config.hidden_size + attention + norms + feed_forward
     layers = config.num_hidden_layers
+
     # While a layer is differentiated, the gradients of its figures are there too.
     kept = layers * config.hidden_size + 2 * layer if recomputes else (layers + 1) * layer
     return num_tokens * size * kept
@@ -151,17 +156,19 @@ def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
     """Whether kernels compute what is no matrix product: in C, or on a GPU those of half precision."""
     if device.type == "cuda":
         return size == 2 and has_gpu_kernels()
+    spec = config.cache_spec()
     return (
         size == 4
         and has_kernel("norm", config.hidden_size)
-        and has_kernel("attention", config.head_dim)
+        and spec.key_size == spec.value_size
+        and has_kernel("attention", spec.key_size)
         and has_kernel("swiglu", config.intermediate_size)
     )
 
 
 def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
     """The attention's bias, quadratic in a sequence, and once more for each query head that shares a key head."""
-    repeat = config.num_attention_heads // config.num_key_value_heads
+    repeat = config.num_attention_heads // config.cache_spec().num_heads
     return max(load.micro_batch_tokens, load.sequence_tokens) * load.sequence_tokens * (4 + size * repeat)
 
 
@@ -231,8 +238,7 @@ def _is_tight(activations: int, others: int, device: torch.device) -> bool:
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
     """Keys and values of a response, and its logits, log-probabilities and their sums (float64) while one is drawn."""
-    cache = 2 * size * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * num_tokens
-    return cache + 24 * config.vocab_size
+    return size * config.cache_spec().numbers_per_token * num_tokens + 24 * config.vocab_size
 
 
 def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4, device: torch.device = CPU) -> int:

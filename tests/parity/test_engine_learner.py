@@ -54,7 +54,7 @@ def plain_rollout(
     tokens, logps = prompt.tolist(), []
     for draw in draws:
         layout = rows(torch.tensor([tokens]))
-        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
         token, logp = sample_tokens(
             hidden_ND[-1:] @ policy.head_VD.T, draw[None], temperature=decoding.temperature, top_p=decoding.top_p
         )
@@ -197,7 +197,7 @@ def test_a_nucleus_bounds_the_tokens_and_leaves_the_log_probability_untruncated(
             tokens_N = torch.cat((rollout.prompt_tokens, rollout.tokens))[:-1]
             layout = rows(tokens_N[None])
             with torch.no_grad():
-                hidden_ND = policy(tokens_N, layout.positions_N, layout.attend)[len(rollout.prompt_tokens) - 1 :]
+                hidden_ND = policy(tokens_N, layout.positions_N, layout)[len(rollout.prompt_tokens) - 1 :]
             p_TV = (hidden_ND @ policy.head_VD.T / temperature).softmax(-1)
             chosen_T1 = p_TV.gather(-1, rollout.tokens[:, None])
             mass_before[nucleus] += p_TV.masked_fill(p_TV <= chosen_T1, 0.0).sum(-1).tolist()

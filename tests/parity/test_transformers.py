@@ -42,7 +42,7 @@ def _quiet() -> Iterator[None]:
 @torch.no_grad()
 def our_logits(policy: Transformer, tokens_BT: Tensor) -> Tensor:
     layout = rows(tokens_BT)
-    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
     return (hidden_ND @ policy.head_VD.T).view(*tokens_BT.shape, -1)
 
 

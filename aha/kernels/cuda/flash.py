@@ -92,22 +92,24 @@ def _copies(tokens_C: Tensor, places_C: Tensor, *, missing: int) -> tuple[Tensor
     return tokens_U, copies_UC
 
 
-def has_flash(q_NHK: Tensor, *others: Tensor) -> bool:
-    """Whether there is a kernel for these."""
-    is_half = all(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in (q_NHK, *others))
+def has_flash(q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor) -> bool:
+    """Whether there is a kernel for these: values have the size of keys."""
+    is_half = all(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in (q_NHK, k_NJK, v_NJM))
     size = q_NHK.shape[-1]
-    return q_NHK.is_cuda and is_half and size % 8 == 0 and size <= _MOST_SIZE and is_on()
+    is_known = v_NJM.shape[-1] == size and size % 8 == 0 and size <= _MOST_SIZE
+    return q_NHK.is_cuda and is_half and is_known and is_on()
 
 
-def flash_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, how: FlashPlan) -> Tensor:
+def flash_attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, how: FlashPlan) -> Tensor:
     """Causal attention of a stream.
 
-    softmax(q k^T / sqrt(K)) v
+    softmax(scale q k^T) v
 
     Args:
         q_NHK: queries, in half precision on a GPU.
-        k_NGK: keys.
-        v_NGK: values.
+        k_NJK: keys.
+        v_NJK: values.
+        scale: of the scores.
         how: the stream's plan.
 
     Returns:
@@ -115,7 +117,7 @@ def flash_attention(q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, how: FlashPlan)
 
     Source: FlashAttention-2, arXiv:2307.08691.
     """
-    result: Tensor = _Flash.apply(q_NHK, k_NGK, v_NGK, how)  # type: ignore[no-untyped-call]
+    result: Tensor = _Flash.apply(q_NHK, k_NJK, v_NJK, scale, how)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -123,45 +125,45 @@ class _Flash(torch.autograd.Function):
     """Keeps queries, keys and values of the stream, without the copies of prefixes."""
 
     @staticmethod
-    def forward(ctx: Any, q_NHK: Tensor, k_NGK: Tensor, v_NGK: Tensor, how: FlashPlan) -> Tensor:
-        k, v = _gathered((k_NGK, v_NGK), how)
+    def forward(ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, how: FlashPlan) -> Tensor:
+        k, v = _gathered((k_NJK, v_NJK), how)
         shape = (how.query_ends_S, how.key_ends_S, how.most_queries, how.most_keys)
         out, lse, state, unused, _ = torch.ops.aten._flash_attention_forward(
-            q_NHK, k, v, *shape, 0.0, True, False, scale=q_NHK.shape[-1] ** -0.5
+            q_NHK, k, v, *shape, 0.0, True, False, scale=scale
         )
-        ctx.save_for_backward(q_NHK, k_NGK, v_NGK, out, lse, state, unused)
-        ctx.how = how
+        ctx.save_for_backward(q_NHK, k_NJK, v_NJK, out, lse, state, unused)
+        ctx.scale, ctx.how = scale, how
         result: Tensor = out
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k_NGK, v_NGK, out, lse, state, unused = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k_NJK, v_NJK, out, lse, state, unused = ctx.saved_tensors
         how: FlashPlan = ctx.how
-        k, v = _gathered((k_NGK, v_NGK), how)
+        k, v = _gathered((k_NJK, v_NJK), how)
         shape = (how.query_ends_S, how.key_ends_S, how.most_queries, how.most_keys)
         before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(True)
         try:
             grad_q, grad_k, grad_v = torch.ops.aten._flash_attention_backward(
-                grads[0].contiguous(), q, k, v, out, lse, *shape, 0.0, True, state, unused, scale=q.shape[-1] ** -0.5
+                grads[0].contiguous(), q, k, v, out, lse, *shape, 0.0, True, state, unused, scale=ctx.scale
             )
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        return grad_q, _added_up(grad_k, how), _added_up(grad_v, how), None
+        return grad_q, _added_up(grad_k, how), _added_up(grad_v, how), None, None
 
 
 def _gathered(streams: Sequence[Tensor], how: FlashPlan) -> Sequence[Tensor]:
-    """Keys and values as the segments see them, [M, G, K]."""
+    """Keys and values as the segments see them, [M, J, K]."""
     return streams if how.keys_M is None else [stream.index_select(0, how.keys_M) for stream in streams]
 
 
-def _added_up(grad_MGK: Tensor, how: FlashPlan) -> Tensor:
-    """Gradients of the stream's tokens from those of all their copies, [N, G, K]."""
+def _added_up(grad_MJK: Tensor, how: FlashPlan) -> Tensor:
+    """Gradients of the stream's tokens from those of all their copies, [N, J, K]."""
     if how.keys_M is None:
-        return grad_MGK
-    grad_NGK = grad_MGK.index_select(0, how.own_N)
-    copies = torch.cat((grad_MGK, grad_MGK.new_zeros(1, *grad_MGK.shape[1:])))[how.copies_UC]
-    sums = copies.sum(1, dtype=torch.float32) + grad_NGK.index_select(0, how.shared_U)
-    return grad_NGK.index_copy_(0, how.shared_U, sums.to(grad_NGK.dtype))
+        return grad_MJK
+    grad_NJK = grad_MJK.index_select(0, how.own_N)
+    copies = torch.cat((grad_MJK, grad_MJK.new_zeros(1, *grad_MJK.shape[1:])))[how.copies_UC]
+    sums = copies.sum(1, dtype=torch.float32) + grad_NJK.index_select(0, how.shared_U)
+    return grad_NJK.index_copy_(0, how.shared_U, sums.to(grad_NJK.dtype))

@@ -204,7 +204,7 @@ def test_a_run_with_adapters_is_exported_with_them_merged(start: Path, tmp_path:
 @torch.no_grad()
 def logits(policy: Transformer, tokens_BT: Tensor) -> Tensor:
     layout = rows(tokens_BT)
-    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
     logits_BTV: Tensor = (hidden_ND @ policy.head_VD.T).view(*tokens_BT.shape, -1)
     return logits_BTV
 

@@ -194,20 +194,48 @@ def test_attention(called: list[str], name: str, heads: int, shared: int, size: 
     layout = LAYOUTS[name]()
     num = len(layout.tokens_N)
     inputs = draws((num, heads, size), (num, shared, size), (num, shared, size), scale=2.0)
-    assert_as_plain(lambda q, k, v: layout.attend(0, q, k, v), inputs, limit=1e-5)
+    assert_as_plain(lambda q, k, v: layout.attend(0, q, k, v, size**-0.5), inputs, limit=1e-5)
     assert ({"attention", "attention_backward"} <= set(called)) == has_kernel("attention", size)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("scale", [0.05, 0.7])
+@pytest.mark.parametrize(("key_size", "value_size"), [(16, 16), (24, 16), (16, 40)])
+def test_scale_and_values_may_be_any(name: str, scale: float, key_size: int, value_size: int) -> None:
+    """As softmax says it, over all that each token of the stream may see."""
+    layout = LAYOUTS[name]()
+    num = len(layout.tokens_N)
+    q_NHK, k_NJK, v_NJM = draws((num, 4, key_size), (num, 2, key_size), (num, 2, value_size))
+    sees_NN = torch.zeros(num, num, dtype=torch.bool)
+    for segment in layout.segments:
+        for query in range(segment.length):
+            sees_NN[segment.start + query, segment.indices[: segment.prefix_length + query + 1]] = True
+
+    def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys, values = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+        scores_HNN = scale * torch.einsum("nhk,shk->hns", q, keys)
+        weights_HNN = scores_HNN.masked_fill(~sees_NN, float("-inf")).softmax(-1)
+        return torch.einsum("hns,shm->nhm", weights_HNN, values)
+
+    inputs = (q_NHK, k_NJK, v_NJM)
+    expected = value_and_gradients(plain, inputs, torch.float64)
+    assert expected[0].shape == (num, 4, value_size)
+    for dtype, limit in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        found = value_and_gradients(lambda *x: layout.attend(0, *x, scale), inputs, dtype)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one.double(), other, rtol=0, atol=limit * max(1.0, float(other.abs().max())))
 
 
 def test_attention_of_no_token() -> None:
     inputs = draws((0, 4, 16), (0, 2, 16), (0, 2, 16))
-    found = value_and_gradients(lambda *x: rows(torch.zeros(0, 5)).attend(0, *x), inputs, torch.float32)
+    found = value_and_gradients(lambda *x: rows(torch.zeros(0, 5)).attend(0, *x, 0.25), inputs, torch.float32)
     assert [tuple(one.shape) for one in found] == [(0, 4, 16), *(tuple(given.shape) for given in inputs)]
 
 
 def test_attention_of_large_scores() -> None:
     """A gradient is a difference of figures near 2000 times 20: what rounds off is not small beside 1."""
     inputs = draws((40, 2, 16), (40, 2, 16), (40, 2, 16), scale=20.0)
-    assert_as_plain(lambda q, k, v: rows(torch.zeros(1, 40)).attend(0, q, k, v), inputs, limit=1e-3)
+    assert_as_plain(lambda *x: rows(torch.zeros(1, 40)).attend(0, *x, 0.25), inputs, limit=1e-3)
 
 
 def test_what_is_not_finite_stays_so() -> None:
@@ -216,7 +244,8 @@ def test_what_is_not_finite_stays_so() -> None:
     assert normalise(x_ND, torch.ones(16), 1e-6).isnan().all()
     assert swiglu(x_ND, torch.ones(2, 16)).isnan().all()
     assert linear(x_ND[:1].repeat(MIN_ROWS, 1), (torch.zeros(16, 16), None))[0].isnan().all()
-    assert rows(torch.zeros(1, 2)).attend(0, x_ND[:, None], torch.ones(2, 1, 16), torch.ones(2, 1, 16)).isnan().all()
+    ones_NJK = torch.ones(2, 1, 16)
+    assert rows(torch.zeros(1, 2)).attend(0, x_ND[:, None], ones_NJK, ones_NJK, 0.25).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
@@ -228,7 +257,7 @@ def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: t
         swiglu(x_ND, x_ND)
         even_ND = x_ND[:, : size // 2 * 2] if kind == dtype else x_ND.double()[:, :6]
         rotate(even_ND[:, None], even_ND[:, None, : size // 2], even_ND[:, None, : size // 2])
-        layout.attend(0, x_ND[:, None], x_ND[:, None], x_ND[:, None])
+        layout.attend(0, x_ND[:, None], x_ND[:, None], x_ND[:, None], 0.25)
     assert called == []
 
 
@@ -241,7 +270,7 @@ def test_plain_forms_have_the_gradients_of_finite_differences() -> None:
         (lambda x, w: normalise(x, w, 1e-6), (gate, weight)),
         (swiglu, (gate, up)),
         (lambda x: rotate(x, angles.cos(), angles.sin()), (q,)),
-        (lambda *x: layout.attend(0, *x), (q, k, v)),
+        (lambda *x: layout.attend(0, *x, 0.5), (q, k, v)),
     ]
     for operation, inputs in cases:
         assert torch.autograd.gradcheck(operation, tuple(x.requires_grad_() for x in inputs))
@@ -255,7 +284,7 @@ def test_threads_change_no_bit() -> None:
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            results.append(value_and_gradients(lambda *x: layout.attend(0, *x), inputs, torch.float32))
+            results.append(value_and_gradients(lambda *x: layout.attend(0, *x, 0.25), inputs, torch.float32))
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

@@ -35,7 +35,7 @@ def kept_bytes(policy: Transformer) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
         tokens = torch.stack(random_tokens([64] * 4))
         layout = pack(tokens, torch.full((4,), 64))
-        hidden = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        hidden = policy(layout.tokens_N, layout.positions_N, layout)
     del hidden
     return sum(size for pointer, size in sizes.items() if pointer not in own)
 

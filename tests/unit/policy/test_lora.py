@@ -188,7 +188,7 @@ def test_peft_computes_the_same(shape: str, tmp_path: Path) -> None:
     tokens_BT = torch.stack(random_tokens([9, 9]))
     layout = pack(tokens_BT, torch.tensor([9, 9]))
     with torch.no_grad():
-        ours = policy(layout.tokens_N, layout.positions_N, layout.attend)[layout.where_BT] @ policy.head_VD.T
+        ours = policy(layout.tokens_N, layout.positions_N, layout)[layout.where_BT] @ policy.head_VD.T
         start = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "start")
         theirs = peft.PeftModel.from_pretrained(start, tmp_path / "adapter")(tokens_BT).logits
         whole = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(tokens_BT).logits

@@ -61,7 +61,7 @@ def assert_same_pass(policy: Transformer, length: int) -> None:
     (tokens_T,) = random_tokens([length])
     layout = rows(tokens_T[None])
     with torch.no_grad():
-        expected_TD = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        expected_TD = policy(layout.tokens_N, layout.positions_N, layout)
         found_TD = packed_states(policy, tokens_T)
         assert float((found_TD - expected_TD).abs().max()) < CLOSE
         logits_TV = PackedPolicy(policy, 1).logits(found_TD)
@@ -85,7 +85,7 @@ def test_any_number_of_heads_may_share_keys(num_shared: int) -> None:
     (tokens_T,) = random_tokens([21])
     layout = rows(tokens_T[None])
     with torch.no_grad():
-        expected_TD = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        expected_TD = policy(layout.tokens_N, layout.positions_N, layout)
     assert float((packed_states(policy, tokens_T) - expected_TD).abs().max()) < CLOSE
 
 
@@ -97,7 +97,7 @@ def test_extreme_activations_stay_finite_and_right() -> None:
                 weight.mul_(200.0)
         (tokens_T,) = random_tokens([30])
         layout = rows(tokens_T[None])
-        expected_TD = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        expected_TD = policy(layout.tokens_N, layout.positions_N, layout)
         found_TD = packed_states(policy, tokens_T)
     assert torch.isfinite(found_TD).all()
     assert float((found_TD - expected_TD).abs().max()) < 1e-3

@@ -43,7 +43,7 @@ def test_the_score_is_the_head_on_the_last_hidden_state() -> None:
     model.bias.fill_(0.25)
     (tokens_T,) = random_tokens([9])
     layout = padded(tokens_T[None], torch.tensor([9]))
-    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+    hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
     assert alone(model, tokens_T) == pytest.approx((hidden_ND[-1] @ model.score.weight[0]).item() - 0.25, abs=1e-14)
 
 

@@ -63,7 +63,7 @@ def test_only_distances_matter(shape: str) -> None:
     policy, tokens_1T = tiny_policy(tiny_config(shape), dtype=torch.float64), torch.tensor([[3, 4, 5, 6, 7]])
     layout = rows(tokens_1T)
     with torch.no_grad():
-        here, there = (policy(layout.tokens_N, layout.positions_N + shift, layout.attend) for shift in (0, 90))
-        reversed_ND = policy(layout.tokens_N, layout.positions_N.flip(0), layout.attend)
+        here, there = (policy(layout.tokens_N, layout.positions_N + shift, layout) for shift in (0, 90))
+        reversed_ND = policy(layout.tokens_N, layout.positions_N.flip(0), layout)
     assert torch.allclose(here, there, atol=1e-4)
     assert not torch.allclose(here, reversed_ND, atol=1e-2)

@@ -123,7 +123,7 @@ def test_activations_are_what_a_forward_pass_keeps(
 
     layout = rows(tokens_BT)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout.attend)
+        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
     measured = sum(size for place, size in kept.items() if place not in weights)
     expected = activation_bytes(shape, 256) * 3 / 4
     assert hidden_ND.requires_grad

@@ -25,7 +25,7 @@ def test_the_plan_lays_out_what_each_segment_sees_and_brings_gradients_back() ->
     given = layout()
     q, k, v = stream(len(given.tokens_N), 16, torch.float64)
     slope = torch.randn(q.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    expected = given.attend_in_blocks(q, k, v)
+    expected = given.attend_in_blocks(q, k, v, 0.25)
     expected.backward(slope)
     how = plan(given.segments_S4, torch.device("cpu"))
     assert how.keys_M is not None
@@ -36,7 +36,7 @@ def test_the_plan_lays_out_what_each_segment_sees_and_brings_gradients_back() ->
         own = [x[how.key_ends_S[segment] : how.key_ends_S[segment + 1]].repeat_interleave(2, 1) for x in copies]
         is_seen = torch.ones(len(q_NHK), len(own[0]), dtype=torch.bool).tril(len(own[0]) - len(q_NHK))
         heads = (x.transpose(0, 1) for x in (q_NHK, *own))
-        outs.append(F.scaled_dot_product_attention(*heads, attn_mask=is_seen).transpose(0, 1))
+        outs.append(F.scaled_dot_product_attention(*heads, attn_mask=is_seen, scale=0.25).transpose(0, 1))
     found = torch.cat(outs)
     found.backward(slope)
     torch.testing.assert_close(found, expected)
@@ -58,12 +58,12 @@ def test_the_kernel_agrees_with_torch_and_gives_equal_bits() -> None:
     given = layout()
     plain = stream(len(given.tokens_N), 64, torch.float32)
     slope = torch.randn(plain[0].shape, generator=torch.Generator().manual_seed(2))
-    expected = given.attend_in_blocks(*plain)
+    expected = given.attend_in_blocks(*plain, 0.125)
     expected.backward(slope)
     how, results = plan(given.segments_S4, torch.device("cuda")), []
     for _ in range(2):
         half = [x.detach().cuda().bfloat16().requires_grad_() for x in plain]
-        found = flash_attention(half[0], half[1], half[2], how)
+        found = flash_attention(half[0], half[1], half[2], 0.125, how)
         found.backward(slope.cuda().bfloat16())
         results.append([found.detach(), *(x.grad for x in half)])
     for one, other, reference in zip(*results, [expected.detach(), *(x.grad for x in plain)], strict=True):
