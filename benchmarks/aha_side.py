@@ -39,7 +39,7 @@ from aha.advantages.group import group_advantages
 from aha.engines.engine import Decoding, Request
 from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.objectives.grpo import grpo_loss
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer, initialise
 from aha.prompts.pretrained import read_tokenizer
@@ -51,9 +51,9 @@ from aha.training.world import World
 from aha.types import Batch, Problem, Rollout
 
 
-def random_config(width: int, layers: int, vocabulary: int = VOCABULARY_SIZE) -> PolicyConfig:
+def random_config(width: int, layers: int, vocabulary: int = VOCABULARY_SIZE) -> DenseConfig:
     """A shape of Qwen2's family: heads of 64, two query heads for each key-value head."""
-    return PolicyConfig(
+    return DenseConfig(
         model_type="qwen2",
         vocab_size=vocabulary,
         hidden_size=width,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer
 from aha.training.cost import forward_flops
 
@@ -20,20 +20,20 @@ ROWS = (128, 512, 2048)
 REPEATS = 5
 
 
-def shape_only(config: PolicyConfig) -> Transformer:
+def shape_only(config: DenseConfig) -> Transformer:
     """A policy without numbers, to be counted."""
     with torch.device("meta"):
         return Transformer(config)
 
 
-def product_shapes(config: PolicyConfig) -> Counter[tuple[int, int]]:
+def product_shapes(config: DenseConfig) -> Counter[tuple[int, int]]:
     """The matrices that a token is multiplied with, (out, in), with their number."""
     named = shape_only(config).named_parameters(remove_duplicate=False)
     matrices = [weight for name, weight in named if weight.dim() == 2 and not name.endswith("embed_tokens.weight")]
     return Counter((weight.shape[0], weight.shape[1]) for weight in matrices)
 
 
-def multiplying_rate(config: PolicyConfig) -> float:
+def multiplying_rate(config: DenseConfig) -> float:
     """Operations per CPU second of one thread, at the shapes of a model: the best of some sizes and repeats.
 
     A rate is that of all products of a token one after the other, each at its best.
@@ -58,7 +58,7 @@ def _seconds(shape: tuple[int, int], rows: int) -> float:
     return (time.process_time() - started) / times
 
 
-def part_flops(config: PolicyConfig, num_tokens: int) -> dict[str, float]:
+def part_flops(config: DenseConfig, num_tokens: int) -> dict[str, float]:
     """Operations of each part, where each token is computed once: forward, and for the update three times that."""
     forward = forward_flops(shape_only(config), num_tokens)
     return {"generate": forward, "reference": forward, "train": 3 * forward}

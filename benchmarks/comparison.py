@@ -17,7 +17,7 @@ from ceiling import floor_shares, multiplying_rate, part_flops
 from workload import PARTS, Unit
 
 from aha.kernels.cpu.compiled import kernels_in_use
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.pretrained import read_config
 from aha.runs.provenance import revision
 
@@ -178,7 +178,7 @@ def compare_times(
     return report.cases
 
 
-def _add_rate(rates: list[float], config: PolicyConfig) -> None:
+def _add_rate(rates: list[float], config: DenseConfig) -> None:
     """Measure the machine once more: it drifts."""
     rates.append(multiplying_rate(config))
     print(f"  matrix products: {rates[-1] / 1e9:.1f} GFLOP/s of one thread", flush=True)

@@ -25,7 +25,7 @@ from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine
 from aha.objectives.grpo import grpo_loss
 from aha.policy.checkpointing import checkpoint_activations
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer, initialise
 from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
@@ -45,12 +45,12 @@ SHAPES = {
 }
 
 
-def config_of(name: str) -> PolicyConfig:
+def config_of(name: str) -> DenseConfig:
     """A shape of Qwen2.5."""
     shape = SHAPES[name]
     size = shape["hidden_size"] // shape["num_attention_heads"]
     fixed: dict[str, Any] = {"vocab_size": 151936, "num_key_value_heads": 2, "head_dim": size, "rope_theta": 1e6}
-    return PolicyConfig(model_type="qwen2", max_position_embeddings=32768, **fixed, **shape)
+    return DenseConfig(model_type="qwen2", max_position_embeddings=32768, **fixed, **shape)
 
 
 class Numbers:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aha.actors.local import LocalPolicy
 from aha.engines.engine import Request
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer
 from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
@@ -53,7 +53,7 @@ def letters_tokenizer() -> Tokenizer:
     return build_tokenizer(LETTERS)
 
 
-def tiny_config(shape: str = "qwen3-grouped", *, vocab_size: int = 11, **changes: object) -> PolicyConfig:
+def tiny_config(shape: str = "qwen3-grouped", *, vocab_size: int = 11, **changes: object) -> DenseConfig:
     """A configuration with two layers and a width of 32."""
     fields = {
         "vocab_size": vocab_size,
@@ -65,10 +65,10 @@ def tiny_config(shape: str = "qwen3-grouped", *, vocab_size: int = 11, **changes
         "rope_theta": 100.0,
         "max_position_embeddings": 256,
     }
-    return PolicyConfig.model_validate(fields | SHAPES[shape] | changes)
+    return DenseConfig.model_validate(fields | SHAPES[shape] | changes)
 
 
-def tiny_policy(config: PolicyConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
+def tiny_policy(config: DenseConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
     """A policy whose every parameter is random, biases and norms too, so that none can be forgotten unnoticed."""
     policy = Transformer(config)
     generator = torch.Generator().manual_seed(seed)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from aha.engines.decoder import Work, common_length
 from aha.kernels.cpu.allocation import huge_memory
-from aha.policy.packed import ROW_FIELDS, PackedPolicy
-from aha.policy.transformer import Transformer
+from aha.policy.fast.packed import ROW_FIELDS, PackedPolicy
+from aha.policy.policy import Policy
 
 __all__ = ["CompiledDecoder"]
 
@@ -49,7 +49,7 @@ class CompiledDecoder:
     has_own_threads = True
     look_every = 1
 
-    def __init__(self, policy: Transformer, work: Work) -> None:
+    def __init__(self, policy: Policy, work: Work) -> None:
         """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""
         longest = max(len(prompt) for prompt in work.prompts)
         self._packed, self._work = PackedPolicy(policy, longest + work.max_new_tokens), work

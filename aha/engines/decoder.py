@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from aha.policy.transformer import Transformer
+from aha.policy.policy import Policy
 
 __all__ = ["Decoder", "DecoderFactory", "Work", "common_length"]
 
@@ -60,7 +60,7 @@ class Decoder(Protocol):
         ...
 
 
-DecoderFactory = Callable[[Transformer, Work], Decoder]
+DecoderFactory = Callable[[Policy, Work], Decoder]
 """Makes a decoder for one call of the engine; the policy's weights do not change while it lives."""
 
 

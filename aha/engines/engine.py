@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aha.policy.transformer import Transformer
+from aha.policy.policy import Policy
 from aha.types import Problem, Rollout
 
 __all__ = ["Decoding", "Engine", "OnGroup", "Request"]
@@ -70,6 +70,6 @@ class Engine(Protocol):
         """The rollouts of each request, `num_samples` each, in order; `on_group` is told of each group as it ends."""
         ...
 
-    def load(self, policy: Transformer, version: int) -> None:
+    def load(self, policy: Policy, version: int) -> None:
         """Sample from this policy from now on."""
         ...

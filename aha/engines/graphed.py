@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aha.engines.decoder import Work
-from aha.kernels.cpu.compiled import has_gpu_kernels
-from aha.policy.adjacent import adjacent
+from aha.policy.blocks import RMSNorm
+from aha.policy.fast.adjacent import adjacent
+from aha.policy.fast.paths import is_dense
 from aha.policy.layout import Layout, Segment
+from aha.policy.policy import Policy
 from aha.policy.rope import frequencies
 from aha.policy.scoring import logits_of
-from aha.policy.transformer import RMSNorm, Transformer
 
-__all__ = ["GraphedDecoder", "can_be_graphed"]
+__all__ = ["GraphedDecoder"]
 
 PREFILL_TOKENS = 16384
 """Tokens of prompts that are computed at once, where a prompt has no more."""
@@ -31,20 +32,8 @@ ALIGNED = 16
 LOOK_EVERY = 16
 """Steps between two looks at the rows: the host waits for the GPU as rarely."""
 
-SMALLEST_HEAD = 16
-"""Size of a head that a matrix product of the kernels takes, at least."""
-
 _PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 _FEED_FORWARD = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-
-
-def can_be_graphed(policy: Transformer) -> bool:
-    """Whether `GraphedDecoder` computes this policy: it is on a GPU with Triton, and its projections are plain."""
-    size, depth = policy.config.head_dim, policy.config.num_hidden_layers
-    if not policy.head_VD.is_cuda or not has_gpu_kernels() or size < SMALLEST_HEAD or size & (size - 1):
-        return False
-    plain = {name for name, part in policy.model.layers.named_modules() if type(part) is nn.Linear}
-    return plain >= {f"{layer}.{name}" for layer in range(depth) for name in (*_PROJECTIONS, *_FEED_FORWARD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +92,17 @@ class GraphedDecoder:
     has_own_threads = False
     look_every = LOOK_EVERY
 
-    def __init__(self, policy: Transformer, work: Work) -> None:
-        """Allocate the cache: a slot for each row and for each prompt that may be open."""
+    def __init__(self, policy: Policy, work: Work) -> None:
+        """Allocate the cache: a slot for each row and for each prompt that may be open.
+
+        Raises:
+            ValueError: the policy is not of the dense family.
+        """
+        if not is_dense(policy):
+            raise ValueError("graphs compute plain policies of the dense family: ask `can_be_graphed` first")
         config, like = policy.config, policy.head_VD
         self._policy, self._work, self._like = policy, work, like
-        self._layers = [_layer(block) for block in policy.model.layers]
+        self._layers = [_layer(block) for block in policy.layers]
         num_prompts, longest = min(len(work.prompts), work.num_slots), max(map(len, work.prompts))
         heads = (config.num_hidden_layers, 2)
         shared, size = config.num_key_value_heads, config.head_dim
@@ -116,7 +111,7 @@ class GraphedDecoder:
         parts = torch.split(like.new_empty(*heads, sum(columns), size), columns, dim=2)
         self._prompts, self._own = (torch.unflatten(part, 2, shape) for part, shape in zip(parts, shapes, strict=True))
         angles = torch.arange(longest + self._own.shape[4], device=like.device).float()[:, None]
-        angles = angles * frequencies(config, like.device)
+        angles = angles * frequencies(config, config.head_dim, like.device)
         self._cos, self._sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
         self._sizes = _sizes(work.num_slots)
         self._nothing = torch.tensor([[work.num_slots], [0], [0], [0]], dtype=torch.int32, device=like.device)

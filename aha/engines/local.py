@@ -16,13 +16,13 @@ from torch import Tensor
 from aha.engines.compiled import CompiledDecoder
 from aha.engines.decoder import Decoder, DecoderFactory, Work
 from aha.engines.engine import Decoding, OnGroup, Request
-from aha.engines.graphed import GraphedDecoder, can_be_graphed
+from aha.engines.graphed import GraphedDecoder
 from aha.engines.plain import PlainDecoder
 from aha.engines.sampling import sample_tokens
 from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
-from aha.policy.packed import fits
-from aha.policy.transformer import Transformer
+from aha.policy.fast.paths import can_be_graphed, can_be_packed
+from aha.policy.policy import Policy
 from aha.prompts.templates import opening_of
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import uniforms
@@ -34,11 +34,11 @@ REFILL_SHARE = 8
 """Slots are filled again when one in so many is free, so that prompts are computed several at a time."""
 
 
-def fastest_decoder(policy: Transformer, work: Work) -> Decoder:
+def fastest_decoder(policy: Policy, work: Work) -> Decoder:
     """What computes the policy fastest, a `DecoderFactory`: C on the CPU, graphs on a GPU, torch for what is left."""
     if can_be_graphed(policy):
         return GraphedDecoder(policy, work)
-    return CompiledDecoder(policy, work) if fits(policy) else PlainDecoder(policy, work)
+    return CompiledDecoder(policy, work) if can_be_packed(policy) else PlainDecoder(policy, work)
 
 
 @contextmanager
@@ -57,7 +57,7 @@ class LocalEngine:
 
     def __init__(
         self,
-        policy: Transformer,
+        policy: Policy,
         tokenizer: Tokenizer,
         *,
         max_rows: int = 512,
@@ -74,7 +74,7 @@ class LocalEngine:
         self._policy, self._tokenizer, self._max_rows, self._decoder = policy, tokenizer, max_rows, decoder
         self._version = 0
 
-    def load(self, policy: Transformer, version: int) -> None:
+    def load(self, policy: Policy, version: int) -> None:
         """Sample from this policy from now on."""
         self._policy, self._version = policy, version
 

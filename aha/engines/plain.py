@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from aha.engines.cache import Cache
 from aha.engines.decoder import Work, common_length
+from aha.policy.policy import Policy
 from aha.policy.scoring import logits_of
-from aha.policy.transformer import Transformer
 
 __all__ = ["PlainDecoder"]
 
@@ -38,7 +38,7 @@ class PlainDecoder:
     has_own_threads = False
     look_every = 1
 
-    def __init__(self, policy: Transformer, work: Work) -> None:
+    def __init__(self, policy: Policy, work: Work) -> None:
         """Compute the prompts' common beginning, and allocate the cache."""
         self._policy, self._work = policy, work
         self._num_common = common_length(work.prompts)

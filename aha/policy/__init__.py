@@ -1,13 +1,13 @@
 """The policy (pi_theta): the transformer, its configuration, scoring of tokens, Hugging Face weights in and out."""
 
 __all__ = [
-    "adjacent",
+    "blocks",
     "checkpointing",
     "config",
+    "families",
+    "fast",
     "layout",
     "lora",
-    "packed",
-    "packed_scoring",
     "policy",
     "pretrained",
     "reward_model",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from aha.policy.transformer import Transformer
+from aha.policy.policy import Policy
 
 __all__ = ["RecomputedLayer", "checkpoint_activations"]
 
@@ -36,9 +36,9 @@ class RecomputedLayer(nn.Module):
         return out
 
 
-def checkpoint_activations(policy: Transformer) -> None:
+def checkpoint_activations(policy: Policy) -> None:
     """Recompute every layer of a policy in the backward pass, from now on; a second call changes nothing."""
-    layers = policy.model.layers
+    layers = policy.layers
     for number, layer in enumerate(layers):
         if not isinstance(layer, RecomputedLayer):
             layers[number] = RecomputedLayer(layer)

@@ -1,5 +1,6 @@
 """The shape of a policy, in the words of a Hugging Face `config.json`, and what it keeps of a token."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,10 +8,10 @@ from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["CacheSpec", "ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
+__all__ = ["CacheSpec", "DenseConfig", "ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
 
 ModelType = Literal["qwen2", "qwen3", "llama", "mistral"]
-"""Families of checkpoints that are read and written."""
+"""Kinds of checkpoints of the dense family: those that are read and written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +85,10 @@ class PositionConfig(Config):
 
 
 class PolicyConfig(PositionConfig):
-    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+    """What the shapes of all families have in common: blocks of attention and feed-forward layers behind norms."""
 
-    Qwen2 has a bias on the query, key and value projections; Qwen3 normalises queries and keys; Llama and Mistral have
-    neither.
-    """
-
-    model_type: ModelType = "qwen3"
-    """Family of the checkpoint."""
+    model_type: str
+    """Kind of the checkpoint."""
     vocab_size: int = Field(gt=0)
     """Rows of the embedding."""
     hidden_size: int = Field(gt=0)
@@ -102,14 +99,29 @@ class PolicyConfig(PositionConfig):
     """Blocks."""
     num_attention_heads: int = Field(gt=0)
     """Query heads (H)."""
-    num_key_value_heads: int = Field(gt=0)
-    """Key and value heads, a divisor of the query heads."""
-    head_dim: int = Field(gt=0, multiple_of=2)
-    """Size of a head (K)."""
     rms_norm_eps: float = Field(default=1e-6, gt=0)
     """Added to the mean square before its root."""
     tie_word_embeddings: bool = True
     """Whether the output head is the embedding."""
+
+    @abstractmethod
+    def cache_spec(self) -> CacheSpec:
+        """What a policy of this shape keeps of each token."""
+
+
+class DenseConfig(PolicyConfig):
+    """A decoder-only transformer: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+    Qwen2 has a bias on the query, key and value projections; Qwen3 normalises queries and keys; Llama and Mistral have
+    neither.
+    """
+
+    model_type: ModelType = "qwen3"
+    """Kind of the checkpoint."""
+    num_key_value_heads: int = Field(gt=0)
+    """Key and value heads (J), a divisor of the query heads."""
+    head_dim: int = Field(gt=0, multiple_of=2)
+    """Size of a head (K)."""
     attention_bias: bool = False
     """Whether all four projections of the attention have a bias; Llama and Qwen3 only."""
 
@@ -123,7 +135,7 @@ class PolicyConfig(PositionConfig):
         )
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> "PolicyConfig":
+    def _parts_fit(self) -> "DenseConfig":
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "

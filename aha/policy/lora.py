@@ -24,7 +24,7 @@ __all__ = ["TARGETS", "LoRALinear", "add_lora", "frozen_twin", "merged", "read_a
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All projections of a layer."""
 
-Policy = TypeVar("Policy", bound=nn.Module)
+SomePolicy = TypeVar("SomePolicy", bound=nn.Module)
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -122,7 +122,7 @@ def merged(policy: nn.Module) -> Iterator[None]:
             policy.set_submodule(name, module)
 
 
-def frozen_twin(policy: Policy) -> Policy:
+def frozen_twin(policy: SomePolicy) -> SomePolicy:
     """A policy that shares the frozen weights of another and has adapters of its own, equal at first.
 
     With it as the reference, the KL to the start costs no second copy of the weights.

@@ -1,10 +1,17 @@
-"""What the rest of the program may know of a model."""
+"""What the rest of the program may know of a model: the `Policy`, and the `Context` that its attention asks.
 
+A family of models (`aha.policy.transformer` is the dense one) derives from `Policy`, its configuration from
+`PolicyConfig`. Sampling, scoring, training and checkpointing of layers need no more of it than what stands here.
+"""
+
+from abc import ABC, abstractmethod
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Context"]
+from aha.policy.config import CacheSpec, PolicyConfig
+
+__all__ = ["Context", "Policy"]
 
 
 class Context(Protocol):
@@ -29,3 +36,44 @@ class Context(Protocol):
             [N, H, M].
         """
         ...
+
+
+class Policy(nn.Module, ABC):
+    """A model that gives each next token a probability.
+
+    Parameters have the names of the family's checkpoints: `model.embed_tokens`, `model.layers.N...`, `lm_head`.
+
+    Attributes:
+        config: its shape.
+        lm_head: the output head, a plain projection; its weight may be the embedding's.
+    """
+
+    config: PolicyConfig
+    lm_head: nn.Linear
+
+    @abstractmethod
+    def forward(self, tokens_N: Tensor, positions_N: Tensor, context: Context) -> Tensor:
+        """Hidden states after the last norm.
+
+        Args:
+            tokens_N: token ids, int64, of one or several sequences end to end.
+            positions_N: position of each token in its own sequence, from 0.
+            context: what attends to what.
+
+        Returns:
+            [N, D]; the logits of the next token are `hidden @ head_VD.T`.
+        """
+
+    @property
+    @abstractmethod
+    def layers(self) -> nn.ModuleList:
+        """The layers in their order; one may be replaced by another module that computes the same."""
+
+    @property
+    def head_VD(self) -> Tensor:
+        """Weight of the output head, [V, D]: scoring multiplies with it in parts, so that [N, V] never exists."""
+        return self.lm_head.weight
+
+    def cache_spec(self) -> CacheSpec:
+        """What is kept of each token while decoding."""
+        return self.config.cache_spec()

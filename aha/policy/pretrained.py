@@ -12,7 +12,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from aha.policy.config import PolicyConfig, RopeConfig
+from aha.policy.config import DenseConfig, PolicyConfig, RopeConfig
+from aha.policy.policy import Policy
 from aha.policy.transformer import Transformer
 from aha.policy.weights import MAX_SHARD_BYTES, Dtype, load_weights, write_weights
 from aha.runs.objects import read_object, write_object
@@ -21,14 +22,14 @@ __all__ = ["read_config", "read_policy", "write_files", "write_policy"]
 
 _FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
 _OWN = {"rope_scaling", "attention_bias"}
-"""Fields of a `PolicyConfig` that a config.json says in other words, or for some families only."""
+"""Fields of a `DenseConfig` that a config.json says in other words, or for some families only."""
 
 _MISTRAL_WINDOW = 4096
 """Sliding window of a Mistral whose config.json names none, as `transformers` has it."""
 
 
 def write_policy(
-    policy: Transformer,
+    policy: Policy,
     folder: Path,
     *,
     end_id: int,
@@ -47,6 +48,9 @@ def write_policy(
         begin_id: token that begins a text, where there is one.
         stop_ids: all tokens that end a response, where there are several.
         max_shard_bytes: largest file of weights.
+
+    Raises:
+        ValueError: checkpoints of the policy's family are not written.
     """
     stops = [end_id, *(id for id in stop_ids if id != end_id)]
     end = stops if len(stops) > 1 else end_id
@@ -76,7 +80,15 @@ def write_files(
         kind: what follows the family in the name of the architecture.
         described: what config.json says besides the shape.
         max_shard_bytes: largest file of weights.
+
+    Raises:
+        ValueError: checkpoints of the policy's family are not written.
     """
+    if not isinstance(config, DenseConfig):
+        raise ValueError(
+            f"checkpoints of {config.model_type!r} are not written, only those of {', '.join(_FAMILIES)}: keep the "
+            "weights with `policy.state_dict()`"
+        )
     dtype = weights["model.embed_tokens.weight"].dtype
     content: dict[str, Any] = config.model_dump(exclude=_OWN) | {
         "architectures": [_FAMILIES[config.model_type] + kind],
@@ -93,7 +105,7 @@ def write_files(
     write_weights(weights, folder, max_bytes=max_shard_bytes)
 
 
-def _rotary(config: PolicyConfig) -> dict[str, Any]:
+def _rotary(config: DenseConfig) -> dict[str, Any]:
     """Rotary settings, stretched ones in the words of old and new readers alike."""
     if config.rope_scaling is None:
         return {"rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta}}
@@ -101,7 +113,7 @@ def _rotary(config: PolicyConfig) -> dict[str, Any]:
     return {"rope_parameters": {**scaling, "rope_theta": config.rope_theta}, "rope_scaling": scaling}
 
 
-def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtype = torch.float32) -> Transformer:
+def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtype = torch.float32) -> Policy:
     """Read a policy from a model folder.
 
     Args:
@@ -122,7 +134,7 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtyp
     return policy
 
 
-def read_config(folder: Path) -> PolicyConfig:
+def read_config(folder: Path) -> DenseConfig:
     """The shape of a policy from the config.json of a model folder, old or new style.
 
     Raises:
@@ -140,7 +152,7 @@ def read_config(folder: Path) -> PolicyConfig:
         if complaint:
             raise ValueError(f"{path}: {complaint}")
     try:
-        return PolicyConfig.model_validate(_known(given))
+        return DenseConfig.model_validate(_known(given))
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(
@@ -149,9 +161,9 @@ def read_config(folder: Path) -> PolicyConfig:
 
 
 def _known(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `PolicyConfig` as a config.json gives them, or leaves them out."""
+    """The fields of a `DenseConfig` as a config.json gives them, or leaves them out."""
     rope = _rope(given)
-    known: dict[str, Any] = {name: given[name] for name in PolicyConfig.model_fields if given.get(name) is not None}
+    known: dict[str, Any] = {name: given[name] for name in DenseConfig.model_fields if given.get(name) is not None}
     known.pop("rope_scaling", None)
     known.setdefault("model_type", None)
     if known["model_type"] not in ("llama", "qwen3"):

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from aha.policy.config import PolicyConfig
+from aha.policy.families import make_policy
 from aha.policy.layout import Layout, pack
+from aha.policy.policy import Policy
 from aha.policy.pretrained import read_config, write_files
-from aha.policy.transformer import Transformer
 from aha.policy.weights import load_weights
 from aha.runs.objects import read_object
 
@@ -42,7 +43,7 @@ class RewardModel(nn.Module):
 
     Attributes:
         reads: what of a response it was trained to read.
-        backbone: the policy's transformer without its output head.
+        backbone: the policy without its output head.
         score: the head w, [1, D].
         bias: what is subtracted from every score, a buffer, [], float32 also where the weights are bfloat16.
     """
@@ -51,12 +52,12 @@ class RewardModel(nn.Module):
         """Make a reward model with torch's default initial values.
 
         Args:
-            config: shape of its transformer; whether the policy's output head is tied is forgotten.
+            config: shape of the policy; whether the policy's output head is tied is forgotten.
             reads: what of a response it is to read.
         """
         super().__init__()
         self.reads = reads
-        self.backbone = Transformer(config.model_copy(update={"tie_word_embeddings": True}))
+        self.backbone = make_policy(config.model_copy(update={"tie_word_embeddings": True}))
         del self.backbone.lm_head
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
         self.register_buffer("bias", torch.zeros(()))
@@ -64,7 +65,7 @@ class RewardModel(nn.Module):
 
     @property
     def config(self) -> PolicyConfig:
-        """The shape of its transformer."""
+        """The shape of the policy."""
         return self.backbone.config
 
     def forward(self, layout: Layout, lengths_B: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ class RewardModel(nn.Module):
         return scores_B
 
 
-def from_policy(policy: Transformer, generator: torch.Generator, *, reads: Reads) -> RewardModel:
+def from_policy(policy: Policy, generator: torch.Generator, *, reads: Reads) -> RewardModel:
     """A reward model that starts from a policy's weights, with a random head: normal, std 1/sqrt(D + 1).
 
     Args:

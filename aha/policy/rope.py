@@ -5,30 +5,31 @@ import math
 import torch
 from torch import Tensor
 
-from aha.policy.config import PolicyConfig, RopeConfig
+from aha.policy.config import PositionConfig, RopeConfig
 
 __all__ = ["frequencies", "turns"]
 
 
-def frequencies(config: PolicyConfig, device: torch.device) -> Tensor:
-    """Angle per position of each pair of a head's entries, [K/2], radians, float32.
+def frequencies(config: PositionConfig, size: int, device: torch.device) -> Tensor:
+    """Angle per position of each pair of entries that turn, [K/2], radians, float32.
 
     f_k = theta ^ (-2k / K), and stretched where the configuration says so.
 
     Args:
-        config: the shape of the policy.
+        config: where the policy's tokens stand.
+        size: entries of a head that turn (K): all of them in the dense family.
         device: where the result goes.
 
     Source: RoFormer, arXiv:2104.09864, section 3.2.2.
     """
-    exponents_K = torch.arange(0, config.head_dim, 2, dtype=torch.float32, device=device) / config.head_dim
+    exponents_K = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
     plain_K = 1.0 / config.rope_theta**exponents_K
     return plain_K if config.rope_scaling is None else _stretched(plain_K, config.rope_scaling)
 
 
-def turns(config: PolicyConfig, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the angles at some positions, [N, 1, K/2] each."""
-    angles_NK = positions_N.float()[:, None] * frequencies(config, positions_N.device)
+def turns(config: PositionConfig, size: int, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles at some positions, [N, 1, K/2] each; arguments as for `frequencies`."""
+    angles_NK = positions_N.float()[:, None] * frequencies(config, size, positions_N.device)
     return angles_NK.cos()[:, None, :].to(dtype), angles_NK.sin()[:, None, :].to(dtype)
 
 

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from aha.kernels.cpu.compiled import has_gpu_kernels
 from aha.kernels.ops import product
 from aha.policy.layout import Layout, gathered
-from aha.policy.transformer import Transformer
+from aha.policy.policy import Policy
 
 __all__ = ["chosen_logp", "chunk_tokens", "logits_of", "score"]
 
@@ -30,7 +30,7 @@ WORDS = 512
 
 
 def score(
-    policy: Transformer,
+    policy: Policy,
     layout: Layout,
     tokens_BT: Tensor,
     mask_BT: Tensor,

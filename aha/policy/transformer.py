@@ -1,52 +1,28 @@
-"""The policy pi_theta: one decoder-only transformer for training, scoring and decoding.
+"""The dense family of policies: Qwen2, Qwen3, Llama and Mistral, with grouped-query attention.
 
 Tokens of several sequences lie end to end ([N]); what attends to what is the business of a `Context`. Training passes
-an `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both.
-Parameters carry the names of Qwen2, Qwen3, Llama and Mistral checkpoints.
+an `aha.policy.layout.Layout`, the engine passes its key-value cache: one forward pass serves both. Parameters carry the
+names of the checkpoints.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from aha.kernels.ops import linear, normalise, rotate, swiglu
-from aha.policy.config import PolicyConfig
-from aha.policy.policy import Context
+from aha.kernels.ops import rotate
+from aha.policy.blocks import Backbone, RMSNorm, projected
+from aha.policy.config import DenseConfig
+from aha.policy.policy import Context, Policy
 from aha.policy.rope import turns
 
-__all__ = ["RMSNorm", "Transformer", "initialise", "rotate"]
-
-SPARSE_ABOVE = 8
-"""Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
-
-
-class RMSNorm(nn.Module):
-    """RMSNorm with its weight."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        """Make the weight, 1."""
-        super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
-
-    def forward(self, x_XD: Tensor) -> Tensor:
-        """[..., D] -> [..., D]."""
-        return normalise(x_XD, self.weight, self.eps)
-
-
-def projected(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
-    """Projections of one input; one that is no plain `nn.Linear` has a way of its own."""
-    plain = [projection for projection in projections if type(projection) is nn.Linear]
-    if len(plain) == len(projections):
-        return linear(x_ND, *((projection.weight, projection.bias) for projection in plain))
-    return tuple(projection(x_ND) for projection in projections)
+__all__ = ["Attention", "Transformer", "initialise"]
 
 
 class Attention(nn.Module):
     """Grouped-query attention."""
 
-    def __init__(self, config: PolicyConfig, layer: int) -> None:
+    def __init__(self, config: DenseConfig, layer: int) -> None:
         """Make the projections of one layer."""
         super().__init__()
         self.layer, self.head_dim = layer, config.head_dim
@@ -77,73 +53,21 @@ class Attention(nn.Module):
         return out_ND
 
 
-class FeedForward(nn.Module):
-    """SwiGLU: down(silu(gate(x)) * up(x))."""
-
-    def __init__(self, config: PolicyConfig) -> None:
-        """Make the three projections."""
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, hidden_ND: Tensor) -> Tensor:
-        """[N, D] -> [N, D]."""
-        gate_NI, up_NI = projected(hidden_ND, self.gate_proj, self.up_proj)
-        (out,) = projected(swiglu(gate_NI, up_NI), self.down_proj)
-        return out
-
-
-class Block(nn.Module):
-    """One layer: attention, then feed-forward, each behind a norm and beside a residual."""
-
-    def __init__(self, config: PolicyConfig, layer: int) -> None:
-        """Make one layer."""
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp = FeedForward(config)
-
-    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
-        """[N, D] -> [N, D]."""
-        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, context)
-        out: Tensor = hidden_ND + self.mlp(self.post_attention_layernorm(hidden_ND))
-        return out
-
-
-class Decoder(nn.Module):
-    """Embedding, layers and the last norm."""
-
-    def __init__(self, config: PolicyConfig) -> None:
-        """Make all layers."""
-        super().__init__()
-        # Uniform: torch imports half of itself, for seconds, to draw normal numbers on the meta device.
-        initial_VD = torch.empty(config.vocab_size, config.hidden_size).uniform_(-1.0, 1.0)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=initial_VD)
-        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-
-    def embedded(self, tokens_N: Tensor) -> Tensor:
-        """[N] -> [N, D]. Where a gradient is added to one that is there, a large vocabulary's is sparse."""
-        weight_VD = self.embed_tokens.weight
-        is_awaited = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
-        is_sparse = is_awaited and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
-        return F.embedding(tokens_N, weight_VD, sparse=is_sparse)
-
-
-class Transformer(nn.Module):
-    """The policy.
+class Transformer(Policy):
+    """A policy of the dense family.
 
     Attributes:
         config: its shape.
+        model: all but the output head.
     """
 
-    def __init__(self, config: PolicyConfig) -> None:
+    config: DenseConfig
+
+    def __init__(self, config: DenseConfig) -> None:
         """Make a policy with some initial values, to be read or drawn; see `initialise`."""
         super().__init__()
         self.config = config
-        self.model = Decoder(config)
+        self.model = Backbone(config, (Attention(config, layer) for layer in range(config.num_hidden_layers)))
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie()
 
@@ -153,30 +77,18 @@ class Transformer(nn.Module):
             self.lm_head.weight = self.model.embed_tokens.weight
 
     @property
-    def head_VD(self) -> Tensor:
-        """Weight of the output head, [V, D]."""
-        return self.lm_head.weight
+    def layers(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.model.layers
 
     def forward(self, tokens_N: Tensor, positions_N: Tensor, context: Context) -> Tensor:
-        """Hidden states after the last norm.
-
-        Args:
-            tokens_N: token ids, int64.
-            positions_N: place of each token in its own sequence, from 0.
-            context: what attends to what.
-
-        Returns:
-            [N, D]; the logits of the next token are `hidden @ head_VD.T`.
-        """
-        hidden_ND = self.model.embedded(tokens_N)
-        cos_NK, sin_NK = turns(self.config, positions_N, hidden_ND.dtype)
-        for block in self.model.layers:
-            hidden_ND = block(hidden_ND, cos_NK, sin_NK, context)
-        out: Tensor = self.model.norm(hidden_ND)
+        """Hidden states after the last norm, [N, D], as `Policy.forward` says."""
+        cos_NK, sin_NK = turns(self.config, self.config.head_dim, positions_N, self.model.embed_tokens.weight.dtype)
+        out: Tensor = self.model(tokens_N, cos_NK, sin_NK, context)
         return out
 
 
-def initialise(policy: Transformer, generator: torch.Generator) -> None:
+def initialise(policy: Policy, generator: torch.Generator) -> None:
     """Fresh weights, in place: normal, std 1/sqrt(fan in), residual outputs over sqrt(2 layers); norms 1, biases 0.
 
     Args:

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from aha.policy.policy import Policy
 from aha.policy.pretrained import read_policy, write_policy
 from aha.policy.reward_model import RewardModel, read_reward_model, write_reward_model
-from aha.policy.transformer import Transformer
 from aha.policy.weights import Dtype
 from aha.prompts.pretrained import read_tokenizer, write_tokenizer
 from aha.prompts.tokenizer import Tokenizer
@@ -54,12 +54,12 @@ _STATE, _TENSORS = "trainer.json", "trainer.safetensors"
 
 def write_checkpoint(
     folder: Path,
-    policy: Transformer | RewardModel,
+    policy: Policy | RewardModel,
     tokenizer: Tokenizer,
     *,
     state: Mapping[str, Any],
     optimizers: Sequence[Optimizer] = (),
-    reference: Transformer | None = None,
+    reference: Policy | None = None,
 ) -> None:
     """Write a checkpoint atomically; an older one of the same name is replaced only by a whole one.
 
@@ -103,7 +103,7 @@ def _written_aside(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder: Path) -> None:
+def _write_model(model: Policy | RewardModel, tokenizer: Tokenizer, folder: Path) -> None:
     """The model and its tokenizer, as `transformers` and other servers read them."""
     if isinstance(model, RewardModel):
         write_reward_model(model, folder, end_id=tokenizer.end_id, pad_id=tokenizer.pad_id)
@@ -119,7 +119,7 @@ def _write_model(model: Transformer | RewardModel, tokenizer: Tokenizer, folder:
     write_tokenizer(tokenizer, folder)
 
 
-def _write_tensors(optimizers: Sequence[Optimizer], reference: Transformer | None, path: Path) -> None:
+def _write_tensors(optimizers: Sequence[Optimizer], reference: Policy | None, path: Path) -> None:
     """Moments and reference in one file; no file where there are none."""
     tensors = _optimizer_tensors(optimizers)
     if reference is not None:
@@ -192,7 +192,7 @@ def verify(folder: Path, *, with_training: bool = True) -> None:
 
 def read_model(
     folder: Path, *, device: torch.device | str = "cpu", dtype: Dtype = torch.float32
-) -> tuple[Transformer, Tokenizer]:
+) -> tuple[Policy, Tokenizer]:
     """Read a policy and its tokenizer from a checkpoint or any supported Hugging Face model folder.
 
     Args:
@@ -282,9 +282,7 @@ def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path
     return out
 
 
-def export_model(
-    model: Transformer | RewardModel, tokenizer: Tokenizer, out: Path, provenance: Mapping[str, Any]
-) -> None:
+def export_model(model: Policy | RewardModel, tokenizer: Tokenizer, out: Path, provenance: Mapping[str, Any]) -> None:
     """Write a model to be served, with a `provenance.json`, to a folder of its own.
 
     It has no checksums, unlike what `publish_model` writes: who serves it may edit its settings.

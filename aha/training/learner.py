@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from aha.policy.packed_scoring import packed_score, scores_packed
+from aha.policy.fast.packed_scoring import packed_score, scores_packed
+from aha.policy.policy import Policy
 from aha.policy.scoring import score
-from aha.policy.transformer import Transformer
 from aha.training.batch import layout_of, micro_batches, on_device
 from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
@@ -28,7 +28,7 @@ Forward = Callable[[Any, Batch], Tensor]
 model."""
 
 
-def log_probabilities(policy: Transformer, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+def log_probabilities(policy: Policy, batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Log-probabilities of a batch's counted tokens, [B, T], nats, 0 where the mask is False: a `Forward`.
 
     `backward` adds the output head's gradient to its `.grad`, where it has one, without a second tensor of its size.
@@ -185,7 +185,7 @@ def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
 
 
 @torch.no_grad()
-def reference_logp(policy: Transformer, batch: Batch, *, temperature: float, max_tokens: int = 4096) -> Tensor:
+def reference_logp(policy: Policy, batch: Batch, *, temperature: float, max_tokens: int = 4096) -> Tensor:
     """Log-probabilities of a batch's counted tokens under a policy that is not trained.
 
     Args:

@@ -26,10 +26,11 @@ from torch import nn
 
 from aha.kernels.cpu.compiled import has_gpu_kernels
 from aha.kernels.cpu.training import has_kernel
+from aha.policy.blocks import SPARSE_ABOVE
 from aha.policy.config import PolicyConfig
-from aha.policy.packed import MAX_BYTES, has_sizes
+from aha.policy.families import make_policy
+from aha.policy.fast.paths import has_packed_sizes
 from aha.policy.scoring import chunk_tokens
-from aha.policy.transformer import SPARSE_ABOVE, Transformer
 from aha.training.config import OptimizerConfig
 
 __all__ = ["GIB", "Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
@@ -198,7 +199,7 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
         device: where the policy is.
     """
     with torch.device("meta"):
-        model, rank = Transformer(config), optimizer.lora.rank
+        model, rank = make_policy(config), optimizer.lora.rank
     size = 2 if optimizer.precision == "bfloat16" else 4
     count = sum(weight.numel() for weight in model.parameters())
     adapted = _adapted(model, optimizer.lora.targets) if rank else []
@@ -212,8 +213,8 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     has_kernels = _has_kernels(config, size, device)
-    # As `aha.policy.packed.fits` decides it: whether sampling copies the weights.
-    is_copied = device.type == "cpu" and size == 4 and not rank and has_sizes(config) and size * count <= MAX_BYTES
+    # Whether sampling copies the weights, as `can_be_packed` will decide it.
+    is_copied = device.type == "cpu" and size == 4 and not rank and has_packed_sizes(config, size * count)
     return Estimate(
         weights=size * count + 4 * num_adapters,
         reference=(4 * num_adapters if rank else size * count) * load.has_reference,

@@ -95,7 +95,7 @@ def test_the_number_of_threads_changes_no_bit(two_threads: None) -> None:
 def test_what_lay_in_the_memory_before_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, decoding = policy_of("qwen2-grouped"), Decoding(max_new_tokens=20)
     clean = sampled(policy, ALL_PROMPTS, decoding)
-    for module in ("aha.engines.compiled", "aha.policy.packed"):
+    for module in ("aha.engines.compiled", "aha.policy.fast.packed"):
         monkeypatch.setattr(f"{module}.huge_memory", lambda count: torch.full((count,), torch.nan))
     assert are_equal(sampled(policy, ALL_PROMPTS, decoding), clean)
 

@@ -9,9 +9,11 @@ from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, 
 
 from aha.engines.decoder import DecoderFactory
 from aha.engines.engine import Decoding
-from aha.engines.graphed import GraphedDecoder, can_be_graphed
+from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
+from aha.policy.fast.paths import can_be_graphed
+from aha.policy.layout import rows
 from aha.policy.transformer import Transformer
 from aha.training.batch import stack
 from aha.training.learner import reference_logp
@@ -97,7 +99,7 @@ def test_parameters_stay_parameters_and_learn_on() -> None:
     assert [o.tokens.tolist() for o in changed] == [o.tokens.tolist() for o in plain]
     assert [o.logp.tolist() for o in changed] != [o.logp.tolist() for o in first]
     tokens_N = torch.arange(4, device=DEVICE)
-    policy(tokens_N, tokens_N, lambda layer, q, k, v: q).sum().backward()
+    policy(tokens_N, tokens_N, rows(tokens_N[None])).sum().backward()
     assert all(weight.grad is not None for name, weight in policy.named_parameters() if "mlp" in name)
 
 

@@ -10,8 +10,8 @@ from aha.engines.compiled import CompiledDecoder
 from aha.engines.engine import Decoding
 from aha.engines.local import LocalEngine
 from aha.kernels.cpu.compiled import library
+from aha.policy.fast.packed_scoring import packed_score, scores_packed
 from aha.policy.layout import padded
-from aha.policy.packed_scoring import packed_score, scores_packed
 from aha.policy.scoring import score
 from aha.training.batch import stack
 from aha.training.learner import reference_logp

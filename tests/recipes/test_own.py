@@ -9,7 +9,7 @@ from command import ROOT, Call, fingerprint, kill
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer, initialise
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.checkpoint import write_checkpoint
@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, rows: Path) -> Path:
     )
     raw.train_from_iterator([rows.read_text(encoding="utf-8")], trainer)
     tokenizer = Tokenizer(raw, end="<|endoftext|>")
-    config = PolicyConfig(
+    config = DenseConfig(
         model_type="qwen2",
         vocab_size=tokenizer.vocab_size,
         hidden_size=32,

@@ -14,7 +14,7 @@ from aha.engines.engine import Decoding
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
 from aha.engines.stopping import StopStrings
-from aha.policy.packed import fits
+from aha.policy.fast.paths import can_be_packed
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.types import Rollout
@@ -57,7 +57,7 @@ def first_completion(tokens: list[int]) -> int | None:
 def test_a_response_is_cut_behind_the_token_that_completes_a_stop_string(
     decoder: type[PlainDecoder] | type[CompiledDecoder], max_rows: int
 ) -> None:
-    if decoder is CompiledDecoder and not fits(small_policy()):
+    if decoder is CompiledDecoder and not can_be_packed(small_policy()):
         pytest.skip("there is no C compiler")
     endless, stopped = sampled(), sampled(STOP, decoder=decoder, max_rows=max_rows)
     lengths = [first_completion(long.tokens.tolist()) for long in endless]

@@ -12,7 +12,7 @@ ROPE = RopeConfig(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, origina
 
 
 def test_plain_frequencies_fall_from_one() -> None:
-    found = frequencies(tiny_config(rope_theta=10000.0), CPU)
+    found = frequencies(tiny_config(rope_theta=10000.0), 8, CPU)
     assert found.tolist() == pytest.approx([1.0, 0.1, 0.01, 0.001])
 
 
@@ -21,11 +21,11 @@ def test_stretched_frequencies() -> None:
 
     The second: share = (2.0372 - 1) / (4 - 1) = 0.34573, so 0.1 * (0.65427 / 8 + 0.34573) = 0.042751.
     """
-    found = frequencies(tiny_config(rope_theta=10000.0, rope_scaling=ROPE), CPU)
+    found = frequencies(tiny_config(rope_theta=10000.0, rope_scaling=ROPE), 8, CPU)
     assert found.tolist() == pytest.approx([1.0, 0.042751, 0.01 / 8, 0.001 / 8], rel=1e-4)
 
 
 def test_a_factor_of_one_stretches_nothing() -> None:
-    plain = frequencies(tiny_config(), CPU)
-    same = frequencies(tiny_config(rope_scaling=ROPE.model_copy(update={"factor": 1.0})), CPU)
+    plain = frequencies(tiny_config(), 8, CPU)
+    same = frequencies(tiny_config(rope_scaling=ROPE.model_copy(update={"factor": 1.0})), 8, CPU)
     assert torch.allclose(plain, same)

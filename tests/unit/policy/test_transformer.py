@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny import SHAPES, tiny_config, tiny_policy
 
+from aha.kernels.ops import rotate
 from aha.policy.layout import rows
-from aha.policy.transformer import Transformer, initialise, rotate
+from aha.policy.transformer import Transformer, initialise
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -5,9 +5,9 @@ import torch
 from tiny import random_tokens, tiny_config, tiny_policy
 
 from aha.kernels.cpu.compiled import built_for
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
+from aha.policy.fast.paths import can_be_packed
 from aha.policy.layout import rows
-from aha.policy.packed import fits
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
     CACHE_SHARE,
@@ -20,7 +20,7 @@ from aha.training.memory import (
     estimate,
 )
 
-QWEN_1_5B = PolicyConfig(
+QWEN_1_5B = DenseConfig(
     model_type="qwen2",
     vocab_size=151936,
     hidden_size=1536,
@@ -108,7 +108,7 @@ WIDE, NORMED = (tiny_config(f"{family}-grouped", vocab_size=64, **SIZES) for fam
 @pytest.mark.parametrize("shape", [WIDE, NORMED], ids=["qwen2", "qwen3"])
 @pytest.mark.parametrize("kernels", ["on", "off"])
 def test_activations_are_what_a_forward_pass_keeps(
-    kernels: str, shape: PolicyConfig, monkeypatch: pytest.MonkeyPatch
+    kernels: str, shape: DenseConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last of the layers in the formula stands for gradients, and is not there yet."""
     if kernels == "off":
@@ -142,7 +142,7 @@ def test_kernels_and_their_copy_of_the_weights_are_on_the_cpu_only() -> None:
 def test_weights_are_copied_where_the_kernels_decode_a_policy_of_these_sizes(hidden: int) -> None:
     config = tiny_config(vocab_size=64, **SIZES | {"hidden_size": hidden})
     found = estimate(config, OptimizerConfig(), LOAD)
-    assert found.copies == found.weights * fits(tiny_policy(config))
+    assert found.copies == found.weights * can_be_packed(tiny_policy(config))
 
 
 def test_rows_are_as_many_as_their_cache_allows() -> None:

@@ -8,9 +8,10 @@ from tiny import SHAPES, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
 from aha.kernels.cpu.compiled import built_for, library
+from aha.policy.fast.packed import ROW_FIELDS, PackedPolicy
+from aha.policy.fast.paths import can_be_packed
 from aha.policy.layout import rows
 from aha.policy.lora import add_lora
-from aha.policy.packed import ROW_FIELDS, PackedPolicy, fits
 from aha.policy.transformer import Transformer
 
 INSTRUCTIONS = built_for("decode")
@@ -131,17 +132,17 @@ def test_a_product_has_the_same_bits_in_any_company() -> None:
 
 def test_what_the_kernels_cannot_compute_is_known_before() -> None:
     policy = tiny_policy(tiny_config("qwen3-grouped", **WIDE))
-    assert fits(policy)
-    assert not fits(tiny_policy(tiny_config(hidden_size=36)))
-    assert not fits(tiny_policy(tiny_config(head_dim=6, **{"hidden_size": 64})))
-    assert not fits(tiny_policy(tiny_config(intermediate_size=50)))
-    assert not fits(policy.double())
+    assert can_be_packed(policy)
+    assert not can_be_packed(tiny_policy(tiny_config(hidden_size=36)))
+    assert not can_be_packed(tiny_policy(tiny_config(head_dim=6, **{"hidden_size": 64})))
+    assert not can_be_packed(tiny_policy(tiny_config(intermediate_size=50)))
+    assert not can_be_packed(policy.double())
     policy = tiny_policy(tiny_config("qwen3-grouped", **WIDE))
-    assert not fits(tiny_policy(policy.config, dtype=torch.bfloat16))
+    assert not can_be_packed(tiny_policy(policy.config, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="cannot compute this policy"):
         PackedPolicy(tiny_policy(tiny_config(hidden_size=36)), 4)
     add_lora(policy, rank=2, alpha=4.0, generator=torch.Generator())
-    assert not fits(policy)
+    assert not can_be_packed(policy)
 
 
 @pytest.mark.parametrize("hidden", [32, 48, 64, 80])
@@ -155,4 +156,4 @@ def test_the_sizes_that_fit_are_those_of_the_instruction_set(hidden: int, head: 
         and INSTRUCTIONS.has_kernel("packed head", head)
         and INSTRUCTIONS.has_kernel("packed intermediate", intermediate)
     )
-    assert fits(policy) == are_known
+    assert can_be_packed(policy) == are_known

@@ -1,7 +1,7 @@
 """The policy's forward pass for decoding, in C: weights in panels, keys and values in segments of memory.
 
 What `aha.policy.transformer` computes with torch, `decode.c` computes here for rows of one token each, a whole pass in
-one call. It is for policies in float32 on the CPU; `fits` says whether one is.
+one call. It is for policies in float32 on the CPU; `can_be_packed` says whether one is.
 """
 
 import ctypes
@@ -10,32 +10,21 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from aha.kernels.cpu.allocation import huge_memory
 from aha.kernels.cpu.compiled import built_for, functions
-from aha.policy.checkpointing import RecomputedLayer
-from aha.policy.config import PolicyConfig
+from aha.policy.fast.paths import can_be_packed
+from aha.policy.policy import Policy
 from aha.policy.rope import frequencies
-from aha.policy.transformer import Attention, Block, Decoder, FeedForward, RMSNorm, Transformer
 
-__all__ = ["MAX_BYTES", "ROW_FIELDS", "PackedPolicy", "fits", "has_sizes"]
-
-MAX_BYTES = 1 << 30
-"""Weights above this are not copied into panels: at that size torch is as fast."""
+__all__ = ["ROW_FIELDS", "PackedPolicy"]
 
 ROW_FIELDS = 11
 """Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
 
 _PER_LAYER = 10
-
-_PARTS = (
-    *(Transformer, Decoder, Block, Attention, FeedForward, RecomputedLayer),
-    *(nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, nn.Identity),
-)
-"""What the kernels know how to compute: adapters, say, are none of it."""
-
 
 _SIGNATURES = {
     "scratch_floats": "pii:i",
@@ -64,27 +53,6 @@ def _panel() -> int:
     return 2 * instructions.lanes
 
 
-def has_sizes(config: PolicyConfig) -> bool:
-    """Whether there are kernels, and they take the sizes of a policy."""
-    instructions = built_for("decode")
-    return (
-        instructions is not None
-        and instructions.has_kernel("packed hidden", config.hidden_size)
-        and instructions.has_kernel("packed head", config.head_dim)
-        and instructions.has_kernel("packed intermediate", config.intermediate_size)
-    )
-
-
-def fits(policy: Transformer) -> bool:
-    """Whether the kernels can compute this policy: float32 on the CPU, their sizes, no parts of others."""
-    weights = list(policy.parameters())
-    if not has_sizes(policy.config) or any(type(module) not in _PARTS for module in policy.modules()):
-        return False
-    if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
-        return False
-    return sum(weight.nbytes for weight in weights) <= MAX_BYTES
-
-
 class PackedPolicy:
     """A policy's weights as the kernels read them; a copy, of the moment when it is made.
 
@@ -93,19 +61,19 @@ class PackedPolicy:
         panel: keys that lie together; the room of a segment is a multiple of it.
     """
 
-    def __init__(self, policy: Transformer, num_positions: int) -> None:
+    def __init__(self, policy: Policy, num_positions: int) -> None:
         """Copy a policy.
 
         Args:
-            policy: one that `fits`.
+            policy: one that `can_be_packed`.
             num_positions: positions that will be asked for.
 
         Raises:
             ValueError: the kernels cannot compute this policy.
         """
         kernels = _kernels()
-        if kernels is None or not fits(policy):
-            raise ValueError("the compiled kernels cannot compute this policy: ask `fits` first")
+        if kernels is None or not can_be_packed(policy):
+            raise ValueError("the compiled kernels cannot compute this policy: ask `can_be_packed` first")
         self._kernels, self.config = kernels, policy.config
         self.panel = _panel()
         config = policy.config
@@ -125,7 +93,8 @@ class PackedPolicy:
         self._layers = (ctypes.c_void_p * len(self._kept))(*(0 if t is None else t.data_ptr() for t in self._kept))
         self._embedding, self._norm = weights["model.embed_tokens.weight"], weights["model.norm.weight"]
         self._head = self._panels(weights["lm_head.weight"])
-        angles_NK = torch.arange(num_positions).float()[:, None] * frequencies(config, torch.device("cpu"))
+        frequencies_K = frequencies(config, config.head_dim, torch.device("cpu"))
+        angles_NK = torch.arange(num_positions).float()[:, None] * frequencies_K
         self._angles_NK = torch.cat((angles_NK.cos(), angles_NK.sin()), dim=-1).contiguous()
 
     def _layer(self, weights: dict[str, Tensor], layer: int) -> list[Tensor | None]:

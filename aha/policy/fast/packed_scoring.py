@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from aha.policy.packed import PackedPolicy, fits
-from aha.policy.transformer import Transformer
+from aha.policy.fast.packed import PackedPolicy
+from aha.policy.fast.paths import can_be_packed
+from aha.policy.policy import Policy
 
 __all__ = ["packed_score", "scores_packed"]
 
@@ -20,19 +21,19 @@ CHUNK_LOGITS = 1 << 22
 """Logits that exist at once, or those of one token."""
 
 
-def scores_packed(policy: Transformer) -> bool:
+def scores_packed(policy: Policy) -> bool:
     """Whether `packed_score` can score this policy, and is the faster way: the kernels have one thread."""
-    return torch.get_num_threads() == 1 and fits(policy)
+    return torch.get_num_threads() == 1 and can_be_packed(policy)
 
 
 @torch.no_grad()
 def packed_score(
-    policy: Transformer, tokens_BT: Tensor, mask_BT: Tensor, lengths_B: Tensor, *, temperature: float
+    policy: Policy, tokens_BT: Tensor, mask_BT: Tensor, lengths_B: Tensor, *, temperature: float
 ) -> Tensor:
     """Log-probability of each masked token given the ones before it, as `aha.policy.scoring.score` has it.
 
     Args:
-        policy: one that `fits`.
+        policy: one that `can_be_packed`.
         tokens_BT: sequences, padded on the right.
         mask_BT: True at the tokens to score, never at the first of a sequence; what comes before the first of them is
             shared with sequences that begin alike.

@@ -1,0 +1,100 @@
+"""Parts that families of policies share: norm, feed-forward layer, block, and the stack of blocks."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aha.kernels.ops import linear, normalise, swiglu
+from aha.policy.config import PolicyConfig
+from aha.policy.policy import Context
+
+__all__ = ["SPARSE_ABOVE", "Backbone", "Block", "FeedForward", "RMSNorm", "projected"]
+
+SPARSE_ABOVE = 8
+"""Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
+
+
+class RMSNorm(nn.Module):
+    """RMSNorm with its weight."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        """Make the weight, 1."""
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x_XD: Tensor) -> Tensor:
+        """[..., D] -> [..., D]."""
+        return normalise(x_XD, self.weight, self.eps)
+
+
+def projected(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
+    """Projections of one input; one that is no plain `nn.Linear` has a way of its own."""
+    plain = [projection for projection in projections if type(projection) is nn.Linear]
+    if len(plain) == len(projections):
+        return linear(x_ND, *((projection.weight, projection.bias) for projection in plain))
+    return tuple(projection(x_ND) for projection in projections)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        """Make the three projections."""
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_ND: Tensor) -> Tensor:
+        """[N, D] -> [N, D]."""
+        gate_NI, up_NI = projected(hidden_ND, self.gate_proj, self.up_proj)
+        (out,) = projected(swiglu(gate_NI, up_NI), self.down_proj)
+        return out
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each behind a norm and beside a residual."""
+
+    def __init__(self, config: PolicyConfig, attention: nn.Module) -> None:
+        """Make one layer around an attention: (hidden [N, D], cosines, sines, context) -> [N, D]."""
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = attention
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
+        """[N, D] -> [N, D]."""
+        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, context)
+        out: Tensor = hidden_ND + self.mlp(self.post_attention_layernorm(hidden_ND))
+        return out
+
+
+class Backbone(nn.Module):
+    """Embedding, layers and the last norm."""
+
+    def __init__(self, config: PolicyConfig, attentions: Iterable[nn.Module]) -> None:
+        """Make all layers, one around each attention."""
+        super().__init__()
+        # Uniform: torch imports half of itself, for seconds, to draw normal numbers on the meta device.
+        initial_VD = torch.empty(config.vocab_size, config.hidden_size).uniform_(-1.0, 1.0)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=initial_VD)
+        self.layers = nn.ModuleList(Block(config, attention) for attention in attentions)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, tokens_N: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
+        """Hidden states of tokens [N] whose positions turn by these angles, [N, D]."""
+        hidden_ND = self._embedded(tokens_N)
+        for layer in self.layers:
+            hidden_ND = layer(hidden_ND, cos_NK, sin_NK, context)
+        out: Tensor = self.norm(hidden_ND)
+        return out
+
+    def _embedded(self, tokens_N: Tensor) -> Tensor:
+        """[N] -> [N, D]. Where a gradient is added to one that is there, a large vocabulary's is sparse."""
+        weight_VD = self.embed_tokens.weight
+        is_awaited = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
+        is_sparse = is_awaited and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
+        return F.embedding(tokens_N, weight_VD, sparse=is_sparse)
