@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aha.actors.local import LocalPolicy
 from aha.engines.engine import Request
@@ -71,6 +71,12 @@ def tiny_config(shape: str = "qwen3-grouped", *, vocab_size: int = 11, **changes
 def tiny_policy(config: DenseConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
     """A policy whose every parameter is random, biases and norms too, so that none can be forgotten unnoticed."""
     policy = Transformer(config)
+    randomise(policy, seed)
+    return policy.to(dtype)
+
+
+def randomise(policy: nn.Module, seed: int) -> None:
+    """Give every parameter random values, in place; the logits of a policy get a standard deviation of about 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in policy.named_parameters():
@@ -78,7 +84,6 @@ def tiny_policy(config: DenseConfig, *, seed: int = 0, dtype: torch.dtype = torc
                 weight.normal_(0.0 if name.endswith("bias") else 1.0, 0.2, generator=generator)
             else:
                 weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
-    return policy.to(dtype)
 
 
 def random_tokens(lengths: Sequence[int], *, vocab_size: int = 11, seed: int = 0) -> list[Tensor]:

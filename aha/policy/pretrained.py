@@ -55,11 +55,11 @@ def write_policy(
     stops = [end_id, *(id for id in stop_ids if id != end_id)]
     end = stops if len(stops) > 1 else end_id
     tokens = {"eos_token_id": end, "pad_token_id": pad_id, "bos_token_id": begin_id}
-    write_object(folder / "generation_config.json", {"do_sample": True, **tokens})
     weights = policy.state_dict()
     if policy.config.tie_word_embeddings:
         weights.pop("lm_head.weight")
     write_files(weights, policy.config, folder, kind="ForCausalLM", described=tokens, max_shard_bytes=max_shard_bytes)
+    write_object(folder / "generation_config.json", {"do_sample": True, **tokens})
 
 
 def write_files(
