@@ -25,6 +25,8 @@ FLOORS = {
 }
 TENSORS_ONLY = {"objectives", "advantages"}
 TENSOR_IMPORTS = {"torch", "math", "typing", "collections", "aha"}
+DENSE_FIELDS = {"num_key_value_heads", "head_dim"}
+DENSE_DECODERS = {"aha.engines.graphed"}
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 400, 60, 20
 MAX_PARAMETERS, MAX_NESTING = 7, 3
 MAX_FIELDS = 12
@@ -114,6 +116,17 @@ def impure_mathematics(module: Module) -> list[str]:
     foreign = [name for name in imported(module) if name.split(".")[0] not in TENSOR_IMPORTS]
     foreign += [name for name in imported(module) if name.startswith("torch.distributed")]
     return [f"{module.name} imports {name}" for name in foreign]
+
+
+def dense_geometry(module: Module) -> list[str]:
+    """Outside `policy`, only the decoder that records the dense family's own layers knows how its heads are made."""
+    if module.room == "policy" or module.name in DENSE_DECODERS:
+        return []
+    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute) and node.attr in DENSE_FIELDS]
+    violations = [f"{module.name}:{node.lineno} reads {node.attr}: ask `cache_spec`" for node in nodes]
+    if "aha.policy.transformer.Transformer" in imported(module):
+        violations.append(f"{module.name} imports Transformer: `Policy` is what it may know")
+    return violations
 
 
 def declared(project: dict[str, object]) -> tuple[set[str], set[str]]:
@@ -326,6 +339,7 @@ RULES: list[Callable[[Module], list[str]]] = [
     upward_imports,
     homeless_modules,
     impure_mathematics,
+    dense_geometry,
     long_modules,
     long_functions,
     wide_functions,

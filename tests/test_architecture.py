@@ -22,6 +22,7 @@ from house_rules import (
     config_names,
     declared,
     deep_functions,
+    dense_geometry,
     forbidden_code,
     homeless_modules,
     impure_mathematics,
@@ -119,6 +120,8 @@ BROKEN = [
     (homeless_modules, "aha.attic.x", "", "in no room"),
     (impure_mathematics, "aha.objectives.x", "from pathlib import Path", "imports pathlib"),
     (impure_mathematics, "aha.advantages.x", "import torch.distributed as dist", "imports torch.distributed"),
+    (dense_geometry, "aha.engines.x", "size = policy.config.head_dim", "reads head_dim"),
+    (dense_geometry, "aha.stages.x", "from aha.policy.transformer import Transformer", "imports Transformer"),
     (long_modules, "aha.runs.x", "pass\n" * 401, "401 lines"),
     (long_functions, "aha.runs.x", "def f():\n 'What it does.'\n" + " pass\n" * 60, "61 lines"),
     (wide_functions, "aha.runs.x", WIDE, "8 parameters"),
@@ -139,6 +142,7 @@ BROKEN = [
     (busy_packages, "aha.runs.__init__", '"""R."""\n__all__ = []\n__version__ = "1"', "holds __version__"),
 ]
 SOUND = [
+    (dense_geometry, "aha.policy.x", "size = config.head_dim"),
     (
         upward_imports,
         "aha.stages.x",
