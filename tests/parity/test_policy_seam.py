@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aha.engines.decoder import Work
 from aha.engines.engine import Decoding
+from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine, fastest_decoder
 from aha.engines.plain import PlainDecoder
 from aha.objectives.grpo import grpo_loss
@@ -170,6 +171,8 @@ def test_no_fast_path_takes_what_it_does_not_know() -> None:
     assert not can_be_graphed(policy)
     work = Work(prompts=[torch.tensor([1, 2])], num_samples=1, max_new_tokens=1, num_slots=1)
     assert isinstance(fastest_decoder(policy, work), PlainDecoder)
+    with pytest.raises(ValueError, match="plain policies of the dense family"):
+        GraphedDecoder(policy, work)
 
 
 def test_what_only_the_dense_family_has_is_refused_in_words(tmp_path: Path) -> None:
