@@ -13,8 +13,8 @@ from aha.engines.engine import Decoding, OnGroup, Request
 from aha.engines.local import LocalEngine
 from aha.policy.config import PolicyConfig
 from aha.policy.lora import merged, write_adapter
+from aha.policy.policy import Policy
 from aha.policy.reward_model import RewardModel, score_responses
-from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.batch import layout_of, partition_rows, select
 from aha.training.checkpoint import restore_optimizers, write_checkpoint
@@ -25,7 +25,7 @@ from aha.types import Batch, Rollout
 
 __all__ = ["LocalActor", "LocalPolicy", "LocalRewardModel", "score_last", "synchronize"]
 
-Model = TypeVar("Model", bound=Transformer | RewardModel)
+Model = TypeVar("Model", bound=Policy | RewardModel)
 Item = TypeVar("Item")
 
 
@@ -169,17 +169,17 @@ class LocalActor(Generic[Model]):
         synchronize(self._world.device)
 
 
-class LocalPolicy(LocalActor[Transformer]):
+class LocalPolicy(LocalActor[Policy]):
     """A policy on this machine: a `PolicyActor`. It is sampled from as it is at the moment, adapters merged."""
 
     def __init__(
         self,
-        model: Transformer,
+        model: Policy,
         tokenizer: Tokenizer,
         world: World,
         *,
         num_rows: int,
-        learner: Learner[Transformer] | None = None,
+        learner: Learner[Policy] | None = None,
         origin: Path | None = None,
         temperature: float = 1.0,
     ) -> None:

@@ -14,8 +14,10 @@ from aha.actors.local import LocalPolicy, LocalRewardModel, score_last
 from aha.actors.trainable import DTYPES, memory_notice, read_reference, read_trainable
 from aha.actors.workload import PROMPT_TOKENS, Demand, workload
 from aha.policy.config import PolicyConfig
+from aha.policy.families import make_policy
+from aha.policy.policy import Policy
 from aha.policy.reward_model import Reads, from_policy
-from aha.policy.transformer import Transformer, initialise
+from aha.policy.transformer import initialise
 from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 from aha.rewards.learned import LearnedReward
@@ -155,7 +157,7 @@ class LocalActors:
         if saved is not None:
             model, tokenizer = read_model(saved)
         else:
-            model = Transformer(shape)
+            model = make_policy(shape)
             initialise(model, torch.Generator().manual_seed(plan.seed % 2**63))
 
         learner = self._learner(model, muon_and_adamw(model, plan.optimizer), plan, log_probabilities)
@@ -215,7 +217,7 @@ class LocalActors:
             world=self.world,
         )
 
-    def _num_rows(self, model: Transformer, num_tokens: int) -> int:
+    def _num_rows(self, model: Policy, num_tokens: int) -> int:
         """Responses that are decoded at once."""
         size = model.head_VD.element_size()
         return decoded_rows(model.config, num_tokens, size=size, device=self.world.device)

@@ -7,7 +7,7 @@ import torch
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.config import PolicyConfig
 from aha.policy.lora import add_lora, frozen_twin
-from aha.policy.transformer import Transformer
+from aha.policy.policy import Policy
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.checkpoint import read_model
 from aha.training.config import OptimizerConfig, Precision
@@ -36,7 +36,7 @@ def read_trainable(
     device: torch.device,
     seed: int,
     max_tokens: int,
-) -> tuple[Transformer, Tokenizer]:
+) -> tuple[Policy, Tokenizer]:
     """Read the policy of a stage, and prepare it.
 
     Args:
@@ -67,7 +67,7 @@ def read_trainable(
     return policy, tokenizer
 
 
-def read_reference(start: Path, policy: Transformer, config: OptimizerConfig, *, device: torch.device) -> Transformer:
+def read_reference(start: Path, policy: Policy, config: OptimizerConfig, *, device: torch.device) -> Policy:
     """The policy as it starts, not to be trained: a second copy, or the frozen weights with other adapters.
 
     Args:

@@ -22,13 +22,12 @@ from aha.actors.local import LocalPolicy, synchronize
 from aha.actors.local_actors import LocalActors, TrainingPlan
 from aha.actors.workload import Demand, micro_batch_tokens, workload
 from aha.algorithms.algorithm import Sampled
-from aha.engines.graphed import can_be_graphed
 from aha.engines.local import torch_threads
 from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.kernels.cpu.compiled import kernels_in_use
-from aha.policy.packed import fits
+from aha.policy.fast.paths import can_be_graphed, can_be_packed
+from aha.policy.policy import Policy
 from aha.policy.pretrained import read_config
-from aha.policy.transformer import Transformer
 from aha.problems.world.questions import TrainingProblems
 from aha.prompts.templates import bare, r1_zero
 from aha.prompts.tokenizer import Tokenizer
@@ -214,11 +213,11 @@ def _open(path: Path, device: torch.device) -> _Bench:
     )
 
 
-def _decoder(policy: Transformer) -> str:
+def _decoder(policy: Policy) -> str:
     """What the engine decodes with."""
     if can_be_graphed(policy):
         return "graphed"
-    return f"compiled ({kernels_in_use()})" if fits(policy) else "plain"
+    return f"compiled ({kernels_in_use()})" if can_be_packed(policy) else "plain"
 
 
 def _is_read(tokenizer: Tokenizer, prompt: str, room: int) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from aha.actors.local_actors import TrainingPlan
 from aha.actors.workload import Demand
 from aha.objectives.supervised import next_token_loss
-from aha.policy.config import ModelType, PolicyConfig
+from aha.policy.config import DenseConfig, ModelType
 from aha.problems.world.corpus import documents, vocabulary
 from aha.prompts.templates import R1_ZERO, r1_zero
 from aha.prompts.tokenizer import Tokenizer, build_tokenizer
@@ -72,10 +72,10 @@ class _Corpus:
             yield torch.cat((self.tokenizer.encode(document.text), end))
 
 
-def base_config(config: PretrainConfig, vocab_size: int, model_type: ModelType = "qwen3") -> PolicyConfig:
+def base_config(config: PretrainConfig, vocab_size: int, model_type: ModelType = "qwen3") -> DenseConfig:
     """Shape of the base model: that of its family, scaled down; heads of 32, two query heads to a key head."""
     num_heads = max(1, config.hidden_size // 32)
-    return PolicyConfig(
+    return DenseConfig(
         model_type=model_type,
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
