@@ -11,14 +11,17 @@ SomeConfig = TypeVar("SomeConfig", bound=Config)
 
 
 def leaves(config: Config, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of all settings of a configuration."""
+    """Dotted paths of all settings of a configuration. The name of an algorithm is none: it has one value only."""
     for name, value in config:
-        annotation = type(config).model_fields[name].annotation
         if isinstance(value, Config):
             yield from leaves(value, f"{prefix}{name}.")
-        elif not (get_origin(annotation) is Literal and len(get_args(annotation)) == 1):
-            # The name of an algorithm is its only value.
+        elif not _is_fixed(type(config).model_fields[name].annotation):
             yield prefix + name
+
+
+def _is_fixed(kind: object) -> bool:
+    """Whether a field has one value only, which tells configurations apart."""
+    return get_origin(kind) is Literal and len(get_args(kind)) == 1
 
 
 def value_of(config: Config, path: str) -> Any:

@@ -82,6 +82,7 @@ def plain_rl(
     """Every iteration, from the rows of its rollout file."""
     config, start = read_config(folder), read_weights(folder)
     optimizer, num_parts = settings["optimizer"], settings["num_minibatches"]
+    clip_eps, kl_coef = settings["algorithm"]["clip_eps"], settings["algorithm"]["kl_coef"]
     training, reference = PlainAdamW(start, optimizer, settings["iterations"] * num_parts), start
 
     for number, rows in enumerate(iterations):
@@ -95,10 +96,8 @@ def plain_rl(
             logps = [logp_of(training.weights, config, row, settings) for row in own]
             with torch.no_grad():
                 ref_logps = [logp_of(reference, config, row, settings) for row in own]
-            gains, figures = grpo(logps, own, [advantages[place] for place in part], ref_logps, settings["clip_eps"])
-            losses = [
-                (settings["kl_coef"] * kl_T - gain_T).mean() for gain_T, kl_T in zip(gains, figures["kl"], strict=True)
-            ]
+            gains, figures = grpo(logps, own, [advantages[place] for place in part], ref_logps, clip_eps)
+            losses = [(kl_coef * kl_T - gain_T).mean() for gain_T, kl_T in zip(gains, figures["kl"], strict=True)]
             means = {name: float(torch.cat(values).detach().mean()) for name, values in figures.items()}
             updates.append(means | training.update(torch.stack(losses).mean()))
             if training.num_updates % settings["reference_every"] == 0:

@@ -14,10 +14,11 @@ from forms.plain_reward_model import first_weights, pairs_of, plain_bias, plain_
 from forms.plain_update import distance, moments_distance
 from tokenizers import Tokenizer
 
+from aha.actors.local_actors import LocalActors
 from aha.prompts.templates import r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, learned_reward, reward_model
+from aha.stages.preference import HARMLESSNESS, HELPFULNESS, reward_model
 from aha.stages.preference_sources import InMemoryPreferences
 from aha.stages.run import Interrupted, Run
 from aha.training.config import OptimizerConfig
@@ -132,7 +133,7 @@ def test_every_update_is_that_of_the_plain_form_and_a_stop_changes_none(
     assert held_out["n"] == 4
 
     # As a reward it shows the model the question in its template, and what the model was trained to read.
-    reward = learned_reward(done, name="reward", template=r1)
+    reward = LocalActors().learned_reward(done, name="reward", template=r1)
     problem = Problem(id="p", question="compute 5 + 2", answer="7", domain="essay")
     text = "<think> 5 + 2 = 7 </think> it is 7 ."
     read = "it is 7 ." if is_helpful else text

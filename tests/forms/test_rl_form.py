@@ -16,6 +16,7 @@ from forms.plain_update import distance, moments_distance
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from aha.algorithms.grpo import GRPO
 from aha.problems.world.questions import held_out_problems
 from aha.recipes.base_model import open_base
 from aha.rewards.accuracy import accuracy
@@ -36,8 +37,7 @@ SETTINGS = RLConfig(
     num_minibatches=3,
     max_new_tokens=24,
     temperature=0.8,
-    clip_eps=0.1,
-    kl_coef=0.05,
+    algorithm=GRPO(clip_eps=0.1, kl_coef=0.05),
     reference_every=4,
     optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=2, final_share=0.1, grad_clip=2.0, weight_decay=0.1),
 )

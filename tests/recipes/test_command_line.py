@@ -64,7 +64,7 @@ def test_help_lists_the_commands(call: Call) -> None:
 def test_the_help_of_run_names_every_setting(call: Call) -> None:
     shown = call("run", "--help").out
     named = list(options(R1_ZERO_SCALES["tiny"]))
-    assert {"--zero.clip-eps", "--longer.optimizer.beta2", "--evaluation.top-p", "--processes"} < set(named)
+    assert {"--zero.algorithm.clip-eps", "--longer.optimizer.beta2", "--evaluation.top-p", "--processes"} < set(named)
     assert [option for option in named if f"{option} " not in shown] == []
 
 
@@ -302,7 +302,10 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
             "run r1_zero --zero.group-size 1",
             ["--zero.group-size: input should be greater than or equal to 2 (given: 1)"],
         ),
-        ("run r1_zero --zero.kl-coef nan", ["--zero.kl-coef: input should be a finite number (given: nan)"]),
+        (
+            "run r1_zero --zero.algorithm.kl-coef nan",
+            ["--zero.algorithm.kl-coef: input should be a finite number (given: nan)"],
+        ),
         (
             "run r1_zero --longer.optimizer.beta1 1",
             ["--longer.optimizer.beta1: input should be less than 1 (given: 1.0)"],
@@ -453,7 +456,7 @@ def test_a_run_folder_in_use(claimed: RunFolder, call: Call) -> None:
     ("words", "difference"),
     [
         ("run r1_zero --seed 6", "seed: 5 -> 6"),
-        ("run r1_zero --seed 5 --zero.kl-coef 0.5", "config.zero.kl_coef: 0.001 -> 0.5"),
+        ("run r1_zero --seed 5 --zero.algorithm.kl-coef 0.5", "config.zero.algorithm.kl_coef: 0.001 -> 0.5"),
         ("run r1_zero_control --seed 5", "recipe: r1_zero -> r1_zero_control"),
         ("run r1_zero --seed 5 --scale paper", "scale: tiny -> paper"),
         ("pretrain --seed 5", "recipe: r1_zero -> base"),

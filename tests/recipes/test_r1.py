@@ -155,7 +155,7 @@ def test_a_finished_run_is_not_run_again(small: FinishedRun, call: Call) -> None
     ("option", "difference"),
     [
         ("--students.llama.epochs=2", "config.students.llama.epochs: 1 -> 2"),
-        ("--scenarios.kl-coef=0.5", "config.scenarios.kl_coef: 0.001 -> 0.5"),
+        ("--scenarios.algorithm.kl-coef=0.5", "config.scenarios.algorithm.kl_coef: 0.001 -> 0.5"),
         ("--rewards.training.optimizer.beta1=0.5", "config.rewards.training.optimizer.beta1: 0.9 -> 0.5"),
     ],
 )

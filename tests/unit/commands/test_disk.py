@@ -7,6 +7,7 @@ import pytest
 from peers import make_batch, objective
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
+from aha.algorithms.grpo import GRPO
 from aha.commands import disk
 from aha.commands.disk import check_disk, checkpoint_bytes, disk_estimate
 from aha.commands.running import Order, carry_out
@@ -41,7 +42,8 @@ def test_a_checkpoint_has_the_expected_size(state: State, kl_coef: float, tmp_pa
         reference=reference,
     )
     tensors = sum(path.stat().st_size for path in (tmp_path / "saved").glob("*.safetensors"))
-    assert checkpoint_bytes(SHAPE, RLConfig(kl_coef=kl_coef, optimizer=config)) == pytest.approx(tensors, rel=0.05)
+    stage = RLConfig(algorithm=GRPO(kl_coef=kl_coef), optimizer=config)
+    assert checkpoint_bytes(SHAPE, stage) == pytest.approx(tensors, rel=0.05)
 
 
 def test_the_largest_moment_of_a_run_counts() -> None:

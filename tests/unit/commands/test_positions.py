@@ -8,6 +8,7 @@ import pytest
 from leaves import leaves, value_of, with_value
 from tiny import tiny_config, tiny_policy, world_tokenizer
 
+from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.positions import check_positions
 from aha.commands.running import Order, carry_out
@@ -201,13 +202,14 @@ def longest() -> Iterator[dict[str, int]]:
         },
         "r1_zero": {"rl": found.rl},
         "students": {"rl": found.rl, "sft": found.model, "pretrain": found.model},
-        "rewards": {"reward_model": found.model, "harvest": found.harvest, "learned_reward": lambda *_, **__: len},
+        "rewards": {"reward_model": found.model, "harvest": found.harvest},
         "examination": {"evaluate": found.evaluate},
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, functions in seams.items():
             for name, stand_in in functions.items():
                 patch.setattr(f"aha.recipes.{module}.{name}", stand_in)
+        patch.setattr(LocalActors, "learned_reward", lambda *_, **__: len)
         train_r1(Run(folder=RunFolder(Path("run"), is_writer=False), seed=0), found.model, SMALL)  # type: ignore[arg-type]
         yield {path: found.by_config[id(value_of(SMALL, path.rpartition(".")[0]))] for path in CAPS}
 

@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import pytest
 from leaves import leaves, value_of, with_value
 from pydantic import ValidationError
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
+from aha.algorithms.catalogue import ALGORITHMS
 from aha.prompts.templates import bare
 from aha.recipes import r1_scales
 from aha.recipes.base_model import open_base
@@ -45,12 +47,15 @@ LOOPS = {
     "scenarios": STAGE_2,
     "students.direct": "R1 v2 B.4.1",
 }
-ROUND = {"group_size": 16, "problems_per_iteration": 512, "num_minibatches": 16, "kl_coef": 0.001}
+ROUND = {"group_size": 16, "problems_per_iteration": 512, "num_minibatches": 16, "algorithm.kl_coef": 0.001}
+PRINTED = {"algorithm.kl_estimator": "k3", "algorithm.aggregation": "sequence"}
+"""GRPO as DeepSeekMath prints it."""
 FINE_TUNED = {"dev3": "R1 v2 B.4.2", "students.qwen2": "R1 v2 B.4.3", "students.llama": "R1 v2 B.4.3"}
 TUNING = {"epochs": 2, "batch_size": 64, "max_tokens": 32_768, "optimizer.final_share": 0.1}
 
-PAPER: list[tuple[str, float, str]] = [
+PAPER: list[tuple[str, float | str, str]] = [
     *((f"{loop}.{field}", value, where) for loop, where in LOOPS.items() for field, value in ROUND.items()),
+    *((f"{loop}.{field}", value, "DeepSeekMath, Eq. 3") for loop in LOOPS for field, value in PRINTED.items()),
     *((f"{loop}.reference_every", 400, where) for loop, where in LOOPS.items()),
     *((f"{loop}.max_new_tokens", 32_768, where) for loop, where in LOOPS.items() if loop != "zero.longer"),
     ("zero.longer.max_new_tokens", 65_536, "R1 v2 2.1, from step 8,200 on"),
@@ -58,7 +63,7 @@ PAPER: list[tuple[str, float, str]] = [
     ("students.direct.optimizer.learning_rate", 2e-6, "R1 v2 B.4.1, R1-Zero-Qwen-32B"),
     *((f"{loop}.temperature", 1.0, LOOPS[loop]) for loop in ("zero.zero", "zero.longer", "dev2", "students.direct")),
     *((f"{loop}.temperature", 0.7, STAGE_2) for loop in ("reasoning", "scenarios")),
-    *((f"{loop}.clip_eps", 10.0, LOOPS[loop]) for loop in ("dev2", "reasoning", "scenarios")),
+    *((f"{loop}.algorithm.clip_eps", 10.0, LOOPS[loop]) for loop in ("dev2", "reasoning", "scenarios")),
     ("zero.zero.iterations", 512, "8.2k steps of the first length cap, 16 a round"),
     ("zero.longer.iterations", 650 - 512, "10,400 steps in all, 16 a round"),
     ("reasoning.iterations", 81, f"{STAGE_2}: the first 1,300 of 1,700 steps, in whole rounds of 16"),
@@ -92,15 +97,16 @@ V3 = {"optimizer.grad_clip": 1.0, "optimizer.beta1": 0.9, "optimizer.beta2": 0.9
 OPEN = {
     "optimizer.warmup_steps": "the papers do not report one",
     "optimizer.weight_decay": "the papers do not report one",
+    "algorithm.ddof": "the papers do not say",
     "zero.zero.optimizer.final_share": "1 is constant",
     "zero.longer.optimizer.final_share": "1 is constant",
     "dev2.optimizer.final_share": "1 is constant",
     "reasoning.optimizer.final_share": "1 is constant",
     "scenarios.optimizer.final_share": "1 is constant",
     "students.direct.optimizer.final_share": "1 is constant",
-    "zero.zero.clip_eps": "r1-zero's is not reported",
-    "zero.longer.clip_eps": "r1-zero's is not reported",
-    "students.direct.clip_eps": "r1-zero's is not reported",
+    "zero.zero.algorithm.clip_eps": "r1-zero's is not reported",
+    "zero.longer.algorithm.clip_eps": "r1-zero's is not reported",
+    "students.direct.algorithm.clip_eps": "r1-zero's is not reported",
     "zero.validation": "how training is watched",
     "cold.num_problems": '"thousands": 4,000',
     "cold.num_samples": "the number is not reported",
@@ -122,6 +128,9 @@ OPEN = {
 }
 """Numbers, and whole parts, that the papers leave open, and how the documentation on the way to them says so."""
 
+SHARED = ("optimizer.", "algorithm.")
+"""Parts of `OPEN` that stand in several stages."""
+
 HABITS = (
     "evaluate_every",
     "checkpoint_every",
@@ -136,7 +145,7 @@ HABITS = (
 """Fields that decide how a run goes about its work, and no result that the papers report."""
 
 GAPS = {
-    "clip of R1-Zero": ("zero.zero.clip_eps", "r1-zero's is not reported"),
+    "clip of R1-Zero": ("zero.zero.algorithm.clip_eps", "r1-zero's is not reported"),
     "steps of the first stage": ("dev2", "its steps are not reported"),
     "size of the cold start": ("cold", "thousands"),
     "warm-up in RL": ("dev2.optimizer.warmup_steps", "the papers do not report one for rl"),
@@ -151,16 +160,16 @@ GAPS = {
 
 def said(path: str) -> str:
     """The documentation on the way to a field, in small letters: of the module, and of each field on its path."""
-    texts, kind = [str(r1_scales.__doc__)], R1Config
+    texts = [str(r1_scales.__doc__)]
+    value: Any = R1_SCALES["paper"]
     for name in path.split("."):
-        field = kind.model_fields[name]
-        texts.append(str(field.description))
-        kind = field.annotation  # type: ignore[assignment]  # a number's type at the end of the path
+        texts.append(str(type(value).model_fields[name].description))
+        value = dict(value)[name]
     return " ".join(" ".join(texts).split()).lower()
 
 
 @pytest.mark.parametrize(("path", "value", "source"), PAPER, ids=[path for path, _, _ in PAPER])
-def test_the_paper_scale_says_what_the_paper_says(path: str, value: float, source: str) -> None:
+def test_the_paper_scale_says_what_the_paper_says(path: str, value: float | str, source: str) -> None:
     assert value_of(R1_SCALES["paper"], path) == value, source
 
 
@@ -187,7 +196,7 @@ def test_every_number_of_the_paper_scale_has_a_source_or_is_said_to_have_none() 
     for path in leaves(R1_SCALES["paper"]):
         is_habit, is_v3 = path.split(".")[-1] in HABITS, path.endswith(tuple(V3))
         words = [text for part, text in OPEN.items() if path.startswith(f"{part}.") or path == part]
-        words += [text for part, text in OPEN.items() if part.startswith("optimizer.") and path.endswith(part)]
+        words += [text for part, text in OPEN.items() if part.startswith(SHARED) and path.endswith(f".{part}")]
         assert path in known or is_habit or is_v3 or words, f"{path} has no source"
         assert [text for text in words if text not in said(path)] == [], f"{path}: {said(path)}"
 
@@ -213,7 +222,7 @@ def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
 
     for loop in (*LOOPS, "students.further"):
         small, large = value_of(smaller, loop), value_of(paper, loop)
-        for field in ("group_size", "temperature", "kl_coef", "clip_eps"):
+        for field in ("group_size", "temperature", "algorithm"):
             assert dict(small)[field] == dict(large)[field], f"{loop}.{field}"
     for stage in ("dev1", "dev3", "students.qwen2", "students.llama", "rewards.training"):
         small, large = value_of(smaller, stage), value_of(paper, stage)
@@ -363,8 +372,9 @@ REJECTIONS = {
 
 def configurations(kind: type[Config]) -> set[type[Config]]:
     """A configuration and all that are inside it, at any depth."""
-    inner = [field.annotation for field in kind.model_fields.values()]
-    found = [configurations(one) for one in inner if isinstance(one, type) and issubclass(one, Config)]
+    kinds = [field.annotation for field in kind.model_fields.values()]
+    choices = [choice for one in kinds for choice in (get_args(one) if isinstance(one, UnionType) else [one])]
+    found = [configurations(choice) for choice in choices if isinstance(choice, type) and issubclass(choice, Config)]
     return {kind}.union(*found)
 
 
@@ -377,6 +387,7 @@ def test_no_field_is_left_out() -> None:
         f"{x}.shard_size" for x in REJECTIONS
     }
     elsewhere = {RLConfig, PretrainConfig, EvaluationConfig, OptimizerConfig, LoRAConfig, R1ZeroConfig}
+    elsewhere |= {*ALGORITHMS.values()}
     assert configurations(R1Config) == {R1Config, RewardsConfig, StudentsConfig, SupervisedConfig, RejectionConfig} | (
         elsewhere
     )

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 from tiny import evenness
 
+from aha.algorithms.grpo import GRPO
 from aha.commands.evaluation import EvaluationOrder, evaluate_order
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.assignment import assigned
@@ -39,7 +40,7 @@ SHORT = RLConfig(
     group_size=4,
     num_minibatches=2,
     max_new_tokens=8,
-    kl_coef=0.1,
+    algorithm=GRPO(kl_coef=0.1),
     evaluate_every=2,
     optimizer=FAST,
 )
@@ -71,9 +72,15 @@ RL_CHANGES = {
     "num_minibatches": 3,
     "max_new_tokens": 9,
     "temperature": 0.7,
+    "algorithm": {"name": "grpo_sequence", "kl_coef": 0.1},
+    "reference_every": 1,
+}
+ALGORITHM_CHANGES = {
     "clip_eps": 1e-3,
     "kl_coef": 0.2,
-    "reference_every": 1,
+    "ddof": 1,
+    "kl_estimator": "k2",
+    "aggregation": "token",
 }
 RL_HABITS = {"evaluate_every": 1, "checkpoint_every": 1}
 PRETRAIN_CHANGES = {
@@ -135,6 +142,7 @@ def test_no_field_is_left_out() -> None:
     assert {*OPTIMIZER_CHANGES} == {*OptimizerConfig.model_fields}
     assert {*LORA_CHANGES} == {*LoRAConfig.model_fields}
     assert {*RL_CHANGES, *RL_HABITS, "optimizer"} == {*RLConfig.model_fields}
+    assert {*ALGORITHM_CHANGES, "name"} == {*GRPO.model_fields}
     assert {*PRETRAIN_CHANGES, *PRETRAIN_HABITS, "optimizer"} == {*PretrainConfig.model_fields}
     assert {*EVALUATION_CHANGES, "num_problems"} == {*EvaluationConfig.model_fields}
     assert {"zero", "longer", "validation", "evaluation", "processes"} == {*R1ZeroConfig.model_fields}
@@ -157,6 +165,14 @@ def test_the_same_settings_train_the_same_policy(base: Checkpoint, trained: str,
 @pytest.mark.parametrize("name", RL_CHANGES)
 def test_every_setting_of_rl_trains_another_policy(name: str, base: Checkpoint, trained: str, new_run: NewRun) -> None:
     assert train(new_run(), base, changed(SHORT, name, RL_CHANGES[name])) != trained
+
+
+@pytest.mark.parametrize("name", ALGORITHM_CHANGES)
+def test_every_setting_of_the_algorithm_trains_another_policy(
+    name: str, base: Checkpoint, trained: str, new_run: NewRun
+) -> None:
+    algorithm = changed(SHORT.algorithm, name, ALGORITHM_CHANGES[name])
+    assert train(new_run(), base, changed(SHORT, "algorithm", algorithm)) != trained
 
 
 @pytest.mark.parametrize("name", OPTIMIZER_CHANGES)
@@ -312,7 +328,8 @@ def test_the_paper_scale_is_the_paper() -> None:
     for stage in (paper.zero, paper.longer):
         assert stage.optimizer.learning_rate == 3e-6
         assert (stage.optimizer.warmup_steps, stage.optimizer.final_share) == (0, 1.0)
-        assert (stage.kl_coef, stage.temperature, stage.group_size, stage.reference_every) == (0.001, 1.0, 16, 400)
+        assert (stage.algorithm.kl_coef, stage.temperature) == (0.001, 1.0)
+        assert (stage.group_size, stage.reference_every) == (16, 400)
         assert stage.problems_per_iteration * stage.group_size == 8192
         assert (stage.problems_per_iteration / stage.num_minibatches, stage.num_minibatches) == (32, 16)
     assert (paper.zero.max_new_tokens, paper.longer.max_new_tokens) == (32768, 65536)
@@ -333,7 +350,7 @@ def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
     smaller, paper = R1_ZERO_SCALES[scale], R1_ZERO_SCALES["paper"]
     for small, large in ((smaller.zero, paper.zero), (smaller.longer, paper.longer)):
         assert (small.group_size, small.temperature) == (large.group_size, large.temperature)
-        assert (small.kl_coef, small.clip_eps) == (large.kl_coef, large.clip_eps)
+        assert small.algorithm == large.algorithm
     assert smaller.longer.max_new_tokens > smaller.zero.max_new_tokens
     assert (smaller.evaluation.temperature, smaller.evaluation.top_p) == (0.6, 0.95)
     assert smaller.evaluation.num_samples == 16

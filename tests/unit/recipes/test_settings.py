@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from leaves import leaves, value_of, with_another_value
 
+from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.running import Order, carry_out
 from aha.problems.world.questions import held_out_problems
@@ -179,12 +180,13 @@ def stages() -> Iterator[Stages]:
         "write_demonstrations": ("r1", stages.data),
         "harvest": ("rewards", stages.data),
         "evaluate": ("r1_zero examination", stages.evaluation),
-        "learned_reward": ("rewards", stages.scorer),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, (recipes, stand_in) in seams.items():
             for recipe in recipes.split():
                 patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
+
+        patch.setattr(LocalActors, "learned_reward", stages.scorer)
 
         # The same problems are drawn for every examination of every run.
         patch.setattr("aha.recipes.examination.held_out_problems", cache(held_out_problems))

@@ -79,14 +79,15 @@ def write_lines(path: Path, entries: list[dict[str, Any]]) -> None:
 def identity() -> dict[str, object]:
     """What `run.json` says."""
     reward = {"accuracy": 1.0, "format": 1.0}
+    grpo = {"name": "grpo", "clip_eps": 0.2}
     return {
         "recipe": "r1_zero",
         "scale": "tiny",
         "seed": 0,
         "started": "2026-03-14T09:26:53+00:00",
         "config": {
-            "zero": {"group_size": 16, "learning_rate": 6e-4, "clip_eps": 0.2, "max_new_tokens": 160, "reward": reward},
-            "zero_long": {"group_size": 16, "learning_rate": 1.2e-4, "clip_eps": 0.2, "max_new_tokens": 320},
+            "zero": {"group_size": 16, "algorithm": grpo, "max_new_tokens": 160, "reward": reward},
+            "zero_long": {"group_size": 16, "algorithm": grpo, "max_new_tokens": 320},
         },
         "provenance": {"revision": "3f9c2d1a7be0c4d58e", "python": "3.11.7", "torch": "2.13.0", "cpu_threads": 2},
     }
