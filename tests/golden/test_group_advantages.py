@@ -13,13 +13,16 @@ rewards = st.lists(st.floats(-100.0, 100.0).map(lambda x: round(x, 3)), min_size
 
 
 def test_group_advantages_by_hand() -> None:
-    """One right answer of four: mean 1/4, population variance (9/16 + 3/16) / 4 = 3/16, so (3/4, -1/4) / (sqrt 3 / 4).
-
-    The sample deviation would be 1/2, and the advantages (3/2, -1/2).
-    """
+    """One right answer of four: mean 1/4, population variance (9/16 + 3/16) / 4 = 3/16; (3/4, -1/4) / (sqrt 3 / 4)."""
     advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), eps=0.0)
     third = 1 / math.sqrt(3)
     torch.testing.assert_close(advantages, torch.tensor([[math.sqrt(3), -third, -third, -third]]))
+
+
+def test_group_advantages_with_the_deviation_of_a_sample_by_hand() -> None:
+    """The same group with divisor G - 1: variance (9/16 + 3/16) / 3 = 1/4, so (3/4, -1/4) / (1/2)."""
+    advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), eps=0.0, ddof=1)
+    torch.testing.assert_close(advantages, torch.tensor([[1.5, -0.5, -0.5, -0.5]]))
 
 
 def test_the_floor_is_added_to_the_deviation() -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aha.objectives.grpo import grpo_loss, grpo_sequence_loss
-from aha.objectives.kl import kl_k3
+from aha.objectives.kl import kl_k2, kl_k3
+from aha.objectives.reductions import token_mean
 
 LOG_2 = math.log(2)
 EPS, BETA = 0.2, 0.1
@@ -76,6 +77,57 @@ def test_sequence_level_value_and_gradient_by_hand(logp_BT: Tensor, signals: dic
     assert loss.total.item() == pytest.approx(0.1, abs=1e-15)
     assert loss.count.item() == 2
     torch.testing.assert_close(logp_BT.grad, torch.tensor([[-0.85, -0.85], [0.05, 0.0]], dtype=torch.float64))
+
+
+def test_an_average_over_all_tokens_by_hand(logp_BT: Tensor, signals: dict[str, Tensor]) -> None:
+    """DAPO's average: the summands of DeepSeekMath Eq. 3 without 1/|o_i|, over three tokens.
+
+    total:  -1.2 + (0.1 (1 - log 2) - 0.5) + (0.1 (log 2 - 1/2) + 0.8) = -0.85
+
+    d/dlogp = beta (1 - r) - rho A, without the second term where the gain is cut:  0;  0.1 (1 - 2) - 0.5 = -0.6;  0.05
+    """
+    loss = grpo_loss(logp_BT, **signals, clip_eps=EPS, kl_coef=BETA, average=token_mean)
+    loss.total.backward()
+    assert loss.total.item() == pytest.approx(-0.85, abs=1e-15)
+    assert loss.count.item() == 3
+    torch.testing.assert_close(logp_BT.grad, torch.tensor([[0.0, -0.6], [0.05, 0.0]], dtype=torch.float64))
+
+
+def test_the_second_estimator_of_the_divergence_by_hand(logp_BT: Tensor, signals: dict[str, Tensor]) -> None:
+    """k2 = (log r)^2 / 2 in place of k3:  0;  (log 2)^2 / 2;  (log 2)^2 / 2.
+
+    o_1:    1/2 [-1.2 + (0.1 k2 - 0.5)] = -0.85 + 0.025 (log 2)^2
+    o_2:    0.1 k2 + 0.8 = 0.8 + 0.05 (log 2)^2
+    total:  -0.05 + 0.075 (log 2)^2
+
+    d/dlogp = 1/|o_i| [-beta log r - rho A], without the second term where the gain is cut:
+    o_1,1: 0;  o_1,2: 1/2 [-0.1 log 2 - 0.5] = -0.25 - 0.05 log 2;  o_2,1: 0.1 log 2
+    """
+    loss = grpo_loss(logp_BT, **signals, clip_eps=EPS, kl_coef=BETA, kl=kl_k2)
+    loss.total.backward()
+    assert loss.total.item() == pytest.approx(-0.05 + 0.075 * LOG_2**2, abs=1e-15)
+    expected = [[0.0, -0.25 - 0.05 * LOG_2], [0.1 * LOG_2, 0.0]]
+    torch.testing.assert_close(logp_BT.grad, torch.tensor(expected, dtype=torch.float64))
+    assert loss.metrics["kl"].total.item() == pytest.approx(LOG_2**2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "total", "gradient"),
+    [
+        (grpo_loss, -0.05, [[0.0, -0.25], [0.0, 0.0]]),
+        (grpo_sequence_loss, 0.05, [[-0.75, -0.75], [0.0, 0.0]]),
+    ],
+)
+def test_without_a_reference_the_gain_is_left(
+    loss, total: float, gradient: list[list[float]], logp_BT: Tensor, signals: dict[str, Tensor]
+) -> None:
+    """Beta = 0. Token level: 1/2 (-1.2 - 0.5) + 0.8 = -0.05.  Sequence level: -0.75 + 0.8 = 0.05."""
+    del signals["ref_logp_BT"]
+    result = loss(logp_BT, **signals, clip_eps=EPS, kl_coef=0.0)
+    result.total.backward()
+    assert result.total.item() == pytest.approx(total, abs=1e-15)
+    torch.testing.assert_close(logp_BT.grad, torch.tensor(gradient, dtype=torch.float64))
+    assert result.metrics.keys() == {"clip_fraction", "ratio"}
 
 
 def test_token_level_metrics_by_hand(logp_BT: Tensor, signals: dict[str, Tensor]) -> None:

@@ -69,8 +69,8 @@ def test_every_function_of_the_mathematics_is_on_the_page() -> None:
 
 
 LOGGED = [
-    ("Training", "aha.stages.rl", "METRICS"),
-    ("Rewards beside the rules", "aha.stages.rl", "OPTIONAL_METRICS"),
+    ("Training", "aha.stages.metrics", "METRICS"),
+    ("Rewards beside the rules", "aha.stages.metrics", "OPTIONAL_METRICS"),
     ("Learning from data", "aha.stages.pretrain", "PRETRAIN_METRICS"),
     ("Learning from data", "aha.stages.sft", "SFT_METRICS"),
     ("Reward models", "aha.stages.preference", "REWARD_MODEL_METRICS"),
