@@ -16,13 +16,14 @@ class WrongUseError(ValueError):
 
 
 def peek(given: Sequence[str], option: str) -> str:
-    """Value of an option before the real parse."""
+    """Value of an option before the real parse: the last one, which holds over those before it."""
+    value = ""
     for place, word in enumerate(given):
         if word == option and place + 1 < len(given):
-            return given[place + 1]
-        if word.startswith(f"{option}="):
-            return word.split("=", 1)[1]
-    return ""
+            value = given[place + 1]
+        elif word.startswith(f"{option}="):
+            value = word.split("=", 1)[1]
+    return value
 
 
 def with_option_file(given: list[str]) -> list[str]:

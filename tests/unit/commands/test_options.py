@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import pytest
+from leaves import value_of
 
+from aha.algorithms.algorithm import Algorithm
+from aha.algorithms.catalogue import ALGORITHMS
+from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands.option_files import WrongUseError
 from aha.commands.options import DoctorCommand, EvalCommand, R1Command, SampleCommand, ZeroCommand, parse
+from aha.recipes.scales import R1_ZERO_SCALES
+from aha.runs.config import Config
+from aha.stages.config import RLConfig
 
 FILE = """
 seed = 3
@@ -116,6 +123,67 @@ def test_an_unknown_option_of_a_file_is_refused(tmp_path: Path, capsys: pytest.C
         parse(["run", "r1_zero", "--config", str(path)])
     assert ended.value.code == 2
     assert line.split()[0].strip("[]").split(".")[0] in capsys.readouterr().err
+
+
+def algorithms(config: Config, prefix: str = "") -> dict[str, Algorithm]:
+    """The algorithm of each stage of reinforcement, by the path of the stage."""
+    found: dict[str, Algorithm] = {}
+    for name, value in config:
+        if isinstance(value, RLConfig):
+            found[prefix + name] = value.algorithm
+        elif isinstance(value, Config):
+            found |= algorithms(value, f"{prefix}{name}.")
+    return found
+
+
+@pytest.mark.parametrize("words", ["run r1_zero", "run r1", "doctor", "doctor --scale paper", "run r1 --scale gpu"])
+def test_an_algorithm_is_chosen_for_all_stages_and_keeps_the_numbers_of_the_scale(words: str) -> None:
+    usual = algorithms(parse(words.split()).config)  # type: ignore[union-attr]  # of a run, or of the doctor
+    chosen = algorithms(parse([*words.split(), "--algorithm", "grpo_sequence"]).config)  # type: ignore[union-attr]
+    assert chosen == {
+        stage: GRPOSequence(clip_eps=value_of(algorithm, "clip_eps"), kl_coef=value_of(algorithm, "kl_coef"))
+        for stage, algorithm in usual.items()
+    }
+    assert {*chosen} >= ({"dev2", "zero.longer", "students.further"} if " r1 " in f"{words} " else {"zero", "longer"})
+    assert "dev2" not in chosen or chosen["dev2"] == GRPOSequence(clip_eps=10.0)
+
+
+def test_a_stage_has_the_options_of_the_chosen_algorithm_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", "r1_zero", "--algorithm", "grpo_sequence"]
+    command = parse([*words, "--zero.algorithm.clip-eps", "0.3"])
+    assert isinstance(command, ZeroCommand)
+    assert command.config.zero.algorithm == GRPOSequence(clip_eps=0.3)
+    assert command.config.longer.algorithm == GRPOSequence()
+
+    with pytest.raises(SystemExit) as ended:
+        parse([*words, "--zero.algorithm.aggregation", "token"])
+    assert ended.value.code == 2
+    assert "--zero.algorithm.aggregation" in capsys.readouterr().err
+
+
+def test_an_unknown_algorithm_is_wrong_use_that_lists_those_that_there_are() -> None:
+    with pytest.raises(WrongUseError, match=f"--algorithm sarsa.*only {', '.join(ALGORITHMS)}"):
+        parse(["run", "r1_zero", "--algorithm", "sarsa"])
+
+
+@pytest.mark.parametrize("words", [["run", "r1_zero"], ["doctor"]])
+def test_a_file_may_name_the_algorithm(words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('algorithm = "grpo_sequence"\n[zero.algorithm]\nkl-coef = 0.5\n', encoding="utf-8")
+    command = parse([*words, "--config", str(path)])
+    assert isinstance(command, ZeroCommand | DoctorCommand)
+    assert command.config.zero.algorithm == GRPOSequence(kl_coef=0.5)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_scale_and_algorithm_of_the_command_line_hold_over_those_of_a_file(is_first: bool, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('scale = "paper"\nalgorithm = "grpo_sequence"\n', encoding="utf-8")
+    file, given = ["--config", str(path)], ["--scale", "tiny", "--algorithm", "grpo"]
+    command = parse(["run", "r1_zero", *(given + file if is_first else file + given)])
+    assert isinstance(command, ZeroCommand)
+    assert (command.scale, command.algorithm) == ("tiny", "grpo")
+    assert command.config == R1_ZERO_SCALES["tiny"]
 
 
 TO_ALL = "goes on with the training of"
