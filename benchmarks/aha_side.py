@@ -14,13 +14,12 @@ import copy
 import multiprocessing
 import tempfile
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from paced import PacedEngine, ends_of
-from torch import Tensor
 from workload import (
     CLIP_EPS,
     KL_COEF,
@@ -36,9 +35,9 @@ from workload import (
 )
 
 from aha.advantages.group import group_advantages
+from aha.algorithms.grpo import GRPO
 from aha.engines.engine import Decoding, Request
 from aha.kernels.cpu.allocation import keep_freed_memory
-from aha.objectives.grpo import grpo_loss
 from aha.policy.config import DenseConfig
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer, initialise
@@ -97,7 +96,7 @@ class Bench:
             world=world,
             **self._bound,
         )
-        self._loss = partial(grpo_loss, clip_eps=CLIP_EPS, kl_coef=0.0 if given.no_reference else KL_COEF)
+        self._loss = GRPO(clip_eps=CLIP_EPS, kl_coef=0.0 if given.no_reference else KL_COEF).loss
 
     def step(self) -> dict[str, float]:
         """Sample, score and update once: seconds of these parts.
@@ -165,7 +164,7 @@ class Bench:
         return metrics["ratio"]
 
     def _scored(self, rollouts: Sequence[Rollout]) -> Batch:
-        """This process's share of the batch, with advantages and the reference's log-probabilities."""
+        """This process's share of the batch, with advantages and, where there is a reference, its log-probabilities."""
         rewards_B = torch.tensor([len(set(rollout.tokens.tolist())) / 100 for rollout in rollouts])
         adv_B = group_advantages(rewards_B.view(-1, self._unit.group_size)).flatten()
         whole = stack(
@@ -177,18 +176,10 @@ class Bench:
             },
         )
         mine = select(whole, partition_rows(whole, self._world.size)[self._world.rank])
-        return Batch(
-            tokens_BT=mine.tokens_BT,
-            mask_BT=mine.mask_BT,
-            lengths_B=mine.lengths_B,
-            signals={**mine.signals, "ref_logp_BT": self._reference_logp(mine)},
-        )
-
-    def _reference_logp(self, batch: Batch) -> Tensor:
-        """The reference's log-probabilities, [B, T]; without one, any, since they count nothing."""
         if self._reference is None:
-            return batch.signals["old_logp_BT"]
-        return reference_logp(self._reference, batch, temperature=1.0, **self._bound)
+            return mine
+        ref_logp_BT = reference_logp(self._reference, mine, temperature=1.0, **self._bound)
+        return replace(mine, signals={**mine.signals, "ref_logp_BT": ref_logp_BT})
 
 
 def measure(given: argparse.Namespace, world: World) -> str:

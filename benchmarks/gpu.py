@@ -12,7 +12,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ import torch
 from torch import Tensor
 
 from aha.advantages.group import group_advantages
+from aha.algorithms.grpo import GRPO
 from aha.engines.engine import Decoding, Request
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine
-from aha.objectives.grpo import grpo_loss
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer, initialise
@@ -184,7 +183,7 @@ class Bench:
                 "adv_BT": [adv.expand(len(one)) for one, adv in zip(logp, adv_B, strict=True)],
             },
         )
-        loss = partial(grpo_loss, clip_eps=0.2, kl_coef=0.001)
+        loss = GRPO().loss
         _timed(lambda: learner.step(batch, loss, name="the first"))
         torch.cuda.reset_peak_memory_stats()
         seconds, metrics = _timed(lambda: learner.step(batch, loss, name="the second"))

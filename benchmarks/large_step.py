@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from aha.actors.workload import MICRO_BATCH
+from aha.actors.workload import micro_batch_tokens
 from aha.policy.config import PolicyConfig
 from aha.policy.pretrained import write_policy
 from aha.policy.transformer import Transformer
@@ -168,13 +168,14 @@ def main() -> None:
         if done.returncode:
             sys.exit(f"the step ended with status {done.returncode}")
         result = json.loads(done.stdout.splitlines()[-1])
+    device = torch.device(given.device)
     load = Workload(
-        micro_batch_tokens=min(MICRO_BATCH, int(result["trained_tokens"])),
+        micro_batch_tokens=min(micro_batch_tokens(device), int(result["trained_tokens"])),
         sequence_tokens=given.cap + PROMPT_TOKENS,
         num_rows=given.problems * given.group_size,
         has_reference=True,
     )
-    found = estimate(shape(given.size), settings(given).optimizer, load, torch.device(given.device))
+    found = estimate(shape(given.size), settings(given).optimizer, load, device)
     print(describe(found))
     print(
         json.dumps(

@@ -23,9 +23,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.trainer_callback import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from aha.actors.local import LocalPolicy
 from aha.actors.workload import PROMPT_TOKENS
-from aha.engines.local import LocalEngine
-from aha.objectives.grpo import grpo_loss
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer
 from aha.problems.world.questions import TrainingProblems, held_out_problems
@@ -46,6 +45,7 @@ from aha.types import Problem, Rollout
 
 SCALE = R1_ZERO_SCALES["tiny"]
 RL = SCALE.zero
+GRPO = RL.algorithm
 LOSS_TOLERANCE, NORM_TOLERANCE = 1e-5, 1e-4
 """Largest differences of a checked loss: absolute, and of its gradient's norm, relative."""
 
@@ -123,12 +123,11 @@ class Watch(TrainerCallback):
         policy = read_from(model)
         num_rows = decoded_rows(policy.config, RL.max_new_tokens + PROMPT_TOKENS, size=4)
         groups = sample_groups(
-            LocalEngine(policy, self._tokenizer, max_rows=num_rows),
+            LocalPolicy(policy, self._tokenizer, World(), num_rows=num_rows),
             self._problems,
             sampling_of(SCALE.validation, (self._seed, "zero", iteration, "validation")),
             reward=RULES,
             template=r1_zero,
-            world=World(),
         )
         return fmean(solving(group)["pass@1"] for group in groups)
 
@@ -177,7 +176,7 @@ def aha_loss(policy: Transformer, inputs: Mapping[str, torch.Tensor]) -> torch.T
         {name: [row[:stop] for row, stop in zip(rows, stops, strict=True)] for name, rows in signals.items()},
     )
     logp_BT = log_probabilities(policy, batch, temperature=RL.temperature)
-    loss = grpo_loss(logp_BT, mask_BT=batch.mask_BT, clip_eps=RL.clip_eps, kl_coef=RL.kl_coef, **batch.signals)
+    loss = GRPO.loss(logp_BT, mask_BT=batch.mask_BT, **batch.signals)
     return loss.total / loss.count
 
 
@@ -205,8 +204,8 @@ def configuration(folder: str, seed: int, rows: int) -> GRPOConfig:
         top_k=0,
         loss_type="grpo",
         scale_rewards="group",
-        epsilon=RL.clip_eps,
-        beta=RL.kl_coef,
+        epsilon=GRPO.clip_eps,
+        beta=GRPO.kl_coef,
         use_bias_correction_kl=False,
         sync_ref_model=True,
         ref_model_mixup_alpha=1.0,
