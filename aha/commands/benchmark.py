@@ -20,6 +20,7 @@ import torch
 from aha.actors.actor import PolicyActor, Role
 from aha.actors.local import LocalPolicy, synchronize
 from aha.actors.local_actors import LocalActors, TrainingPlan
+from aha.actors.workload import PROMPT_TOKENS as LONGEST_PROMPT
 from aha.actors.workload import Demand, micro_batch_tokens, workload
 from aha.algorithms.algorithm import Sampled
 from aha.engines.local import torch_threads
@@ -55,6 +56,9 @@ TIMED = {"generation": "seconds_sampling", "reference": "seconds_reference", "up
 
 PROMPT_TOKENS = 24
 """Length of a random prompt, where there is room."""
+
+MAX_NEW_TOKENS = 128
+"""Length cap of a response, where a model is small."""
 
 PRODUCT = 1024
 """Rows and columns of the matrices that are multiplied to see what the machine can do."""
@@ -192,13 +196,14 @@ def _open(path: Path, device: torch.device) -> _Bench:
         name="benchmark",
         optimizer=config.optimizer,
         num_steps=1,
-        demand=Demand(sequence_tokens=shape.max_position_embeddings, num_responses=1),
+        # Positions may be many; a round's sequences are short, and are computed as a run of such sequences would be.
+        demand=Demand(sequence_tokens=min(shape.max_position_embeddings, LONGEST_PROMPT + MAX_NEW_TOKENS)),
         seed=0,
         temperature=config.temperature,
     )
     policy = LocalActors(world=World(device=device)).trained_policy(path, None, plan)
 
-    num_problems, group_size, cap = (12, 16, 128) if policy.num_parameters <= SMALL_MODEL else (2, 4, 48)
+    num_problems, group_size, cap = (12, 16, MAX_NEW_TOKENS) if policy.num_parameters <= SMALL_MODEL else (2, 4, 48)
     cap = min(cap, max(1, shape.max_position_embeddings // 2))
     capacity = shape.max_position_embeddings - cap
     counts = {"problems_per_iteration": num_problems, "group_size": group_size, "max_new_tokens": cap}

@@ -54,6 +54,15 @@ def test_rates_are_what_was_done_by_the_time_that_it_took(tmp_path: Path) -> Non
     assert update.gflops * update.seconds == pytest.approx(3 * reference.gflops * reference.seconds)
 
 
+def test_a_model_of_many_positions_is_trained_as_its_short_responses_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers are recomputed where sequences are long, which those of a benchmark are not."""
+    monkeypatch.setattr("aha.actors.trainable.checkpoint_activations", lambda _: pytest.fail("layers are recomputed"))
+    model = write(tmp_path / "model", letters_tokenizer(), max_position_embeddings=1 << 20)
+    assert measure(model, seconds=0.01, threads=1).rounds == 1
+
+
 def test_more_time_is_more_rounds_and_all_of_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A clock that goes one second further with each look at it.
     clock = SimpleNamespace(monotonic=itertools.count(10.0).__next__)
