@@ -17,10 +17,13 @@ import pytest
 from pydantic import BaseModel
 
 from aha import cli
+from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands import running
 from aha.commands.options import Command
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.own_data import OwnData
+from aha.recipes.r1_scales import R1Config
+from aha.recipes.scales import R1ZeroConfig
 from aha.training.world import World
 from aha.types import Checkpoint
 
@@ -91,6 +94,7 @@ def run_wires(recipe: str) -> dict[str, Wire]:
         "options": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
         "seed": Wire("--seed 7", f"{recipe}.run.seed", 7),
         "device": Wire(f"--device cuda {one_process}", "among_peers.device", "cuda"),
+        "algorithm": Wire("--algorithm grpo_sequence", f"{recipe}.config", has_a_ratio_per_response),
         "model": Wire("--model elsewhere", f"{recipe}.base", "elsewhere"),
         "json": Wire("--json", "stdout", is_object),
         "run": Wire("--run there", f"{recipe}.run.folder", "there"),
@@ -106,6 +110,12 @@ def is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except ValueError:
         return False
+
+
+def has_a_ratio_per_response(config: R1ZeroConfig | R1Config) -> bool:
+    """Whether the first stage of reinforcement learns by GRPO with a ratio for each response."""
+    zero = config.zero.zero if isinstance(config, R1Config) else config.zero
+    return isinstance(zero.algorithm, GRPOSequence)
 
 
 UNCHECKED = {"eval", "sample"}
@@ -140,6 +150,7 @@ WIRES: dict[str, dict[str, Wire]] = {
         "options": Wire("--config seed9.toml", "examine.seed", 9),
         "seed": Wire("--seed 7", "examine.seed", 7),
         "device": Wire("--device cuda", "examine.device", "cuda"),
+        "algorithm": Wire("--algorithm grpo_sequence", "examine.config", has_a_ratio_per_response),
         "model": Wire("--model elsewhere", "examine.model", "elsewhere"),
         "json": Wire("--json", "stdout", is_object),
         "groups": Wire("--groups 3", "examine.num_groups", 3),
