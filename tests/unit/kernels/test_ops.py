@@ -1,10 +1,11 @@
 """The kernels against the plain forms in float64: values and gradients, at odd sizes, for one token and for none.
 
-Which widths have kernels depends on the instruction set, so each test tries widths of all kinds and expects the kernel
-where `aha.kernels.cpu.instructions` says that there is one, and the same values from torch elsewhere.
+All of this in every instruction set that the processor has, and with kernels switched off. Which widths have kernels
+depends on the set, so each test tries widths of all kinds and expects the kernel where `aha.kernels.cpu.instructions`
+says that there is one, and the same values from torch elsewhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -12,21 +13,55 @@ from torch import Tensor
 
 from aha.kernels import attention
 from aha.kernels import ops as fused
+from aha.kernels.cpu import compiled
 from aha.kernels.cpu import training as kernels
-from aha.kernels.cpu.compiled import built_for
-from aha.kernels.cpu.instructions import Width
+from aha.kernels.cpu.instructions import AVX2, AVX512, NATIVE, InstructionSet, Width, cpu_features
 from aha.kernels.ops import MIN_ROWS, linear, normalise, product, rotate, swiglu
 from aha.policy.layout import Layout, pack, rows
 
-INSTRUCTIONS = built_for("kernels", "attention")
-"""None where there is no compiler, or kernels are switched off: then torch computes everything."""
-
-LANES = INSTRUCTIONS.lanes if INSTRUCTIONS else 8
+MIN_LANES = 8
+"""Numbers in a vector of the narrowest set."""
 
 WIDTHS = (7, 8, 16, 24, 40, 64, 80, 96, 128, 256)
 """Whole vectors in no set, in some, and in all."""
 
 Operation = Callable[..., Tensor]
+HasKernel = Callable[[Width, int], bool]
+
+
+def forget_kernels() -> None:
+    """What a process finds out about its kernels once is found out again."""
+    for cached in (compiled.library, compiled.built_for, kernels._kernels, fused._scratch_floats):
+        cached.cache_clear()
+
+
+@pytest.fixture(
+    scope="module", autouse=True, params=[AVX512, AVX2, NATIVE, None], ids=lambda one: one.name if one else "off"
+)
+def instructions(request: pytest.FixtureRequest) -> Iterator[InstructionSet | None]:
+    """The instruction set that kernels are built for; None where they are switched off.
+
+    `native` stands for processors of other kinds, so that it is built as if the processor had none of the others.
+    """
+    chosen: InstructionSet | None = request.param
+    if chosen is not None and not chosen.features <= cpu_features():
+        pytest.skip(f"this processor lacks {', '.join(sorted(chosen.features - cpu_features()))}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(compiled.SWITCH, "off" if chosen is None else chosen.name)
+        if chosen is not None:
+            patch.setattr(compiled, "cpu_features", lambda: chosen.features)
+        forget_kernels()
+        if compiled.built_for("kernels", "attention") != chosen:
+            pytest.skip("no compiler here can build the kernels")
+        yield chosen
+    forget_kernels()
+
+
+@pytest.fixture
+def lanes(instructions: InstructionSet | None) -> int:
+    """Numbers in a vector."""
+    return instructions.lanes if instructions else MIN_LANES
 
 
 @pytest.fixture
@@ -44,8 +79,10 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def has_kernel(width: Width, count: int) -> bool:
-    return INSTRUCTIONS is not None and INSTRUCTIONS.has_kernel(width, count)
+@pytest.fixture
+def has_kernel(instructions: InstructionSet | None) -> HasKernel:
+    """Whether a width should have a kernel."""
+    return lambda width, count: instructions is not None and instructions.has_kernel(width, count)
 
 
 def draws(*shapes: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> list[Tensor]:
@@ -74,7 +111,7 @@ def assert_as_plain(operation: Operation, inputs: Sequence[Tensor], limit: float
 @pytest.mark.parametrize("num", [0, 1, 7])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_norm(called: list[str], num: int, width: int, scale: float) -> None:
+def test_norm(called: list[str], num: int, width: int, scale: float, has_kernel: HasKernel) -> None:
     x_ND, weight_D = draws((num, width), (width,))
     # The gradient grows as x shrinks: it is compared times the scale.
     assert_as_plain(lambda x, weight: normalise(x * scale, weight, 1e-6), (x_ND, weight_D), limit=5e-6)
@@ -84,14 +121,14 @@ def test_norm(called: list[str], num: int, width: int, scale: float) -> None:
 @pytest.mark.parametrize("num", [0, 1, 5])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scale", [1.0, 30.0, 200.0])
-def test_swiglu(called: list[str], num: int, width: int, scale: float) -> None:
+def test_swiglu(called: list[str], num: int, width: int, scale: float, has_kernel: HasKernel) -> None:
     assert_as_plain(swiglu, draws((num, width), (num, width), scale=scale))
     assert called == ["swiglu", "swiglu_backward"] * 2 * has_kernel("swiglu", width)
 
 
 @pytest.mark.parametrize("num", [0, 1, 5])
 @pytest.mark.parametrize("size", [6, 8, 16, 48, 64, 80, 96, 128])
-def test_rotation(called: list[str], num: int, size: int) -> None:
+def test_rotation(called: list[str], num: int, size: int, has_kernel: HasKernel) -> None:
     (angles_NK,) = draws((num, 1, size // 2), scale=10.0)
     assert_as_plain(
         lambda x: rotate(x, angles_NK.cos().to(x.dtype), angles_NK.sin().to(x.dtype)), draws((num, 3, size))
@@ -102,9 +139,11 @@ def test_rotation(called: list[str], num: int, size: int) -> None:
 @pytest.mark.parametrize("depth", [1, 13, 255, 300])
 @pytest.mark.parametrize("vectors", [1, 3, 16])
 @pytest.mark.parametrize("is_turned", [False, True])
-def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) -> None:
+def test_products(
+    called: list[str], depth: int, vectors: int, is_turned: bool, has_kernel: HasKernel, lanes: int
+) -> None:
     """Laid out either way, with what is added or without; twice, bit for bit."""
-    num, across = MIN_ROWS + 1, vectors * LANES
+    num, across = MIN_ROWS + 1, vectors * lanes
     a_MK, b_KN, start_MN = draws((num, depth), (depth, across), (num, across))
     left_MK, right_KN = a_MK.float(), b_KN.float()
     if is_turned:
@@ -120,7 +159,7 @@ def test_products(called: list[str], depth: int, vectors: int, is_turned: bool) 
 
 @pytest.mark.parametrize("num", [MIN_ROWS, 700])
 @pytest.mark.parametrize("across", [1, 6, 40, 195])
-def test_products_of_a_turned_matrix(called: list[str], num: int, across: int) -> None:
+def test_products_of_a_turned_matrix(called: list[str], num: int, across: int, has_kernel: HasKernel) -> None:
     a_KM, b_KN, start_MN = draws((num, across), (num, 48), (across, 48))
     sum_MN = start_MN.float()
     assert product(a_KM.float().T, b_KN.float(), sum_MN, sum_MN) is sum_MN
@@ -131,7 +170,7 @@ def test_products_of_a_turned_matrix(called: list[str], num: int, across: int) -
 
 @pytest.mark.parametrize("num", [MIN_ROWS, MIN_ROWS + 45])
 @pytest.mark.parametrize("widths", [(48, 32, 80), (40, 32, 80), (48, 24, 72)], ids=str)
-def test_projections(called: list[str], num: int, widths: tuple[int, int, int]) -> None:
+def test_projections(called: list[str], num: int, widths: tuple[int, int, int], has_kernel: HasKernel) -> None:
     width, *across = widths
     x_ND, first, second, bias = draws((num, width), *((count, width) for count in across), (across[1],))
 
@@ -190,7 +229,7 @@ LAYOUTS = {
 @pytest.mark.parametrize(
     ("heads", "shared", "size"), [(4, 2, 16), (3, 3, 8), (6, 2, 40), (2, 1, 64), (2, 2, 80), (1, 1, 96), (1, 1, 128)]
 )
-def test_attention(called: list[str], name: str, heads: int, shared: int, size: int) -> None:
+def test_attention(called: list[str], name: str, heads: int, shared: int, size: int, has_kernel: HasKernel) -> None:
     layout = LAYOUTS[name]()
     num = len(layout.tokens_N)
     inputs = draws((num, heads, size), (num, shared, size), (num, shared, size), scale=2.0)
@@ -249,9 +288,9 @@ def test_what_is_not_finite_stays_so() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: torch.dtype) -> None:
+def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: torch.dtype, lanes: int) -> None:
     layout = grouped([5, 7], [3, 3])
-    for size, kind in ((2 * LANES, dtype), (7, torch.float32)):
+    for size, kind in ((2 * lanes, dtype), (7, torch.float32)):
         x_ND = torch.randn(9, size).to(kind)
         normalise(x_ND, torch.ones(size, dtype=kind), 1e-6)
         swiglu(x_ND, x_ND)
