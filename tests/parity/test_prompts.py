@@ -1,10 +1,14 @@
-"""One question, one prompt: training, evaluation, `sample` and the served chat template give the same tokens."""
+"""One question, one prompt, one response: the same tokens wherever a model is asked.
+
+That is in training, in validation, in evaluation, by `sample`, and from the chat template that is served.
+"""
 
 import gzip
 import json
 from pathlib import Path
 
 import pytest
+import torch
 from checkpoints import write_tokenizer_files
 from tiny import evenness, tiny_config, tiny_policy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,20 +30,27 @@ from aha.stages.rl import rl
 from aha.stages.run import Run
 from aha.stages.task import Task, Validation
 from aha.training.checkpoint import read_model, write_checkpoint
-from aha.types import Checkpoint, Problem
+from aha.types import Checkpoint, Problem, Rollout, Verdict
 
 QUESTION = "Let x be 3. What is x + 4?"
 PROBLEM = Problem(id="p", question=QUESTION, answer="7", domain="text")
-SHORT = RLConfig(iterations=1, problems_per_iteration=1, group_size=2, num_minibatches=1, max_new_tokens=3)
-LOOK = EvaluationConfig(num_problems=1, num_samples=1, max_new_tokens=3)
+WATCHED = Problem(id="watched", question=QUESTION, answer="7", domain="text")
+NUM_NEW = 6
+SHORT = RLConfig(iterations=1, problems_per_iteration=1, group_size=2, num_minibatches=1, max_new_tokens=NUM_NEW)
+LOOK = EvaluationConfig(num_problems=1, num_samples=2, max_new_tokens=NUM_NEW)
+
+SURE = 1e4
+"""Factor of the logits of a model that always says the same, whatever is drawn: seeds differ from place to place."""
 
 
 def model_of(folder: Path, kind: str) -> Checkpoint:
-    """A random model with the tokenizer and the chat template of a family."""
+    """A random model with the tokenizer and the chat template of a family, which is sure of every token."""
     folder.mkdir()
     write_tokenizer_files(folder, kind)
     tokenizer = read_tokenizer(folder, room=512)
-    policy = tiny_policy(tiny_config(vocab_size=512, max_position_embeddings=1024))
+    policy = tiny_policy(tiny_config(vocab_size=512, max_position_embeddings=1024, tie_word_embeddings=False))
+    with torch.no_grad():
+        policy.head_VD.mul_(SURE)
     write_policy(
         policy,
         folder,
@@ -51,11 +62,11 @@ def model_of(folder: Path, kind: str) -> Checkpoint:
     return open_base(folder)
 
 
-def recorded(run: Run, name: str) -> tuple[list[int], str]:
-    """Tokens of the first prompt, and text of the first response, of a rollout file."""
+def recorded(run: Run, name: str) -> tuple[list[int], list[int], str]:
+    """Tokens of the first prompt, tokens and text of its first response, of a rollout file."""
     text = gzip.decompress((run.folder.path / "rollouts" / f"{name}.jsonl.gz").read_bytes()).decode()
     row = json.loads(text.splitlines()[0])
-    return row["prompt_tokens"], row["text"]
+    return row["prompt_tokens"], row["tokens"], row["text"]
 
 
 @pytest.mark.parametrize("kind", ["qwen2.5", "mistral", "distilled"])
@@ -64,15 +75,30 @@ def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str,
     start = model_of(tmp_path / "start", kind)
     template = named_template(name, start)
     problems = ProblemSet(problems=[PROBLEM], name="one", says="")
+    watched: list[Rollout] = []
+
+    def watching(problem: Problem, rollout: Rollout) -> Verdict:
+        """A reward that sees the responses of validation, which no file holds."""
+        if problem.id == WATCHED.id:
+            watched.append(rollout)
+        return evenness(problem, rollout)
+
     task = Task(
         problems=file_problems([problems], seed=0),
-        reward={"text": {evenness: 1.0}},
-        validation=Validation(problems=[PROBLEM], config=LOOK),
+        reward={"text": {watching: 1.0}},
+        validation=Validation(problems=[WATCHED], config=LOOK),
         template=template,
     )
     run = Run(folder=RunFolder(tmp_path / "run"), seed=0)
     trained = rl(run, "zero", policy=start, task=task, config=SHORT)
-    in_training, text = recorded(run, "zero-000000")
+    in_training, response, text = recorded(run, "zero-000000")
+    assert len(response) == NUM_NEW
+
+    # Validation looks before the first update or after the last one: the model says the same.
+    assert watched
+    for rollout in watched:
+        assert (rollout.prompt_tokens.tolist(), rollout.tokens.tolist()) == (in_training, response)
+        assert rollout.text == text
 
     # Where the template opens the thinking, the response is read with the tag.
     opening = opening_of(template(QUESTION))
@@ -85,17 +111,20 @@ def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str,
     setting = Setting(template=found, reward=task.reward)
     report = evaluate(run, "end", policy=trained, problems=[PROBLEM], config=LOOK, setting=setting)
     assert report.template == template_digest(template)
-    assert recorded(run, "evaluation-end")[0] == in_training
+    assert recorded(run, "evaluation-end") == (in_training, response, text)
 
-    order = SampleOrder(model=str(trained.path), question=QUESTION, decoding=Decoding(max_new_tokens=3), seed=0)
-    sampled = sample_once(order)
-    assert sampled["prompt_tokens"] == in_training
+    decoding = Decoding(max_new_tokens=NUM_NEW)
+    sampled = sample_once(SampleOrder(model=str(trained.path), question=QUESTION, decoding=decoding, seed=0))
+    assert (sampled["prompt_tokens"], sampled["tokens"], sampled["text"]) == (in_training, response, text)
 
     # What vLLM and `transformers` serve.
     served = AutoTokenizer.from_pretrained(trained.path)
     messages = [{"role": "user", "content": QUESTION}]
     encoded = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert list(encoded) == in_training
+    model = AutoModelForCausalLM.from_pretrained(trained.path)
+    generated = model.generate(torch.tensor([in_training]), max_new_tokens=NUM_NEW, do_sample=False)
+    assert generated[0].tolist() == [*in_training, *response]
 
 
 def test_transformers_ends_responses_where_training_did(tmp_path: Path) -> None:
