@@ -20,6 +20,7 @@ from aha.evaluation.readability import (
 )
 from aha.problems.world.questions import draw_content
 from aha.problems.world.traces import search_to_the_end
+from aha.prompts.templates import opening_of
 
 TRY = "try {a} + {b} = {sum} ? 41 no "
 GOOD = (
@@ -36,6 +37,20 @@ def search(pairs: list[tuple[int, int]]) -> str:
 def test_good_responses_of_both_formats_have_no_fault(text: str, language: str) -> None:
     assert faults(text, language) == []
     assert is_readable(text, language)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found"),
+    [
+        ("<｜User｜>7 + 34<｜Assistant｜>", ["no thinking"]),
+        ("<｜User｜>7 + 34<｜Assistant｜><think>\n", []),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ["no thinking"]),
+    ],
+    ids=["the response opens it", "R1-Distill", "Qwen3 without thinking"],
+)
+def test_thinking_that_the_prompt_opens_is_thinking(prompt: str, found: list[str]) -> None:
+    rest = "try 7 + 34 = 41 yes </think> so it is 41"
+    assert faults(opening_of(prompt) + rest, "en") == found
 
 
 @pytest.mark.parametrize(

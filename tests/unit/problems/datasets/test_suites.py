@@ -101,6 +101,16 @@ def test_smaller_sets_are_sampled_more() -> None:
     assert all(4 <= suite.num_samples <= 64 for suite in SUITES.values())
 
 
+def test_every_suite_has_the_papers_length_cap(tmp_path: Path) -> None:
+    """The papers' figures hold for it: a lower cap cuts responses that count as wrong.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v1, 3: 'We set the maximum generation length to 32,768 tokens for the models.'
+    """
+    caps = {name: suite.max_new_tokens for name, suite in SUITES.items()}
+    assert caps == dict.fromkeys(("gsm8k", "math500", "aime24", "humaneval", "gpqa"), 32_768)
+    assert open_suite(str(rows(tmp_path / "exam.jsonl", 3))).suite.max_new_tokens == 32_768
+
+
 def test_a_folder_is_a_suite_of_its_test_files(tmp_path: Path) -> None:
     hidden = tmp_path / ".cache"
     hidden.mkdir()
