@@ -1,9 +1,16 @@
 """Numbers of the package as tables in JSON beside their tests, so that none of them changes unnoticed."""
 
+import ast
+import dataclasses
+import importlib
+import inspect
 import json
 import os
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from aha.runs.config import Config
@@ -48,3 +55,83 @@ def limits_of(*kinds: type[Config]) -> dict[str, dict[str, Any]]:
                 word: value for word, value in schema.items() if word not in ("title", "description")
             }
     return limits
+
+
+def constants_of(package: ModuleType, *, without: str = "") -> dict[str, Any]:
+    """The numbers that the modules of a package state outside of what they compute.
+
+    These are constants, the defaults of arguments, and the defaults of the fields of dataclasses.
+
+    Args:
+        package: the package.
+        without: a module that is left out.
+    """
+    constants: dict[str, Any] = {}
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        name = found.name.removeprefix(f"{package.__name__}.")
+        if not found.ispkg and name != without:
+            constants[name] = dict(_constants(importlib.import_module(found.name)))
+    return constants
+
+
+def _constants(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """The numbers that a module states, by name."""
+    for name in _assigned(module):
+        value = _plain(vars(module)[name])
+        if _has_number(value):
+            yield name, value
+
+    for name, made in vars(module).items():
+        if inspect.isfunction(made) and made.__module__ == module.__name__:
+            yield from _defaults(name, made)
+        if inspect.isclass(made) and made.__module__ == module.__name__:
+            for method, function in vars(made).items():
+                if inspect.isfunction(function):
+                    yield from _defaults(f"{name}.{method}", function)
+
+
+def _assigned(module: ModuleType) -> list[str]:
+    """Names to which a module itself assigns a value, in order."""
+    names = []
+    for statement in ast.parse(inspect.getsource(module)).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        names += [name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)]
+    return [name for name in names if not name.startswith("__")]
+
+
+def _defaults(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The defaults of the arguments of a function that are numbers; the constructor of a dataclass has its fields'."""
+    for argument, parameter in inspect.signature(function).parameters.items():
+        value = _plain(parameter.default)
+        if _has_number(value):
+            yield f"{name}({argument})", value
+
+
+def _plain(value: Any) -> Any:
+    """A value in the types of JSON; None for what has none there."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    match value:
+        case bool() | int() | float() | str():
+            return value
+        case Fraction():
+            return str(value)
+        case Mapping():
+            return {name.__name__ if callable(name) else str(name): _plain(part) for name, part in value.items()}
+        case set() | frozenset():
+            return sorted((_plain(part) for part in value), key=repr)
+        case list() | tuple() | range():
+            return [_plain(part) for part in value]
+    return None
+
+
+def _has_number(value: Any) -> bool:
+    """Whether there is a number or a truth value in plain data."""
+    match value:
+        case bool() | int() | float():
+            return True
+        case Mapping():
+            return any(map(_has_number, value.values()))
+        case list():
+            return any(map(_has_number, value))
+    return False
