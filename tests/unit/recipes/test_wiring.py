@@ -58,8 +58,8 @@ SCALE = R1Config(
     kept=RejectionConfig(num_problems=20, num_kept=7),
     num_general=9,
     rewards=RewardsConfig(
-        helpful=RejectionConfig(num_problems=11, num_samples=8, num_kept=8),
-        safety=RejectionConfig(num_problems=10, num_samples=8, num_kept=6),
+        helpful=RejectionConfig(num_problems=15, num_samples=8, num_kept=8),
+        safety=RejectionConfig(num_problems=14, num_samples=8, num_kept=6),
     ),
     reasoning=RLConfig(iterations=2, problems_per_iteration=5),
 )
@@ -329,8 +329,8 @@ def test_with_a_judge_general_questions_are_sampled_and_lengths_are_balanced() -
 def test_reward_models(
     name: str, config: RejectionConfig, pick: Labelled, domains: tuple[str, ...], given: dict[str, Arguments]
 ) -> None:
-    # One prompt is examined for every five that are learned from.
-    counts = {"train": (config.num_problems, SEED), "validation": (2, 0)}
+    # One prompt is examined for every five that are learned from: three for 15, two for 14.
+    counts = {"train": (config.num_problems, SEED), "validation": (3 if name == "helpfulness" else 2, 0)}
     for split, (count, seed) in counts.items():
         sampled = given[f"{name}-{split}"]
         where: Field = sampled["field"]
