@@ -57,6 +57,7 @@ def test_each_set_gives_its_share_and_a_fifth_at_most(
         (["a", "b"], ["a", "b"]),
         (["a", "a", "b", "a"], ["a", "a_2", "b", "a_3"]),
         (["b", "a", "c", "b"], ["b", "a", "c", "b_2"]),
+        (["b", "b", "a"], ["b", "b_2", "a"]),
         (["ab", "a", "abc"], ["ab", "a", "abc"]),
     ],
 )
