@@ -27,7 +27,7 @@ def near_misses(references: Sequence[str], count: int, rng: random.Random) -> It
     """
     kinds = sorted(CHANGES)
     num_left = count
-    for _ in range(100 * count + 1):
+    for _ in range(100 * count + 1 if references else 0):
         if not num_left:
             return
         reference, kind = rng.choice(references), rng.choice(kinds)
