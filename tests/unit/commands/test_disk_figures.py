@@ -1,0 +1,33 @@
+"""What each scale writes to the disk, for two shapes of models, as a table; its parts are shown in `test_disk.py`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from tables import assert_as_in_table
+from tiny import tiny_config
+
+from aha.commands.disk import checkpoint_bytes, disk_estimate
+from aha.policy.config import PolicyConfig
+from aha.recipes.r1_scales import R1_SCALES
+from aha.recipes.scales import R1_ZERO_SCALES
+
+START = tiny_config()
+STUDENTS = [tiny_config("qwen2-grouped"), tiny_config("llama-grouped", hidden_size=64)]
+
+
+def test_no_figure_of_the_disk_changes_unnoticed() -> None:
+    shapes: dict[str, list[PolicyConfig]] = {"the base": [START], "the base and students": [START, *STUDENTS]}
+    found = {
+        f"{recipe} {scale}, {name}, rollouts of every {keep}": asdict(disk_estimate(config, shape, keep_rollouts=keep))
+        for recipe, scales in (("r1_zero", R1_ZERO_SCALES), ("r1", R1_SCALES))
+        for scale, config in scales.items()
+        for name, shape in shapes.items()
+        for keep in (1, 7)
+    }
+    paper = R1_SCALES["paper"]
+    found["checkpoints"] = {
+        "reinforcement": checkpoint_bytes(START, paper.dev2),
+        "without a reference": checkpoint_bytes(START, paper.dev2.model_copy(update={"kl_coef": 0.0})),
+        "fine-tuning": checkpoint_bytes(START, paper.dev3),
+    }
+    assert_as_in_table(found, Path(__file__).with_name("disk_figures.json"))
