@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from code_hacks import ENTRY_POINT, FORM_HACKS, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
 
-from aha.rewards.audits.code import audit_code
-from aha.rewards.code import CodeReward, extract_code
+from aha.rewards.code import CodeReward, _is_near, _quoted, extract_code
 from aha.rewards.sandbox.isolation import Limits, probe
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.table import BatchedReward, part_name, score_all
@@ -163,43 +162,32 @@ def test_problems_that_cannot_be_judged_are_refused(reward: CodeReward, problem:
         reward.judge_codes([(problem, SQUARE)])
 
 
-def test_the_audit_counts_and_lists(reward: CodeReward) -> None:
-    rows = [
-        {"code": SQUARE, "tests": list(TESTS), "passes": True, "entry_point": "square"},
-        {"code": SQUARE, "tests": "assert square(2) == 4", "passes": False},
-        {"code": "x = 1", "tests": "assert square(2) == 4", "passes": True},
-        {"code": "print(1)", "tests": [{"stdin": "", "stdout": "1"}], "passes": True},
-        {"code": SQUARE, "tests": "assert square(print)", "passes": False},
-        {
-            "code": "class Solution:\n    def square(self, x): return x * x",
-            "tests": "assert square(2) == 4",
-            "passes": True,
-            "entry_point": "Solution().square",
-        },
-    ]
-    found = audit_code(rows, reward.sandbox)
-    assert (found.num_rows, found.num_agreements) == (6, 4)
-    assert (found.num_false_negatives, found.num_false_positives) == (1, 1)
-    assert (found.num_timeouts, found.num_crashes, found.num_unsupported) == (0, 0, 1)
-    assert [(other.row, other.passes) for other in found.disagreements] == [(2, False), (3, True)]
-    assert found.executions_per_second > 0
-
-
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("word", "expected", "is_near"),
     [
-        ({"tests": "assert f()", "passes": True}, "row 1: field 'code' is missing"),
-        ({"code": "", "tests": "assert f()", "passes": "yes"}, "row 1: field 'passes' is 'yes'"),
-        ({"code": "", "tests": [], "passes": True}, r"row 1: field 'tests' is \[\]"),
-        ({"code": "", "tests": [1], "passes": True}, r"row 1: field 'tests' is \[1\]"),
-        ({"code": "", "tests": "x", "passes": True, "entry_point": "a b"}, "row 1: field 'entry_point' is 'a b'"),
+        ("7", "7", True),
+        ("7.0", "7", False),
+        ("seven", "seven", True),
+        ("0.3000009", "0.3", True),
+        ("0.3000011", "0.3", False),
+        ("0.2999991", "0.3", True),
+        ("0.2999989", "0.3", False),
+        ("2000000.9", "1000000.0", False),
+        ("1000000.9", "1000000.0", True),
+        ("1000001.1", "1000000.0", False),
+        ("-1000000.9", "-1000000.0", True),
+        ("nan", "0.5", False),
+        ("0.5", "nan", False),
+        ("5", "5.0", True),
     ],
 )
-def test_the_audit_names_a_bad_row(reward: CodeReward, row: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        audit_code([row], reward.sandbox)
-    with pytest.raises(ValueError, match="no rows"):
-        audit_code([], reward.sandbox)
+def test_a_number_with_a_point_may_differ_by_a_millionth(word: str, expected: str, is_near: bool) -> None:
+    assert _is_near(word, expected) is is_near
+
+
+@pytest.mark.parametrize(("length", "cut"), [(60, "x" * 60), (61, "x" * 57 + "..."), (100, "x" * 57 + "...")])
+def test_what_is_quoted_is_cut(length: int, cut: str) -> None:
+    assert _quoted("x" * length) == repr(cut)
 
 
 @pytest.mark.full

@@ -34,15 +34,22 @@ def test_every_row_on_which_label_and_reward_differ_is_listed(sandbox: Sandbox) 
         {"code": ECHO, "tests": [{"stdin": "a", "stdout": "a"}], "passes": True},
         {"code": "    return x + 1", "starter": "def f(x):\n", "entry_point": "f", "tests": TEST, "passes": True},
         {**common, "code": "f(", "tests": TEST, "passes": False},
+        {"code": RIGHT, "tests": "assert f(print)", "passes": False},
+        {
+            "code": "class Solution:\n    def f(self, x): return x + 1",
+            "tests": TEST,
+            "passes": True,
+            "entry_point": "Solution().f",
+        },
     ]
     found = audit_code(rows, sandbox)
-    assert found.num_rows == 7
-    assert dict(found.kinds) == {"correct": 4, "wrong": 2, "unparsable": 1}
+    assert found.num_rows == 9
+    assert dict(found.kinds) == {"correct": 5, "wrong": 2, "unparsable": 1, "unsupported": 1}
     assert [(one.row, one.passes, one.verdict.kind, one.code) for one in found.disagreements] == [
         (2, True, "wrong", WRONG),
         (4, False, "correct", RIGHT),
     ]
-    assert found.executions_per_second == pytest.approx(7 / found.seconds)
+    assert found.executions_per_second == pytest.approx(9 / found.seconds)
 
 
 def test_the_figures_of_an_audit() -> None:
