@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aha import cli
 from aha.commands.option_files import WrongUseError
-from aha.types import Report, Row
+from aha.types import Checkpoint, Report, Row
 
 Outcome = tuple[int, str, str]
 """Exit status, standard output, standard error."""
@@ -188,3 +190,134 @@ def test_without_arguments_of_its_own_a_program_has_those_of_its_process(
         cli.main()
     assert ended.value.code == 0
     assert "r1_zero" in json.loads(capsys.readouterr().out)["recipes"]
+
+
+FOR_CODE = "--code, --weak-sandbox and --allow-packages are for a file of code, not for a reward"
+LIMITS = "--allow must be at least 0 and --threshold a finite number"
+NO_REWARD = (
+    "rows.jsonl names no reward function: write FILE.py:FUNCTION or the name of a reward before the rows, or leave out "
+    "ROWS, --attacks, --beside, --threshold and --allow"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("audit rows.jsonl more.jsonl", NO_REWARD),
+        ("audit rows.jsonl --attacks", NO_REWARD),
+        ("audit rows.jsonl --allow 1", NO_REWARD),
+        ("audit rows.jsonl --threshold 0.4", NO_REWARD),
+        ("audit accuracy rows.jsonl --code", FOR_CODE),
+        ("audit accuracy rows.jsonl --weak-sandbox", FOR_CODE),
+        ("audit accuracy rows.jsonl --allow-packages numpy", FOR_CODE),
+        ("audit accuracy rows.jsonl --allow -1", f"{LIMITS} (given: -1 and 0.5)"),
+        ("audit accuracy rows.jsonl --threshold inf", f"{LIMITS} (given: 0 and inf)"),
+        ("audit accuracy rows.jsonl --threshold nan", f"{LIMITS} (given: 0 and nan)"),
+    ],
+)
+def test_options_of_another_audit_are_wrong_use(
+    words: str, line: str, call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for function in ("audit_file", "audit_named_reward"):
+        fail_with(monkeypatch, f"aha.commands.audits.{function}", AssertionError("something is computed"))
+    assert call(words) == (2, "", f"aha: {line}\n")
+
+
+def test_an_audit_of_a_reward_keeps_what_the_function_prints_apart(
+    call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def audit(*arguments: object, **options: object) -> tuple[dict[str, object], str]:
+        given.extend((arguments, options))
+        print("said by the function")
+        return {"is_fit": False}, "what it found"
+
+    monkeypatch.setattr("aha.commands.audits.audit_named_reward", audit)
+    words = "audit accuracy rows.jsonl --allow 0 --threshold 0.25 --attacks --show 3"
+    assert call(words) == (1, "what it found\n", "said by the function\n")
+    (name, rows), options = given
+    assert (name, str(rows)) == ("accuracy", "rows.jsonl")
+    assert options == {
+        "beside": (), "threshold": 0.25, "with_attacks": True, "num_allowed": 0, "num_shown": 3
+    }  # fmt: skip
+
+    # What keeps the audit from being made is another status than a fault of the reward.
+    fail_with(monkeypatch, "aha.commands.audits.audit_named_reward", ValueError("no such function"))
+    assert call(words) == (2, "", "aha: no such function\n")
+
+
+FIGURE = {"value": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("figures", "lines"),
+    [
+        (
+            {"start": {"pass@1": FIGURE, "hard": None}, "end": {"pass@1": {"value": 0.5}, "hard": FIGURE}},
+            ["pass@1          0.250 ->    0.500", "hard                - ->    0.250"],
+        ),
+        ({"start": {"pass@1": FIGURE}, "end": None}, []),
+        ({"start": None, "end": {"pass@1": FIGURE}}, []),
+        ({"start": {"pass@1": FIGURE}, "end": {"pass@1": FIGURE}, "stages": []}, ["all models"]),
+    ],
+)
+def test_a_report_in_words(
+    figures: dict[str, object],
+    lines: list[str],
+    call: Callable[[str], Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("aha.report.page.write_page", lambda folder: written.append(str(folder)))
+    monkeypatch.setattr("aha.report.page.models_in_words", lambda folder: "all models")
+    monkeypatch.setattr("aha.report.page.summary", lambda folder: {**figures, "model": "m", "page": "p"})
+    assert call("report folder") == (0, "\n".join([*lines, "model: m", "report: p", ""]), "")
+    assert written == ["folder"]
+
+
+def test_a_list_names_recipes_and_scales(call: Callable[[str], Outcome]) -> None:
+    status, out, err = call("list")
+    lines = out.splitlines()
+    assert (status, err, [line.split()[0] for line in lines]) == (0, "", ["r1_zero", "r1_zero_control", "r1"])
+    assert all(line.endswith("  (scales: tiny, gpu, paper)") for line in lines)
+    assert {line.index(about) for line, about in zip(lines, cli.RECIPES.values(), strict=True)} == {17}
+    assert json.loads(call("list --json")[1])["scales"] == ["tiny", "gpu", "paper"]
+
+
+def test_pretraining_publishes_where_it_is_told(
+    call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    orders: list[Any] = []
+    published: list[tuple[str, ...]] = []
+
+    def carry_out(order: Any) -> Checkpoint:
+        orders.append(order)
+        return Checkpoint(path=Path("made"), stage="base", step=0, key="")
+
+    def publish(*paths: Path) -> Path:
+        published.append(tuple(map(str, paths)))
+        return paths[-1]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("aha.commands.running.carry_out", carry_out)
+    monkeypatch.setattr("aha.report.page.write_page", lambda folder: None)
+    monkeypatch.setattr("aha.recipes.base_model.publish", publish)
+    assert call("pretrain --seed 4") == (0, "model: made\n", "")
+    assert published == []
+    assert (orders[0].recipe, orders[0].scale, str(orders[0].folder), orders[0].seed) == (
+        "base", "tiny", "runs/base-4", 4
+    )  # fmt: skip
+    assert (orders[0].fresh, orders[0].is_quiet) == (False, False)
+
+    status, out, _ = call("pretrain --run here --out there --json --fresh")
+    assert (status, json.loads(out)) == (0, {"model": str(tmp_path / "there")})
+    assert published == [("here", "made", "there")]
+    assert (orders[1].fresh, orders[1].is_quiet) == (True, True)
+
+
+def test_an_export_says_where_the_model_is_and_of_which_type(
+    call: Callable[[str], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aha.commands.export.export", lambda model, out, dtype: {"dtype": f"{dtype} of {model}"})
+    assert call("export made --out there --dtype float16") == (0, "model: there (float16 of made)\n", "")
