@@ -74,13 +74,19 @@ class Rollout:
     """One sampled response (o_i in the papers).
 
     Attributes:
-        problem_id: the problem that was answered.
+        problem_id: the problem that was answered (the id of the engine's request).
         prompt_tokens: [T0], int64.
         tokens: [T], int64, as sampled, the end token included when there is one.
         logp: [T], float32, nats, under the tempered and untruncated policy that sampled.
         text: the whole response, decoded, the end token left out; a `<think>` that the prompt wrote is part of it.
         finish: `stop` (end token), `length` (cut at the cap) or `error`.
         policy_version: updates the policy had seen when it sampled.
+        request_id: number of the request at the engine; None where no engine sampled.
+        experts: for a mixture of experts the experts that each of its modules chose, by the module's name, so that the
+            learner can choose the same: [T0 + T - 1, E] of an integer type, E experts for every token that was
+            computed, those of the prompt first. The engine fills it; None for dense policies.
+        nucleus: the token ids that top-p left, one tensor of any length, int64, for each of the T tokens, so that the
+            learner can renormalise over the same set. The engine fills it; None where it was not recorded.
     """
 
     problem_id: str
@@ -90,6 +96,9 @@ class Rollout:
     text: str
     finish: Literal["stop", "length", "error"]
     policy_version: int = 0
+    request_id: int | None = None
+    experts: Mapping[str, Tensor] | None = None
+    nucleus: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

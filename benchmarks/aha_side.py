@@ -36,7 +36,7 @@ from workload import (
 
 from aha.advantages.group import group_advantages
 from aha.algorithms.grpo import GRPO
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.kernels.cpu.allocation import keep_freed_memory
 from aha.policy.config import DenseConfig
 from aha.policy.pretrained import read_policy
@@ -47,7 +47,7 @@ from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, log_probabilities, reference_logp
 from aha.training.optimizer import adamw
 from aha.training.world import World
-from aha.types import Batch, Problem, Rollout
+from aha.types import Batch, Rollout
 
 
 def random_config(width: int, layers: int, vocabulary: int = VOCABULARY_SIZE) -> DenseConfig:
@@ -144,14 +144,15 @@ class Bench:
         part = self._unit.group_size // self._world.size
         requests = [
             Request(
-                problem=Problem(id=str(place), question=prompt, answer="", domain="benchmark"),
+                id=str(place),
                 prompt=prompt,
                 seed=("benchmark", self._learner.num_steps, place),
-                first_index=self._world.rank * part,
+                decoding=Decoding(max_new_tokens=self._unit.cap),
+                index=self._world.rank * part,
             )
             for place, prompt in enumerate(self._prompts)
         ]
-        groups = self._engine.sample(requests, part, Decoding(max_new_tokens=self._unit.cap))
+        groups = sample(self._engine, requests, part)
         parts = self._world.collect([groups])
         return [rollout for place in range(len(requests)) for one in parts for rollout in one[place]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
 from aha.policy.layout import padded
 from aha.policy.scoring import score
@@ -36,10 +36,10 @@ def compare(model: Path) -> None:
     policy, tokenizer = read_model(model)
     engine, decoding = LocalEngine(policy, tokenizer), Decoding(max_new_tokens=128)
     requests = [
-        Request(problem=problem, prompt=r1_zero(problem.question), seed=(0, problem.id))
+        Request(id=problem.id, prompt=r1_zero(problem.question), seed=(0, problem.id), decoding=decoding)
         for problem in held_out_problems("validation", 24)
     ]
-    groups = engine.sample(requests, 16, decoding)
+    groups = sample(engine, requests, 16)
     rollouts = [rollout for group in groups for rollout in group]
     batch = stack([rollout.prompt_tokens for rollout in rollouts], [rollout.tokens for rollout in rollouts])
     sampled = torch.cat([rollout.logp for rollout in rollouts])
@@ -52,7 +52,7 @@ def compare(model: Path) -> None:
     describe("engine and float64", sampled, exact)
     describe("learner and float64", learned, exact)
     engine.load(policy.float(), 0)
-    alone = [rollout for request in requests for rollout in engine.sample([request], 16, decoding)[0]]
+    alone = [rollout for request in requests for rollout in sample(engine, [request], 16)[0]]
     pairs = list(zip(alone, rollouts, strict=True))
     num_same = sum(torch.equal(one.tokens, other.tokens) for one, other in pairs)
     num_equal = sum(torch.equal(one.logp, other.logp) for one, other in pairs)

@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from aha.advantages.group import group_advantages
 from aha.algorithms.grpo import GRPO
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine
 from aha.policy.checkpointing import checkpoint_activations
@@ -30,7 +31,7 @@ from aha.training.batch import stack
 from aha.training.config import OptimizerConfig
 from aha.training.learner import Learner, reference_logp
 from aha.training.optimizer import adamw
-from aha.types import Problem, Rollout
+from aha.types import Rollout
 
 DATASHEET_FLOPS = 989e12
 """Dense bfloat16 operations a second of an H100 or H200 with NVLink, by the maker's data sheet."""
@@ -88,14 +89,15 @@ class Bench:
         given = self.given
         num_rows = given.prompts * given.samples
         engine = LocalEngine(self.policy, Numbers(), max_rows=num_rows)  # type: ignore[arg-type]  # enough of one
+        decoding = Decoding(max_new_tokens=given.new_tokens)
         requests = [
-            Request(problem=Problem(id=str(n), question="", answer="", domain=""), prompt=text, seed=("gpu", n))
+            Request(id=str(n), prompt=text, seed=("gpu", n), decoding=decoding)
             for n, text in enumerate(" ".join(map(str, prompt)) for prompt in self.prompts)
         ]
-        decoding = Decoding(max_new_tokens=given.new_tokens)
-        first = _timed(lambda: engine.sample(requests[:2], given.samples, Decoding(max_new_tokens=20)))[0]
+        short = [replace(request, decoding=Decoding(max_new_tokens=20)) for request in requests[:2]]
+        first = _timed(lambda: sample(engine, short, given.samples))[0]
         torch.cuda.reset_peak_memory_stats()
-        seconds, groups = _timed(lambda: engine.sample(requests, given.samples, decoding))
+        seconds, groups = _timed(lambda: sample(engine, requests, given.samples))
         self.rollouts = [rollout for group in groups for rollout in group]
         step_seconds = self._step_seconds()
         num_tokens = num_rows * given.new_tokens
@@ -121,15 +123,16 @@ class Bench:
 
     def _step_seconds(self) -> float:
         """Seconds of one step of all rows when responses are half as long as they will be, without the host."""
-        from aha.engines.decoder import Work
+        from aha.engines.decoder import Prompt, work_for
 
         given = self.given
         prompts = [torch.tensor(prompt) for prompt in self.prompts]
         num_rows = given.prompts * given.samples
-        work = Work(prompts=prompts, num_samples=given.samples, max_new_tokens=given.new_tokens, num_slots=num_rows)
+        work = work_for(prompts, num_slots=num_rows, max_new_tokens=given.new_tokens)
+        shared = [Prompt(number=number, tokens=tokens) for number, tokens in enumerate(prompts)]
         with torch.inference_mode():
             decoder = GraphedDecoder(self.policy, work)
-            decoder.admit([row // given.samples for row in range(num_rows)])
+            decoder.admit([shared[row // given.samples] for row in range(num_rows)])
             decoder._rows[1].fill_(given.new_tokens // 2)
             tokens = torch.zeros(num_rows, dtype=torch.int64, device=DEVICE)
             for _ in range(3):

@@ -1,11 +1,13 @@
 """An engine whose responses end where they are told to: the one place that knows how the engine draws."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from workload import END_ID, Unit
 
-from aha.engines.engine import Decoding
 from aha.engines.local import LocalEngine
+from aha.engines.sampling import DrawnAlike
 from aha.engines.slots import Slots
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
@@ -25,11 +27,13 @@ class PacedEngine(LocalEngine):
         super().__init__(policy, tokenizer)
         self._ends_B = ends_B
 
-    def _draw(self, logits_BV: Tensor, slots: Slots, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
         logp_BV = logits_BV.log_softmax(-1)
         logits_BV[:, END_ID] = -torch.inf
-        tokens_B, _ = super()._draw(logits_BV, slots, decoding)
-        tokens_B = tokens_B.masked_fill(self._ends_B[slots.order_B] == slots.length_B + 1, END_ID)
+        tokens_B, _ = super()._draw(logits_BV, slots, parts)
+        # Requests are numbered on from one sampling to the next, and each asks for all rows.
+        row_B = slots.request_B % len(self._ends_B)
+        tokens_B = tokens_B.masked_fill(self._ends_B[row_B] == slots.length_B + 1, END_ID)
         return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 

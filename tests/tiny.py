@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aha.actors.local import LocalPolicy
-from aha.engines.engine import Request
+from aha.engines.engine import Decoding, Request
 from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer
 from aha.problems.world.corpus import vocabulary
@@ -92,15 +92,10 @@ def random_tokens(lengths: Sequence[int], *, vocab_size: int = 11, seed: int = 0
     return [torch.randint(0, vocab_size, (length,), generator=generator) for length in lengths]
 
 
-def requests_for(prompts: Sequence[str], *, first_index: int = 0) -> list[Request]:
-    """Problems in letters, each with a seed of its own."""
+def requests_for(prompts: Sequence[str], decoding: Decoding, *, index: int = 0) -> list[Request]:
+    """Prompts in letters, each with a seed of its own."""
     return [
-        Request(
-            problem=Problem(id=f"p{place}", question=prompt, answer="", domain="text"),
-            prompt=prompt,
-            seed=("engine", place),
-            first_index=first_index,
-        )
+        Request(id=f"p{place}", prompt=prompt, seed=("engine", place), decoding=decoding, index=index)
         for place, prompt in enumerate(prompts)
     ]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from torch import Tensor
 
-from aha.engines.engine import Decoding, OnGroup, Request
+from aha.engines.engine import OnGroup, Request
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.learner import Objective
 from aha.types import Batch, Rollout
@@ -97,14 +97,13 @@ class PolicyActor(Actor, Protocol):
     """A policy, trained or not."""
 
     def sample(
-        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
+        self, requests: Sequence[Request], num_samples: int, on_group: OnGroup | None = None
     ) -> list[tuple[Rollout, ...]]:
         """This process's part of the rollouts of each request.
 
         Args:
-            requests: the prompts.
+            requests: one for each prompt.
             num_samples: responses for each prompt, over all processes.
-            decoding: length, temperature and nucleus.
             on_group: called with a request's number and this process's rollouts as soon as all of them have ended.
 
         Raises:

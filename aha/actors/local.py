@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aha.actors.workload import micro_batch_tokens
-from aha.engines.engine import Decoding, OnGroup, Request
+from aha.engines.engine import OnGroup, Request, sample
 from aha.engines.local import LocalEngine
 from aha.policy.config import PolicyConfig
 from aha.policy.lora import merged, write_adapter
@@ -198,19 +198,19 @@ class LocalPolicy(LocalActor[Policy]):
         self._num_rows, self._temperature = num_rows, temperature
 
     def sample(
-        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
+        self, requests: Sequence[Request], num_samples: int, on_group: OnGroup | None = None
     ) -> list[tuple[Rollout, ...]]:
         """This process's part of the rollouts of each request; see `PolicyActor.sample`."""
         world = self._world
         if num_samples % world.size:
             raise ValueError(f"{num_samples} samples per problem cannot be divided among {world.size} processes")
         num_own = num_samples // world.size
-        own = [replace(request, first_index=world.rank * num_own) for request in requests]
+        own = [replace(request, index=world.rank * num_own) for request in requests]
 
         engine = LocalEngine(self.model, self.tokenizer, max_rows=self._num_rows)
         engine.load(self.model, self.num_steps)
         with merged(self.model):
-            return engine.sample(own, num_own, decoding, on_group)
+            return sample(engine, own, num_own, on_group)
 
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities of the counted tokens, without a gradient, [B, T], nats, on the CPU; 0 elsewhere."""

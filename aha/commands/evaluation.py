@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from aha.actors.trainable import DTYPES
 from aha.commands.processes import among_peers
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
 from aha.policy.pretrained import read_config
 from aha.problems.datasets.suites import OpenSuite, open_suite
@@ -32,7 +32,7 @@ from aha.stages.run import Run
 from aha.training.checkpoint import read_model
 from aha.training.config import Precision
 from aha.training.world import World
-from aha.types import Checkpoint, Problem, Report
+from aha.types import Checkpoint, Report
 
 __all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "own_template", "sample_once"]
 
@@ -287,10 +287,9 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
     if not len(tokenizer.encode_prompt(text)):
         raise ValueError("the prompt has no token: give one at least")
 
-    problem = Problem(id=text, question=text, answer="", domain="")
-    request = Request(problem=problem, prompt=text, seed=(order.seed, "sample"))
     decoding = replace(order.decoding, stop=tokenizer.stop_strings if order.stop is None else order.stop)
-    [[rollout]] = LocalEngine(policy, tokenizer).sample([request], 1, decoding)
+    request = Request(id="sample", prompt=text, seed=(order.seed, "sample"), decoding=decoding)
+    [[rollout]] = sample(LocalEngine(policy, tokenizer), [request], 1)
     parsed = parse_response(rollout.text)
     return {
         "prompt": text,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aha.engines.decoder import Work, common_length
+from aha.engines.decoder import Prompt, PromptUse, Work, distinct
 from aha.kernels.cpu.allocation import huge_memory
 from aha.policy.fast.packed import ROW_FIELDS, PackedPolicy
 from aha.policy.policy import Policy
@@ -29,7 +29,7 @@ _OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION = 2, 5, 9, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Prompt:
+class _PromptCache:
     """A prompt that was computed.
 
     Attributes:
@@ -51,41 +51,44 @@ class CompiledDecoder:
 
     def __init__(self, policy: Policy, work: Work) -> None:
         """Copy the weights, compute the prompts' common beginning, and allocate the rows' memory."""
-        longest = max(len(prompt) for prompt in work.prompts)
-        self._packed, self._work = PackedPolicy(policy, longest + work.max_new_tokens), work
+        self._packed = PackedPolicy(policy, work.max_prompt_tokens + work.max_new_tokens)
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
         floats = work.num_slots * self._packed.segment_floats(work.max_new_tokens)
         own = huge_memory(floats) if 4 * floats <= MAX_HUGE_BYTES else torch.empty(floats)
         self._own_SM = own.view(work.num_slots, -1)
         self._free = list(range(work.num_slots))[::-1]
-        self._num_common = common_length(work.prompts)
+        self._num_common = len(work.common)
         self._common = self._segment(self._num_common)
         if self._num_common:
-            rows_NF = self._packed.rows_of(work.prompts[0][: self._num_common], self._common, ())
+            rows_NF = self._packed.rows_of(work.common, self._common, ())
             self._prefill([rows_NF])
-        self._prompts: dict[int, _Prompt] = {}
-        self._num_left = dict.fromkeys(range(len(work.prompts)), work.num_samples)
+        self._prompts: dict[int, _PromptCache] = {}
+        self._use = PromptUse()
         self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
         self._one_step_F = torch.zeros(ROW_FIELDS, dtype=torch.int64)
         self._one_step_F[[_OWN_LENGTH, _POSITION]] = 1
         self._members: list[tuple[int, int]] = []
         self._longest = 0
 
-    def admit(self, prompts: Sequence[int]) -> Tensor:
+    def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        self._compute(sorted(set(prompts) - set(self._prompts)))
-        self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(number) for number in prompts])))
+        self._compute([prompt for prompt in distinct(prompts) if prompt.number not in self._prompts])
+        self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(prompt.number) for prompt in prompts])))
         self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
-        return torch.stack([self._prompts[number].logits_V for number in prompts])
+        return torch.stack([self._prompts[prompt.number].logits_V for prompt in prompts])
+
+    def release(self, prompt: Prompt) -> None:
+        """No further row of this prompt will be added; its keys and values stay as long as it has rows."""
+        if self._use.release(prompt.number):
+            self._prompts.pop(prompt.number, None)
 
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only; the memory of the others is free again."""
         rows = rows_B.tolist()
         for number, slot in (self._members[row] for row in sorted(set(range(len(self._members))) - set(rows))):
             self._free.append(slot)
-            self._num_left[number] -= 1
-            if not self._num_left[number]:
+            if self._use.remove_row(number):
                 del self._prompts[number]
         self._members = [self._members[row] for row in rows]
         self._rows_BF = self._rows_BF[rows_B]
@@ -115,22 +118,23 @@ class CompiledDecoder:
         """A new row of a prompt, in a free slot, [F]."""
         slot = self._free.pop()
         self._members.append((number, slot))
+        self._use.add_row(number)
         row_F = self._prompts[number].row_F.clone()
         row_F[_OWN_MEMORY] = self._own_SM[slot].data_ptr()
         return row_F
 
-    def _compute(self, numbers: Sequence[int]) -> None:
+    def _compute(self, prompts: Sequence[Prompt]) -> None:
         """Prefill these prompts."""
-        if not numbers:
+        if not prompts:
             return
-        rests = [self._work.prompts[number][self._num_common :] for number in numbers]
+        rests = [prompt.tokens[self._num_common :] for prompt in prompts]
         memories = [self._segment(len(rest)) for rest in rests]
         common, packed = (self._common, self._num_common), self._packed
         parts = [packed.rows_of(rest, memory, (common,)) for rest, memory in zip(rests, memories, strict=True)]
         logits_PV = packed.logits(self._prefill(parts))
-        for number, rest, memory, logits_V in zip(numbers, rests, memories, logits_PV, strict=True):
+        for prompt, rest, memory, logits_V in zip(prompts, rests, memories, logits_PV, strict=True):
             row_1F = packed.rows_of(rest[:1], self._own_SM[0], (common, (memory, len(rest))))
-            self._prompts[number] = _Prompt(memory=memory, logits_V=logits_V, row_F=row_1F[0])
+            self._prompts[prompt.number] = _PromptCache(memory=memory, logits_V=logits_V, row_F=row_1F[0])
 
     def _prefill(self, parts: Sequence[Tensor]) -> Tensor:
         """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""

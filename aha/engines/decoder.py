@@ -1,9 +1,10 @@
-"""What computes the next token's logits for the rows that are being written: the engine's inner boundary.
+"""What computes the next token's logits for the rows that are running: the engine's inner boundary.
 
-There are two: `aha.engines.plain` with torch, on any device and in any type, and `aha.engines.compiled` with the C
-kernels, for float32 on the CPU. The engine takes the second where it can.
+There are three: `aha.engines.plain` with torch, on any device and in any type, `aha.engines.compiled` with the C
+kernels, for float32 on the CPU, and `aha.engines.graphed` for a GPU. The engine takes the fastest that can.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,28 +13,75 @@ from torch import Tensor
 
 from aha.policy.policy import Policy
 
-__all__ = ["Decoder", "DecoderFactory", "Work", "common_length"]
+__all__ = [
+    "Capacity",
+    "Decoder",
+    "DecoderFactory",
+    "Prompt",
+    "PromptUse",
+    "Work",
+    "common_length",
+    "distinct",
+    "work_for",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What a decoder has memory for besides the requests that it is made for, so that later ones can join them.
+
+    Attributes:
+        max_prompt_tokens: the longest prompt.
+        max_new_tokens: the longest response.
+    """
+
+    max_prompt_tokens: int
+    max_new_tokens: int
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a value out of its range.
+        """
+        if min(self.max_prompt_tokens, self.max_new_tokens) < 1:
+            raise ValueError(f"illegal {self}: both lengths must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prompt:
+    """A prompt that some rows share.
+
+    Attributes:
+        number: tells prompts of one decoder apart; a later prompt has a higher one.
+        tokens: its token ids, [T0].
+    """
+
+    number: int
+    tokens: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is to be decoded.
+    """What a decoder has to have memory for.
 
     Attributes:
-        prompts: token ids of each prompt.
-        num_samples: responses for each prompt.
-        max_new_tokens: length cap of a response.
+        common: leading tokens of all prompts, [C], never all of a prompt.
         num_slots: rows at once.
+        num_prompts: prompts at once.
+        max_prompt_tokens: the longest prompt.
+        max_new_tokens: the longest response.
     """
 
-    prompts: Sequence[Tensor]
-    num_samples: int
-    max_new_tokens: int
+    common: Tensor
     num_slots: int
+    num_prompts: int
+    max_prompt_tokens: int
+    max_new_tokens: int
 
 
 class Decoder(Protocol):
-    """Keys and values of the open rows, which are counted from 0 without gaps.
+    """Keys and values of the running rows, which are counted from 0 without gaps.
 
     Attributes:
         has_own_threads: whether it shares rows out among threads itself; torch's own would stand in their way.
@@ -43,12 +91,16 @@ class Decoder(Protocol):
     has_own_threads: bool
     look_every: int
 
-    def admit(self, prompts: Sequence[int]) -> Tensor:
-        """Add a row for each of these prompts (by number) behind the others.
+    def admit(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Add a row for each of these prompts behind the others. A prompt is computed when its first row is added.
 
         Returns:
             Logits of their first tokens, [len(prompts), V].
         """
+        ...
+
+    def release(self, prompt: Prompt) -> None:
+        """No further row of this prompt will be added: what only new rows need may be freed."""
         ...
 
     def keep(self, rows_B: Tensor) -> None:
@@ -61,7 +113,73 @@ class Decoder(Protocol):
 
 
 DecoderFactory = Callable[[Policy, Work], Decoder]
-"""Makes a decoder for one call of the engine; the policy's weights do not change while it lives."""
+"""Makes a decoder for one batch of the engine; the policy's weights do not change while it lives."""
+
+
+class PromptUse:
+    """Tells a decoder whose rows read the keys and values of their prompt when nobody needs these any more."""
+
+    def __init__(self) -> None:
+        """Know of no prompt."""
+        self._num_rows: Counter[int] = Counter()
+        self._released: set[int] = set()
+
+    def add_row(self, number: int) -> None:
+        """A row of this prompt is running."""
+        self._num_rows[number] += 1
+
+    def remove_row(self, number: int) -> bool:
+        """A row of this prompt has ended; whether the prompt is not needed any more."""
+        self._num_rows[number] -= 1
+        return self._is_unused(number)
+
+    def release(self, number: int) -> bool:
+        """No row of this prompt will be added; whether the prompt is not needed any more."""
+        self._released.add(number)
+        return self._is_unused(number)
+
+    def _is_unused(self, number: int) -> bool:
+        if self._num_rows[number] or number not in self._released:
+            return False
+        del self._num_rows[number]
+        self._released.remove(number)
+        return True
+
+
+def work_for(
+    prompts: Sequence[Tensor], *, num_slots: int, max_new_tokens: int, capacity: Capacity | None = None
+) -> Work:
+    """What a decoder needs for some prompts, at least one, and for a capacity besides.
+
+    Args:
+        prompts: token ids of each prompt.
+        num_slots: rows at once.
+        max_new_tokens: length cap of their responses.
+        capacity: what else has to fit in, any prompt of that length, as many as there are slots.
+    """
+    max_prompt_tokens = max(len(prompt) for prompt in prompts)
+    if capacity is None:
+        return Work(
+            common=prompts[0][: common_length(prompts)],
+            num_slots=num_slots,
+            num_prompts=min(len(prompts), num_slots),
+            max_prompt_tokens=max_prompt_tokens,
+            max_new_tokens=max_new_tokens,
+        )
+    return Work(
+        # Nobody knows how the prompts that are still to come begin.
+        common=prompts[0][:0],
+        num_slots=num_slots,
+        num_prompts=num_slots,
+        max_prompt_tokens=max(max_prompt_tokens, capacity.max_prompt_tokens),
+        max_new_tokens=max(max_new_tokens, capacity.max_new_tokens),
+    )
+
+
+def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each of these prompts once, by number."""
+    by_number = {prompt.number: prompt for prompt in prompts}
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def common_length(prompts: Sequence[Tensor]) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aha.engines.decoder import Work
+from aha.engines.decoder import Prompt, PromptUse, Work, distinct
 from aha.policy.blocks import RMSNorm
 from aha.policy.fast.adjacent import adjacent
 from aha.policy.fast.paths import is_dense
@@ -101,9 +101,9 @@ class GraphedDecoder:
         if not is_dense(policy):
             raise ValueError("graphs compute plain policies of the dense family: ask `can_be_graphed` first")
         config, like = policy.config, policy.head_VD
-        self._policy, self._work, self._like = policy, work, like
+        self._policy, self._like = policy, like
         self._layers = [_layer(block) for block in policy.layers]
-        num_prompts, longest = min(len(work.prompts), work.num_slots), max(map(len, work.prompts))
+        num_prompts, longest = work.num_prompts, work.max_prompt_tokens
         heads = (config.num_hidden_layers, 2)
         shared, size = config.num_key_value_heads, config.head_dim
         shapes = (num_prompts, shared, _aligned(longest)), (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
@@ -120,22 +120,28 @@ class GraphedDecoder:
         self._open: list[tuple[int, int]] = []
         self._free_slots, self._free_prompts = (list(range(n))[::-1] for n in (work.num_slots, num_prompts))
         self._prompt_slots: dict[int, int] = {}
-        self._num_left: dict[int, int] = {}
+        self._use = PromptUse()
         self._first_logits: dict[int, Tensor] = {}
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor] | None] = {}
 
-    def admit(self, prompts: Sequence[int]) -> Tensor:
+    def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        new = sorted(set(prompts) - set(self._prompt_slots))
-        for numbers in self._parts(new):
-            self._compute(numbers)
+        new = [prompt for prompt in distinct(prompts) if prompt.number not in self._prompt_slots]
+        for part in _parts(new):
+            self._compute(part)
         before, rows = len(self._open), []
-        for number in prompts:
+        for prompt in prompts:
             slot = self._free_slots.pop()
-            self._open.append((slot, number))
-            rows.append((slot, 0, self._prompt_slots[number], len(self._work.prompts[number])))
+            self._open.append((slot, prompt.number))
+            self._use.add_row(prompt.number)
+            rows.append((slot, 0, self._prompt_slots[prompt.number], len(prompt.tokens)))
         self._rows[:, before : len(self._open)] = torch.tensor(rows, dtype=torch.int32).T.to(self._rows.device)
-        return torch.stack([self._first_logits[number] for number in prompts])
+        return torch.stack([self._first_logits[prompt.number] for prompt in prompts])
+
+    def release(self, prompt: Prompt) -> None:
+        """No further row of this prompt will be added; it makes room for another when its rows have ended."""
+        if self._use.release(prompt.number):
+            self._forget(prompt.number)
 
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only; a prompt of which all rows have ended makes room for another."""
@@ -143,13 +149,17 @@ class GraphedDecoder:
         for row in set(range(before)) - set(kept):
             slot, number = self._open[row]
             self._free_slots.append(slot)
-            self._num_left[number] -= 1
-            if not self._num_left[number]:
-                self._free_prompts.append(self._prompt_slots.pop(number))
-                del self._num_left[number], self._first_logits[number]
+            if self._use.remove_row(number):
+                self._forget(number)
         self._open = [self._open[row] for row in kept]
         self._rows[:, : len(kept)] = self._rows[:, rows_B]
         self._rows[:, len(kept) : before] = self._nothing
+
+    def _forget(self, number: int) -> None:
+        """Give the place of a prompt to another, if it was computed at all."""
+        if number in self._prompt_slots:
+            self._free_prompts.append(self._prompt_slots.pop(number))
+            del self._first_logits[number]
 
     def step(self, tokens_B: Tensor) -> Tensor:
         """Take each row's next token; the logits of the one after it, [B, V], until the next call."""
@@ -193,23 +203,10 @@ class GraphedDecoder:
         self._rows[1, :size].add_(1).clamp_(max=self._own.shape[4] - 1)
         return logits_BV
 
-    def _parts(self, numbers: Sequence[int]) -> Iterator[list[int]]:
-        """Prompts in parts of at most `PREFILL_TOKENS` tokens, or one prompt."""
-        part, room = list[int](), PREFILL_TOKENS
-        for number in numbers:
-            length = len(self._work.prompts[number])
-            if part and length > room:
-                yield part
-                part, room = [], PREFILL_TOKENS
-            part.append(number)
-            room -= length
-        if part:
-            yield part
-
-    def _compute(self, numbers: Sequence[int]) -> None:
+    def _compute(self, new: Sequence[Prompt]) -> None:
         """Prefill these prompts, all in one pass."""
-        device, prompts = self._like.device, [self._work.prompts[number] for number in numbers]
-        slots = [self._free_prompts.pop() for _ in numbers]
+        device, prompts = self._like.device, [prompt.tokens for prompt in new]
+        slots = [self._free_prompts.pop() for _ in new]
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         stops = lengths.cumsum(0).tolist()
         segments = [Segment(start=stop - len(p), length=len(p)) for p, stop in zip(prompts, stops, strict=True)]
@@ -222,9 +219,23 @@ class GraphedDecoder:
         slot_N = torch.tensor(slots).repeat_interleave(lengths).to(device)
         hidden_ND = self._policy(layout.tokens_N, layout.positions_N, _Prompts(layout, slot_N, self._prompts))
         logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._like)
-        for number, slot, logits_V in zip(numbers, slots, logits_PV, strict=True):
-            self._prompt_slots[number], self._first_logits[number] = slot, logits_V
-            self._num_left[number] = self._work.num_samples
+        for prompt, slot, logits_V in zip(new, slots, logits_PV, strict=True):
+            self._prompt_slots[prompt.number] = slot
+            self._first_logits[prompt.number] = logits_V
+
+
+def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+    """Prompts in parts of at most `PREFILL_TOKENS` tokens, or one prompt."""
+    part, room = list[Prompt](), PREFILL_TOKENS
+    for prompt in prompts:
+        length = len(prompt.tokens)
+        if part and length > room:
+            yield part
+            part, room = [], PREFILL_TOKENS
+        part.append(prompt)
+        room -= length
+    if part:
+        yield part
 
 
 class _Prompts:

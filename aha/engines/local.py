@@ -1,37 +1,31 @@
 """The local engine: continuous batching in this process, with the learner's own parameters.
 
-Responses wait in a queue for a fixed number of slots. A row that ends leaves at once and its slot is filled again; each
-prompt is computed once for all its responses; every row draws from its own seed.
+What is submitted waits until a batch is opened for it (`aha.engines.batch`): with the first step after an idle time.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from aha.engines.batch import Batch, Ended, RequestState, SharedPrompt, remove_request
 from aha.engines.compiled import CompiledDecoder
-from aha.engines.decoder import Decoder, DecoderFactory, Work
-from aha.engines.engine import Decoding, OnGroup, Request
+from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work, distinct, work_for
+from aha.engines.engine import OnTokens, Request, RequestId
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.plain import PlainDecoder
-from aha.engines.sampling import sample_tokens
+from aha.engines.sampling import DrawnAlike, sample_rows
 from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
 from aha.policy.fast.paths import can_be_graphed, can_be_packed
 from aha.policy.policy import Policy
 from aha.prompts.templates import opening_of
 from aha.prompts.tokenizer import Tokenizer
-from aha.runs.seeds import uniforms
 from aha.types import Rollout
 
 __all__ = ["LocalEngine", "fastest_decoder", "torch_threads"]
-
-REFILL_SHARE = 8
-"""Slots are filled again when one in so many is free, so that prompts are computed several at a time."""
 
 
 def fastest_decoder(policy: Policy, work: Work) -> Decoder:
@@ -45,6 +39,9 @@ def fastest_decoder(policy: Policy, work: Work) -> Decoder:
 def torch_threads(count: int) -> Iterator[None]:
     """Inside, torch computes with so many threads."""
     before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
     torch.set_num_threads(count)
     try:
         yield
@@ -53,7 +50,13 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 class LocalEngine:
-    """An `Engine` in this process."""
+    """An `Engine` in this process.
+
+    A batch has memory for the requests that wait when it is opened. Requests that are submitted while it runs join it
+    where the engine has a `capacity` and they are within that; others wait until it has ended.
+
+    The policy's weights must not change, not even in place, while requests run.
+    """
 
     def __init__(
         self,
@@ -61,145 +64,162 @@ class LocalEngine:
         tokenizer: Tokenizer,
         *,
         max_rows: int = 512,
+        capacity: Capacity | None = None,
         decoder: DecoderFactory = fastest_decoder,
     ) -> None:
         """Take a policy.
 
         Args:
-            policy: the policy to sample from, as it is whenever `sample` is called.
+            policy: the policy to sample from, as it is when a batch is opened.
             tokenizer: its tokenizer.
             max_rows: responses decoded at once (slots).
+            capacity: what a batch has memory for besides what waits when it is opened, in all `max_rows` slots; None
+                for no more than that, which needs the least memory.
             decoder: what computes logits.
         """
-        self._policy, self._tokenizer, self._max_rows, self._decoder = policy, tokenizer, max_rows, decoder
+        self._policy, self._tokenizer = policy, tokenizer
+        self._max_rows, self._capacity, self._decoder = max_rows, capacity, decoder
         self._version = 0
+        self._num_requests = 0
+        self._waiting: deque[RequestState] = deque()
+        self._batch: Batch | None = None
+        self._last_prompt: tuple[str, Tensor] | None = None
 
     def load(self, policy: Policy, version: int) -> None:
-        """Sample from this policy from now on."""
+        """Sample from this policy from now on.
+
+        Raises:
+            ValueError: requests are waiting or running: a response comes from one set of weights.
+        """
+        unfinished = len(self._waiting) + (0 if self._batch is None else len(self._batch))
+        if unfinished:
+            raise ValueError(
+                f"weights of version {version} cannot be loaded while {unfinished} requests are waiting or running: "
+                "step until they have ended, or cancel them"
+            )
         self._policy, self._version = policy, version
 
-    def sample(
-        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
-    ) -> list[tuple[Rollout, ...]]:
-        """The rollouts of each request, in order.
+    def submit(self, request: Request, on_tokens: OnTokens | None = None) -> RequestId:
+        """Queue a request.
 
         Args:
-            requests: the prompts.
-            num_samples: responses for each (G).
-            decoding: length, temperature and nucleus.
-            on_group: called with a request's number and its rollouts as soon as all of them have ended.
+            request: the request.
+            on_tokens: told the tokens of its response as they come.
 
         Raises:
-            ValueError: no samples are asked for, a prompt has no tokens, or prompt and response are longer than the
-                policy's positions.
+            ValueError: its prompt has no tokens, or prompt and response are longer than the policy's positions.
         """
-        if num_samples < 1:
-            raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
-        prompts = [self._tokenizer.encode_prompt(request.prompt) for request in requests]
-        self._check(requests, prompts, decoding)
-        work = Work(
-            prompts=prompts,
-            num_samples=num_samples,
-            max_new_tokens=decoding.max_new_tokens,
-            num_slots=min(self._max_rows, len(prompts) * num_samples),
-        )
-
-        def draws(order: int) -> np.ndarray:
-            request, index = requests[order // num_samples], order % num_samples
-            return uniforms(decoding.max_new_tokens, *request.seed, request.first_index + index)
-
-        rollouts: dict[int, Rollout] = {}
-        num_left = [num_samples] * len(requests)
-
-        def group(number: int) -> tuple[Rollout, ...]:
-            return tuple(rollouts[number * num_samples + index] for index in range(num_samples))
-
-        for order, tokens_T, logp_T in self._decode(work, draws, decoding) if requests else ():
-            number = order // num_samples
-            rollouts[order] = self._rollout(requests[number], prompts[number], tokens_T, logp_T, decoding.stop)
-            num_left[number] -= 1
-            if on_group is not None and not num_left[number]:
-                on_group(number, group(number))
-        return [group(number) for number in range(len(requests))]
-
-    def _check(self, requests: Sequence[Request], prompts: Sequence[Tensor], decoding: Decoding) -> None:
-        """Refuse prompts that leave no room.
-
-        Raises:
-            ValueError: there is one.
-        """
+        tokens = self._encode(request.prompt)
+        num_tokens, max_new_tokens = len(tokens), request.decoding.max_new_tokens
         limit = self._policy.config.max_position_embeddings
-        for request, prompt in zip(requests, prompts, strict=True):
-            if not prompt.numel() or prompt.numel() + decoding.max_new_tokens > limit:
-                raise ValueError(
-                    f"the prompt of problem {request.problem.id!r} has {prompt.numel()} tokens; "
-                    f"with {decoding.max_new_tokens} new ones "
-                    f"it must have 1 to {limit} (max_position_embeddings)"
-                )
+        if not num_tokens or num_tokens + max_new_tokens > limit:
+            raise ValueError(
+                f"the prompt of request {request.id!r} has {num_tokens} tokens; with {max_new_tokens} new ones "
+                f"it must have 1 to {limit} (max_position_embeddings)"
+            )
 
-    @torch.inference_mode()
-    def _decode(
-        self, work: Work, draws: Callable[[int], np.ndarray], decoding: Decoding
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Number, tokens and log-probabilities of each response, as they end."""
+        request_id = RequestId(self._num_requests)
+        self._num_requests += 1
+        waiting = self._queue_for(num_tokens, max_new_tokens)
+        # Only neighbours in a queue share a prompt: then no more prompts are open than rows.
+        if waiting and _are_one_group(waiting[-1].request, request):
+            shared = waiting[-1].shared
+        else:
+            shared = SharedPrompt(prompt=Prompt(number=request_id, tokens=tokens))
+        shared.num_waiting += 1
+        waiting.append(RequestState(request_id=request_id, request=request, shared=shared, on_tokens=on_tokens))
+        return request_id
+
+    def step(self) -> list[Rollout]:
+        """Compute one token more for every running request; the rollouts of those that have ended with it.
+
+        Where something fails halfway, such as for want of memory, the requests of the batch are gone.
+        """
+        with torch.inference_mode():
+            batch = self._open_batch() if self._batch is None else self._batch
+            if batch is None:
+                return []
+
+            # What fails halfway is not gone on with.
+            self._batch = None
+            with torch_threads(1 if batch.has_own_threads else torch.get_num_threads()):
+                ended = batch.step()
+            self._batch = batch if len(batch) else None
+
+        rollouts = [self._rollout(one) for one in ended]
+        for new in batch.new_tokens:
+            if new.state.on_tokens is not None:
+                new.state.on_tokens(new.state.request_id, new.token_ids, new.logp)
+        return rollouts
+
+    def cancel(self, request_id: RequestId) -> None:
+        """End a request without a rollout; one that has ended is left as it is.
+
+        Raises:
+            ValueError: there has never been such a request.
+        """
+        if not 0 <= request_id < self._num_requests:
+            raise ValueError(f"there is no request {request_id}; {self._num_requests} have been submitted so far")
+        if remove_request(self._waiting, request_id) is not None or self._batch is None:
+            return
+        with torch.inference_mode():
+            self._batch.cancel(request_id)
+        if not len(self._batch):
+            self._batch = None
+
+    def _encode(self, prompt: str) -> Tensor:
+        """Token ids of a prompt. Those of the last one are kept: the requests of a group come one after the other."""
+        if self._last_prompt is None or self._last_prompt[0] != prompt:
+            self._last_prompt = prompt, self._tokenizer.encode_prompt(prompt)
+        return self._last_prompt[1]
+
+    def _queue_for(self, prompt_tokens: int, max_new_tokens: int) -> deque[RequestState]:
+        """Where a request of these lengths waits: for a slot of the running batch, or else for the next batch."""
+        batch = self._batch
+        # Nobody overtakes: behind a request that waits for the next batch all others wait for it too.
+        if batch is None or self._capacity is None or self._waiting:
+            return self._waiting
+        return batch.waiting if batch.has_memory_for(prompt_tokens, max_new_tokens) else self._waiting
+
+    def _open_batch(self) -> Batch | None:
+        """A batch of all requests that wait; None where there are none."""
+        if not self._waiting:
+            return None
+        prompts = distinct([state.shared.prompt for state in self._waiting])
+        work = work_for(
+            [prompt.tokens for prompt in prompts],
+            num_slots=self._max_rows if self._capacity else min(self._max_rows, len(self._waiting)),
+            max_new_tokens=max(state.request.decoding.max_new_tokens for state in self._waiting),
+            capacity=self._capacity,
+        )
         decoder = self._decoder(self._policy, work)
-        with torch_threads(1 if decoder.has_own_threads else torch.get_num_threads()):
-            yield from self._steps(decoder, work, draws, decoding)
+        batch = Batch(self._policy, self._tokenizer, decoder, work, waiting=self._waiting, draw=self._draw)
+        self._waiting = deque()
+        return batch
 
-    def _steps(
-        self, decoder: Decoder, work: Work, draws: Callable[[int], np.ndarray], decoding: Decoding
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Fill slots, draw a token for each row, let those that end leave, compute the next logits; until all ended."""
-        device = self._policy.head_VD.device
-        slots = Slots(work.num_slots, work.max_new_tokens, device)
-        waiting = deque(range(len(work.prompts) * work.num_samples))
-        stops = torch.tensor(self._tokenizer.stop_ids, device=device)
-        stop_strings = StopStrings(decoding.stop, self._tokenizer)
-        logits_BV = torch.zeros(0, self._policy.config.vocab_size, device=device)
-        steps = count(1)
-        while waiting or len(slots):
-            if waiting and slots.num_free * REFILL_SHARE >= work.num_slots:
-                new = [waiting.popleft() for _ in range(min(slots.num_free, len(waiting)))]
-                slots.fill(new, [draws(order) for order in new])
-                logits_BV = torch.cat((logits_BV, decoder.admit([order // work.num_samples for order in new])))
-            tokens_B, logp_B = self._draw(logits_BV, slots, decoding)
-            slots.write(tokens_B, logp_B, torch.isin(tokens_B, stops))
-            is_looked_at = next(steps) % decoder.look_every == 0
-            if is_looked_at and stop_strings:
-                _end_at_strings(slots, stop_strings, num_new=decoder.look_every)
-            if is_looked_at and slots.is_over_B.any():
-                yield from slots.read()
-                kept_B = slots.drop()
-                decoder.keep(kept_B)
-                tokens_B = tokens_B[kept_B]
-            logits_BV = decoder.step(tokens_B) if len(slots) else logits_BV[:0]
-
-    def _draw(self, logits_BV: Tensor, slots: Slots, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
         """Each row's next token and its log-probability, [B]."""
-        return sample_tokens(logits_BV, slots.uniforms_B, temperature=decoding.temperature, top_p=decoding.top_p)
+        return sample_rows(logits_BV, slots.uniforms_B, parts)
 
-    def _rollout(
-        self, request: Request, prompt: Tensor, tokens_T: Tensor, logp_T: Tensor, stop: Sequence[str]
-    ) -> Rollout:
+    def _rollout(self, ended: Ended) -> Rollout:
         """One response, told from the token or the text that may end it."""
+        request, tokens_T = ended.state.request, ended.tokens_T
         has_end_token = int(tokens_T[-1]) in self._tokenizer.stop_ids
         text = self._tokenizer.decode(tokens_T[:-1] if has_end_token else tokens_T)
-        has_ended = has_end_token or StopStrings(stop, self._tokenizer).are_in(text)
+        has_ended = has_end_token or StopStrings(request.decoding.stop, self._tokenizer).are_in(text)
         return Rollout(
-            problem_id=request.problem.id,
-            prompt_tokens=prompt,
+            problem_id=request.id,
+            prompt_tokens=ended.state.shared.prompt.tokens,
             tokens=tokens_T.clone(),
-            logp=logp_T.clone(),
+            logp=ended.logp_T.clone(),
             # What the prompt has written of the response, such as an opened <think>, is read with it.
             text=opening_of(request.prompt) + text,
             finish="stop" if has_ended else "length",
             policy_version=self._version,
+            request_id=ended.state.request_id,
         )
 
 
-def _end_at_strings(slots: Slots, stop_strings: StopStrings, *, num_new: int) -> None:
-    """End the rows whose newest tokens complete a stop string, each with the token that does."""
-    for row in stop_strings.may_end(slots.tails(num_new + stop_strings.num_tail)):
-        length = stop_strings.end_of(slots.tokens(row), num_new=num_new)
-        if length is not None:
-            slots.end(row, length)
+def _are_one_group(one: Request, other: Request) -> bool:
+    """Whether two requests differ at most in their index and their decoding."""
+    return one.prompt == other.prompt and one.seed == other.seed

@@ -8,28 +8,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aha.engines.cache import Cache
-from aha.engines.decoder import Work, common_length
+from aha.engines.decoder import Prompt, Work, distinct
 from aha.policy.policy import Policy
 from aha.policy.scoring import logits_of
 
 __all__ = ["PlainDecoder"]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Prompt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PromptCache:
     """A prompt that has been computed, without the common beginning.
 
     Attributes:
         keys_LNJK: its keys.
         values_LNJM: its values.
         logits_V: of the first token of a response.
-        num_left: rows that have not been admitted yet.
     """
 
     keys_LNJK: Tensor
     values_LNJM: Tensor
     logits_V: Tensor
-    num_left: int
 
 
 class PlainDecoder:
@@ -40,36 +38,36 @@ class PlainDecoder:
 
     def __init__(self, policy: Policy, work: Work) -> None:
         """Compute the prompts' common beginning, and allocate the cache."""
-        self._policy, self._work = policy, work
-        self._num_common = common_length(work.prompts)
-        longest = max(len(prompt) for prompt in work.prompts) - self._num_common + work.max_new_tokens
+        self._policy = policy
+        self._num_common = len(work.common)
         self._cache = Cache(
             policy.config.cache_spec(),
             num_slots=work.num_slots,
             num_common=self._num_common,
-            num_columns=longest,
+            num_columns=work.max_prompt_tokens - self._num_common + work.max_new_tokens,
             like=policy.head_VD,
         )
         if self._num_common:
-            _, keys_LNJK, values_LNJM = self._prefill([work.prompts[0][: self._num_common]], first=0)
+            _, keys_LNJK, values_LNJM = self._prefill([work.common], first=0)
             self._cache.set_common(keys_LNJK, values_LNJM)
-        self._prompts: dict[int, _Prompt] = {}
+        self._prompts: dict[int, _PromptCache] = {}
         self._positions_B = torch.zeros(0, dtype=torch.int64, device=policy.head_VD.device)
 
-    def admit(self, prompts: Sequence[int]) -> Tensor:
+    def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        self._compute(sorted(set(prompts) - set(self._prompts)))
+        self._compute([prompt for prompt in distinct(prompts) if prompt.number not in self._prompts])
         logits = []
-        for number in prompts:
-            known = self._prompts[number]
-            self._cache.add(known.keys_LNJK, known.values_LNJM)
-            logits.append(known.logits_V)
-            known.num_left -= 1
-            if not known.num_left:
-                del self._prompts[number]
-        lengths = [len(self._work.prompts[number]) for number in prompts]
+        for prompt in prompts:
+            computed = self._prompts[prompt.number]
+            self._cache.add(computed.keys_LNJK, computed.values_LNJM)
+            logits.append(computed.logits_V)
+        lengths = [len(prompt.tokens) for prompt in prompts]
         self._positions_B = torch.cat((self._positions_B, self._positions_B.new_tensor(lengths)))
         return torch.stack(logits)
+
+    def release(self, prompt: Prompt) -> None:
+        """Forget a prompt of which no further row will be added: each row has a copy of its keys and values."""
+        self._prompts.pop(prompt.number, None)
 
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only."""
@@ -83,21 +81,20 @@ class PlainDecoder:
         self._positions_B = self._positions_B + 1
         return logits_of(hidden_BD, self._policy.head_VD)
 
-    def _compute(self, numbers: Sequence[int]) -> None:
+    def _compute(self, prompts: Sequence[Prompt]) -> None:
         """Prefill these prompts, all in one pass."""
-        if not numbers:
+        if not prompts:
             return
-        rests = [self._work.prompts[number][self._num_common :] for number in numbers]
+        rests = [prompt.tokens[self._num_common :] for prompt in prompts]
         hidden_ND, keys_LNJK, values_LNJM = self._prefill(rests, first=self._num_common)
         stops = torch.tensor([len(rest) for rest in rests]).cumsum(0).tolist()
         logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._policy.head_VD)
-        for number, rest, stop, logits_V in zip(numbers, rests, stops, logits_PV, strict=True):
+        for prompt, rest, stop, logits_V in zip(prompts, rests, stops, logits_PV, strict=True):
             span = slice(stop - len(rest), stop)
-            self._prompts[number] = _Prompt(
+            self._prompts[prompt.number] = _PromptCache(
                 keys_LNJK=keys_LNJK[:, span],
                 values_LNJM=values_LNJM[:, span],
                 logits_V=logits_V,
-                num_left=self._work.num_samples,
             )
 
     def _prefill(self, parts: Sequence[Tensor], first: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,8 @@ A token is drawn from the whole distribution by `sampling.c` on the CPU and by `
 where these can be built; else torch draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from aha.kernels.cpu.compiled import functions, has_gpu_kernels
 
-__all__ = ["sample_tokens"]
+__all__ = ["DrawnAlike", "sample_rows", "sample_tokens"]
 
 LIKELIEST = 1024
 """Tokens among which the nucleus is looked for first on a GPU: to sort a large vocabulary takes ten times as long."""
@@ -27,6 +28,44 @@ def _kernel() -> Callable[..., Any] | None:
     """Draws from the whole distribution of each row; None where there is no compiler."""
     found = functions("sampling", {"draw": "piiifpppp"})
     return None if found is None else found["draw"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnAlike:
+    """Rows of a batch whose next tokens are drawn with one temperature and one nucleus.
+
+    Attributes:
+        rows: their indices in the batch, int64; None for all rows, which are then the only part.
+        temperature: as in `sample_tokens`.
+        top_p: likewise.
+    """
+
+    rows: Tensor | None
+    temperature: float
+    top_p: float
+
+
+def sample_rows(logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
+    """One token for each row, with the temperature and the nucleus of its part; a row's bits do not depend on others.
+
+    Args:
+        logits_BV: logits of the next token.
+        uniforms_B: one uniform draw in [0, 1) a row, float64.
+        parts: at least one; each row is in exactly one of them.
+
+    Returns:
+        Tokens and log-probabilities, as of `sample_tokens`.
+    """
+    if parts[0].rows is None:
+        return sample_tokens(logits_BV, uniforms_B, temperature=parts[0].temperature, top_p=parts[0].top_p)
+
+    tokens_B = torch.empty(len(logits_BV), dtype=torch.int64, device=logits_BV.device)
+    logp_B = torch.empty(len(logits_BV), device=logits_BV.device)
+    for part in parts:
+        tokens_B[part.rows], logp_B[part.rows] = sample_tokens(
+            logits_BV[part.rows], uniforms_B[part.rows], temperature=part.temperature, top_p=part.top_p
+        )
+    return tokens_B, logp_B
 
 
 def sample_tokens(

@@ -1,4 +1,4 @@
-"""The slots of the local engine: which response is being written where, and what has been written."""
+"""The slots of the local engine: which request runs where, and what has been written for it."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class Slots:
     """Responses that are being written; as rows they are counted from 0 without gaps, in the decoder's order.
 
     Attributes:
-        order_B: number of each row's response in the order in which responses were asked for.
+        request_B: number of each row's request.
         length_B: tokens that each row has so far.
         is_over_B: whether each row has ended; it may be written on, which nobody reads.
     """
@@ -23,20 +23,22 @@ class Slots:
 
         Args:
             num_slots: rows at once (S).
-            max_new_tokens: length cap of a response (T).
+            max_new_tokens: the highest length cap of a response (T).
             device: where tokens are drawn.
         """
-        self.order_B = torch.zeros(0, dtype=torch.int64, device=device)
-        self.length_B, self._slot_B, self.is_over_B = self.order_B, self.order_B, self.order_B.bool()
+        self.request_B = torch.zeros(0, dtype=torch.int64, device=device)
+        self.length_B = self.request_B
+        self.is_over_B = self.request_B.bool()
+        self._slot_B = self.request_B
+        self._cap_B = self.request_B
         self._free = list(range(num_slots))[::-1]
-        self._most = max_new_tokens
         shape = (num_slots, max_new_tokens + 1)  # one column for what is written behind a full row
         self._tokens_ST = torch.zeros(shape, dtype=torch.int64, device=device)
         self._logp_ST = torch.zeros(shape, device=device)
         self._uniforms_ST = torch.zeros(shape, dtype=torch.float64, device=device)
 
     def __len__(self) -> int:
-        return len(self.order_B)
+        return len(self.request_B)
 
     @property
     def num_free(self) -> int:
@@ -48,12 +50,23 @@ class Slots:
         """Each row's draw for its next token, in [0, 1), float64."""
         return self._uniforms_ST[self._slot_B, self.length_B]
 
-    def fill(self, orders: Sequence[int], uniforms: Sequence[np.ndarray]) -> None:
-        """Add rows behind the others: the number of each response, and the draws of all its tokens."""
-        slots = self.order_B.new_tensor([self._free.pop() for _ in orders])
-        self._uniforms_ST[slots, : self._most] = torch.from_numpy(np.stack(uniforms)).to(slots.device)
+    def fill(self, requests: Sequence[int], uniforms: Sequence[np.ndarray]) -> None:
+        """Add rows behind the others.
+
+        Args:
+            requests: the number of each row's request.
+            uniforms: the draws of all its tokens; there are as many as its response may have tokens.
+        """
+        slots = self.request_B.new_tensor([self._free.pop() for _ in requests])
+        caps = [len(draws_T) for draws_T in uniforms]
+        uniforms_RT = np.zeros((len(caps), max(caps)))
+        for row, draws_T in enumerate(uniforms):
+            uniforms_RT[row, : caps[row]] = draws_T
+
+        self._uniforms_ST[slots, : max(caps)] = torch.from_numpy(uniforms_RT).to(slots.device)
         self._slot_B = torch.cat((self._slot_B, slots))
-        self.order_B = torch.cat((self.order_B, slots.new_tensor(orders)))
+        self._cap_B = torch.cat((self._cap_B, slots.new_tensor(caps)))
+        self.request_B = torch.cat((self.request_B, slots.new_tensor(requests)))
         self.length_B = torch.cat((self.length_B, torch.zeros_like(slots)))
         self.is_over_B = torch.cat((self.is_over_B, torch.zeros_like(slots, dtype=torch.bool)))
 
@@ -62,7 +75,7 @@ class Slots:
         self._tokens_ST[self._slot_B, self.length_B] = tokens_B
         self._logp_ST[self._slot_B, self.length_B] = logp_B
         self.length_B = self.length_B + ~self.is_over_B
-        self.is_over_B = self.is_over_B | is_last_B | (self.length_B == self._most)
+        self.is_over_B = self.is_over_B | is_last_B | (self.length_B == self._cap_B)
 
     def tails(self, count: int) -> list[list[int]]:
         """The last tokens of each row, `count` at most."""
@@ -75,18 +88,23 @@ class Slots:
         """All tokens of a row."""
         return [int(token) for token in self._tokens_ST[self._slot_B[row], : int(self.length_B[row])].tolist()]
 
+    def since(self, row: int, start: int) -> tuple[list[int], list[float]]:
+        """Tokens and log-probabilities of a row from its token `start` on."""
+        slot, columns = int(self._slot_B[row]), slice(start, int(self.length_B[row]))
+        return self._tokens_ST[slot, columns].tolist(), self._logp_ST[slot, columns].tolist()
+
     def end(self, row: int, length: int) -> None:
         """End a row behind its first `length` tokens."""
         self.length_B[row], self.is_over_B[row] = length, True
 
     def read(self) -> list[tuple[int, Tensor, Tensor]]:
-        """Number, tokens and log-probabilities of each row that has ended, on the CPU."""
-        slot_R, length_R, order_R = (x[self.is_over_B] for x in (self._slot_B, self.length_B, self.order_B))
-        rows = zip(order_R.tolist(), length_R.tolist(), strict=True)
+        """Number of the request, tokens and log-probabilities of each row that has ended, on the CPU."""
+        slot_R, length_R, request_R = (x[self.is_over_B] for x in (self._slot_B, self.length_B, self.request_B))
+        rows = zip(request_R.tolist(), length_R.tolist(), strict=True)
         tokens_RT, logp_RT = self._tokens_ST[slot_R].cpu(), self._logp_ST[slot_R].cpu()
         return [
-            (order, tokens_T[:length], logp_T[:length])
-            for (order, length), tokens_T, logp_T in zip(rows, tokens_RT, logp_RT, strict=True)
+            (request, tokens_T[:length], logp_T[:length])
+            for (request, length), tokens_T, logp_T in zip(rows, tokens_RT, logp_RT, strict=True)
         ]
 
     def drop(self) -> Tensor:
@@ -100,6 +118,7 @@ class Slots:
         count = len(is_over_B) - int(is_over_B.sum())
         kept_B = torch.arange(count, device=is_over_B.device)
         kept_B[is_over_B[:count]] = (~is_over_B[count:]).nonzero()[:, 0] + count
-        self.order_B, self.length_B = self.order_B[kept_B], self.length_B[kept_B]
-        self._slot_B, self.is_over_B = self._slot_B[kept_B], self.is_over_B[kept_B]
+        self.request_B, self.length_B = self.request_B[kept_B], self.length_B[kept_B]
+        self._slot_B, self._cap_B = self._slot_B[kept_B], self._cap_B[kept_B]
+        self.is_over_B = self.is_over_B[kept_B]
         return kept_B

@@ -69,7 +69,7 @@ def sample_groups(
     """
     seeds = _seeds(problems, sampling.seed)
     requests = [
-        Request(problem=problem, prompt=template(problem.question), seed=seed)
+        Request(id=problem.id, prompt=template(problem.question), seed=seed, decoding=sampling.decoding)
         for problem, seed in zip(problems, seeds, strict=True)
     ]
     timeline = timeline or Timeline(policy.synchronize)
@@ -79,7 +79,7 @@ def sample_groups(
             scorer.take(index, _pairs(problems[index], rollouts))
 
         with timeline.part("sampling"):
-            sampled = policy.sample(requests, sampling.num_samples, sampling.decoding, on_group=begin_scoring)
+            sampled = policy.sample(requests, sampling.num_samples, on_group=begin_scoring)
         with timeline.part("scoring"):
             rewards = scorer.rewards([_pairs(*group) for group in zip(problems, sampled, strict=True)])
 

@@ -11,7 +11,7 @@ from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, 
 
 from aha.engines.compiled import CompiledDecoder
 from aha.engines.decoder import DecoderFactory
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
 from aha.kernels.cpu.compiled import library
@@ -38,7 +38,7 @@ def sampled(
     decoder: DecoderFactory = CompiledDecoder,
 ) -> list[Rollout]:
     engine = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows, decoder=decoder)
-    return [o for group in engine.sample(requests_for(prompts), num_samples, decoding) for o in group]
+    return [o for group in sample(engine, requests_for(prompts, decoding), num_samples) for o in group]
 
 
 def are_equal(left: Sequence[Rollout], right: Sequence[Rollout]) -> bool:
@@ -72,7 +72,7 @@ def test_alone_or_among_others_the_bits_are_the_same(decoding: Decoding) -> None
     policy = policy_of("qwen3-grouped")
     together = sampled(policy, ALL_PROMPTS, decoding)
     engine = LocalEngine(policy, letters_tokenizer(), decoder=CompiledDecoder)
-    alone = [o for request in requests_for(ALL_PROMPTS) for o in engine.sample([request], 4, decoding)[0]]
+    alone = [o for request in requests_for(ALL_PROMPTS, decoding) for o in sample(engine, [request], 4)[0]]
     assert are_equal(alone, together)
 
 
@@ -120,7 +120,7 @@ def test_each_group_is_told_once_when_all_of_it_has_ended(decoder: DecoderFactor
         assert number not in told
         told[number] = rollouts
 
-    groups = engine.sample(requests_for(ALL_PROMPTS), 4, Decoding(max_new_tokens=24), on_group)
+    groups = sample(engine, requests_for(ALL_PROMPTS, Decoding(max_new_tokens=24)), 4, on_group)
     assert [told[number] for number in range(len(ALL_PROMPTS))] == groups
     assert list(told) != sorted(told) or len(told) == 1
 
@@ -128,11 +128,11 @@ def test_each_group_is_told_once_when_all_of_it_has_ended(decoder: DecoderFactor
 def test_weights_that_changed_in_place_are_sampled_from() -> None:
     policy, decoding = policy_of("qwen3-grouped"), Decoding(max_new_tokens=12)
     engine = LocalEngine(policy, letters_tokenizer(), decoder=CompiledDecoder)
-    before = engine.sample(requests_for(["a b c"]), 8, decoding)[0]
+    before = sample(engine, requests_for(["a b c"], decoding), 8)[0]
     with torch.no_grad():
         for weight in policy.parameters():
             weight.mul_(0.7)
-    after = engine.sample(requests_for(["a b c"]), 8, decoding)[0]
+    after = sample(engine, requests_for(["a b c"], decoding), 8)[0]
     expected = sampled(policy, ["a b c"], decoding, num_samples=8, decoder=PlainDecoder)
     assert [o.tokens.tolist() for o in after] == [o.tokens.tolist() for o in expected]
     assert [o.tokens.tolist() for o in after] != [o.tokens.tolist() for o in before]

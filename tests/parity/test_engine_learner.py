@@ -19,7 +19,7 @@ from tiny import (
 )
 from torch import Tensor
 
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.engines.sampling import sample_tokens
 from aha.policy.layout import rows
@@ -70,7 +70,7 @@ def test_engine_and_learner_agree_in_every_shape(shape: str) -> None:
     policy = tiny_policy(tiny_config(shape))
     engine, gaps = LocalEngine(policy, letters_tokenizer()), {}
     for name, prompts in PROMPTS.items():
-        groups = engine.sample(requests_for(prompts), 6, Decoding(max_new_tokens=24, temperature=0.7))
+        groups = sample(engine, requests_for(prompts, Decoding(max_new_tokens=24, temperature=0.7)), 6)
         rollouts = [rollout for group in groups for rollout in group]
         gaps[name] = gap([rollout.logp for rollout in rollouts], learner_logp(policy, rollouts, 0.7))
     print(f"{shape}: largest gap {max(gaps.values()):.1e} nats")
@@ -79,9 +79,8 @@ def test_engine_and_learner_agree_in_every_shape(shape: str) -> None:
 
 def test_rows_leave_the_batch_as_they_end_and_the_others_go_on() -> None:
     policy = tiny_policy(tiny_config())
-    groups = LocalEngine(policy, letters_tokenizer()).sample(
-        requests_for(PROMPTS["common beginning"]), 8, Decoding(max_new_tokens=16)
-    )
+    requests = requests_for(PROMPTS["common beginning"], Decoding(max_new_tokens=16))
+    groups = sample(LocalEngine(policy, letters_tokenizer()), requests, 8)
     rollouts = [rollout for group in groups for rollout in group]
     open_by_step = [sum(len(rollout.tokens) > step for rollout in rollouts) for step in range(16)]
     num_moves = sum(0 < later < len(rollouts) for later in set(open_by_step))
@@ -101,9 +100,9 @@ def test_rows_leave_the_batch_as_they_end_and_the_others_go_on() -> None:
 def test_waves_change_nothing_but_the_last_bits(max_rows: int) -> None:
     policy = tiny_policy(tiny_config("qwen2-grouped"))
     prompts = [*PROMPTS["common beginning"], *PROMPTS["no common beginning"]]
-    decoding = Decoding(max_new_tokens=12, temperature=1.3)
-    in_waves = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows).sample(requests_for(prompts), 4, decoding)
-    at_once = LocalEngine(policy, letters_tokenizer()).sample(requests_for(prompts), 4, decoding)
+    requests = requests_for(prompts, Decoding(max_new_tokens=12, temperature=1.3))
+    in_waves = sample(LocalEngine(policy, letters_tokenizer(), max_rows=max_rows), requests, 4)
+    at_once = sample(LocalEngine(policy, letters_tokenizer()), requests, 4)
     for group, other in zip(in_waves, at_once, strict=True):
         assert [o.problem_id for o in group] == [o.problem_id for o in other]
         assert [o.tokens.tolist() for o in group] == [o.tokens.tolist() for o in other]
@@ -115,10 +114,9 @@ def test_waves_change_nothing_but_the_last_bits(max_rows: int) -> None:
 def test_cached_decoding_is_uncached_decoding(shape: str, temperature: float) -> None:
     policy = tiny_policy(tiny_config(shape), seed=1)
     decoding = Decoding(max_new_tokens=10, temperature=temperature)
-    requests = requests_for(PROMPTS["common beginning"])
-    for request, group in zip(
-        requests, LocalEngine(policy, letters_tokenizer()).sample(requests, 2, decoding), strict=True
-    ):
+    requests = requests_for(PROMPTS["common beginning"], decoding)
+    groups = sample(LocalEngine(policy, letters_tokenizer()), requests, 2)
+    for request, group in zip(requests, groups, strict=True):
         for index, rollout in enumerate(group):
             draws = torch.from_numpy(uniforms(10, *request.seed, index))
             tokens, logps = plain_rollout(policy, rollout.prompt_tokens, draws, decoding)
@@ -141,9 +139,8 @@ def test_engine_and_learner_agree_whatever_is_asked(
 ) -> None:
     policy = tiny_policy(tiny_config())
     decoding = Decoding(max_new_tokens=max_new_tokens, temperature=1.2)
-    groups = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows).sample(
-        requests_for(prompts), num_samples, decoding
-    )
+    engine = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows)
+    groups = sample(engine, requests_for(prompts, decoding), num_samples)
     rollouts = [rollout for group in groups for rollout in group]
     assert [len(group) for group in groups] == [num_samples] * len(prompts)
     assert gap([rollout.logp for rollout in rollouts], learner_logp(policy, rollouts, 1.2)) < TOLERANCE
@@ -152,11 +149,11 @@ def test_engine_and_learner_agree_whatever_is_asked(
 def test_a_rollout_does_not_depend_on_its_neighbours() -> None:
     policy = tiny_policy(tiny_config())
     engine, decoding = LocalEngine(policy, letters_tokenizer()), Decoding(max_new_tokens=30)
-    requests = requests_for(PROMPTS["common beginning"])
-    together = engine.sample(requests, 6, decoding)
+    requests = requests_for(PROMPTS["common beginning"], decoding)
+    together = sample(engine, requests, 6)
     gaps = []
     for request, group in zip(requests, together, strict=True):
-        (alone,) = engine.sample([request], 6, decoding)
+        (alone,) = sample(engine, [request], 6)
         assert [o.tokens.tolist() for o in alone] == [o.tokens.tolist() for o in group]
         gaps.append(gap([o.logp for o in alone], [o.logp for o in group]))
     print(f"alone or among others: the log-probabilities differ by at most {max(gaps):.1e} nats")
@@ -167,8 +164,8 @@ def test_a_group_may_be_sampled_in_parts() -> None:
     policy = tiny_policy(tiny_config())
     engine, decoding = LocalEngine(policy, letters_tokenizer()), Decoding(max_new_tokens=15)
     prompts = PROMPTS["no common beginning"]
-    whole = engine.sample(requests_for(prompts), 4, decoding)
-    parts = [engine.sample(requests_for(prompts, first_index=first), 2, decoding) for first in (0, 2)]
+    whole = sample(engine, requests_for(prompts, decoding), 4)
+    parts = [sample(engine, requests_for(prompts, decoding, index=first), 2) for first in (0, 2)]
     for group, first, second in zip(whole, *parts, strict=True):
         assert [o.tokens.tolist() for o in group] == [o.tokens.tolist() for o in (*first, *second)]
     assert len({tuple(o.tokens.tolist()) for o in whole[0]}) == 4
@@ -177,8 +174,8 @@ def test_a_group_may_be_sampled_in_parts() -> None:
 def test_a_longer_cap_only_goes_on() -> None:
     policy = tiny_policy(tiny_config())
     engine = LocalEngine(policy, letters_tokenizer())
-    requests = requests_for(PROMPTS["common beginning"])
-    short, long = (engine.sample(requests, 4, Decoding(max_new_tokens=cap)) for cap in (6, 20))
+    prompts = PROMPTS["common beginning"]
+    short, long = (sample(engine, requests_for(prompts, Decoding(max_new_tokens=cap)), 4) for cap in (6, 20))
     for a, b in zip((o for group in short for o in group), (o for group in long for o in group), strict=True):
         assert b.tokens.tolist()[: len(a.tokens)] == a.tokens.tolist()
 
@@ -190,7 +187,8 @@ def test_a_nucleus_bounds_the_tokens_and_leaves_the_log_probability_untruncated(
     mass_before: dict[float, list[float]] = {}
     for nucleus in (top_p, 1.0):
         decoding = Decoding(max_new_tokens=20, temperature=temperature, top_p=nucleus)
-        rollouts = [o for group in engine.sample(requests_for(PROMPTS["common beginning"]), 6, decoding) for o in group]
+        requests = requests_for(PROMPTS["common beginning"], decoding)
+        rollouts = [o for group in sample(engine, requests, 6) for o in group]
         assert gap([o.logp for o in rollouts], learner_logp(policy, rollouts, temperature)) < TOLERANCE
         mass_before[nucleus] = []
         for rollout in rollouts:
@@ -209,7 +207,7 @@ def test_prompts_of_the_built_in_world() -> None:
     tokenizer = world_tokenizer()
     policy = tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size))
     prompts = [r1_zero(q) for q in ("compute 3 + 4 - 2", "从 7 23 16 18 选两个得 41", "solve x ^ 2 - 5 x + 6 = 0")]
-    groups = LocalEngine(policy, tokenizer).sample(requests_for(prompts), 4, Decoding(max_new_tokens=30))
+    groups = sample(LocalEngine(policy, tokenizer), requests_for(prompts, Decoding(max_new_tokens=30)), 4)
     rollouts = [rollout for group in groups for rollout in group]
     assert gap([rollout.logp for rollout in rollouts], learner_logp(policy, rollouts, 1.0)) < TOLERANCE
     assert [group[0].prompt_tokens.tolist() for group in groups] == [tokenizer.encode(p).tolist() for p in prompts]
@@ -217,26 +215,28 @@ def test_prompts_of_the_built_in_world() -> None:
 
 def test_new_weights_are_sampled_from_at_once_and_the_version_is_told() -> None:
     policy, other = tiny_policy(tiny_config()), tiny_policy(tiny_config(), seed=9)
-    engine, requests = LocalEngine(policy, letters_tokenizer()), requests_for(PROMPTS["alone"])
-    before = engine.sample(requests, 3, Decoding(max_new_tokens=8))[0]
+    engine = LocalEngine(policy, letters_tokenizer())
+    requests = requests_for(PROMPTS["alone"], Decoding(max_new_tokens=8))
+    before = sample(engine, requests, 3)[0]
     engine.load(other, 7)
-    after = engine.sample(requests, 3, Decoding(max_new_tokens=8))[0]
+    after = sample(engine, requests, 3)[0]
     assert [o.policy_version for o in (*before, *after)] == [0, 0, 0, 7, 7, 7]
     assert gap([o.logp for o in after], learner_logp(other, after, 1.0)) < TOLERANCE
     with torch.no_grad():
         other.head_VD.mul_(0.5)
-    shared = engine.sample(requests, 3, Decoding(max_new_tokens=8))[0]
+    shared = sample(engine, requests, 3)[0]
     assert gap([o.logp for o in shared], learner_logp(other, shared, 1.0)) < TOLERANCE
 
 
 def test_what_cannot_be_sampled_is_refused() -> None:
     engine = LocalEngine(tiny_policy(tiny_config(max_position_embeddings=10)), letters_tokenizer())
+    decoding = Decoding(max_new_tokens=4)
     with pytest.raises(ValueError, match=r"'p1' has 7 tokens; with 4 new ones it must have 1 to 10"):
-        engine.sample(requests_for(["a", "a b c d e f g"]), 1, Decoding(max_new_tokens=4))
+        sample(engine, requests_for(["a", "a b c d e f g"], decoding), 1)
     with pytest.raises(ValueError, match="has 0 tokens"):
-        engine.sample(requests_for([" "]), 1, Decoding(max_new_tokens=4))
+        sample(engine, requests_for([" "], decoding), 1)
     with pytest.raises(ValueError, match="num_samples is 0"):
-        engine.sample(requests_for(["a"]), 0, Decoding(max_new_tokens=4))
-    assert engine.sample([], 2, Decoding(max_new_tokens=4)) == []
-    (exactly,) = engine.sample(requests_for(["a b c d e f"]), 2, Decoding(max_new_tokens=4))
+        sample(engine, requests_for(["a"], decoding), 0)
+    assert sample(engine, [], 2) == []
+    (exactly,) = sample(engine, requests_for(["a b c d e f"], decoding), 2)
     assert all(len(o.prompt_tokens) + len(o.tokens) <= 10 for o in exactly)

@@ -8,7 +8,7 @@ from gpu_marks import DEVICE, needs_gpu, needs_triton, quiet
 from tiny import PROMPTS, SHAPES, letters_tokenizer, requests_for, tiny_config, tiny_policy
 
 from aha.engines.decoder import DecoderFactory
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
@@ -34,7 +34,7 @@ def sampled(
 ) -> list[Rollout]:
     decoder: DecoderFactory = PlainDecoder if plain else GraphedDecoder
     engine = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows, decoder=decoder)
-    return [o for group in engine.sample(requests_for(prompts), 3, decoding) for o in group]
+    return [o for group in sample(engine, requests_for(prompts, decoding), 3) for o in group]
 
 
 @needs_gpu

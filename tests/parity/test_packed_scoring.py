@@ -7,7 +7,7 @@ import torch
 from tiny import PROMPTS, SHAPES, letters_tokenizer, random_tokens, requests_for, tiny_config, tiny_policy
 
 from aha.engines.compiled import CompiledDecoder
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.kernels.cpu.compiled import library
 from aha.policy.fast.packed_scoring import packed_score, scores_packed
@@ -69,7 +69,7 @@ def test_the_states_of_what_was_sampled_are_the_engines() -> None:
     """Only the softmax over the vocabulary is added up in another way."""
     policy = tiny_policy(tiny_config("qwen3-grouped", **WIDE))
     engine = LocalEngine(policy, letters_tokenizer(), decoder=CompiledDecoder)
-    groups = engine.sample(requests_for(PROMPTS["common beginning"]), 4, Decoding(max_new_tokens=20))
+    groups = sample(engine, requests_for(PROMPTS["common beginning"], Decoding(max_new_tokens=20)), 4)
     rollouts = [rollout for group in groups for rollout in group]
     given = stack([o.prompt_tokens for o in rollouts], [o.tokens for o in rollouts])
     found_BT = packed_score(policy, given.tokens_BT, given.mask_BT, given.lengths_B, temperature=1.0)

@@ -14,7 +14,7 @@ from tiny import PROMPTS, letters_tokenizer, random_tokens, randomise, requests_
 from torch import Tensor
 
 from aha.engines.decoder import Work
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine, fastest_decoder
 from aha.engines.plain import PlainDecoder
@@ -52,7 +52,8 @@ def latent_policy(*, dtype: torch.dtype = torch.float32, **changes: object) -> L
 def sampled(policy: LatentPolicy, prompts: list[str], *, max_rows: int = 64, version: int = 0) -> list[Rollout]:
     engine = LocalEngine(policy, letters_tokenizer(), max_rows=max_rows)
     engine.load(policy, version)
-    groups = engine.sample(requests_for(prompts), 5, Decoding(max_new_tokens=16, temperature=0.8))
+    decoding = Decoding(max_new_tokens=16, temperature=0.8)
+    groups = sample(engine, requests_for(prompts, decoding), 5)
     return [rollout for group in groups for rollout in group]
 
 

@@ -10,14 +10,13 @@ import torch
 from tiny import LETTERS, SHAPES, letters_tokenizer, tiny_config, tiny_policy, world_tokenizer
 from torch import Tensor
 
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
 from aha.policy.layout import rows
 from aha.policy.pretrained import read_policy
 from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
 from aha.training.checkpoint import read_model, write_checkpoint
-from aha.types import Problem
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
@@ -172,11 +171,9 @@ def test_their_greedy_generation_is_ours(tmp_path: Path) -> None:
     policy = tiny_policy(tiny_config("qwen3-grouped"), seed=4)
     write_checkpoint(tmp_path / "ours", policy, letters_tokenizer(), state={})
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32)
-    problem = Problem(id="p", question="a b c", answer="", domain="text")
-    request = Request(problem=problem, prompt="a b c", seed=("greedy",))
-    (rollout,) = LocalEngine(policy, letters_tokenizer()).sample(
-        [request], 1, Decoding(max_new_tokens=12, temperature=0.0)
-    )[0]
+    decoding = Decoding(max_new_tokens=12, temperature=0.0)
+    request = Request(id="p", prompt="a b c", seed=("greedy",), decoding=decoding)
+    [[rollout]] = sample(LocalEngine(policy, letters_tokenizer()), [request], 1)
     prompt_1T = letters_tokenizer().encode("a b c")[None]
     generated_1T = model.generate(
         prompt_1T, attention_mask=torch.ones_like(prompt_1T), max_new_tokens=12, do_sample=False

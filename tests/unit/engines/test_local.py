@@ -6,35 +6,32 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from aha.engines.engine import Decoding, Request
+from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
 from aha.prompts.tokenizer import Tokenizer
-from aha.types import Problem, Rollout
+from aha.types import Rollout
 
 MANY = Decoding(max_new_tokens=12)
 
 
 def sampled(tokenizer: Tokenizer, vocab_size: int = 11) -> tuple[Rollout, ...]:
-    problem = Problem(id="p", question="a b", answer="", domain="text")
     engine = LocalEngine(tiny_policy(tiny_config(vocab_size=vocab_size)), tokenizer)
-    (group,) = engine.sample([Request(problem=problem, prompt="a b", seed=("s",))], 32, MANY)
+    (group,) = sample(engine, [Request(id="p", prompt="a b", seed=("s",), decoding=MANY)], 32)
     return group
 
 
 @pytest.mark.parametrize("max_rows", [4, 512])
 def test_every_group_is_told_of_once_as_it_is_returned(max_rows: int) -> None:
-    problems = [Problem(id=f"p{n}", question="a", answer="", domain="text") for n in range(5)]
-    requests = [Request(problem=one, prompt="a b", seed=("s", one.id)) for one in problems]
+    requests = [Request(id=f"p{n}", prompt="a b", seed=("s", n), decoding=MANY) for n in range(5)]
     engine = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer(), max_rows=max_rows)
     told: dict[int, tuple[Rollout, ...]] = {}
-    groups = engine.sample(requests, 4, MANY, on_group=lambda place, group: told.update({place: group}))
+    groups = sample(engine, requests, 4, on_group=lambda place, group: told.update({place: group}))
     assert sorted(told) == list(range(5))
     assert all(mine is its for n, group in enumerate(groups) for mine, its in zip(told[n], group, strict=True))
 
 
 def test_what_is_raised_when_a_group_is_told_of_ends_the_sampling() -> None:
-    problem = Problem(id="p", question="a b", answer="", domain="text")
-    requests = [Request(problem=problem, prompt="a b", seed=("s",))] * 3
+    requests = [Request(id="p", prompt="a b", seed=("s",), decoding=MANY)] * 3
     engine, told = LocalEngine(tiny_policy(tiny_config()), letters_tokenizer(), max_rows=4), list[int]()
 
     def stop(place: int, group: tuple[Rollout, ...]) -> None:
@@ -42,7 +39,7 @@ def test_what_is_raised_when_a_group_is_told_of_ends_the_sampling() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.sample(requests, 4, MANY, on_group=stop)
+        sample(engine, requests, 4, on_group=stop)
     assert len(told) == 1
 
 

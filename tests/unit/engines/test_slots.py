@@ -51,9 +51,9 @@ def test_the_last_rows_take_the_free_places_and_slots_are_used_again() -> None:
     write(slots, [10, 11, 12, 13], last=[True, False, True, False])
     assert [(order, tokens_T.tolist()) for order, tokens_T, _ in slots.read()] == [(0, [10]), (2, [12])]
     assert slots.drop().tolist() == [3, 1]
-    assert (slots.order_B.tolist(), slots.num_free, len(slots)) == ([3, 1], 2, 2)
+    assert (slots.request_B.tolist(), slots.num_free, len(slots)) == ([3, 1], 2, 2)
     slots.fill([4, 5], [np.zeros(3)] * 2)
-    assert (slots.order_B.tolist(), slots.length_B.tolist(), slots.num_free) == ([3, 1, 4, 5], [1, 1, 0, 0], 0)
+    assert (slots.request_B.tolist(), slots.length_B.tolist(), slots.num_free) == ([3, 1, 4, 5], [1, 1, 0, 0], 0)
     write(slots, [23, 21, 14, 15], last=[True] * 4)
     assert [tokens_T.tolist() for _, tokens_T, _ in slots.read()] == [[13, 23], [11, 21], [14], [15]]
 

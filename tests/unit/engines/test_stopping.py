@@ -10,7 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from aha.engines.compiled import CompiledDecoder
 from aha.engines.decoder import Work
-from aha.engines.engine import Decoding
+from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
 from aha.engines.stopping import StopStrings
@@ -41,8 +41,8 @@ def sampled(
     stop: tuple[str, ...] = (), *, decoder: type[PlainDecoder] | type[CompiledDecoder] = PlainDecoder, max_rows: int = 9
 ) -> list[Rollout]:
     engine = LocalEngine(small_policy(), letters_tokenizer(), decoder=decoder, max_rows=max_rows)
-    requests = requests_for(["a b c d", "a b", "e e e"])
-    groups = engine.sample(requests, 12, Decoding(max_new_tokens=CAP, temperature=1.5, stop=stop))
+    decoding = Decoding(max_new_tokens=CAP, temperature=1.5, stop=stop)
+    groups = sample(engine, requests_for(["a b c d", "a b", "e e e"], decoding), 12)
     return [rollout for group in groups for rollout in group]
 
 

@@ -1,37 +1,25 @@
-"""Groups are sampled and scored together, and an engine that is told nothing of it does as well."""
+"""Groups are sampled and scored together."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
 import pytest
 import torch
-from tiny import letters_tokenizer, policy_actor, tiny_config, tiny_policy
+from tiny import policy_actor, tiny_config, tiny_policy
 
 from aha.actors.local import LocalPolicy
-from aha.engines.engine import Decoding, OnGroup, Request
+from aha.engines.engine import Decoding
 from aha.prompts.templates import bare
 from aha.rewards.table import RewardFunction
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.metrics import rollout_metrics
 from aha.stages.timeline import Timeline
-from aha.training.world import World
 from aha.types import Group, Problem, Reward, Rollout, Verdict, VerdictKind
 
 PROBLEMS = [Problem(id=f"p{n}", question=question, answer="", domain="text") for n, question in enumerate("abcde")]
 HOW = Sampling(num_samples=4, decoding=Decoding(max_new_tokens=6), seed=(0,))
-
-
-class Silent(LocalPolicy):
-    """A policy that tells of no group."""
-
-    def sample(
-        self, requests: Sequence[Request], num_samples: int, decoding: Decoding, on_group: OnGroup | None = None
-    ) -> list[tuple[Rollout, ...]]:
-        del on_group
-        return super().sample(requests, num_samples, decoding)
 
 
 class Slow:
@@ -66,13 +54,10 @@ def groups_of(policy: LocalPolicy, *functions: RewardFunction, timeline: Timelin
     return sample_groups(policy, PROBLEMS, HOW, reward=reward, template=bare, timeline=timeline)
 
 
-def test_rewards_belong_to_their_rollouts_whichever_way_they_are_scored() -> None:
+def test_rewards_belong_to_their_rollouts_however_early_they_are_scored() -> None:
     model, slow, found = tiny_policy(tiny_config()), Slow(), []
-    policies = [
-        kind(model, letters_tokenizer(), World(), num_rows=rows) for kind in (LocalPolicy, Silent) for rows in (4, 64)
-    ]
-    for policy in policies:
-        groups = groups_of(policy, slow, length)
+    for num_rows in (4, 64):
+        groups = groups_of(policy_actor(model, num_rows=num_rows), slow, length)
         assert [group.problem for group in groups] == PROBLEMS
         for group in groups:
             assert [reward.parts["slow"] for reward in group.rewards] == [
@@ -80,7 +65,7 @@ def test_rewards_belong_to_their_rollouts_whichever_way_they_are_scored() -> Non
             ]
         found.append([reward for group in groups for reward in group.rewards])
     assert all(rewards == found[0] for rewards in found)
-    assert len(slow.threads) > 1
+    assert slow.threads - {threading.get_ident()}
 
 
 def test_both_parts_are_timed() -> None:
