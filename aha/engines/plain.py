@@ -41,7 +41,7 @@ class PlainDecoder:
         self._policy = policy
         self._num_common = len(work.common)
         self._cache = Cache(
-            policy.config.cache_spec(),
+            policy.cache_spec(),
             num_slots=work.num_slots,
             num_common=self._num_common,
             num_columns=work.max_prompt_tokens - self._num_common + work.max_new_tokens,
