@@ -13,7 +13,7 @@ from mla_toy import LatentPolicy, latent_config
 from tiny import PROMPTS, letters_tokenizer, random_tokens, randomise, requests_for, tiny_config
 from torch import Tensor
 
-from aha.engines.decoder import Work
+from aha.engines.decoder import work_for
 from aha.engines.engine import Decoding, sample
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.local import LocalEngine, fastest_decoder
@@ -170,7 +170,7 @@ def test_no_fast_path_takes_what_it_does_not_know() -> None:
     policy = latent_policy(hidden_size=64, intermediate_size=64)
     assert not can_be_packed(policy)
     assert not can_be_graphed(policy)
-    work = Work(prompts=[torch.tensor([1, 2])], num_samples=1, max_new_tokens=1, num_slots=1)
+    work = work_for([torch.tensor([1, 2])], num_slots=1, max_new_tokens=1)
     assert isinstance(fastest_decoder(policy, work), PlainDecoder)
     with pytest.raises(ValueError, match="plain policies of the dense family"):
         GraphedDecoder(policy, work)

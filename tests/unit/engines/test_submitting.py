@@ -6,7 +6,6 @@ from functools import cache
 
 import pytest
 import torch
-from aha.policy.packed import fits
 from tiny import letters_tokenizer, requests_for, tiny_config, tiny_policy
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from aha.engines.decoder import Capacity, Prompt, Work
 from aha.engines.engine import Decoding, Request, RequestId, sample
 from aha.engines.local import LocalEngine
 from aha.engines.plain import PlainDecoder
+from aha.policy.fast.paths import can_be_packed
 from aha.policy.transformer import Transformer
 from aha.types import Rollout
 
@@ -38,7 +38,7 @@ Kind = type[PlainDecoder] | type[CompiledDecoder]
 @pytest.fixture(params=[CompiledDecoder, PlainDecoder, RareLooks])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each way to compute; with the kernels all bits are the same, with torch all but the last."""
-    if request.param is CompiledDecoder and not fits(small_policy()):
+    if request.param is CompiledDecoder and not can_be_packed(small_policy()):
         pytest.skip("there is no C compiler")
     assert issubclass(request.param, PlainDecoder | CompiledDecoder)
     return request.param

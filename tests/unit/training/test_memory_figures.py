@@ -10,14 +10,14 @@ import torch
 from tables import assert_as_in_table
 from tiny import tiny_config
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import DenseConfig
 from aha.training import memory
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import GIB, Estimate, Workload, decoded_rows, describe, estimate
 
 SHAPES = {
     "tiny qwen3": tiny_config(),
-    "qwen2 of 0.5 billion": PolicyConfig(
+    "qwen2 of 0.5 billion": DenseConfig(
         model_type="qwen2",
         vocab_size=151936,
         hidden_size=896,
