@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from leaves import value_of
 
 from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS
@@ -136,16 +135,30 @@ def algorithms(config: Config, prefix: str = "") -> dict[str, Algorithm]:
     return found
 
 
-@pytest.mark.parametrize("words", ["run r1_zero", "run r1", "doctor", "doctor --scale paper", "run r1 --scale gpu"])
-def test_an_algorithm_is_chosen_for_all_stages_and_keeps_the_numbers_of_the_scale(words: str) -> None:
-    usual = algorithms(parse(words.split()).config)  # type: ignore[union-attr]  # of a run, or of the doctor
-    chosen = algorithms(parse([*words.split(), "--algorithm", "grpo_sequence"]).config)  # type: ignore[union-attr]
-    assert chosen == {
-        stage: GRPOSequence(clip_eps=value_of(algorithm, "clip_eps"), kl_coef=value_of(algorithm, "kl_coef"))
-        for stage, algorithm in usual.items()
-    }
-    assert {*chosen} >= ({"dev2", "zero.longer", "students.further"} if " r1 " in f"{words} " else {"zero", "longer"})
-    assert "dev2" not in chosen or chosen["dev2"] == GRPOSequence(clip_eps=10.0)
+ZERO_LOOPS = {"zero": 0.2, "longer": 0.2}
+R1_LOOPS = {
+    "zero.zero": 0.2,
+    "zero.longer": 0.2,
+    "dev2": 10.0,
+    "reasoning": 10.0,
+    "scenarios": 10.0,
+    "students.direct": 0.2,
+    "students.further": 0.2,
+}
+"""The stages of reinforcement, and the clip that every scale has there."""
+
+
+@pytest.mark.parametrize(
+    ("words", "clips"),
+    [("run r1_zero", ZERO_LOOPS), ("doctor --scale paper", ZERO_LOOPS), ("run r1 --scale gpu", R1_LOOPS)],
+)
+def test_an_algorithm_is_chosen_for_all_stages_and_keeps_the_clip_of_the_scale(
+    words: str, clips: dict[str, float]
+) -> None:
+    command = parse([*words.split(), "--algorithm", "grpo_sequence"])
+    assert isinstance(command, ZeroCommand | R1Command | DoctorCommand)
+    chosen = {stage: GRPOSequence(clip_eps=clip_eps) for stage, clip_eps in clips.items()}
+    assert algorithms(command.config) == chosen
 
 
 def test_a_stage_has_the_options_of_the_chosen_algorithm_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 from tiny import evenness
 
 from aha.algorithms.grpo import GRPO
+from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands.evaluation import EvaluationOrder, evaluate_order
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.assignment import assigned
 from aha.recipes.own_data import OwnData
+from aha.recipes.r1_scales import R1Config
 from aha.recipes.r1_zero import r1_zero
-from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
+from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.rewards.accuracy import COMPARERS
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
@@ -354,6 +356,17 @@ def test_a_smaller_scale_keeps_the_shape_of_the_paper(scale: str) -> None:
     assert smaller.longer.max_new_tokens > smaller.zero.max_new_tokens
     assert (smaller.evaluation.temperature, smaller.evaluation.top_p) == (0.6, 0.95)
     assert smaller.evaluation.num_samples == 16
+
+
+def test_another_algorithm_has_the_settings_that_it_shares_with_the_one_of_the_scale() -> None:
+    grpo = GRPO(clip_eps=0.3, kl_coef=0.5, ddof=1, aggregation="token")
+    scale = R1Config(zero=R1ZeroConfig(longer=RLConfig(algorithm=grpo)), dev2=RLConfig(algorithm=grpo))
+    other = with_algorithm(scale, GRPOSequence)
+    expected = GRPOSequence(clip_eps=0.3, kl_coef=0.5, ddof=1)
+    assert other.dev2.algorithm == other.zero.longer.algorithm == expected
+    assert other.zero.zero.algorithm == GRPOSequence()
+    assert with_algorithm(other, GRPO).dev2.algorithm == grpo.model_copy(update={"aggregation": "sequence"})
+    assert other.dev2.iterations == scale.dev2.iterations
 
 
 def test_every_scale_of_the_base_is_one_of_r1_zero() -> None:
