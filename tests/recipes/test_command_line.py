@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, Call, assert_fails, executable, one_object
+from leaves import leaves
 
 from aha.commands.doctor import DOCTOR_METRICS
 from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.scales import R1_ZERO_SCALES
-from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.evaluate import EVALUATION_METRICS
 from aha.training.checkpoint import MANIFEST, weights_digest
@@ -39,13 +39,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def options(config: Config, prefix: str = "--") -> Iterator[str]:
-    """Names of the options that a configuration stands for."""
-    for name, value in config:
-        option = prefix + name.replace("_", "-")
-        yield from options(value, f"{option}.") if isinstance(value, Config) else [option]
-
-
 # Help and JSON
 
 
@@ -63,7 +56,7 @@ def test_help_lists_the_commands(call: Call) -> None:
 
 def test_the_help_of_run_names_every_setting(call: Call) -> None:
     shown = call("run", "--help").out
-    named = list(options(R1_ZERO_SCALES["tiny"]))
+    named = [f"--{path.replace('_', '-')}" for path in leaves(R1_ZERO_SCALES["tiny"])]
     assert {"--zero.algorithm.clip-eps", "--longer.optimizer.beta2", "--evaluation.top-p", "--processes"} < set(named)
     assert [option for option in named if f"{option} " not in shown] == []
 
