@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from aha.problems.datasets.countdown import CountdownTask, parse_task
 from aha.prompts.parsing import Parsed, last_boxed, parse_response
-from aha.rewards.answers import boxes_differ, final_answer, normalised, votes
+from aha.rewards.answers import boxes_differ, final_answer, normal_form, votes
 from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
 from aha.types import Problem, Rollout, Verdict
@@ -47,12 +47,13 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     """
     parsed = parse_response(rollout.text)
     answer = _answer(problem, parsed)
+    if answer is None and boxes_differ(parsed.summary or ""):
+        return _unparsable("several boxes with different content")
     if answer is None:
-        is_undecided = boxes_differ(parsed.summary or "")
-        return _unparsable(
-            "several boxes with different content" if is_undecided else f"no single answer block: {parsed.reason}"
-        )
-    return _COMPARERS.get(problem.domain, _compare_text)(answer, problem)
+        return _unparsable(f"no single answer block: {parsed.reason}")
+
+    compare = _COMPARERS.get(problem.domain, _compare_text)
+    return compare(answer, problem)
 
 
 def has_rule(domain: str) -> bool:
@@ -61,36 +62,46 @@ def has_rule(domain: str) -> bool:
 
 
 def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
-    """The form under which equal answers of one problem vote together; None where there is nothing to vote for.
+    """The normal form of an answer, under which equal answers to one problem vote together.
 
-    It never looks at the reference: a wrong answer votes like a right one.
+    The reference is never looked at: a wrong answer votes like a right one.
 
     Args:
         problem: its domain picks the form.
         rollout: its text holds the answer.
 
     Returns:
-        The form: an integer, the canonical text of an expression, the sorted roots, or the text itself.
+        The form: an integer, the canonical text of an expression, the sorted roots, or the text itself. None where the
+        response has no answer that can be read.
     """
     if problem.domain == "math":
         answer, _ = final_answer(rollout.text)
     else:
         answer = _answer(problem, parse_response(rollout.text))
-    return None if answer is None else _FORMS.get(problem.domain, _plain_text)(answer)
+
+    if answer is None:
+        return None
+    to_form = _FORMS.get(problem.domain, _plain_text)
+    return to_form(answer)
 
 
 def votes_of(problem: Problem, rollouts: Sequence[Rollout]) -> list[str | None]:
-    """For each response to a problem, what it votes for; None where there is nothing to vote for."""
+    """The answer that each response to a problem votes for; None where a response has none that can be read."""
     if problem.domain == "math":
         return votes([rollout.text for rollout in rollouts])
     return [normalised_answer(problem, rollout) for rollout in rollouts]
 
 
 def _answer(problem: Problem, parsed: Parsed) -> str | None:
-    """The answer; of multiple choice, where none is marked, all that follows the thinking. None if boxes differ."""
+    """The text of the answer; None where there is none, or where several boxes differ.
+
+    A response to a multiple-choice question need not mark its answer: then it is all that follows the thinking.
+    """
     if boxes_differ(parsed.summary or ""):
         return None
-    return parsed.summary if parsed.answer is None and problem.domain == "choice" else parsed.answer
+    if parsed.answer is None and problem.domain == "choice":
+        return parsed.summary
+    return parsed.answer
 
 
 def _compare_arithmetic(answer: str, problem: Problem) -> Verdict:
@@ -104,7 +115,9 @@ def _compare_linear(answer: str, problem: Problem) -> Verdict:
 def _compare_integer(number: int | None, answer: str, reference: int) -> Verdict:
     if number is None:
         return _unparsable(f"{_quote(answer)} is not one integer")
-    return _right(f"the answer {number} is right") if number == reference else _wrong(f"{number} is not {reference}")
+    if number != reference:
+        return _wrong(f"{number} is not {reference}")
+    return _right(f"the answer {number} is right")
 
 
 def _compare_quadratic(answer: str, problem: Problem) -> Verdict:
@@ -112,11 +125,15 @@ def _compare_quadratic(answer: str, problem: Problem) -> Verdict:
     roots = _roots(answer)
     if roots is None:
         return _unparsable(f"{_quote(answer)} is not a list of one or two integers")
-    strangers, missing = sorted(roots - reference), sorted(reference - roots)
-    if strangers:
-        return _wrong(f"{strangers[0]} is not a root")
+
+    extra = sorted(roots - reference)
+    missing = sorted(reference - roots)
+
+    if extra:
+        return _wrong(f"{extra[0]} is not a root")
     if missing:
         return _wrong(f"the root {missing[0]} is missing")
+
     return _right(f"the answer {_list(roots)} has all the roots")
 
 
@@ -129,8 +146,12 @@ def _compare_pair(answer: str, problem: Problem) -> Verdict:
         return _right(f"the answer {_quote(answer)} makes {pair.value} from the list")
     if pair.value != reference.value:
         return _wrong(f"{_quote(answer)} makes {pair.value}, not {reference.value}")
-    given = Counter(int(number) for number in _DIGITS.findall(problem.question)) - Counter([int(reference.value)])
-    return _wrong(f"{_quote(answer)} {_misuse(pair.numbers, given) or 'is not the pair of the list'}")
+
+    # The question holds the list of numbers and the sum that is asked for.
+    numbers = Counter(int(number) for number in _DIGITS.findall(problem.question))
+    available = numbers - Counter([int(reference.value)])
+    fault = _misuse(pair.numbers, available) or "is not the pair of the list"
+    return _wrong(f"{_quote(answer)} {fault}")
 
 
 def _compare_countdown(answer: str, problem: Problem) -> Verdict:
@@ -138,68 +159,81 @@ def _compare_countdown(answer: str, problem: Problem) -> Verdict:
     expression = parse_expression(answer)
     if expression is None:
         return _unparsable(f"{_quote(answer)} is not an arithmetic expression")
+
     misuse = _misuse(expression.numbers, Counter(task.numbers))
     if misuse:
         return _wrong(f"{_quote(answer)} {misuse}")
+
     unused = Counter(task.numbers) - Counter(expression.numbers)
     if unused:
         return _wrong(f"{_quote(answer)} leaves out {_list(unused)}")
     if expression.value != task.target:
         return _wrong(f"{_quote(answer)} makes {_quote(str(expression.value))}, not {task.target}")
+
     return _right(f"the answer {_quote(answer)} makes {task.target} from all the numbers")
 
 
 def _countdown_task(answer: str) -> CountdownTask | None:
-    """What is asked for, from a reference that solves it or that only says it."""
+    """The task of a reference, which is either a solution or a statement of numbers and target."""
     solution = parse_expression(answer)
-    return parse_task(answer) if solution is None else CountdownTask(numbers=solution.numbers, target=solution.value)
+    if solution is None:
+        return parse_task(answer)
+    return CountdownTask(numbers=solution.numbers, target=solution.value)
 
 
 def _compare_text(answer: str, problem: Problem) -> Verdict:
     reference = _reference(problem, _plain_text)
     text = _plain_text(answer)
+
     if text is None:
         return _unparsable("the answer is empty")
-    return (
-        _right(f"the answer {_quote(text)} is right")
-        if text == reference
-        else _wrong(f"{_quote(text)} is not {_quote(reference)}")
-    )
+    if text != reference:
+        return _wrong(f"{_quote(text)} is not {_quote(reference)}")
+    return _right(f"the answer {_quote(text)} is right")
 
 
 def _root(answer: str) -> int | None:
-    """An integer, which `x =` may introduce."""
+    """The integer of an answer such as `3` or `x = 3`."""
     return parse_integer(_UNKNOWN.sub("", answer, count=1))
 
 
 def _roots(answer: str) -> frozenset[int] | None:
-    """One or two integers; a double root may be written once or twice."""
+    """The roots of an answer with one or two integers; a double root may be written once or twice."""
+    # Two splits suffice to see that there are too many parts, however long the answer is.
     parts = _SEPARATOR.split(answer, maxsplit=2)
     roots = [_root(part) for part in parts]
-    return None if len(parts) > 2 or None in roots else frozenset(root for root in roots if root is not None)
+    if len(parts) > 2 or None in roots:
+        return None
+    return frozenset(root for root in roots if root is not None)
 
 
 def _pair(answer: str) -> Expression | None:
-    """The sum of two numbers, in either order."""
+    """An answer as the sum of two numbers, in either order; None where it is something else."""
     expression = parse_expression(answer)
-    is_pair = (
-        expression is not None
-        and len(expression.numbers) == 2
-        and expression.canonical == "{} + {}".format(*expression.numbers)
-    )
-    return expression if is_pair else None
+    if expression is None or len(expression.numbers) != 2:
+        return None
+
+    first, second = expression.numbers
+    return expression if expression.canonical == f"{first} + {second}" else None
 
 
 def _plain_text(answer: str) -> str | None:
-    r"""The content of the last `\boxed{}`, or else the whole answer, with single blanks; integers without padding."""
+    r"""The content of the last `\boxed{}`, or else the whole answer, with single blanks; None where it is empty.
+
+    An integer is written without leading zeros.
+    """
     boxed = last_boxed(answer)
-    text = " ".join((answer if boxed is None else boxed).split())
+    content = answer if boxed is None else boxed
+    text = " ".join(content.split())
+
     number = parse_integer(text)
-    return (text or None) if number is None else str(number)
+    if number is not None:
+        return str(number)
+    return text or None
 
 
 def _form(parse: Callable[[str], T | None], show: Callable[[T], str]) -> Callable[[str], str | None]:
-    """From the text of an answer to its voting form, by way of what the text means."""
+    """Makes the function from the text of an answer to its voting form: it parses the text and prints what it means."""
 
     def form(answer: str) -> str | None:
         meaning = parse(answer)
@@ -209,7 +243,11 @@ def _form(parse: Callable[[str], T | None], show: Callable[[T], str]) -> Callabl
 
 
 def _reference(problem: Problem, parse: Callable[[str], T | None]) -> T:
-    """What the reference answer of a problem means, read as its answers are."""
+    """The meaning of a problem's reference answer, which is parsed like the answers of a model.
+
+    Raises:
+        ValueError: the reference cannot be parsed.
+    """
     meaning = parse(problem.answer)
     if meaning is None:
         raise ValueError(
@@ -218,11 +256,16 @@ def _reference(problem: Problem, parse: Callable[[str], T | None]) -> T:
     return meaning
 
 
-def _misuse(numbers: Iterable[int], given: Counter[int]) -> str:
-    """Which number is used without being given; empty where none is."""
-    for number in Counter(numbers) - given:
-        return f"uses {number}, which is not given" if number not in given else f"uses {number} more often than given"
-    return ""
+def _misuse(numbers: Iterable[int], available: Counter[int]) -> str:
+    """Says which number is used without being available, or too often; empty where none is."""
+    misused = Counter(numbers) - available
+    if not misused:
+        return ""
+
+    number = next(iter(misused))
+    if number in available:
+        return f"uses {number} more often than given"
+    return f"uses {number}, which is not given"
 
 
 def _canonical(expression: Expression) -> str:
@@ -234,7 +277,7 @@ def _list(numbers: Iterable[int]) -> str:
 
 
 def _quote(text: str) -> str:
-    """A piece of model output that is short enough for a reason."""
+    """Model output, cut to a length that fits into the reason of a verdict."""
     short = text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]} ..."
     return short or "(nothing)"
 
@@ -271,4 +314,4 @@ FORMS: Mapping[str, Callable[[str], str | None]] = {
 }
 """The voting form of each domain of the built-in world."""
 
-_FORMS: Mapping[str, Callable[[str], str | None]] = {**FORMS, "choice": chosen_letter, "math": normalised}
+_FORMS: Mapping[str, Callable[[str], str | None]] = {**FORMS, "choice": chosen_letter, "math": normal_form}

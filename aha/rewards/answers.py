@@ -12,44 +12,46 @@ from aha.rewards.math.nodes import Named, Quantity, Value, Words
 from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, plain_text
 
-__all__ = ["boxes_differ", "final_answer", "normalised", "readable_value", "votes"]
+__all__ = ["boxes_differ", "final_answer", "normal_form", "readable_value", "votes"]
 
 _BOX = re.compile(r"\\boxed\s*\{")
 
 
 def final_answer(text: str) -> tuple[str | None, str]:
-    r"""The one answer that a response commits itself to.
+    r"""The single final answer of a response.
 
-    The content of the answer block outside of the thinking, or of its `\boxed{}`, or without such a block of the
-    `\boxed{}` after the thinking. Several boxes count only if all hold the same.
+    It is the content of the `\boxed{}` after the thinking, or else of the answer block outside of the thinking. Several
+    boxes count only if all of them hold the same answer.
 
     Args:
         text: a response.
 
     Returns:
-        The answer, or None, and why there is none.
+        The answer, or None, and the reason why there is none.
     """
     parsed = parse_response(text)
     if parsed.answer is None or parsed.summary is None:
         return None, f"no single final answer: {parsed.reason}"
     if any(tag in parsed.summary for tag in TAGS):
         return None, "thinking after the thinking"
+
     boxes = _boxes(parsed.summary)
     if not boxes:
         return parsed.answer, ""
     if _are_different(boxes):
         return None, "several boxes with different content"
+
     return boxes.pop(), "a box that never closes"
 
 
 def boxes_differ(text: str) -> bool:
-    r"""Whether a text holds several `\boxed{}` that do not all hold the same: it commits itself to none of them."""
+    r"""Whether a text has several `\boxed{}` with different answers, so that it gives no single one."""
     return _are_different(_boxes(text))
 
 
 def _boxes(text: str) -> set[str | None]:
-    """Contents of the boxes of a text, of nested ones the inner; None for one that never closes."""
-    starts = [found.start() for found in _BOX.finditer(text)]
+    """The contents of the boxes of a text; of nested boxes the inner one, None for a box that never closes."""
+    starts = [match.start() for match in _BOX.finditer(text)]
     ends = [*starts, len(text)][1:]
     return {last_boxed(text[start:end]) for start, end in zip(starts, ends, strict=True)}
 
@@ -59,34 +61,43 @@ def _are_different(boxes: set[str | None]) -> bool:
 
 
 def votes(texts: Sequence[str]) -> list[str | None]:
-    """For each response to one problem of mathematics, the form of its answer; equal answers share the first one's.
+    """The answer that each response to one problem of mathematics votes for, as a text.
 
-    Answers are equal where the verifier takes each for the other: whatever their notation.
+    Answers vote together where the verifier takes one for the other, whatever their notation; the first of them gives
+    the text.
 
     Args:
         texts: the responses, in order.
+
+    Returns:
+        One text for each response; None where it has no answer.
     """
     forms: list[str | None] = []
-    known: list[tuple[str, Value]] = []
+    candidates: list[tuple[str, Value]] = []
+
     for text in texts:
         answer, _ = final_answer(text)
-        form = None if answer is None else normalised(answer)
+        form = None if answer is None else normal_form(answer)
         value = None if answer is None else _value(answer)
+
         if form is None or value is None:
             forms.append(form)
             continue
 
-        # Whoever comes first gives the name under which its equals are counted.
-        equal = next((name for name, other in known if _are_same(other, value)), None)
-        if equal is None:
-            equal = f"{form} ({len(known)})" if any(form == name for name, _ in known) else form
-            known.append((equal, value))
-        forms.append(equal)
+        vote = next((name for name, candidate in candidates if _are_same(candidate, value)), None)
+        if vote is None:
+            # Two different answers may have the same form; a number then tells them apart.
+            is_taken = any(form == name for name, _ in candidates)
+            vote = f"{form} ({len(candidates)})" if is_taken else form
+            candidates.append((vote, value))
+
+        forms.append(vote)
+
     return forms
 
 
 def readable_value(answer: str) -> Value | None:
-    """An answer as a value; None where it cannot be read."""
+    """An answer as a mathematical value; None where it cannot be read."""
     try:
         return read(answer)
     except Exception:
@@ -95,7 +106,7 @@ def readable_value(answer: str) -> Value | None:
 
 
 def _value(answer: str) -> Value | None:
-    """An answer as a value, without the name that it gives itself."""
+    """An answer as a value: of `x = 5` it is 5."""
     value = readable_value(answer)
     return value.value if isinstance(value, Named) else value
 
@@ -108,10 +119,10 @@ def _are_same(left: Value, right: Value) -> bool:
         return False
 
 
-def normalised(answer: str) -> str | None:
-    """The form under which equal answers vote together; None where there is nothing to vote for.
+def normal_form(answer: str) -> str | None:
+    """The normal form of an answer, in which equal answers vote together; None where the answer is empty.
 
-    A number is its fraction; anything else is its text without what does not change its meaning.
+    A number becomes its exact fraction, anything else its text without blanks and notation that mean nothing.
 
     Args:
         answer: a final answer.
@@ -119,11 +130,17 @@ def normalised(answer: str) -> str | None:
     plain = plain_text(answer)
     if plain is None:
         return " ".join(answer.split())[:MAX_CHARS] or None
+
     value = _value(answer)
     if isinstance(value, Quantity) and is_literal(value.node):
         with contextlib.suppress(TooLargeError):
             number = exact(value.node)
-            return plain if number is None else f"{number}{'%' if value.is_percent else ''}"
+            percent = "%" if value.is_percent else ""
+            return plain if number is None else f"{number}{percent}"
+
     if isinstance(value, Words):
         return value.text
+
+    # Blanks are dropped except between two letters or digits, which they keep apart.
+
     return re.sub(r"\s+(?![A-Za-z0-9])|(?<![A-Za-z0-9])\s+", "", plain)

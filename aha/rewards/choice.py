@@ -1,4 +1,4 @@
-r"""Multiple choice: the letter that a response settles on.
+r"""Multiple choice: the letter that a response chooses.
 
 Source: simple-evals (a last line `Answer: $LETTER`); DeepSeek-R1, arXiv:2501.12948v2, appendix J. Ours: a response
 that names two letters has none.
@@ -31,6 +31,7 @@ def compare_choice(answer: str, problem: Problem) -> Verdict:
     """
     if not re.fullmatch("[A-Z]", problem.answer):
         raise ValueError(f"problem {problem.id!r}: the reference answer {problem.answer!r} is no letter")
+
     letter = chosen_letter(answer)
     if letter is None:
         return Verdict(score=0.0, reason="the answer is not one letter", kind="unparsable")
@@ -40,7 +41,7 @@ def compare_choice(answer: str, problem: Problem) -> Verdict:
 
 
 def chosen_letter(text: str) -> str | None:
-    r"""The one letter that a text settles on: a letter alone, in a `\boxed{}`, or on lines `Answer: C`.
+    r"""The single letter that a text chooses: a letter alone, in a `\boxed{}`, or on lines `Answer: C`.
 
     The text of an option may follow its letter, as in `C) Paris`.
 
@@ -52,14 +53,18 @@ def chosen_letter(text: str) -> str | None:
     """
     if len(text) > _MAX_CHARS or boxes_differ(text):
         return None
-    lines = _LINE.findall(text)
+
+    candidates = _LINE.findall(text)
     box = last_boxed(text)
-    said = [*lines, *([] if box is None else [box])] or [text]
-    letters = {_letter(one) for one in said}
+    if box is not None:
+        candidates.append(box)
+
+    # A text that marks nothing is an answer only as a whole.
+    letters = {_letter(candidate) for candidate in candidates or [text]}
     return letters.pop() if len(letters) == 1 else None
 
 
 def _letter(text: str) -> str | None:
-    """The letter that a short text is: alone, or before its option (`C) Paris`), which then holds no other letter."""
-    found = _ALONE.fullmatch(text) or _WITH_TEXT.fullmatch(text)
-    return found[1].upper() if found else None
+    """The letter of a short text, alone or before its option (`C) Paris`); None where a second letter follows."""
+    match = _ALONE.fullmatch(text) or _WITH_TEXT.fullmatch(text)
+    return match[1].upper() if match else None

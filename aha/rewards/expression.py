@@ -41,27 +41,30 @@ class Expression:
 def parse_expression(text: str) -> Expression | None:
     """Reads an expression of + - * / ( ) over ASCII integers, with the usual precedence and unary minus.
 
-    Two expressions that differ only in the order and the grouping of summands and factors have the same canonical text:
+    Two expressions that differ only in the order and grouping of their terms and factors have the same canonical text:
     `(3+8)-2` and `8 - 2 + 3` are both `3 + 8 - 2`. Products are not multiplied out.
 
     Args:
         text: at most `MAX_CHARS` characters, `MAX_TOKENS` tokens and `MAX_DIGITS` digits per integer; blanks are ASCII.
 
     Returns:
-        The expression; None where the text is none, passes a limit or divides by zero.
+        The expression; None where the text is no expression, exceeds a limit or divides by zero.
     """
     tokens = _tokens(text)
     try:
         node = _parse(tokens)
     except ZeroDivisionError:
         return None
+
     if node is None:
         return None
-    return Expression(value=node.value, numbers=tuple(sorted(node.numbers)), canonical=_render(node.terms))
+
+    numbers = tuple(sorted(node.numbers))
+    return Expression(value=node.value, numbers=numbers, canonical=_render(node.terms))
 
 
 def parse_integer(text: str) -> int | None:
-    """One ASCII integer of at most `MAX_DIGITS` digits, sign and leading zeros allowed; None for anything else."""
+    """Reads one ASCII integer of at most `MAX_DIGITS` digits, with sign and leading zeros; None for anything else."""
     match = _INTEGER.fullmatch(text) if len(text) <= MAX_CHARS else None
     return int(match[1] + match[2]) if match else None
 
@@ -71,16 +74,16 @@ _Part = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A part of an expression, ready to be put into a sum or into a product.
+    """A subexpression, in the forms in which it can become part of a sum or of a product.
 
-    A product is one summand; a sum is one factor, in parentheses.
+    In a sum, a product is one term. In a product, a sum is one factor, in parentheses.
 
     Attributes:
         value: exact value.
         numbers: integers in it, in the order of the text.
-        terms: its summands, each as sign and text.
+        terms: its terms as a sum, each as sign and text.
         sign: sign of the product of its factors.
-        factors: its factors, each as `*` or `/` and text.
+        factors: its factors as a product, each as `*` or `/` and text.
     """
 
     value: Fraction
@@ -91,59 +94,72 @@ class _Node:
 
 
 def _tokens(text: str) -> list[str]:
-    """Tokens of a text; none at all where it passes a limit."""
+    """The tokens of a text; an empty list where the text exceeds a limit."""
     if len(text) > MAX_CHARS:
         return []
+
     tokens = _TOKEN.findall(text)
     is_bounded = len(tokens) <= MAX_TOKENS and all(len(token) <= MAX_DIGITS for token in tokens)
     return tokens if is_bounded else []
 
 
 def _parse(tokens: list[str]) -> _Node | None:
-    """Dijkstra's shunting yard: operators wait until one that binds less tightly, a parenthesis or the end comes."""
+    """Parses by Dijkstra's shunting yard: an operator stays on its stack until one that binds less tightly follows."""
     nodes: list[_Node] = []
-    waiting: list[str] = []
+    operators: list[str] = []
+
+    # Operands and binary operators take turns; unary minus and "(" stand where an operand is due.
     is_operand_due = True
+
     for token in tokens:
         if is_operand_due:
-            if not _open(token, nodes, waiting):
+            if not _push_operand(token, nodes, operators):
                 return None
             is_operand_due = not token.isdigit()
         elif token == ")":
-            _apply(nodes, waiting, precedence=0)
-            if not waiting:
+            _apply(nodes, operators, precedence=0)
+            if not operators:
                 return None
-            waiting.pop()
+            operators.pop()
         elif token in _BINARY:
-            _apply(nodes, waiting, precedence=_PRECEDENCE[token])
-            waiting.append(token)
+            _apply(nodes, operators, precedence=_PRECEDENCE[token])
+            operators.append(token)
             is_operand_due = True
         else:
             return None
-    if is_operand_due or "(" in waiting:
+
+    if is_operand_due or "(" in operators:
         return None
-    _apply(nodes, waiting, precedence=0)
+
+    _apply(nodes, operators, precedence=0)
     return nodes.pop()
 
 
-def _open(token: str, nodes: list[_Node], waiting: list[str]) -> bool:
-    """Takes a token where an operand may begin; False where it cannot stand there."""
+def _push_operand(token: str, nodes: list[_Node], operators: list[str]) -> bool:
+    """Pushes a token where an operand may begin; returns False where it cannot stand there."""
     if token.isascii() and token.isdigit():
         number = int(token)
-        nodes.append(_product(Fraction(number), (number,), "+", (("*", str(number)),)))
+        factors = (("*", str(number)),)
+        nodes.append(_product(Fraction(number), (number,), "+", factors))
         return True
+
     if token in ("(", "-"):
-        waiting.append("(" if token == "(" else _NEGATION)
+        operators.append("(" if token == "(" else _NEGATION)
         return True
+
     return False
 
 
-def _apply(nodes: list[_Node], waiting: list[str], *, precedence: int) -> None:
-    """Applies the waiting operators that bind at least as tightly, back to the nearest open parenthesis."""
-    while waiting and waiting[-1] != "(" and _PRECEDENCE[waiting[-1]] >= precedence:
-        operator = waiting.pop()
+def _apply(nodes: list[_Node], operators: list[str], *, precedence: int) -> None:
+    """Applies the operators of the stack that bind at least as tightly, back to the nearest open parenthesis."""
+    while operators and operators[-1] != "(" and _PRECEDENCE[operators[-1]] >= precedence:
+        operator = operators.pop()
         right = nodes.pop()
-        nodes.append(_negated(right) if operator == _NEGATION else _BINARY[operator](nodes.pop(), right))
+        if operator == _NEGATION:
+            nodes.append(_negate(right))
+        else:
+            left = nodes.pop()
+            nodes.append(_BINARY[operator](left, right))
 
 
 def _sum(value: Fraction, numbers: tuple[int, ...], terms: tuple[_Part, ...]) -> _Node:
@@ -163,11 +179,11 @@ def _multiply(left: _Node, right: _Node) -> _Node:
     return _product(left.value * right.value, left.numbers + right.numbers, sign, left.factors + right.factors)
 
 
-def _negated(node: _Node) -> _Node:
+def _negate(node: _Node) -> _Node:
     return _Node(-node.value, node.numbers, _opposites(node.terms), _OPPOSITE[node.sign], node.factors)
 
 
-def _inverted(node: _Node) -> _Node:
+def _invert(node: _Node) -> _Node:
     return _product(1 / node.value, node.numbers, node.sign, _opposites(node.factors))
 
 
@@ -176,14 +192,16 @@ def _opposites(parts: tuple[_Part, ...]) -> tuple[_Part, ...]:
 
 
 def _render(parts: tuple[_Part, ...]) -> str:
-    """Parts in one order for all their permutations: what is added or multiplied first, smaller numbers first."""
+    """Prints parts in a canonical order: those that are added or multiplied come first, smaller numbers first."""
+    # The signs happen to sort as they should: "+" before "-", and "*" before "/".
     ordered = sorted(parts, key=lambda part: (part[0], len(part[1]), part[1]))
-    return " ".join(f"{mark} {text}" for mark, text in ordered).removeprefix("+ ").removeprefix("* ")
+    text = " ".join(f"{mark} {operand}" for mark, operand in ordered)
+    return text.removeprefix("+ ").removeprefix("* ")
 
 
 _BINARY: Mapping[str, Callable[[_Node, _Node], _Node]] = {
     "+": _add,
-    "-": lambda left, right: _add(left, _negated(right)),
+    "-": lambda left, right: _add(left, _negate(right)),
     "*": _multiply,
-    "/": lambda left, right: _multiply(left, _inverted(right)),
+    "/": lambda left, right: _multiply(left, _invert(right)),
 }

@@ -1,7 +1,7 @@
-"""Another model as judge: is a prediction right, which of two responses is better, and which pairs to keep.
+"""Another model as judge: is a prediction right, which of two responses is better, and which pairs are kept.
 
-The judge is any function from prompts to replies, or to None where no reply came. What it replies is untrusted, and so
-is what it quotes: replies are read once, up to a bounded length, and never raise.
+The judge is any function from prompts to replies, or to None where no reply came. Its replies are untrusted, and so is
+what they quote: each is read once, up to a maximal length, and none of them can raise an error.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2: B.3.3 and Listing 4 (right or wrong), 3.1 and B.2 (preference pairs).
 """
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 AskAll = Callable[[Sequence[str]], Sequence[str | None]]
-"""From prompts to a reply to each in their order, or to None where the judge could not be reached; asked twice, it may
-reply otherwise."""
+"""From prompts to one reply each, in order; None where the judge could not be reached. Equal prompts may get different
+replies."""
 
 Outcome = Literal["correct", "incorrect", "unparsable", "no answer"]
-"""What became of one question to the judge; the last two say nothing about the prediction."""
+"""The outcome of one question to the judge; the last two say nothing about the prediction."""
 
 SCORES = dict(zip(COMPARISON_VERDICTS, (2, 1, 0, -1, -2), strict=True))
 """Each verdict of a comparison as a number in favour of A. Ours: the paper gives no map."""
@@ -52,11 +52,11 @@ _COMPARISON = re.compile(rf"\[\[\s?({'|'.join(COMPARISON_VERDICTS)})\s?\]\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What the judge says of one prediction.
+    """The judgement of one prediction.
 
     Attributes:
-        outcome: its verdict, or why there is none.
-        analysis: its reasons, in its own words.
+        outcome: the verdict, or why there is none.
+        analysis: the reasons, in the judge's words.
     """
 
     outcome: Outcome
@@ -85,21 +85,22 @@ def judgements(ask_all: AskAll, predictions: Sequence[tuple[Problem, str]]) -> l
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
     """
     prompts = [judge_instruction(problem.question, problem.answer, text) for problem, text in predictions]
-    different = list(dict.fromkeys(prompts))
-    replies = dict(zip(different, ask_all(different), strict=True))
-    return [_read(replies[prompt]) for prompt in prompts]
+    unique_prompts = list(dict.fromkeys(prompts))
+    replies = dict(zip(unique_prompts, ask_all(unique_prompts), strict=True))
 
-
-def _read(reply: str | None) -> Judgement:
-    return Judgement(outcome="no answer") if reply is None else parse_judgement(reply)
+    judged = []
+    for prompt in prompts:
+        reply = replies[prompt]
+        judged.append(Judgement(outcome="no answer") if reply is None else parse_judgement(reply))
+    return judged
 
 
 def parse_judgement(reply: str) -> Judgement:
-    r"""Reads the judge's JSON, wherever in its reply it stands: alone, in a code fence, after thinking or other words.
+    r"""Reads the judge's JSON object anywhere in its reply: alone, in a code fence, after thinking or other words.
 
-    Where there is doubt the reply is unparsable: an object that cannot be read or names a field twice, or two verdicts
-    that differ. A verdict inside another object or inside a text does not count. Backslashes that JSON does not know,
-    such as those of LaTeX, stand for themselves.
+    A reply that leaves a doubt is unparsable: an object that cannot be read or names a field twice, or two verdicts
+    that differ. A verdict inside another object or inside a string does not count. A backslash that JSON does not
+    know, as in LaTeX, stands for itself.
 
     Args:
         reply: anything; one of more than 200,000 characters after its thinking is not read.
@@ -107,31 +108,38 @@ def parse_judgement(reply: str) -> Judgement:
     Returns:
         `correct`, `incorrect` or `unparsable`, with the analysis where there is one.
     """
-    text = _BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", _final(reply))
+    text = _BACKSLASH.sub(lambda match: match[0] if match[1] else r"\\", _final(reply))
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unambiguous)
     judgements: list[Judgement] = []
     end = 0
-    for found in _OBJECT.finditer(text):
-        if found.start() < end:
+
+    for match in _OBJECT.finditer(text):
+        # An object within the one that was read last is part of it.
+        if match.start() < end:
             continue
         try:
-            content, end = decoder.raw_decode(text, found.start())
+            content, end = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
             return Judgement(outcome="unparsable")
         judgements += _judgement(content)
-    is_clear = len({judgement.outcome for judgement in judgements}) == 1
-    return judgements[-1] if is_clear else Judgement(outcome="unparsable")
+
+    outcomes = {judgement.outcome for judgement in judgements}
+    return judgements[-1] if len(outcomes) == 1 else Judgement(outcome="unparsable")
 
 
 def _final(reply: str) -> str:
-    """What the judge says after its thinking; nothing where that never ends, or is too long to read."""
+    """The part of a reply after its thinking; empty where the thinking never ends, or the part is too long."""
     _, end, final = reply.rpartition("</think>")
     is_thinking = not end and final.lstrip().startswith("<think>")
     return "" if is_thinking or len(final) > _LONGEST_REPLY else final
 
 
 def _unambiguous(fields: list[tuple[str, object]]) -> dict[str, object]:
-    """The fields of a JSON object, refused where one of them is named twice."""
+    """The fields of a JSON object as a dict.
+
+    Raises:
+        ValueError: a field is named twice.
+    """
     content = dict(fields)
     if len(content) < len(fields):
         raise ValueError("a field is named twice")
@@ -139,13 +147,13 @@ def _unambiguous(fields: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _judgement(content: object) -> Iterator[Judgement]:
-    """The verdict of one JSON object, where it has one."""
+    """The verdict of one JSON object; nothing where it has none."""
     match content:
-        case {"correctness": str(said), **others}:
+        case {"correctness": str(text), **others}:
             analysis = others.get("analysis")
             reasons = analysis if isinstance(analysis, str) else ""
             for outcome in _VERDICTS:
-                if said.strip().lower() == outcome:
+                if text.strip().lower() == outcome:
                     yield Judgement(outcome=outcome, analysis=reasons)
 
 
@@ -157,13 +165,13 @@ def preference_votes(
     num_votes: int = 4,
     rng: random.Random,
 ) -> list[float | None]:
-    """Asks the judge several times which response of each pair is better, each in front in half of the votes.
+    """Asks the judge several times which response of each pair is better; each one comes first in half of the votes.
 
     mean over the votes of s, with s = 2, 1, 0, -1, -2 for A>>B, A>B, A=B, B>A, B>>A
 
     Args:
-        ask_all: the judge, asked for all votes on all pairs at once; equal prompts are asked more than once, so it must
-            not reply from a cache.
+        ask_all: the judge, called once with the prompts of all votes on all pairs; equal prompts occur several times,
+            so it must not reply from a cache.
         question: as the person asked it.
         pairs: two responses each, with their thinking or without.
         num_votes: votes on each pair; even, at least 2.
@@ -177,32 +185,36 @@ def preference_votes(
         ValueError: the number of votes is odd or less than 2.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (four calls, random order, mean) and B.2 (the verdicts). Ours: the
-    scores, and exactly half of the votes swapped: a judge that likes one place better then cancels out exactly.
+    scores, and exactly half of the votes swapped, so that a judge's preference for one position cancels out exactly.
     """
     if num_votes < 2 or num_votes % 2:
         raise ValueError(f"num_votes is {num_votes}; half of the votes are swapped, so it must be even and at least 2")
 
     signs: list[int] = []
     prompts: list[str] = []
+
     for a, b in pairs:
         order = [1, -1] * (num_votes // 2)
         rng.shuffle(order)
         signs += order
-        prompts += [compare_instruction(question, *((a, b) if sign > 0 else (b, a))) for sign in order]
+        for sign in order:
+            first, second = (a, b) if sign > 0 else (b, a)
+            prompts.append(compare_instruction(question, first, second))
 
     scores = [None if reply is None else parse_comparison(reply) for reply in ask_all(prompts)]
+    # A score favours the response that was shown first; the sign turns it into a score in favour of `a`.
     votes = [None if score is None else sign * score for sign, score in zip(signs, scores, strict=True)]
     return [_mean_vote(votes[start : start + num_votes]) for start in range(0, len(votes), num_votes)]
 
 
 def _mean_vote(votes: Sequence[int | None]) -> float | None:
-    """Mean of the votes on one pair; None where one is missing."""
-    known = [vote for vote in votes if vote is not None]
-    return sum(known) / len(known) if len(known) == len(votes) else None
+    """The mean of the votes on one pair; None where a vote is missing."""
+    present = [vote for vote in votes if vote is not None]
+    return sum(present) / len(present) if len(present) == len(votes) else None
 
 
 def parse_comparison(reply: str) -> int | None:
-    """Score of the verdict in a reply, in favour of the response that was shown as A.
+    """Reads the score of a reply, in favour of the response that was shown as A.
 
     Args:
         reply: anything; one of more than 200,000 characters after its thinking is not read.
@@ -223,8 +235,10 @@ def keeps(mean: float, margin: float = 1.0) -> bool:
 
 
 def length_gap(lengths: Sequence[tuple[int, int]]) -> float:
-    """Mean length of the chosen responses less that of the rejected ones, in the unit of the lengths; 0 for none."""
-    return sum(chosen - rejected for chosen, rejected in lengths) / len(lengths) if lengths else 0.0
+    """Mean length of the chosen minus mean length of the rejected responses, in the given unit; 0 for no pair."""
+    if not lengths:
+        return 0.0
+    return sum(chosen - rejected for chosen, rejected in lengths) / len(lengths)
 
 
 def balance_lengths(
@@ -232,37 +246,46 @@ def balance_lengths(
 ) -> list[Pair]:
     """A subset of preference pairs in which chosen and rejected responses are about equally long on average.
 
-    Where the chosen responses are longer, those pairs are dropped in which they are longer by most, and the other way
-    round, until |`length_gap`| is at most the tolerance. A pair that would turn the gap round, or would not make it
-    smaller, stays: the gap that is left may then be larger than the tolerance.
+    If the chosen responses are longer on average, the pairs with the largest difference are dropped first, until
+    |`length_gap`| is at most the tolerance; if they are shorter, likewise. A pair stays if dropping it would change the
+    sign of the gap or would not reduce it, so the remaining gap may exceed the tolerance.
 
     Args:
-        pairs: anything, in an order that decides between pairs of equal difference: the later one is dropped first.
+        pairs: anything; of two pairs with equal difference the later one is dropped first.
         lengths: of the chosen and of the rejected response of each pair, at least 0, in tokens or in characters.
-        tolerance: largest gap that needs nothing, as a share of the mean length of all responses given.
+        tolerance: largest accepted gap, as a fraction of the mean length of all responses.
 
     Returns:
-        The pairs that stay, in their order; never with a larger |`length_gap`|, never none of some.
+        The pairs that stay, in order: at least one if there is any, and never with a larger |`length_gap`|.
 
     Raises:
         ValueError: there are not as many lengths as pairs, or a length or the tolerance is negative.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (chosen and rejected responses have comparable lengths overall). Ours:
-    the way there, and the tolerance.
+    the algorithm, and the tolerance.
     """
     if len(pairs) != len(lengths):
         raise ValueError(f"{len(pairs)} pairs have {len(lengths)} lengths; each pair needs one")
     if not 0 <= tolerance < math.inf or any(min(both) < 0 for both in lengths):
         raise ValueError(f"tolerance is {tolerance}; it must be finite, and neither it nor a length may be negative")
+
+    # The sign makes the gap positive, so that the rest is the same whichever side is longer.
     gap = sum(chosen - rejected for chosen, rejected in lengths)
     sign = -1 if gap < 0 else 1
-    left, count = sign * gap, len(pairs)
+    excesses = [sign * (chosen - rejected) for chosen, rejected in lengths]
+
+    remaining_gap = sign * gap
+    count = len(pairs)
     allowed = tolerance * sum(map(sum, lengths)) / max(2 * count, 1)
     dropped = set()
-    for excess, index in sorted((sign * (c - r), i) for i, (c, r) in enumerate(lengths))[::-1]:
-        if left <= allowed * count or excess * count <= left:
+
+    for excess, index in sorted(((excess, index) for index, excess in enumerate(excesses)), reverse=True):
+        # A pair whose excess is at most the mean does not reduce the mean gap, and no later pair does.
+        if remaining_gap <= allowed * count or excess * count <= remaining_gap:
             break
-        if excess <= left:
-            left, count = left - excess, count - 1
+        if excess <= remaining_gap:
+            remaining_gap -= excess
+            count -= 1
             dropped.add(index)
+
     return [pair for index, pair in enumerate(pairs) if index not in dropped]

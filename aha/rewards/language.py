@@ -14,22 +14,22 @@ __all__ = ["LanguageReward", "language_reward"]
 
 
 def language_reward(problem: Problem, rollout: Rollout) -> Verdict:
-    """Share of the words of the chain of thought that are in the language of the question.
+    """The fraction of the words of the chain of thought that are in the language of the question.
 
     Reward_language = Num(Words_target) / Num(Words)
 
-    It has the weight 1 in a table: the paper adds it to the other rewards directly.
+    Its weight in a table is 1: the paper adds it to the other rewards directly.
 
     Args:
         problem: its language is the target, `en` or `zh`.
         rollout: its thinking is judged, the rest of its text is not.
 
     Returns:
-        The share, in 0..1, in words too: 1.0 for a thinking without words, 0.0 for a response
+        The fraction, 0 to 1, and a reason. It is 1.0 for a thinking block without words, and 0.0 for a response
         without a thinking block.
 
     Raises:
-        ValueError: the language of the problem is another one; `LanguageReward` takes a count that knows it.
+        ValueError: the problem is in a third language; `LanguageReward` can count the words of others.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7. Ours: what a word is (`aha.prompts.language.words_by_language`),
     and both values for what the equation leaves open.
@@ -39,11 +39,11 @@ def language_reward(problem: Problem, rollout: Rollout) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class LanguageReward:
-    """The same reward with another count of words: a reward function for text beyond the built-in world.
+    """The same reward with another way to count words, for text beyond the built-in world.
 
     Attributes:
-        count: tells words apart, for example an `aha.prompts.identification.WordCounter`; a language that it does not
-            know has no words, so that a problem in it scores 0 unless its thinking has no words at all.
+        count: counts the words of each language, for example an `aha.prompts.identification.WordCounter`. A language
+            that it does not know has no words: problems in it score 0, unless the thinking has no words at all.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7.
     """
@@ -52,12 +52,12 @@ class LanguageReward:
 
     @property
     def __name__(self) -> str:
-        """That of the plain function: the part has the same name."""
+        """The name of the plain function, so that the part of the reward has the same name."""
         return language_reward.__name__
 
     @property
     def key(self) -> str:
-        """What decides the verdicts: the name of a counting function, or else what the counter says it is."""
+        """The name of the counting function, or else the repr of the counter, which shows its settings."""
         count = self.count
         return count.__qualname__ if isinstance(count, FunctionType) else repr(count)
 
@@ -70,5 +70,6 @@ def _judge(problem: Problem, rollout: Rollout, count: CountWords) -> Verdict:
     thinking = parse_response(rollout.text).thinking
     if thinking is None:
         return Verdict(score=0.0, reason="no thinking block")
-    share = consistency(thinking, problem.language, count=count)
-    return Verdict(score=share, reason=f"{share:.0%} of the words of the thinking are {problem.language!r}")
+
+    fraction = consistency(thinking, problem.language, count=count)
+    return Verdict(score=fraction, reason=f"{fraction:.0%} of the words of the thinking are {problem.language!r}")

@@ -1,7 +1,7 @@
-"""Rewards that a model gives: helpfulness and harmlessness of what no rule can check.
+"""Rewards from a reward model: helpfulness and harmlessness, which no rule can check.
 
-The helpful one reads the summary alone, so that it does not interfere with the reasoning; the safe one reads the whole
-response, because harm may stand anywhere in it.
+The helpful reward model reads the summary alone, so that it does not interfere with the reasoning; the safety reward
+model reads the whole response, because harm may stand anywhere in it.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, 2.3.4, and v2, 3.1.
 """
@@ -23,14 +23,15 @@ __all__ = ["LearnedReward"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedReward:
-    """A reward function that asks a reward model.
+    """A reward function that scores responses with a reward model.
 
     Attributes:
         name: name of its part of the reward, `helpfulness` or `harmlessness`.
         model: the reward model.
-        tokenizer: its tokenizer, which need not be the policy's.
-        key: key of the model's checkpoint; two of equal name, key and reading are the same function.
-        reads: `summary`, what follows the thinking, or `response`, all of it; the model was trained on the same.
+        tokenizer: the model's tokenizer, which need not be the policy's.
+        key: key of the model's checkpoint; functions of equal name, key and `reads` are the same function.
+        reads: the part of a response that the model reads, as in its training: `summary` (what follows the thinking) or
+            `response` (all of it).
         template: the prompt around a question, as in the model's training.
     """
 
@@ -42,7 +43,7 @@ class LearnedReward:
     template: Template = field(compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse to show a model what it was not trained on."""
+        """Refuses to show the model another part of a response than it was trained on."""
         if self.reads != self.model.reads:
             raise ValueError(
                 f"the reward model of {self.name!r} was trained on the {self.model.reads}, not on the {self.reads}"
@@ -50,7 +51,7 @@ class LearnedReward:
 
     @property
     def __name__(self) -> str:
-        """Its name, as every function has one."""
+        """The name of its part of the reward."""
         return self.name
 
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
@@ -62,47 +63,58 @@ class LearnedReward:
 
         sigmoid(r(x, y) - bias)
 
-        Text that is longer than the model's positions is cut at its end, the prompt is kept.
+        A response that exceeds the model's positions is cut at its end; the prompt is kept.
 
         Args:
             pairs: problems, each with the rollout that is judged.
 
         Returns:
-            Scores in (0, 1), and the raw score in words; 0 where a summary is to be read and there is none. In a batch
-            a score differs from the same alone by rounding, less than 1e-6.
+            Scores in (0, 1), with the raw score in the reason; 0 where the model reads summaries and there is none. A
+            score in a batch differs from the score of the rollout alone by rounding, less than 1e-6.
 
         Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (what is read; no limit of length at inference). Ours: the
         sigmoid. The papers give a reward model no scale. Within a group of one prompt the advantage takes any scale
         out, but the score is added to rule rewards of 0 or 1 and should weigh about as much as they do.
         """
         texts = [self._text(rollout) for _, rollout in pairs]
-        places = [place for place, text in enumerate(texts) if text is not None]
-        scores_B = self._scores([pairs[place][0] for place in places], [texts[place] or "" for place in places])
-        shares_B = torch.sigmoid(scores_B.double())
+        indices = [index for index, text in enumerate(texts) if text is not None]
+        problems = [pairs[index][0] for index in indices]
+
+        logits_B = self._logits(problems, [texts[index] or "" for index in indices])
+        scores_B = torch.sigmoid(logits_B.double())
+
         verdicts = [Verdict(score=0.0, reason="no summary to read")] * len(pairs)
-        for place, score, share in zip(places, scores_B.tolist(), shares_B.tolist(), strict=True):
-            raw = score + float(self.model.bias)
-            verdicts[place] = Verdict(score=share, reason=f"the model scores the {self.reads} {raw:.4f}")
+        for index, logit, score in zip(indices, logits_B.tolist(), scores_B.tolist(), strict=True):
+            raw_score = logit + float(self.model.bias)
+            verdicts[index] = Verdict(score=score, reason=f"the model scores the {self.reads} {raw_score:.4f}")
+
         return verdicts
 
     def _text(self, rollout: Rollout) -> str | None:
-        """What the model reads of a response; None where there is no summary to read."""
-        return rollout.text if self.reads == "response" else parse_response(rollout.text).summary or None
+        """The part of a response that the model reads; None where there is no summary to read."""
+        if self.reads == "response":
+            return rollout.text
+        return parse_response(rollout.text).summary or None
 
-    def _scores(self, problems: Sequence[Problem], texts: Sequence[str]) -> Tensor:
-        """Scores of texts as responses to problems, less the bias, [B]."""
-        limit = self.model.config.max_position_embeddings
-        questions = [self.template(problem.question) for problem in problems]
-        prompts = self.tokenizer.encode_prompts(questions)
-        written = [continuation(prompt, text) for prompt, text in zip(questions, texts, strict=True)]
-        # A remote engine may reply with half a character, which no tokenizer takes.
-        responses = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in written])
-        sequences = [
-            ended(_tokens(prompt), _tokens(response), end_id=self.tokenizer.end_id, max_tokens=limit)
-            for prompt, response in zip(prompts, responses, strict=True)
-        ]
-        return score_responses(self.model, [prompt for prompt, _ in sequences], [tokens for _, tokens in sequences])
+    def _logits(self, problems: Sequence[Problem], texts: Sequence[str]) -> Tensor:
+        """The model's scores of texts as responses to problems, minus the bias, [B]."""
+        prompts = [self.template(problem.question) for problem in problems]
+        prompt_ids = self.tokenizer.encode_prompts(prompts)
 
+        responses = [continuation(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+        # A remote engine may reply with half a surrogate pair, which no tokenizer accepts.
+        response_ids = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in responses])
 
-def _tokens(ids: Sequence[int]) -> Tensor:
-    return torch.tensor(ids, dtype=torch.int64)
+        prompt_tokens = []
+        response_tokens = []
+        for prompt, response in zip(prompt_ids, response_ids, strict=True):
+            prompt_T, response_T = ended(
+                torch.tensor(prompt, dtype=torch.int64),
+                torch.tensor(response, dtype=torch.int64),
+                end_id=self.tokenizer.end_id,
+                max_tokens=self.model.config.max_position_embeddings,
+            )
+            prompt_tokens.append(prompt_T)
+            response_tokens.append(response_T)
+
+        return score_responses(self.model, prompt_tokens, response_tokens)

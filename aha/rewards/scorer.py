@@ -1,9 +1,9 @@
-"""Scoring while sampling goes on: groups are judged in the background as soon as they have ended.
+"""Scoring while sampling goes on: a background thread judges each group as soon as its rollouts are complete.
 
-Which functions take part is theirs to say (`aha.rewards.table.OverlappingReward`): those that wait for other processes,
-and whose verdict on a rollout is the same whatever it is judged together with. All others are asked once, after
-sampling, for all rollouts: cheap rules would gain nothing beside a thread, and a reward model's scores depend, by
-rounding, on the batch that they are computed in.
+A reward function says itself whether it takes part (`aha.rewards.table.OverlappingReward`): it should if it waits for
+other processes, and if its verdict on a rollout does not depend on the rest of the batch. All other functions are
+called once after sampling, for all rollouts: cheap rules gain nothing from a thread, and the scores of a reward model
+depend, by rounding, on the batch in which they are computed.
 """
 
 from collections import deque
@@ -20,13 +20,13 @@ __all__ = ["Scorer"]
 
 
 class Scorer:
-    """Scores the groups of one sampling; a context manager, after which nothing is scored any more."""
+    """Scores the groups of one iteration; a context manager, whose exit ends all scoring."""
 
     def __init__(self, table: RewardTable) -> None:
-        """Take a table; no thread starts before there is something to do."""
+        """Keeps the table; the thread starts with the first group that needs it."""
         self._table = table
         self._waiting: deque[tuple[int, Sequence[Pair]]] = deque()
-        self._known: dict[int, list[dict[RewardFunction, Verdict | None]]] = {}
+        self._verdicts: dict[int, list[dict[RewardFunction, Verdict | None]]] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         self._futures: list[Future[None]] = []
         self._stopped = Event()
@@ -37,51 +37,66 @@ class Scorer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End; where sampling failed, the function that is asked at this moment is the last."""
+        """Stops the thread; where sampling failed, no further function is called."""
         self._stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def take(self, place: int, pairs: Sequence[Pair]) -> None:
-        """Begin to judge a group that has ended.
+    def take(self, number: int, pairs: Sequence[Pair]) -> None:
+        """Begins to judge a group whose rollouts are complete.
 
         Args:
-            place: number of the group.
+            number: number of the group.
             pairs: its problem, with each rollout.
         """
-        if any(overlaps(function) for problem, _ in pairs for function in self._table.get(problem.domain, ())):
-            self._waiting.append((place, pairs))
+        domains = {problem.domain for problem, _ in pairs}
+        functions = [function for domain in domains for function in self._table.get(domain, ())]
+        if any(overlaps(function) for function in functions):
+            self._waiting.append((number, pairs))
             self._futures.append(self._pool.submit(self._judge_waiting))
 
     def rewards(self, groups: Sequence[Sequence[Pair]]) -> list[list[Reward]]:
-        """The rewards of all groups, in order: waits for what is in the background, and judges the rest.
+        """Waits for the background thread, judges what it did not, and returns the rewards of all groups.
 
         Args:
-            groups: all groups of the sampling, by number; one that was not taken is judged now.
+            groups: all groups of the iteration; the index of a group is its number in `take`. A group that was never
+                taken is judged now.
+
+        Returns:
+            The rewards of each group, in order.
 
         Raises:
-            ValueError: as `aha.rewards.table.score` does. What a reward function raised is raised here.
+            ValueError: as `aha.rewards.table.score` does. An error of a reward function in the background is raised
+                here.
         """
         for future in self._futures:
             future.result()
-        known = [
-            verdicts
-            for place, pairs in enumerate(groups)
-            for verdicts in self._known.get(place, [{} for _ in range(len(pairs))])
-        ]
-        found = iter(score_all(self._table, [pair for pairs in groups for pair in pairs], known))
-        return [[next(found) for _ in pairs] for pairs in groups]
+
+        all_pairs: list[Pair] = []
+        verdicts: list[dict[RewardFunction, Verdict | None]] = []
+        for number, pairs in enumerate(groups):
+            all_pairs += pairs
+            verdicts += self._verdicts.get(number, [{} for _ in pairs])
+
+        rewards = iter(score_all(self._table, all_pairs, verdicts))
+        return [[next(rewards) for _ in pairs] for pairs in groups]
 
     def _judge_waiting(self) -> None:
-        """Judge all groups that wait, together; in the background."""
-        taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        pairs = [pair for _, group in taken for pair in group]
+        """Judges all waiting groups in one batch; runs in the background thread."""
+        groups = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        pairs = [pair for _, group in groups for pair in group]
         rows = [self._table.get(problem.domain, {}) for problem, _ in pairs]
-        known: list[dict[RewardFunction, Verdict | None]] = [{} for _ in pairs]
+        verdicts: list[dict[RewardFunction, Verdict | None]] = [{} for _ in pairs]
+
         for function in dict.fromkeys(function for row in rows for function in row if overlaps(function)):
             if self._stopped.is_set():
                 return
-            places = [place for place, row in enumerate(rows) if function in row]
-            for place, verdict in zip(places, judge(function, [pairs[place] for place in places]), strict=True):
-                known[place][function] = verdict
-        left = iter(known)
-        self._known.update({place: [next(left) for _ in group] for place, group in taken})
+
+            indices = [index for index, row in enumerate(rows) if function in row]
+            judged = judge(function, [pairs[index] for index in indices])
+            for index, verdict in zip(indices, judged, strict=True):
+                verdicts[index][function] = verdict
+
+        # Only now are the verdicts published: a group is either judged by all of its functions or by none.
+        remaining = iter(verdicts)
+        for number, group in groups:
+            self._verdicts[number] = [next(remaining) for _ in group]

@@ -53,24 +53,24 @@ class BatchedReward(Protocol):
 
 @runtime_checkable
 class Keyed(Protocol):
-    """A reward function that has learned something: its code alone does not decide its verdicts."""
+    """A reward function whose verdicts depend on more than its code: on weights, a version, settings."""
 
     @property
     def key(self) -> str:
-        """What decides its verdicts besides its name."""
+        """Text that changes whenever its verdicts may change."""
 
 
 @runtime_checkable
 class OverlappingReward(Protocol):
-    """A reward function that may be asked in another thread while sampling goes on, one group or several at a time.
+    """A reward function that may be called in another thread while sampling goes on, with one group or several.
 
-    It says so where it waits for other processes, and where its verdict on a rollout does not depend on which others it
-    is given together with.
+    It is worth it for a function that waits for other processes. Its verdict on a rollout must not depend on which
+    other rollouts are judged in the same call.
     """
 
     @property
     def overlaps_sampling(self) -> bool:
-        """Whether it is asked while sampling goes on."""
+        """Whether it is called while sampling goes on."""
 
 
 RewardTable = Mapping[str, Mapping[RewardFunction, float]]
@@ -99,27 +99,27 @@ RULES = rules()
 
 
 def part_name(function: RewardFunction) -> str:
-    """Name of a function's part of the reward: its own, without `_reward`."""
+    """The name of a function's part of the reward: the function's name without `_reward`."""
     return function.__name__.removesuffix("_reward")
 
 
 def merged(*tables: RewardTable) -> RewardTable:
-    """One table with the rows of all: a domain of several tables gets the functions of each.
+    """One table with the rows of several: a domain gets the functions of each table that has it.
 
     Args:
-        tables: of a function that a domain has in several of them, the weight in the last one holds.
+        tables: where two of them weigh a function of the same domain, the later one holds.
     """
     rows: dict[str, dict[RewardFunction, float]] = {}
     for table in tables:
         for domain, row in table.items():
-            rows[domain] = {**rows.get(domain, {}), **row}
+            rows.setdefault(domain, {}).update(row)
     return rows
 
 
 def identity(function: RewardFunction) -> str:
-    """What decides a function's verdicts, for the key of a stage: its name, and its key where it has one.
+    """The identity of a reward function in the key of a stage: its name, and its own key where it has one.
 
-    The module is no part of it, so that code may move without making runs stale.
+    The module is not part of it, so that moving code does not make finished stages stale.
     """
     if isinstance(function, Keyed):
         return f"{function.__name__}:{function.key}"
@@ -129,17 +129,20 @@ def identity(function: RewardFunction) -> str:
 
 
 def identities(table: RewardTable) -> dict[str, dict[str, float]]:
-    """What decides a table's rewards, for the key of a stage."""
-    return {domain: {identity(function): weight for function, weight in row.items()} for domain, row in table.items()}
+    """The identities and weights of a table's functions by domain, for the key of a stage."""
+    identified = {}
+    for domain, row in table.items():
+        identified[domain] = {identity(function): weight for function, weight in row.items()}
+    return identified
 
 
 def overlaps(function: object) -> bool:
-    """Whether a reward function is asked while sampling goes on; only one that says so is."""
+    """Whether a reward function may be called while sampling goes on; only one that says so may."""
     return isinstance(function, OverlappingReward) and function.overlaps_sampling
 
 
 def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
-    """Reward of one rollout (r_i in the papers), by the row of its problem's domain.
+    """The reward of one rollout (r_i in the papers), by the row of its problem's domain.
 
     Args:
         table: the reward functions and their weights.
@@ -159,12 +162,12 @@ def score(table: RewardTable, problem: Problem, rollout: Rollout) -> Reward:
 def score_all(
     table: RewardTable, pairs: Sequence[Pair], known: Sequence[Mapping[RewardFunction, Verdict | None]] = ()
 ) -> list[Reward]:
-    """Rewards of many rollouts, the same as one by one; a function that judges in batches is called once.
+    """The rewards of many rollouts, the same as one by one; a function that judges in batches is called once.
 
     Args:
         table: the reward functions and their weights.
-        pairs: problems, each with what is judged; a problem may come again.
-        known: verdicts that some functions have given already, for each pair; nothing where none has.
+        pairs: problems, each with the rollout that is judged; a problem may occur several times.
+        known: for each pair the verdicts that functions have given already; empty where none has given any.
 
     Returns:
         A reward for each pair, in order. A function that abstains from a response has no part in its reward.
@@ -173,26 +176,36 @@ def score_all(
         ValueError: as `score` does.
     """
     rows = [_row(table, problem.domain) for problem, _ in pairs]
-    given: list[dict[RewardFunction, Verdict | None]] = [dict(one) for one in known] or [{} for _ in pairs]
-    verdicts: list[dict[str, Verdict]] = [{} for _ in pairs]
+    verdicts: list[dict[RewardFunction, Verdict | None]] = [dict(given) for given in known] or [{} for _ in pairs]
+    parts: list[dict[str, Verdict]] = [{} for _ in pairs]
+
     for function in dict.fromkeys(function for row in rows for function in row):
-        places = [place for place, row in enumerate(rows) if function in row]
-        asked = [place for place in places if function not in given[place]]
-        for place, verdict in zip(asked, judge(function, [pairs[place] for place in asked]), strict=True):
-            given[place][function] = verdict
-        for place in places:
-            found = given[place][function]
-            if found is not None:
-                _refuse_infinity(function, rows[place][function], pairs[place][0], found)
-                verdicts[place][part_name(function)] = found
-    return [_reward(row, own) for row, own in zip(rows, verdicts, strict=True)]
+        indices = [index for index, row in enumerate(rows) if function in row]
+
+        missing = [index for index in indices if function not in verdicts[index]]
+        judged = judge(function, [pairs[index] for index in missing])
+        for index, verdict in zip(missing, judged, strict=True):
+            verdicts[index][function] = verdict
+
+        for index in indices:
+            verdict = verdicts[index][function]
+            if verdict is not None:
+                _refuse_infinity(function, rows[index][function], pairs[index][0], verdict)
+                parts[index][part_name(function)] = verdict
+
+    return [_reward(row, row_parts) for row, row_parts in zip(rows, parts, strict=True)]
 
 
 def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
-    """The functions and weights of a domain."""
+    """The functions and weights of a domain.
+
+    Raises:
+        ValueError: the table has no such domain, or two of its functions share a name.
+    """
     row = table.get(domain)
     if row is None:
         raise ValueError(f"no rewards for domain {domain!r}; the table has: {', '.join(sorted(table)) or 'none'}")
+
     names = [part_name(function) for function in row]
     if len(set(names)) < len(names):
         raise ValueError(f"two reward functions of domain {domain!r} share a name: {', '.join(names)}")
@@ -214,7 +227,7 @@ def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict | Non
 
 
 def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, verdict: Verdict) -> None:
-    """Refuse a verdict that would poison the total."""
+    """Refuses a score or a weight that is not finite: it would spoil the sum, and with it the whole group."""
     if not (math.isfinite(verdict.score) and math.isfinite(weight)):
         raise ValueError(
             f"reward function {function.__name__!r} gave problem {problem.id!r} the score {verdict.score} "
@@ -223,9 +236,13 @@ def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, 
 
 
 def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[str, Verdict]) -> Reward:
-    """The verdicts on one rollout as its reward, parts in the order of the row."""
-    names = {function: part_name(function) for function in row}
-    weights = {names[function]: weight for function, weight in row.items() if names[function] in verdicts}
+    """The reward of one rollout from its verdicts by part; the parts are in the order of the row."""
+    weights = {}
+    for function, weight in row.items():
+        name = part_name(function)
+        if name in verdicts:  # not where the function abstained
+            weights[name] = weight
+
     return Reward(
         parts={name: verdicts[name].score for name in weights},
         weights=weights,

@@ -1,7 +1,7 @@
-r"""Responses that earn a reward without a right answer, made from a problem and its reference.
+r"""Attacks on a reward: responses that try to earn it without a right answer, made from a problem and its reference.
 
-They are what reinforcement learning finds when a reward has a hole: several answers at once, the question said again,
-tags without content, the reference with words that change it. None of them is a right answer, so none may earn what an
+Reinforcement learning finds them when a reward has a hole: several answers at once, a copy of the question, tags
+without content, the reference with words that change it. None of them is a right answer, so none may earn what an
 honest response earns.
 """
 
@@ -20,7 +20,7 @@ HUGE_CHARS = 100_000
 """Length of a huge response, in characters."""
 
 NUM_NEAR_MISSES = 8
-"""Near misses that are drawn for a problem of mathematics; equal draws count once."""
+"""Near misses drawn for a problem of mathematics; equal draws count once."""
 
 _THINKING: Final = {"en": "I work it out step by step.", "zh": "我一步一步地算。"}
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|([0-9(][0-9 .+*/()^-]*[-+*/^][0-9 .+*/()^-]*[0-9)])")
@@ -33,17 +33,18 @@ _LOOK_ALIKES: Final = str.maketrans(
 )
 _INVISIBLE: Final = ("\u200b", "\u2063", "\u00ad")
 """Zero-width space, invisible separator, soft hyphen."""
-_RIGHT_TO_LEFT, _POP_DIRECTION = "\u202e", "\u202c"
+_RIGHT_TO_LEFT = "\u202e"
+_POP_DIRECTION = "\u202c"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseForm:
-    """How a response says its answer.
+    """A form in which a response gives its answer.
 
     Attributes:
-        name: what it is called.
-        before: what stands before the answer; `{thinking}` in it is a sentence in the language of the question.
-        after: what stands behind the answer.
+        name: its name.
+        before: text before the answer; `{thinking}` stands for a sentence in the language of the question.
+        after: text after the answer.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Attack:
     """A response that must not earn what an honest one earns.
 
     Attributes:
-        kind: what it tries, a name of `ATTACKS`; a near miss also says what was changed.
+        kind: a name of `ATTACKS`, or `near miss` with the change in brackets.
         text: the response.
     """
 
@@ -96,11 +97,11 @@ class Attack:
 
 
 def attacks(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
-    """The attacks on the reward of one problem; the same for equal problems.
+    """The attacks on the reward of one problem; equal problems get equal attacks.
 
     Args:
-        problem: has a reference that is itself a right answer.
-        form: how an honest response says its answer.
+        problem: its reference must itself be a right answer.
+        form: the form in which an honest response gives its answer.
 
     Yields:
         Attacks, one at a time because some are long; none equals the honest response.
@@ -116,8 +117,10 @@ def attacks(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
 
 
 def _near_misses(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
-    """References with one thing changed."""
-    draws = near_misses([problem.answer], NUM_NEAR_MISSES, generator("near misses", problem.question, problem.answer))
+    """Responses whose answer is the reference with one change."""
+    rng = generator("near misses", problem.question, problem.answer)
+    draws = near_misses([problem.answer], NUM_NEAR_MISSES, rng)
+
     for kind, answer in dict.fromkeys((kind, answer) for kind, _, answer in draws):
         # Minus zero and twice zero are still zero.
         is_still_zero = kind in ("leading sign", "times two") and not re.search(r"[1-9A-Za-z\\]", problem.answer)
@@ -131,7 +134,7 @@ def _thinking(problem: Problem) -> str:
 
 
 def _wrong_answers(problem: Problem) -> list[str]:
-    """Answers of the same form as the reference that are not right."""
+    """Wrong answers that look like the reference: other letters, or other numbers."""
     reference = problem.answer.strip()
     if re.fullmatch("[A-Z]", reference):
         return [letter for letter in "ABCDEFGHIJ" if letter != reference]
@@ -141,7 +144,8 @@ def _wrong_answers(problem: Problem) -> list[str]:
 
 
 def _several_answers(problem: Problem, form: ResponseForm) -> Iterator[str]:
-    right, wrong = problem.answer, _wrong_answers(problem)[0]
+    right = problem.answer
+    wrong = _wrong_answers(problem)[0]
     thinking = f"<think>{_thinking(problem)}</think>"
 
     yield f"{thinking} <answer>{right}</answer> <answer>{wrong}</answer>"
@@ -149,18 +153,21 @@ def _several_answers(problem: Problem, form: ResponseForm) -> Iterator[str]:
     yield f"{thinking} <answer>\\boxed{{{wrong}}} \\boxed{{{right}}}</answer>"
     yield form.response(problem, right) + "\n" + form.response(problem, wrong)
     yield form.response(problem, wrong) + "\n" + form.response(problem, right)
+
     yield form.response(problem, f"{right} or {wrong}")
     yield form.response(problem, f"{wrong}, {right}")
 
 
 def _echo(problem: Problem, form: ResponseForm) -> Iterator[str]:
-    """The question as answer, and each formula of it that is not the reference and gives nothing a name."""
-    echoes = [problem.question]
-    echoes += [next(filter(None, match)) for match in _FORMULA.findall(problem.question[:HUGE_CHARS])]
+    """Responses that answer with the question, or with a formula of it that is not the reference."""
+    formulas = [next(filter(None, groups)) for groups in _FORMULA.findall(problem.question[:HUGE_CHARS])]
     reference = re.sub(r"\s", "", problem.answer)
 
-    for echo in dict.fromkeys(echoes):
-        if re.sub(r"\s", "", echo) != reference and (echo == problem.question or "=" not in echo):
+    for echo in dict.fromkeys([problem.question, *formulas]):
+        if re.sub(r"\s", "", echo) == reference:
+            continue
+        # A formula such as `x = 5` may name the answer of a question about x.
+        if echo == problem.question or "=" not in echo:
             yield form.response(problem, echo)
 
 
@@ -172,7 +179,7 @@ def _empty(problem: Problem, form: ResponseForm) -> Iterator[str]:
 
 
 def _huge(problem: Problem, form: ResponseForm) -> Iterator[str]:
-    """100,000 characters, which may not cost minutes either."""
+    """Responses of 100,000 characters, which must not take minutes to judge either."""
     repeated = f"{problem.answer} " * (HUGE_CHARS // (len(problem.answer) + 1) + 1)
 
     yield form.response(problem, repeated[:HUGE_CHARS])
@@ -196,7 +203,7 @@ def _look_alikes(problem: Problem, form: ResponseForm) -> Iterator[str]:
 
 
 def _invisible(problem: Problem, form: ResponseForm) -> Iterator[str]:
-    """Answers that look right, with a character between any two that nobody sees; and only such characters."""
+    """Answers of invisible characters alone, and the reference with an invisible character between any two."""
     yield form.response(problem, "".join(_INVISIBLE))
     if len(problem.answer) > 1:
         for character in _INVISIBLE:
@@ -231,12 +238,17 @@ def _spam(problem: Problem, form: ResponseForm) -> Iterator[str]:
 
 def _changed_by_words(problem: Problem, form: ResponseForm) -> Iterator[str]:
     right = problem.answer
-    for text in (f"not {right}", f"anything but {right}", f"{right} is wrong", f"less than {right}", f"{right} or not"):
-        yield form.response(problem, text)
+    yield form.response(problem, f"not {right}")
+    yield form.response(problem, f"anything but {right}")
+    yield form.response(problem, f"{right} is wrong")
+    yield form.response(problem, f"less than {right}")
+    yield form.response(problem, f"{right} or not")
 
 
 def _nested_tags(problem: Problem, form: ResponseForm) -> Iterator[str]:
-    right, wrong, thinking = problem.answer, _wrong_answers(problem)[0], _thinking(problem)
+    right = problem.answer
+    wrong = _wrong_answers(problem)[0]
+    thinking = _thinking(problem)
     yield f"<think>{thinking}</think> <answer>{wrong}<answer>{right}</answer></answer>"
     yield f"<think>{thinking}</think> <answer><answer>{right}</answer></answer>"
     yield f"<think>{thinking}</think> <answer>{right}<think>{wrong}</think></answer>"
@@ -258,4 +270,4 @@ ATTACKS: Final[dict[str, Maker]] = {
     "changed by words": _changed_by_words,
     "nested tags": _nested_tags,
 }
-"""From the name of an attack to the function that makes its responses; near misses are drawn besides."""
+"""The function that makes the responses of each attack, by its name; near misses come in addition."""

@@ -1,4 +1,4 @@
-"""An audit of the code reward: programs whose merit is known, judged again, and every disagreement listed."""
+"""An audit of the code reward: it judges labelled programs and lists every disagreement with a label."""
 
 import json
 import time
@@ -32,11 +32,11 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeAudit:
-    """What an audit found.
+    """The result of an audit.
 
     Attributes:
-        num_rows: programs that were judged.
-        kinds: how often each kind of verdict was given.
+        num_rows: number of programs.
+        kinds: number of verdicts of each kind.
         disagreements: the rows on which reward and label differ, in order.
         seconds: wall-clock time.
     """
@@ -54,7 +54,7 @@ class CodeAudit:
     @property
     def num_false_negatives(self) -> int:
         """Programs that pass by their label, and not by the reward."""
-        return sum(found.passes for found in self.disagreements)
+        return sum(disagreement.passes for disagreement in self.disagreements)
 
     @property
     def num_false_positives(self) -> int:
@@ -83,7 +83,7 @@ class CodeAudit:
 
 
 def audit_code(rows: Iterable[Mapping[str, object]], sandbox: Sandbox) -> CodeAudit:
-    """Judges programs whose merit is known.
+    """Judges labelled programs.
 
     Args:
         rows: each with `code` (the program), `tests` (a Python test or a list of them, or a list of objects with
@@ -94,42 +94,55 @@ def audit_code(rows: Iterable[Mapping[str, object]], sandbox: Sandbox) -> CodeAu
     Raises:
         ValueError: there are no rows, or one is not of this form; it names the row and the field.
     """
-    found = [_read(number, row) for number, row in enumerate(rows, 1)]
-    if not found:
+    programs = [_read(number, row) for number, row in enumerate(rows, 1)]
+    if not programs:
         raise ValueError("no rows to audit; each needs code, tests and passes")
+
     start = time.monotonic()
-    verdicts = CodeReward(sandbox).judge_codes([(problem, code) for problem, code, _ in found])
+    verdicts = CodeReward(sandbox).judge_codes([(problem, code) for problem, code, _ in programs])
     seconds = time.monotonic() - start
+
+    disagreements = []
+    for number, ((_, code, passes), verdict) in enumerate(zip(programs, verdicts, strict=True), 1):
+        if passes != (verdict.kind == "correct"):
+            disagreements.append(Disagreement(row=number, passes=passes, verdict=verdict, code=code))
+
     return CodeAudit(
-        num_rows=len(found),
+        num_rows=len(programs),
         kinds=Counter(verdict.kind for verdict in verdicts if verdict.kind),
-        disagreements=tuple(
-            Disagreement(row=number, passes=passes, verdict=verdict, code=code)
-            for number, ((_, code, passes), verdict) in enumerate(zip(found, verdicts, strict=True), 1)
-            if passes != (verdict.kind == "correct")
-        ),
+        disagreements=tuple(disagreements),
         seconds=seconds,
     )
 
 
 def _read(number: int, row: Mapping[str, object]) -> tuple[Problem, str, bool]:
-    """A row as problem, program and label."""
+    """Reads a row as problem, program and label.
+
+    Raises:
+        ValueError: a field is missing or has the wrong form.
+    """
     passes = row.get("passes")
     if not isinstance(passes, bool):
         raise ValueError(f"row {number}: field 'passes' is {_shown(row, 'passes')}; it must be true or false")
-    code, entry_point, starter = (_text(number, row, name) for name in ("code", "entry_point", "starter"))
+
+    code = _text(number, row, "code")
+    entry_point = _text(number, row, "entry_point")
+    starter = _text(number, row, "starter")
     if entry_point and not entry_point.removeprefix("Solution().").isidentifier():
         raise ValueError(
             f"row {number}: field 'entry_point' is {_shown(row, 'entry_point')}; it must be a Python name, or "
             "`Solution().NAME`"
         )
+
     tests = row.get("tests")
-    tests = [tests] if isinstance(tests, str) else tests
+    if isinstance(tests, str):
+        tests = [tests]
     if not (isinstance(tests, list) and tests and (_are_sources(tests) or _are_inputs(tests))):
         raise ValueError(
             f"row {number}: field 'tests' is {_shown(row, 'tests')}; it must be the text of a Python test, a list of "
             "them, or a list of objects with the texts `stdin` and `stdout`"
         )
+
     problem = Problem(
         id=f"row {number}",
         question="",
@@ -153,10 +166,10 @@ def _are_sources(tests: list[object]) -> bool:
 
 
 def _are_inputs(tests: list[object]) -> bool:
-    return all(
-        isinstance(test, dict) and all(isinstance(test.get(name), str) for name in ("stdin", "stdout"))
-        for test in tests
-    )
+    for test in tests:
+        if not (isinstance(test, dict) and isinstance(test.get("stdin"), str) and isinstance(test.get("stdout"), str)):
+            return False
+    return True
 
 
 def _shown(row: Mapping[str, object], name: str) -> str:

@@ -1,7 +1,7 @@
-"""An audit of reward functions: labelled responses and attacks, judged as training judges them.
+"""An audit of reward functions: labelled responses and attacks, judged as in training.
 
-A reward that can be earned without a right answer teaches just that. The audit says which wrong responses are rewarded,
-which right ones are not, and which attacks earn as much as an honest answer.
+A reward that can be earned without a right answer teaches exactly that. The audit shows which wrong responses are
+rewarded, which right ones are not, and which attacks earn as much as an honest answer.
 """
 
 import re
@@ -33,13 +33,13 @@ _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledResponse:
-    """A response whose merit is known.
+    """A labelled response.
 
     Attributes:
-        place: where it is written, for people.
-        problem: what it answers.
+        place: its origin, such as file and line, for messages.
+        problem: the problem that it answers.
         text: the whole response.
-        is_correct: the truth.
+        is_correct: the label.
     """
 
     place: str
@@ -54,11 +54,11 @@ class Finding:
 
     Attributes:
         faults: what is wrong: `false positive`, `false negative`, `paid attack`, `unstable` or `exception`.
-        place: where the row is written, or the row whose problem is attacked.
+        place: origin of the row, or of the row whose problem is attacked.
         attack: the kind of the attack; empty for a labelled response.
-        reward: what it earned; None where every function abstained.
-        honest: what the honest answer earned; None for a labelled response.
-        reason: what the functions said.
+        reward: its reward; None where every function abstained.
+        honest: the reward of the honest answer; None for a labelled response.
+        reason: the reasons of the functions.
         response: the beginning of the response.
         num_chars: length of the response, in characters.
     """
@@ -75,7 +75,7 @@ class Finding:
 
 @dataclass(slots=True, kw_only=True)
 class AttackCount:
-    """How many attacks of a kind were made, and how many earned what an honest answer earns."""
+    """The number of attacks of a kind, and of those that are paid: they earn at least what an honest answer earns."""
 
     made: int = 0
     paid: int = 0
@@ -83,24 +83,24 @@ class AttackCount:
 
 @dataclass(slots=True, kw_only=True)
 class RewardAudit:
-    """What an audit of a reward found.
+    """The result of an audit of a reward.
 
     Attributes:
         num_rows: labelled responses.
-        num_correct: those that are correct in truth.
+        num_correct: responses that are correct by their label.
         num_problems: problems that were attacked.
         false_positives: wrong responses whose reward reaches the threshold.
         false_negatives: correct responses whose reward does not, whatever the reason.
         abstentions: responses, attacks among them, from which a function abstained.
-        unstable: responses whose reward was another one when it was asked a second time.
+        unstable: responses whose reward was different in a second call.
         unpaid_honest: attacked problems whose honest answer earns no more than an empty response.
         unjudged_honest: problems that were not attacked because the reward abstains from their honest answers.
         attacks: attacks by kind.
         exceptions: responses at which a function failed, by `file:line` and kind of error.
         num_calls: responses that were judged and timed.
-        seconds: wall clock of those calls.
-        largest_seconds: wall clock of the slowest one.
-        slowest: which one that was.
+        seconds: wall-clock time of those calls.
+        largest_seconds: wall-clock time of the slowest call.
+        slowest: origin and length of the response of the slowest call.
         findings: all responses on which something is wrong.
     """
 
@@ -128,37 +128,39 @@ class RewardAudit:
 
     @property
     def has_silent_function(self) -> bool:
-        """Whether from every response some function abstained: it may lack its `return`."""
+        """Whether some function abstained from every response: it may lack its `return`."""
         return self.num_calls > 0 and self.abstentions == self.num_calls
 
     @property
     def mean_seconds(self) -> float:
-        """Wall clock of one response."""
+        """Mean wall-clock time of a response."""
         return self.seconds / self.num_calls if self.num_calls else 0.0
 
 
 def audit_reward(
     table: RewardTable, rows: Iterable[LabelledResponse], *, threshold: float = 0.5, with_attacks: bool = False
 ) -> RewardAudit:
-    """Hold a reward against labelled responses, and attack it.
+    """Compares the rewards of labelled responses with their labels, and attacks the reward.
 
     Args:
         table: the reward functions and weights by domain; their weighted sum is audited.
         rows: labelled responses; each different problem is attacked once.
-        threshold: a response counts as rewarded from this reward on.
-        with_attacks: attack the reward of each problem; its reference must then be a right answer.
+        threshold: smallest reward with which a response counts as rewarded.
+        with_attacks: whether to attack the reward of each problem; its reference must then be a right answer.
 
     Returns:
         Counts, times, and every response on which something is wrong.
 
     Raises:
-        ValueError: no rows, or a problem that the functions cannot judge: where it stands, and why.
+        ValueError: there are no rows, or the functions cannot judge a problem; the message says where it stands, and
+            why.
     """
     audit = RewardAudit()
     attacked: set[tuple[str, str, str]] = set()
+
     for row in rows:
-        judged = _judge(audit, table, row.place, row.problem, row.text)
-        _count_row(audit, row, judged, threshold)
+        judgement = _judge(audit, table, row.place, row.problem, row.text)
+        _count_row(audit, row, judgement, threshold)
 
         key = (row.problem.question, row.problem.answer, row.problem.domain)
         if with_attacks and key not in attacked:
@@ -167,18 +169,19 @@ def audit_reward(
 
     if not audit.num_rows:
         raise ValueError("there are no rows to audit; each needs question, answer, response and correct")
+
     return audit
 
 
 def attack_reward(table: RewardTable, problems: Iterable[Problem]) -> RewardAudit:
-    """Attack a reward without labelled responses.
+    """Attacks a reward without labelled responses.
 
     Args:
         table: as in `audit_reward`.
-        problems: each has a reference that is itself a right answer.
+        problems: their references must themselves be right answers.
 
     Raises:
-        ValueError: a problem that the functions cannot judge: which, and why.
+        ValueError: the functions cannot judge a problem; the message says which, and why.
     """
     audit = RewardAudit()
     for problem in problems:
@@ -187,10 +190,10 @@ def attack_reward(table: RewardTable, problems: Iterable[Problem]) -> RewardAudi
 
 
 def rollout_of(problem: Problem, text: str) -> Rollout:
-    """A response as reward functions get it, though no model sampled it: a token for each word or sign.
+    """Makes a rollout of a response that no model sampled, for reward functions; each word or sign is a token.
 
     Args:
-        problem: what it answers.
+        problem: the problem that it answers.
         text: the whole response.
     """
     num_tokens = len(_WORD_OR_SIGN.findall(text)) + 1  # the end token
@@ -206,7 +209,7 @@ def rollout_of(problem: Problem, text: str) -> Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
+class _Judgement:
     """A response with its reward; None where every function abstained."""
 
     text: str
@@ -216,15 +219,20 @@ class _Judged:
     reason: str
 
     def faults(self) -> list[str]:
-        """What is wrong whatever the response deserves."""
-        return ["exception"] * bool(self.failures) + ["unstable"] * self.is_unstable
+        """The faults that are faults whatever reward the response deserves."""
+        faults = []
+        if self.failures:
+            faults.append("exception")
+        if self.is_unstable:
+            faults.append("unstable")
+        return faults
 
 
-def _judge(audit: RewardAudit, table: RewardTable, place: str, problem: Problem, text: str) -> _Judged:
-    """Judge a response twice; the first time counts and is timed.
+def _judge(audit: RewardAudit, table: RewardTable, place: str, problem: Problem, text: str) -> _Judgement:
+    """Judges a response twice; the first call counts and is timed, the second shows whether the reward is stable.
 
     Raises:
-        ValueError: the functions cannot judge the problem; says where it stands.
+        ValueError: the functions cannot judge the problem; the message says where it stands.
     """
     rollout = rollout_of(problem, text)
     start_seconds = time.perf_counter()
@@ -243,10 +251,14 @@ def _judge(audit: RewardAudit, table: RewardTable, place: str, problem: Problem,
 
     failures = tuple(failure_kind(reward.reasons[name]) for name, kind in reward.kinds.items() if kind == "crash")
     audit.exceptions.update(failures)
+
+    # A function that abstains leaves no part.
     audit.abstentions += len(reward.parts) < len(table[problem.domain])
+
     is_unstable = reward.parts != again.parts
     audit.unstable += is_unstable
-    return _Judged(
+
+    return _Judgement(
         text=text,
         reward=_total(reward),
         is_unstable=is_unstable,
@@ -260,24 +272,26 @@ def _total(reward: Reward) -> float | None:
     return reward.total if reward.parts else None
 
 
-def _count_row(audit: RewardAudit, row: LabelledResponse, judged: _Judged, threshold: float) -> None:
-    """Hold a labelled response against its label."""
+def _count_row(audit: RewardAudit, row: LabelledResponse, judgement: _Judgement, threshold: float) -> None:
+    """Counts a labelled response, and compares its reward with its label."""
     audit.num_rows += 1
     audit.num_correct += row.is_correct
-    faults = judged.faults()
-    if judged.reward is not None:
-        is_rewarded = judged.reward >= threshold
+    faults = judgement.faults()
+
+    if judgement.reward is not None:
+        is_rewarded = judgement.reward >= threshold
         if is_rewarded and not row.is_correct:
             audit.false_positives += 1
             faults.append("false positive")
         elif row.is_correct and not is_rewarded:
             audit.false_negatives += 1
             faults.append("false negative")
-    _note(audit, faults, row.place, judged)
+
+    _note(audit, faults, row.place, judgement)
 
 
 def _attack(audit: RewardAudit, table: RewardTable, place: str, problem: Problem) -> None:
-    """Attack the reward of one problem."""
+    """Attacks the reward of one problem."""
     form, honest = _honest(audit, table, place, problem)
     if honest is None:
         audit.unjudged_honest += 1
@@ -286,51 +300,61 @@ def _attack(audit: RewardAudit, table: RewardTable, place: str, problem: Problem
     audit.num_problems += 1
     empty = _total(score(table, problem, rollout_of(problem, "")))
     audit.unpaid_honest += empty is not None and honest <= empty
+
     for attack in attacks(problem, form):
-        judged = _judge(audit, table, f"{place}, {attack.kind}", problem, attack.text)
-        is_paid = judged.reward is not None and judged.reward >= honest
+        judgement = _judge(audit, table, f"{place}, {attack.kind}", problem, attack.text)
+        is_paid = judgement.reward is not None and judgement.reward >= honest
 
         count = audit.attacks.setdefault(attack.kind, AttackCount())
         count.made += 1
         count.paid += is_paid
-        faults = [*judged.faults(), *(["paid attack"] if is_paid else [])]
-        _note(audit, faults, place, judged, attack=attack.kind, honest=honest)
+
+        faults = judgement.faults()
+        if is_paid:
+            faults.append("paid attack")
+        _note(audit, faults, place, judgement, attack=attack.kind, honest=honest)
 
 
 def _honest(audit: RewardAudit, table: RewardTable, place: str, problem: Problem) -> tuple[ResponseForm, float | None]:
-    """The form in which a plain statement of the reference earns most, and what it earns.
+    """The form in which an honest answer earns most, and that reward; None where the functions abstain from all forms.
 
-    A function may read tags, boxes or last lines; which, only its rewards tell. The first of equal forms is taken.
+    A function may read tags, boxes or last lines: only its rewards show which. Of equal forms the first one is taken.
     """
-    best_form, best = FORMS[0], None
+    best_form = FORMS[0]
+    best_reward = None
+
     for form in FORMS:
-        judged = _judge(audit, table, f"{place}, honest answer", problem, form.response(problem, problem.answer))
-        _note(audit, judged.faults(), place, judged, attack="none: the honest answer")
-        if judged.reward is not None and (best is None or judged.reward > best):
-            best_form, best = form, judged.reward
-    return best_form, best
+        response = form.response(problem, problem.answer)
+        judgement = _judge(audit, table, f"{place}, honest answer", problem, response)
+        _note(audit, judgement.faults(), place, judgement, attack="none: the honest answer")
+        if judgement.reward is not None and (best_reward is None or judgement.reward > best_reward):
+            best_form = form
+            best_reward = judgement.reward
+
+    return best_form, best_reward
 
 
 def _note(
     audit: RewardAudit,
     faults: list[str],
     place: str,
-    judged: _Judged,
+    judgement: _Judgement,
     *,
     attack: str = "",
     honest: float | None = None,
 ) -> None:
-    """Add a response to the findings if something is wrong."""
+    """Adds a response to the findings if something is wrong with it."""
     if not faults:
         return
+
     finding = Finding(
         faults=tuple(faults),
         place=place,
         attack=attack,
-        reward=judged.reward,
+        reward=judgement.reward,
         honest=honest,
-        reason=judged.reason[:_QUOTED_CHARS],
-        response=judged.text[:_QUOTED_CHARS],
-        num_chars=len(judged.text),
+        reason=judgement.reason[:_QUOTED_CHARS],
+        response=judgement.text[:_QUOTED_CHARS],
+        num_chars=len(judgement.text),
     )
     audit.findings.append(finding)

@@ -10,7 +10,7 @@ import pytest
 
 from aha.evaluation.metrics import majority
 from aha.prompts.parsing import last_boxed
-from aha.rewards.answers import final_answer, normalised, votes
+from aha.rewards.answers import final_answer, normal_form, votes
 from aha.rewards.table import BatchedReward, Keyed, part_name
 from aha.rewards.verifier import MathVerifier
 from aha.types import Problem, Rollout
@@ -111,7 +111,7 @@ def test_what_is_remembered_is_bounded() -> None:
     verifier = MathVerifier(max_remembered=2)
     for number in range(4):
         verifier.compare(r"\sqrt{8}", rf"{number}\sqrt{{2}}")
-    assert len(verifier._remembered) == 2
+    assert len(verifier._cache) == 2
 
 
 @pytest.mark.parametrize(
@@ -221,9 +221,9 @@ def test_the_final_answer_of_a_response() -> None:
 
 
 def test_votes() -> None:
-    assert normalised("x = 0.50") == normalised(r"\dfrac{1}{2}") == "1/2"
-    assert normalised(r"\sqrt{ 2 }") == r"\sqrt{2}"
-    assert normalised(" ") is None
+    assert normal_form("x = 0.50") == normal_form(r"\dfrac{1}{2}") == "1/2"
+    assert normal_form(r"\sqrt{ 2 }") == r"\sqrt{2}"
+    assert normal_form(" ") is None
 
 
 @pytest.mark.full
@@ -234,7 +234,7 @@ def test_math_500(verifier: MathVerifier) -> None:
     own = verifier.compare_all(list(zip(golds, boxes, strict=True)))
     assert sum(verdict.kind == "correct" for verdict in own) == len(data) == 500
     pairs = [(gold, boxes[(place + 7) % 500]) for place, gold in enumerate(golds)]
-    other = [pair for pair in pairs if normalised(pair[0]) != normalised(pair[1])]
+    other = [pair for pair in pairs if normal_form(pair[0]) != normal_form(pair[1])]
     assert [pair for pair, verdict in zip(other, verifier.compare_all(other), strict=True) if verdict.score] == []
 
 
