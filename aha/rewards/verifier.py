@@ -19,7 +19,7 @@ from aha.rewards.answers import final_answer, readable_value
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
 from aha.rewards.math.grammar import read
-from aha.rewards.math.nodes import Number, Quantity, Several, Value
+from aha.rewards.math.nodes import Collection, Number, Quantity, Value
 from aha.rewards.math.quantities import is_literal
 from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 from aha.types import Problem, Rollout, Verdict, VerdictKind
@@ -290,7 +290,7 @@ def _choice(plain: str) -> str:
 
 def _readings(reference: Value, answer: str) -> list[str]:
     """The texts as which an answer is read: where the reference is a list, `1,234` is also read as two values."""
-    is_list = isinstance(reference, Several) and not reference.brackets
+    is_list = isinstance(reference, Collection) and not reference.brackets
     if is_list and _THOUSANDS.search(answer):
         return [answer, _THOUSANDS.sub(", ", answer)]
     return [answer]
@@ -331,7 +331,7 @@ def _statements(formula: str) -> tuple[Value, ...]:
     value = readable_value(formula)
     if value is None:
         return ()
-    if isinstance(value, Several) and not value.brackets:
+    if isinstance(value, Collection) and not value.brackets:
         return (value, *value.items)
     return (value,)
 

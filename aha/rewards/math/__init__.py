@@ -1,14 +1,15 @@
 """Answers of mathematics: read by one grammar into typed values, compared type by type, computed at points.
 
 Modules:
-    tokens: text into tokens; notation that changes nothing is dropped here and nowhere else.
+    tokens: text into tokens; notation that means nothing is dropped here and nowhere else.
+    reader: reads tokens one by one.
     parser, amounts, grammar: tokens into expressions, amounts with units, and values.
     nodes: what a value can be.
     units: units and nouns after a number.
     vocabulary: commands of LaTeX by what they stand for.
     arithmetic: the value of an expression, exactly or at a point.
     points: are two expressions equal?
-    quantities, regions, comparison: are two values the same answer?
+    quantities, regions, relations, comparison: are two values the same answer?
     forms: values in another form that says the same.
     statements: names, equations and inequalities.
     near_misses: answers that are nearly right, for audits and tests.
@@ -25,7 +26,9 @@ __all__ = [
     "parser",
     "points",
     "quantities",
+    "reader",
     "regions",
+    "relations",
     "statements",
     "tokens",
     "units",

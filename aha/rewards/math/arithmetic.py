@@ -1,4 +1,4 @@
-"""What an expression is worth: exactly as a fraction, or at a point with a hundred digits.
+"""The value of an expression: exactly as a fraction, or at a point with a hundred digits.
 
 Every computation is bounded: in its steps, in the size of its numbers, in the terms of its sums.
 """
@@ -16,44 +16,45 @@ from aha.rewards.math.nodes import Node, Number, Operation, Symbol, symbols_of, 
 __all__ = ["CONTEXT", "TooLargeError", "are_close", "exact", "is_real", "real_value", "value_at"]
 
 DIGITS: Final = 100
-"""Digits of the computation."""
+"""Decimal digits of the computation."""
 
 TOLERANCE: Final = 1e-80
 """Largest relative difference of equal values."""
 
 MAX_STEPS: Final = 2_000
-"""Operations of one evaluation."""
+"""Largest number of operations of one evaluation."""
 
 MAX_TERMS: Final = 300
-"""Terms of a sum or product."""
+"""Largest number of terms of a sum or product."""
 
 MAX_BITS: Final = 20_000
 """Largest size of a number: of a fraction in bits, of others as the logarithm to base 2."""
 
 CONTEXT: Final[Any] = mpmath.MPContext()
-"""The arithmetic of `mpmath` with these digits."""
+"""The arithmetic of `mpmath` with this number of digits; a context of its own, so that nobody else can change it."""
 
 CONTEXT.dps = DIGITS
 
 
 class TooLargeError(ArithmeticError):
-    """A number or a computation that passes the limits."""
+    """A number or a computation exceeds the limits."""
 
 
 def exact(node: Node) -> Fraction | None:
-    """The value of an expression of fractions and whole powers; None where it has anything else, or no value.
+    """The value of an expression of fractions and whole powers; None where it has other operations, or no value.
 
     Raises:
-        TooLargeError: the value, or one on the way to it, is too large.
+        TooLargeError: the value, or an intermediate one, is too large.
     """
     match node:
         case Number(value):
             return value
         case Operation(name, operands) if name in _EXACT:
-            values = [exact(one) for one in operands]
+            values = [exact(operand) for operand in operands]
             if None in values:
                 return None
             return _EXACT[name](*(value for value in values if value is not None))
+
     return None
 
 
@@ -64,6 +65,9 @@ def _quotient(over: Fraction, under: Fraction) -> Fraction | None:
 def _whole_power(base: Fraction, exponent: Fraction) -> Fraction | None:
     if exponent.denominator != 1 or (base == 0 and exponent <= 0):
         return None
+
+    # The size of the power is estimated before it is computed.
+
     bits = max(abs(base.numerator).bit_length(), base.denominator.bit_length()) - 1
     if base not in (0, 1, -1) and abs(exponent) * max(1, bits) > MAX_BITS:
         raise TooLargeError("a power is too large")
@@ -89,21 +93,27 @@ def real_value(node: Node) -> Any | None:
     """The real value of an expression without variables; None where it has none."""
     if symbols_of(node):
         return None
+
     try:
         value = _Evaluation({})(node)
     except (ArithmeticError, ValueError, TypeError):
         return None
+
     return CONTEXT.re(value) if _is_finite(value) and is_real(value) else None
 
 
 def value_at(node: Node, point: Mapping[str, Any]) -> tuple[Any, bool] | None:
-    """The value of an expression where variables have these values; None where it has none there.
+    """The value of an expression at a point.
+
+    Args:
+        node: the expression.
+        point: the values of the variables, by name.
 
     Returns:
-        The value, and whether all values on the way to it are real.
+        The value, and whether all intermediate values are real; None where the expression has no value there.
 
     Raises:
-        TooLargeError: the computation passes the limits.
+        TooLargeError: the computation exceeds the limits.
     """
     evaluation = _Evaluation(point)
     try:
@@ -120,14 +130,15 @@ def _is_finite(value: Any) -> bool:
 
 
 def is_real(value: Any) -> bool:
-    """Whether a value has no imaginary part, but for what rounding leaves."""
+    """Whether a value has no imaginary part beyond rounding."""
     return bool(abs(CONTEXT.im(value)) <= TOLERANCE * max(abs(value), 1e-300))
 
 
 def are_close(left: Any, right: Any) -> bool:
-    """Whether two values agree to 80 digits; one that is zero must meet one that rounding alone keeps from it."""
+    """Whether two values agree to 80 digits."""
     largest = max(abs(left), abs(right))
     if left == 0 or right == 0:
+        # No relative difference is small beside zero: the other value must be zero up to rounding.
         return bool(largest < CONTEXT.mpf(10) ** (5 - DIGITS))
     return bool(abs(left - right) <= TOLERANCE * largest)
 
@@ -141,25 +152,33 @@ class _Evaluation:
         self.is_real = True
 
     def __call__(self, node: Node) -> Any:
-        """The value; raises what a computation without a value raises."""
+        """The value of an expression.
+
+        Raises:
+            ArithmeticError, ValueError, TypeError: it has no value.
+            TooLargeError: the computation exceeds the limits.
+        """
         self.num_steps += 1
         if self.num_steps > MAX_STEPS:
             raise TooLargeError("its computation has too many steps")
+
         match node:
             case Number(value):
                 return CONTEXT.mpf(value.numerator) / value.denominator
             case Symbol(name):
                 return self._symbol(name)
             case Operation("sum" | "prod"):
-                return self._big(node)
+                return self._sum_or_product(node)
             case Operation("opaque", (Symbol(text),)):
+                # Equal texts get equal values, different ones different values.
                 return CONTEXT.mpf(int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)) / 2**60
             case Operation("det", (Operation("matrix", rows),)):
                 return self._determinant([row.operands for row in rows if isinstance(row, Operation)])
             case Operation(name, operands):
                 if name not in _FUNCTIONS:
                     raise ValueError(f"{name} has no value")
-                value = _bounded(_FUNCTIONS[name](*(self(one) for one in operands)))
+                arguments = [self(operand) for operand in operands]
+                value = _check_size(_FUNCTIONS[name](*arguments))
                 self.is_real = self.is_real and not isinstance(value, CONTEXT.mpc)
                 return value
 
@@ -171,52 +190,73 @@ class _Evaluation:
             return +constants[name]
         raise ValueError(f"{name} has no value")
 
-    def _big(self, node: Operation) -> Any:
-        """A sum or product, term by term."""
+    def _sum_or_product(self, node: Operation) -> Any:
+        """The value of a sum or product over an index, term by term."""
         index, low, high, body = node.operands
-        subscripts = [one.name.partition("_")[2] for one in walk(body) if isinstance(one, Symbol)]
+
+        # A term such as a_n is an element of a sequence that nobody knows.
+        subscripts = [part.name.partition("_")[2] for part in walk(body) if isinstance(part, Symbol)]
         if not isinstance(index, Symbol) or any(index.name in subscript for subscript in subscripts):
             raise ValueError("its terms have no value")
-        first, last = (_whole(self(end)) for end in (low, high))
+
+        first = _whole_number(self(low))
+        last = _whole_number(self(high))
         if last - first > MAX_TERMS:
             raise TooLargeError("it has too many terms")
 
+        # The index hides a variable of the same name for as long as the terms are computed.
         before = self.point.get(index.name)
         result = CONTEXT.mpf(0 if node.name == "sum" else 1)
+
         for number in range(first, last + 1):
             self.point[index.name] = CONTEXT.mpf(number)
             term = self(body)
-            result = _bounded(result + term if node.name == "sum" else result * term)
+            result = _check_size(result + term if node.name == "sum" else result * term)
+
         self.point.pop(index.name, None)
         if before is not None:
             self.point[index.name] = before
+
         return result
 
     def _determinant(self, rows: Sequence[Sequence[Node]]) -> Any:
-        """The determinant of a small matrix, by its first row."""
+        """The determinant of a small matrix."""
         if len(rows) > 6 or any(len(row) != len(rows) for row in rows):
             raise TooLargeError("its determinant is too large")
-        values = [[self(one) for one in row] for row in rows]
+        values = [[self(element) for element in row] for row in rows]
         return CONTEXT.det(CONTEXT.matrix(values))
 
 
-def _whole(value: Any) -> int:
-    """A whole number, or an error."""
+def _whole_number(value: Any) -> int:
+    """A value as a whole number.
+
+    Raises:
+        ValueError: it is none.
+    """
     number = round(float(CONTEXT.re(value)))
     if abs(value - number) > 1e-20:
         raise ValueError("no whole number")
     return number
 
 
-def _bounded(value: Any) -> Any:
-    """A value that is not too large to go on with."""
+def _check_size(value: Any) -> Any:
+    """The value itself.
+
+    Raises:
+        TooLargeError: it is too large to compute with.
+    """
     if _is_finite(value) and value != 0 and abs(CONTEXT.mag(value)) > MAX_BITS:
         raise TooLargeError("a number is too large")
     return value
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    """A power; an odd root of a negative number is the real one."""
+    """A power, within limits.
+
+    Raises:
+        ZeroDivisionError: the base is 0 and the exponent is not positive.
+        TooLargeError: the power is too large.
+    """
     if base == 0 and CONTEXT.re(exponent) <= 0:
         raise ZeroDivisionError
     if base != 0 and abs(exponent) * (abs(CONTEXT.mag(base)) + 1) > MAX_BITS:
@@ -225,8 +265,8 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 def _root(value: Any, index: Any) -> Any:
-    """The real root where there is one, the principal one elsewhere."""
-    degree = _whole(index)
+    """The real root where there is one, otherwise the principal root."""
+    degree = _whole_number(index)
     if not 0 < degree <= 1_000:
         raise ValueError("no root")
     if degree % 2 and is_real(value) and CONTEXT.re(value) < 0:
@@ -235,7 +275,7 @@ def _root(value: Any, index: Any) -> Any:
 
 
 def _factorial(value: Any) -> Any:
-    number = _whole(value)
+    number = _whole_number(value)
     if number < 0:
         raise ValueError("no factorial")
     if number > 2_000:
@@ -244,7 +284,8 @@ def _factorial(value: Any) -> Any:
 
 
 def _binomial(over: Any, under: Any) -> Any:
-    top, bottom = _whole(over), _whole(under)
+    top = _whole_number(over)
+    bottom = _whole_number(under)
     if not 0 <= bottom <= top:
         raise ValueError("no binomial")
     if top > 2_000:
@@ -253,15 +294,15 @@ def _binomial(over: Any, under: Any) -> Any:
 
 
 def _gcd(*values: Any) -> Any:
-    return CONTEXT.mpf(math.gcd(*map(_whole, values)))
+    return CONTEXT.mpf(math.gcd(*map(_whole_number, values)))
 
 
 def _lcm(*values: Any) -> Any:
-    return CONTEXT.mpf(math.lcm(*map(_whole, values)))
+    return CONTEXT.mpf(math.lcm(*map(_whole_number, values)))
 
 
-def _reals(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of real numbers alone."""
+def _for_reals(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that accepts real numbers only."""
 
     def of_reals(*values: Any) -> Any:
         if not all(is_real(value) for value in values):
@@ -271,8 +312,8 @@ def _reals(function: Callable[..., Any]) -> Callable[..., Any]:
     return of_reals
 
 
-def _angle(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of an angle that is not so large that its digits say nothing."""
+def _for_angles(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of an angle that refuses angles so large that no digit of the result would be right."""
 
     def of_angle(value: Any) -> Any:
         if abs(value) > 1e12:
@@ -293,32 +334,33 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "mixed": lambda whole, over, under: whole + over / under,
     "percent": lambda value: value / 100,
     "degrees": lambda value: value * CONTEXT.pi / 180,
+    # An unknown function f is any function of f and x that no simple law simplifies: f(2x) is not 2 f(x).
     "apply": lambda function, value: CONTEXT.sin(function * value + 1),
     "factorial": _factorial,
     "binom": _binomial,
     "abs": abs,
-    "floor": _reals(CONTEXT.floor),
-    "ceil": _reals(CONTEXT.ceil),
+    "floor": _for_reals(CONTEXT.floor),
+    "ceil": _for_reals(CONTEXT.ceil),
     "ln": CONTEXT.ln,
     "log": lambda value, base=None: CONTEXT.ln(value) / (1 if base is None else CONTEXT.ln(base)),
     "lg": CONTEXT.log10,
     "exp": lambda value: _power(+CONTEXT.e, value),
     "gcd": _gcd,
     "lcm": _lcm,
-    "max": _reals(max),
-    "min": _reals(min),
-    "sin": _angle(CONTEXT.sin),
-    "cos": _angle(CONTEXT.cos),
-    "tan": _angle(CONTEXT.tan),
-    "cot": _angle(CONTEXT.cot),
-    "sec": _angle(CONTEXT.sec),
-    "csc": _angle(CONTEXT.csc),
+    "max": _for_reals(max),
+    "min": _for_reals(min),
+    "sin": _for_angles(CONTEXT.sin),
+    "cos": _for_angles(CONTEXT.cos),
+    "tan": _for_angles(CONTEXT.tan),
+    "cot": _for_angles(CONTEXT.cot),
+    "sec": _for_angles(CONTEXT.sec),
+    "csc": _for_angles(CONTEXT.csc),
     "arcsin": CONTEXT.asin,
     "arccos": CONTEXT.acos,
     "arctan": CONTEXT.atan,
     "arccot": CONTEXT.acot,
-    "sinh": _angle(CONTEXT.sinh),
-    "cosh": _angle(CONTEXT.cosh),
+    "sinh": _for_angles(CONTEXT.sinh),
+    "cosh": _for_angles(CONTEXT.cosh),
     "tanh": CONTEXT.tanh,
     "coth": CONTEXT.coth,
 }

@@ -1,97 +1,107 @@
-"""Are two values the same answer? One rule for each type of value; expressions are computed, never rewritten."""
+"""The comparison of two values: one rule for each type; expressions are computed, never rewritten.
 
-import re
+A comparison returns why the answer is not the reference, and an empty text where it is.
+"""
+
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from aha.rewards.math.forms import with_argument_of, with_both_signs
+from aha.rewards.math.forms import rename_argument, with_both_signs
 from aha.rewards.math.nodes import (
     Chain,
-    Interval,
+    Collection,
     Matrix,
     Named,
     Operation,
     Quantity,
     Region,
     Relation,
-    Several,
     Symbol,
     Value,
     Words,
-    symbols_of,
     walk,
 )
-from aha.rewards.math.points import are_equal, zero_ratio
 from aha.rewards.math.quantities import has_same_value, quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
-from aha.rewards.math.statements import coordinates, measured
+from aha.rewards.math.relations import (
+    are_same_name,
+    as_inequality,
+    as_relation,
+    relation_difference,
+    relation_symbols,
+)
+from aha.rewards.math.statements import coordinates, measured_value
 
 __all__ = ["difference"]
-
-_NAME: Final = re.compile(r"([^_(]*)((?:_[^(]*)?)((?:\(.*)?)", re.DOTALL)
-_OPPOSITE: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 
 
 def difference(gold: Value, answer: Value) -> str:
     """Why an answer is not the reference; empty where it is.
 
     Args:
-        gold: the reference.
-        answer: what a model wrote.
+        gold: the value of the reference.
+        answer: the value of a model's answer.
 
     Raises:
-        TooLargeError: a computation passes its limits.
+        TooLargeError: a computation exceeds its limits.
     """
-    gold, answer = with_both_signs(gold), with_both_signs(answer)
+    gold = with_both_signs(gold)
+    answer = with_both_signs(answer)
+
+    # The last side of a chain is what a reference works out.
     if isinstance(gold, Chain):
         gold = gold.sides[-1]
     if isinstance(answer, Chain):
-        return _chain(gold, answer)
+        return _compare_chain(gold, answer)
     if isinstance(gold, Named) or isinstance(answer, Named):
-        return _named(gold, answer)
+        return _compare_named(gold, answer)
 
     # A set with one element is that element, unless the other is a set too.
     match gold, answer:
-        case Several("{}", (single,), False), (Several("()") | Quantity() | Words()):
+        case Collection("{}", (single,), False), (Collection("()") | Quantity() | Words()):
             return difference(single, answer)
-        case ((Several("()") | Quantity() | Words()), Several("{}", (single,), False)):
+        case ((Collection("()") | Quantity() | Words()), Collection("{}", (single,), False)):
             return difference(gold, single)
 
-    if isinstance(gold, Several | Region | Matrix) and isinstance(answer, Several | Region | Matrix):
-        return _collections(gold, answer)
+    if isinstance(gold, Collection | Region | Matrix) and isinstance(answer, Collection | Region | Matrix):
+        return _compare_collections(gold, answer)
 
     if isinstance(answer, Quantity):
-        gold = measured(gold)
+        gold = measured_value(gold)
     if isinstance(gold, Quantity):
-        answer = measured(answer)
+        answer = measured_value(answer)
+
     if Relation in (type(gold), type(answer)):
-        gold, answer = _as_inequality(gold), _as_inequality(answer)
-    return _by_type(gold, answer)
+        gold = as_inequality(gold)
+        answer = as_inequality(answer)
+
+    return _compare_by_type(gold, answer)
 
 
-def _by_type(gold: Value, answer: Value) -> str:
-    """Where neither has a name, and at most one of the two is several values."""
+def _compare_by_type(gold: Value, answer: Value) -> str:
+    """Compares values of which neither has a name and at most one is a collection."""
     match gold, answer:
         case Quantity(), Quantity():
             return quantity_difference(gold, answer)
-        case (Several(":", (_, _)), Quantity()) | (Quantity(), Several(":", (_, _))):
+        case (Collection(":", (_, _)), Quantity()) | (Quantity(), Collection(":", (_, _))):
             return quantity_difference(_as_fraction(gold), _as_fraction(answer))
         case ((Words() | Quantity()), (Words() | Quantity())):
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
-            return _relations(gold, answer)
-        case Relation(), (Several() | Region()):
+            return relation_difference(gold, answer)
+        case Relation(), (Collection() | Region()):
             return region_difference(as_region(gold), as_region(answer))
-        case Several(brackets="", items=(single,), is_endless=False), _:
+        case Collection(brackets="", items=(single,), is_endless=False), _:
             return difference(single, answer)
+
     return f"another kind of answer: {_KINDS[type(answer)]}"
 
 
 _KINDS: Final[dict[type, str]] = {
     Quantity: "a value",
     Words: "words",
-    Several: "several values",
+    Collection: "several values",
     Region: "an inequality or a set",
     Matrix: "a matrix",
     Relation: "an equation or inequality that is not solved",
@@ -99,260 +109,281 @@ _KINDS: Final[dict[type, str]] = {
 
 
 def _letters(value: Value) -> str:
-    """A word, or letters side by side, in small letters; a letter alone is a variable and has a case."""
+    """Words, or a product of letters as a word, in lower case; empty for other values.
+
+    A single letter is a variable and keeps its case.
+    """
     if isinstance(value, Words):
         return value.text
-    nodes = list(walk(value.node)) if isinstance(value, Quantity) else []
-    if any(not isinstance(one, Symbol) and not (isinstance(one, Operation) and one.name == "*") for one in nodes):
+    if not isinstance(value, Quantity):
         return ""
-    letters = "".join(one.name for one in nodes if isinstance(one, Symbol))
+
+    letters = ""
+    for part in walk(value.node):
+        if isinstance(part, Symbol):
+            letters += part.name
+        elif not isinstance(part, Operation) or part.name != "*":
+            return ""
     return letters.lower() if len(letters) > 1 else letters
 
 
 def _as_fraction(value: Value) -> Quantity:
-    """A ratio of two as a fraction."""
+    """A ratio of two numbers as a fraction; a quantity unchanged."""
     match value:
-        case Several(":", (Quantity(over), Quantity(under))):
-            return Quantity(Operation("/", (over, under)))
+        case Collection(":", (Quantity(first), Quantity(second))):
+            return Quantity(Operation("/", (first, second)))
     assert isinstance(value, Quantity)
     return value
 
 
-def _chain(gold: Value, answer: Chain) -> str:
-    """A chain of equations: all its sides are worth the same, and the first or the last of them is the answer."""
+def _compare_chain(gold: Value, answer: Chain) -> str:
+    """Compares a chain of equations: all sides must have the value of the reference, and the first or last its form."""
     for side in answer.sides:
-        is_worth_it = isinstance(gold, Quantity) and isinstance(side, Quantity) and has_same_value(gold, side)
-        if not is_worth_it and (why := difference(gold, side)):
-            return why
+        if isinstance(gold, Quantity) and isinstance(side, Quantity) and has_same_value(gold, side):
+            continue
+        reason = difference(gold, side)
+        if reason:
+            return reason
+
     return difference(gold, answer.sides[-1]) and difference(gold, answer.sides[0])
 
 
 # Names and equations
 
 
-def _named(gold: Value, answer: Value) -> str:
-    """Where at least one of two values has a name."""
+def _compare_named(gold: Value, answer: Value) -> str:
+    """Compares values of which at least one has a name."""
     if isinstance(gold, Named) and isinstance(answer, Named):
-        if _same_name(gold.name, answer.name):
+        if are_same_name(gold.name, answer.name):
             return difference(gold.value, answer.value)
-        renamed = with_argument_of(gold, answer)
+
+        renamed = rename_argument(gold, answer)
         if renamed is not None:
             return difference(gold.value, renamed.value)
-        left, right = _as_relation(gold), _as_relation(answer)
-        if left is not None and right is not None and len(_symbols(left)) > 1:
-            return _relations(left, right)
+
+        left = as_relation(gold)
+        right = as_relation(answer)
+        if left is not None and right is not None and len(relation_symbols(left)) > 1:
+            return relation_difference(left, right)
+
         return f"it is about {answer.name}, not {gold.name}"
+
     if isinstance(gold, Named):
-        return _for_named(gold, answer)
+        return _compare_named_gold(gold, answer)
+
     assert isinstance(answer, Named)
-    return _by_named(gold, answer)
+    return _compare_named_answer(gold, answer)
 
 
-def _for_named(gold: Named, answer: Value) -> str:
-    """A reference with a name, an answer without."""
-    if isinstance(answer, Several) and _has_names(answer):
-        return _roots(gold, answer)
+def _compare_named_gold(gold: Named, answer: Value) -> str:
+    """Compares a reference with a name and an answer without."""
+    if isinstance(answer, Collection) and _has_names(answer):
+        return _compare_roots(gold, answer)
 
-    # An equation between several variables may be written in any way; what a single one is worth must be solved.
-    relation = _as_relation(gold)
+    # An equation between several variables may have any form; the value of a single variable must be worked out.
+    relation = as_relation(gold)
     if isinstance(answer, Relation):
-        if relation is None or len(_symbols(relation)) < 2:
+        if relation is None or len(relation_symbols(relation)) < 2:
             return "an equation that is not solved"
-        return _relations(relation, answer)
+        return relation_difference(relation, answer)
+
     return difference(gold.value, answer)
 
 
-def _by_named(gold: Value, answer: Named) -> str:
-    """A reference without a name, an answer with one."""
+def _compare_named_answer(gold: Value, answer: Named) -> str:
+    """Compares a reference without a name and an answer with one."""
     match gold:
-        case Several() if _has_names(gold):
-            return _roots(answer, gold)
+        case Collection() if _has_names(gold):
+            return _compare_roots(answer, gold)
         case Relation():
-            relation = _as_relation(answer)
-            return "it is not the statement that was asked for" if relation is None else _relations(gold, relation)
+            relation = as_relation(answer)
+            return (
+                "it is not the statement that was asked for"
+                if relation is None
+                else relation_difference(gold, relation)
+            )
         case Region(variable=variable) if variable and variable != answer.name:
             return f"it is about {answer.name}, not {variable}"
         case Words():
             return "a statement is no word"
+
     return difference(gold, answer.value)
-
-
-def _same_name(left: str, right: str) -> bool:
-    """Whether two names are the same; a subscript, or the brackets of a function, may be missing in one of them."""
-    if "y" in (left, right) and any(re.fullmatch(r"[fgh]\(x\)", name) for name in (left, right)):
-        return True
-    bases, subscripts, arguments = zip(*(_NAME.fullmatch(name).groups() for name in (left, right)), strict=True)  # type: ignore[union-attr]  # anything matches
-    return bases[0] == bases[1] and all(one == other or "" in (one, other) for one, other in (subscripts, arguments))
-
-
-def _as_relation(value: Named) -> Relation | None:
-    """`y = 2x` as an equation; None where the value is no expression."""
-    if isinstance(value.value, Quantity) and not value.value.unit:
-        return Relation((Symbol(value.name), value.value.node), ("=",))
-    return None
-
-
-def _symbols(relation: Relation) -> frozenset[str]:
-    return symbols_of(relation.sides[0]) | symbols_of(relation.sides[1])
-
-
-def _relations(gold: Relation, answer: Relation) -> str:
-    """Two equations or inequalities: the same up to a factor, which must not turn an inequality round."""
-    if len(gold.sides) != len(answer.sides):
-        return "it is not the statement that was asked for"
-    if gold.sides == answer.sides and gold.signs == answer.signs:
-        return ""
-    if len(gold.sides) > 2:
-        is_same = gold.signs == answer.signs and all(map(are_equal, gold.sides, answer.sides))
-        return "" if is_same else "another statement"
-
-    ratio = zero_ratio(gold.sides, answer.sides)
-    if ratio is None:
-        return "another statement"
-    sign = answer.signs[0] if ratio > 0 else _OPPOSITE[answer.signs[0]]
-    return "" if sign == gold.signs[0] else "its sign points the other way"
-
-
-def _as_inequality(value: Value) -> Value:
-    """`y < 5 - x`, which is solved for `y`, as an inequality between its variables."""
-    match value:
-        case Region((Interval(low, None, has_end, False),), name, ()) if low is not None and symbols_of(low):
-            return Relation((Symbol(name), low), (">=" if has_end else ">",))
-        case Region((Interval(None, high, False, has_end),), name, ()) if high is not None and symbols_of(high):
-            return Relation((Symbol(name), high), ("<=" if has_end else "<",))
-    return value
 
 
 # Several values
 
 
-def _collections(gold: Several | Region | Matrix, answer: Several | Region | Matrix) -> str:
-    """Lists, sets, intervals and matrices."""
+def _compare_collections(gold: Collection | Region | Matrix, answer: Collection | Region | Matrix) -> str:
+    """Compares lists, sets, intervals and matrices."""
     if isinstance(gold, Matrix) and isinstance(answer, Matrix):
-        return _matrices(gold, answer)
+        return _compare_matrices(gold, answer)
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
-        return _vectors(gold, answer)
-    if isinstance(gold, Several) and isinstance(answer, Several):
-        return _assignments(gold, answer) if _has_names(gold) or _has_names(answer) else _several(gold, answer)
-    return region_difference(as_region(gold), as_region(answer))
+        return _compare_vectors(gold, answer)
+    if isinstance(gold, Region) or isinstance(answer, Region):
+        return region_difference(as_region(gold), as_region(answer))
+    if _has_names(gold) or _has_names(answer):
+        return _compare_assignments(gold, answer)
+    return _compare_items(gold, answer)
 
 
-def _roots(named: Named, several: Several) -> str:
-    """`x = 1, 3` beside `x_1 = 1, x_2 = 3`, or `(m,n) = (1,3)` beside `m = 1, n = 3`."""
+def _compare_roots(named: Named, several: Collection) -> str:
+    """Compares `x = 1, 3` with `x_1 = 1, x_2 = 3`, or `(m,n) = (1,3)` with `m = 1, n = 3`."""
     unknowns = named.name.split(",")
-    if len(unknowns) > 1 and isinstance(named.value, Several):
+    if len(unknowns) > 1 and isinstance(named.value, Collection):
         if len(unknowns) != len(named.value.items):
             return "more or fewer values than unknowns"
         return difference(coordinates(unknowns, named.value), several)
+
     names = _names(several)
-    if not names or not all(_same_name(named.name, name) for name in names) or not isinstance(named.value, Several):
+    if (
+        not names
+        or not all(are_same_name(named.name, name) for name in names)
+        or not isinstance(named.value, Collection)
+    ):
         return "it names other unknowns"
-    return _matched(named.value.items, [_unnamed(item) for item in several.items])
+
+    return _compare_in_any_order(named.value.items, [_without_name(item) for item in several.items])
 
 
-def _assignments(gold: Several, answer: Several) -> str:
-    """Values of several unknowns, of which at least one side gives the names."""
-    golds, answers = _names(gold), _names(answer)
+def _compare_assignments(gold: Collection, answer: Collection) -> str:
+    """Compares values of several unknowns, of which at least one side gives the names."""
+    golds = _names(gold)
+    answers = _names(answer)
+
     if _has_names(gold) and _has_names(answer):
         if not golds:
-            return _several(gold, answer)
+            return _compare_items(gold, answer)
         if sorted(golds) != sorted(answers):
             return "it names other unknowns"
-        return _in_order(gold.items, [answer.items[answers.index(name)] for name in golds])
+        return _compare_in_order(gold.items, [answer.items[answers.index(name)] for name in golds])
+
     if not golds and not answers:
         return "it names some of the values only"
 
-    # x_1 = 1, x_2 = 3 are the roots 1 and 3 in any order; x = 1, y = 2 is (1, 2), in the order of the reference, or of
-    # the alphabet where that has no names.
-    items = [[_unnamed(item) for item in side.items] for side in (gold, answer)]
+    # x_1 = 1, x_2 = 3 are the roots 1 and 3 in any order.
+    gold_items = [_without_name(item) for item in gold.items]
+    answer_items = [_without_name(item) for item in answer.items]
     are_roots = len({name.partition("_")[0] for name in golds or answers}) == 1
     if are_roots and {gold.brackets, answer.brackets} <= {"", "{}"}:
-        return _matched(*items)
+        return _compare_in_any_order(gold_items, answer_items)
     if not {gold.brackets, answer.brackets} <= {"", "()"}:
         return "other brackets"
+
+    # x = 1, y = 2 is (1, 2), in the order of the reference, or of the alphabet where the reference has no names.
     if answers:
-        items[1] = [items[1][index] for index in sorted(range(len(answers)), key=answers.__getitem__)]
-    return _in_order(*items)
+        alphabetical = sorted(range(len(answers)), key=answers.__getitem__)
+        answer_items = [answer_items[index] for index in alphabetical]
+
+    return _compare_in_order(gold_items, answer_items)
 
 
-def _several(gold: Several, answer: Several) -> str:
-    """Lists, tuples, sets and ratios: as sets, in any order, or item by item, as the brackets say."""
+def _compare_items(gold: Collection, answer: Collection) -> str:
+    """Compares lists, tuples, sets and ratios: as sets, in any order, or item by item, as the brackets say."""
     if gold.is_endless != answer.is_endless:
         return "one of the two goes on without end"
+
     brackets = {gold.brackets, answer.brackets}
     if gold.is_endless and len(brackets) == 1:
-        return _in_order(gold.items, answer.items)
+        return _compare_in_order(gold.items, answer.items)
     if brackets == {"{}"}:
-        return _covered(gold.items, answer.items) or _covered(answer.items, gold.items)
+        return _compare_elements(gold.items, answer.items) or _compare_elements(answer.items, gold.items)
     if brackets <= {"", "{}"}:
-        return _matched(gold.items, answer.items)
+        return _compare_in_any_order(gold.items, answer.items)
 
-    # A vector of three may have brackets of either kind; two numbers may be an interval, where each kind means another.
+    # The brackets of a vector of three mean nothing; two numbers may be an interval, where they say which ends belong.
     is_vector = brackets <= {"()", "[]"} and len(gold.items) != 2
     if len(brackets) == 1 or brackets == {"", "()"} or is_vector:
-        return _in_order(gold.items, answer.items)
+        return _compare_in_order(gold.items, answer.items)
+
     return "other brackets"
 
 
-def _has_names(several: Several) -> bool:
+def _has_names(several: Collection) -> bool:
     return any(isinstance(item, Named) for item in several.items)
 
 
-def _names(several: Several) -> list[str]:
-    """The different names of all items; empty where one has none, or two have the same."""
+def _names(several: Collection) -> list[str]:
+    """The names of all items; empty where an item has none, or two have the same."""
     names = [item.name for item in several.items if isinstance(item, Named)]
     return names if len(names) == len(set(names)) == len(several.items) else []
 
 
-def _in_order(gold: Sequence[Value], answer: Sequence[Value]) -> str:
+def _compare_in_order(gold: Sequence[Value], answer: Sequence[Value]) -> str:
     if len(gold) != len(answer):
         return "more or fewer values"
-    return next((why for pair in zip(gold, answer, strict=True) if (why := difference(*pair))), "")
 
-
-def _unnamed(value: Value) -> Value:
-    return value.value if isinstance(value, Named) else value
-
-
-def _covered(gold: Sequence[Value], answer: Sequence[Value]) -> str:
-    """Whether every item has its equal."""
-    return "" if all(any(not difference(one, other) for other in answer) for one in gold) else "another set"
-
-
-def _matched(gold: Sequence[Value], answer: Sequence[Value]) -> str:
-    """Whether the items of two lists are the same in some order."""
-    if len(gold) != len(answer):
-        return "more or fewer values"
-    left = list(answer)
-    for one in gold:
-        index = next((index for index, other in enumerate(left) if not difference(one, other)), None)
-        if index is None:
-            return "a value is missing"
-        left.pop(index)
+    for expected, item in zip(gold, answer, strict=True):
+        reason = difference(expected, item)
+        if reason:
+            return reason
     return ""
 
 
-def _matrices(gold: Matrix, answer: Matrix) -> str:
+def _without_name(value: Value) -> Value:
+    return value.value if isinstance(value, Named) else value
+
+
+def _compare_elements(gold: Sequence[Value], answer: Sequence[Value]) -> str:
+    """Checks that every element of the first set has an equal in the second."""
+    for expected in gold:
+        if all(difference(expected, element) for element in answer):
+            return "another set"
+    return ""
+
+
+def _compare_in_any_order(gold: Sequence[Value], answer: Sequence[Value]) -> str:
+    """Compares two lists whose items may be in any order."""
+    if len(gold) != len(answer):
+        return "more or fewer values"
+
+    remaining = list(answer)
+    for expected in gold:
+        index = next((index for index, other in enumerate(remaining) if not difference(expected, other)), None)
+        if index is None:
+            return "a value is missing"
+        remaining.pop(index)
+
+    return ""
+
+
+def _compare_matrices(gold: Matrix, answer: Matrix) -> str:
     if [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
         return "a matrix of another shape"
-    pairs = [pair for rows in zip(gold.rows, answer.rows, strict=True) for pair in zip(*rows, strict=True)]
-    return next((why for left, right in pairs if (why := quantity_difference(Quantity(left), Quantity(right)))), "")
+
+    for gold_row, answer_row in zip(gold.rows, answer.rows, strict=True):
+        for expected, element in zip(gold_row, answer_row, strict=True):
+            reason = quantity_difference(Quantity(expected), Quantity(element))
+            if reason:
+                return reason
+    return ""
 
 
-def _vectors(gold: Value, answer: Value) -> str:
-    """A matrix against a list of its rows, or of its elements where it has one row or column."""
-    sides = [_elements(value) for value in (gold, answer)]
-    if not sides[0] or not sides[1]:
+def _compare_vectors(gold: Value, answer: Value) -> str:
+    """Compares a matrix with a list of its rows, or of its elements where it has one row or column."""
+    gold_elements = _elements(gold)
+    answer_elements = _elements(answer)
+    if not gold_elements or not answer_elements:
         return "a matrix is no list"
-    return _in_order(*sides)
+    return _compare_in_order(gold_elements, answer_elements)
 
 
 def _elements(value: Value) -> Sequence[Value]:
-    """What stands in a matrix or a tuple, rows as tuples; nothing where a value is neither."""
+    """The elements of a vector, or the rows of a matrix or a tuple of tuples; empty for other values.
+
+    Rows get the same brackets wherever they come from.
+    """
+    elements: list[Value] = []
     if isinstance(value, Matrix):
-        rows = [[Quantity(one) for one in row] for row in value.rows]
-        is_vector = len(rows) == 1 or len(rows[0]) == 1
-        return [one for row in rows for one in row] if is_vector else [Several("[]", tuple(row)) for row in rows]
-    if not isinstance(value, Several) or value.brackets not in ("()", "[]"):
-        return ()
-    return [replace(one, brackets="[]") if isinstance(one, Several) else one for one in value.items]
+        is_vector = len(value.rows) == 1 or len(value.rows[0]) == 1
+        for row in value.rows:
+            quantities = [Quantity(element) for element in row]
+            if is_vector:
+                elements += quantities
+            else:
+                elements.append(Collection("[]", tuple(quantities)))
+
+    if isinstance(value, Collection) and value.brackets in ("()", "[]"):
+        for item in value.items:
+            elements.append(replace(item, brackets="[]") if isinstance(item, Collection) else item)
+
+    return elements

@@ -1,4 +1,4 @@
-"""Values in another form that says the same: both signs of plus or minus written out, an argument by another name."""
+"""Values in an equivalent form: plus-or-minus written out as two values, the argument of a function renamed."""
 
 import re
 from dataclasses import replace
@@ -7,19 +7,19 @@ from typing import Final
 
 from aha.rewards.math.nodes import (
     CONSTANTS,
+    Collection,
     Named,
     Node,
     Number,
     Operation,
     Quantity,
-    Several,
     Symbol,
     Value,
     symbols_of,
     walk,
 )
 
-__all__ = ["with_argument_of", "with_both_signs"]
+__all__ = ["rename_argument", "with_both_signs"]
 
 _FUNCTION: Final = re.compile(r"([^()]+)\(([a-z])\)")
 
@@ -29,58 +29,67 @@ def with_both_signs(value: Value) -> Value:
     match value:
         case Quantity(node):
             if _has_sign(node):
-                return Several("", tuple(replace(value, node=_signed(node, is_upper=upper)) for upper in (True, False)))
+                upper = replace(value, node=_choose_sign(node, is_upper=True))
+                lower = replace(value, node=_choose_sign(node, is_upper=False))
+                return Collection("", (upper, lower))
         case Named(name, inner):
             return Named(name, with_both_signs(inner))
-        case Several("" | "{}" as brackets, items, is_endless):
+        case Collection("" | "{}" as brackets, items, is_endless):
             expanded = [with_both_signs(item) for item in items]
             if expanded != list(items):
-                flat = [
-                    one
-                    for item in expanded
-                    for one in (item.items if isinstance(item, Several) and not item.brackets else (item,))
-                ]
-                return Several(brackets, tuple(flat), is_endless)
+                flat: list[Value] = []
+                for item in expanded:
+                    flat += item.items if isinstance(item, Collection) and not item.brackets else (item,)
+                return Collection(brackets, tuple(flat), is_endless)
+
     return value
 
 
 def _has_sign(node: Node) -> bool:
-    return any(isinstance(one, Operation) and one.name in ("pm", "mp") for one in walk(node))
+    return any(isinstance(part, Operation) and part.name in ("pm", "mp") for part in walk(node))
 
 
-def _signed(node: Node, *, is_upper: bool) -> Node:
-    """An expression with the upper or the lower of its signs."""
+def _choose_sign(node: Node, *, is_upper: bool) -> Node:
+    r"""An expression with the upper or the lower of its signs: `\pm` is `+` above and `-` below."""
     if not isinstance(node, Operation):
         return node
-    operands = tuple(_signed(one, is_upper=is_upper) for one in node.operands)
+
+    operands = tuple(_choose_sign(operand, is_upper=is_upper) for operand in node.operands)
     if node.name in ("pm", "mp"):
         sign = "+" if (node.name == "pm") == is_upper else "-"
         if operands[0] == Number(Fraction(0)):
             return operands[1] if sign == "+" else Operation("neg", operands[1:])
         return Operation(sign, operands)
+
     return Operation(node.name, operands)
 
 
-def with_argument_of(gold: Named, answer: Named) -> Named | None:
-    """`f(t) = t + 1` as `f(x) = x + 1` where the reference has x; None where the two are not such definitions.
+def rename_argument(gold: Named, answer: Named) -> Named | None:
+    """Turns `f(t) = t + 1` into `f(x) = x + 1` where the reference has x.
 
-    Neither of the two letters may stand in the other value: there it is a letter of its own.
+    Returns:
+        The answer with the argument of the reference; None where the two do not define the same function, or where one
+        of the two letters means something else in the other definition.
     """
-    names = [_FUNCTION.fullmatch(value.name) for value in (gold, answer)]
-    if names[0] is None or names[1] is None or names[0][1] != names[1][1]:
+    gold_name = _FUNCTION.fullmatch(gold.name)
+    answer_name = _FUNCTION.fullmatch(answer.name)
+    if gold_name is None or answer_name is None or gold_name[1] != answer_name[1]:
         return None
-    new, old = names[0][2], names[1][2]
+
+    new = gold_name[2]
+    old = answer_name[2]
     if {new, old} & CONSTANTS or not isinstance(gold.value, Quantity) or not isinstance(answer.value, Quantity):
         return None
     if new in symbols_of(answer.value.node) or old in symbols_of(gold.value.node):
         return None
-    return Named(gold.name, replace(answer.value, node=_renamed(answer.value.node, old, new)))
+
+    return Named(gold.name, replace(answer.value, node=_rename(answer.value.node, old, new)))
 
 
-def _renamed(node: Node, old: str, new: str) -> Node:
+def _rename(node: Node, old: str, new: str) -> Node:
     """An expression with another name for a symbol."""
     if node == Symbol(old):
         return Symbol(new)
     if isinstance(node, Operation):
-        return Operation(node.name, tuple(_renamed(one, old, new) for one in node.operands))
+        return Operation(node.name, tuple(_rename(operand, old, new) for operand in node.operands))
     return node

@@ -1,12 +1,12 @@
-r"""An answer read into a typed value: numbers with units, lists, intervals, equations, words.
+r"""Answers as typed values: numbers with units, lists, intervals, equations, words.
 
     answer   = item { ("," | ";" | "or" | "and") item }
     item     = side { relation side }
     side     = words | piece { "\cup" piece } | piece "\setminus" piece
     piece    = bracketed | expression [unit]
 
-Expressions are read by `aha.rewards.math.parser`, units and signs by `aha.rewards.math.amounts`. What
-cannot be read raises `UnreadableError`, which says where.
+`aha.rewards.math.parser` reads the expressions, `aha.rewards.math.amounts` the units and signs. A text that cannot be
+read raises `UnreadableError`, which says where reading stopped.
 """
 
 import re
@@ -19,23 +19,24 @@ from aha.rewards.math.amounts import AmountParser
 from aha.rewards.math.nodes import (
     EVERYTHING,
     Chain,
+    Collection,
     Named,
     Quantity,
     Region,
-    Several,
     Symbol,
     Value,
     Words,
 )
-from aha.rewards.math.regions import combined
-from aha.rewards.math.statements import check_approximation, name_of, related, together
-from aha.rewards.math.tokens import DOTS, UnreadableError, plain_text, spelling, tokenize
+from aha.rewards.math.reader import spelling
+from aha.rewards.math.regions import combine_sets
+from aha.rewards.math.statements import check_approximation, join_values, name_of, relate
+from aha.rewards.math.tokens import DOTS, UnreadableError, plain_text, tokenize
 from aha.rewards.math.vocabulary import NAMES, SAME_NAMES
 
 __all__ = ["read"]
 
 MAX_ITEMS: Final = 64
-"""Most items of a list."""
+"""Largest number of items of a list."""
 
 _RELATIONS: Final = {
     "=": "=", "<": "<", ">": ">", "\\lt": "<", "\\gt": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\in": "in",
@@ -58,10 +59,10 @@ _ARTICLES: Final = ("a", "an", "the")
 
 @lru_cache(maxsize=4096)
 def read(text: str) -> Value:
-    """The value that an answer or a reference says.
+    """Reads an answer or a reference as a value.
 
     Args:
-        text: as a model or a data set wrote it.
+        text: the text of a model or of a data set.
 
     Raises:
         UnreadableError: it is empty, too long, or no mathematics; the message says where reading stopped.
@@ -69,9 +70,11 @@ def read(text: str) -> Value:
     plain = plain_text(text)
     if plain is None:
         raise UnreadableError("it is empty, too long, or has characters that are no mathematics")
+
     words = _words(plain) or _time_of_day(plain)
     if words is not None:
         return words
+
     try:
         parser = _AnswerParser(tokenize(plain))
         return parser.answer()
@@ -79,92 +82,117 @@ def read(text: str) -> Value:
         raise UnreadableError("its brackets are too deep") from None
 
 
-def _words(plain: str) -> Words | Region | Several | None:
-    """Words of a language, where the text is nothing else; two or three letters outside of a text are a product."""
+def _words(plain: str) -> Words | Region | Collection | None:
+    """The value of a text that consists of words alone; None for any other text."""
+    # Two or three letters outside of a text command are a product of variables.
     match = _WORDS.fullmatch(plain)
     if match is None or (len(match[1]) < 4 and not plain.startswith("\\")):
         return None
+
     words = match[1].lower().split()
     if words in _ALL_NUMBERS:
         return Region((EVERYTHING,))
     if _NO_SOLUTION.fullmatch(" ".join(words)):
-        return Several("{}", ())
+        return Collection("{}", ())
     if words == ["dne"]:
         return Words("does not exist")
-    return Words(" ".join(words[1:] if words[0] in _ARTICLES and len(words) > 1 else words))
+
+    if words[0] in _ARTICLES and len(words) > 1:
+        words = words[1:]
+    return Words(" ".join(words))
 
 
 def _time_of_day(plain: str) -> Words | None:
-    """`3:30 p.m.` in one spelling; `5am` without a colon, a blank or a dot is a product."""
+    """A time such as `3:30 p.m.` in one spelling; None for any other text."""
     match = _TIME.fullmatch(" ".join(_TEXT.sub(" ", plain).split()))
-    if match is None or not (match[2] or match[3] or "." in match[0]):
+    if match is None:
         return None
-    return Words(f"{int(match[1])}:{match[2] or '00'} {match[4].lower()}m")
+
+    # `5am` without a colon, a blank or a dot is a product.
+    hour, minutes, blank, half = match.groups()
+    if not (minutes or blank or "." in match[0]):
+        return None
+    return Words(f"{int(hour)}:{minutes or '00'} {half.lower()}m")
 
 
 class _AnswerParser(AmountParser):
     """Reads values."""
 
     def answer(self) -> Value:
-        """The whole text."""
+        """Reads the whole text."""
         value = self.items(())
         if self.peek() is not None:
-            raise self.stopped()
+            raise self.unexpected()
         return value
 
     def items(self, closings: Sequence[str]) -> Value:
-        """Values up to a closing bracket or the end."""
+        """Reads values up to a closing bracket or the end."""
         values: list[Value] = []
         separators: list[str] = []
         is_endless = False
+
         while True:
             if self.skip(*DOTS):
                 is_endless = True
                 if not (self.peek() is None or self.is_next(*closings)):
                     raise UnreadableError("something follows the dots")
                 break
+
             values.append(self.item())
             if not self.is_next(*_SEPARATORS):
                 break
+
             separators.append(self.take().text)
 
-            # A comma before `or` and `and` parts nothing more.
+            # A comma before `or` or `and` is no separator of its own.
             if separators[-1] in (",", ";") and self.is_next("or", "and"):
                 separators[-1] = self.take().text
+
         if len(values) > MAX_ITEMS:
             raise UnreadableError(f"it has more than {MAX_ITEMS} items")
         if is_endless:
-            return Several("", tuple(values), is_endless=True)
-        value = values[0] if len(values) == 1 else together(values, separators)
+            return Collection("", tuple(values), is_endless=True)
+
+        value = values[0] if len(values) == 1 else join_values(values, separators)
+
+        # x < 1: (-oo, 1) gives the same set twice.
         if isinstance(value, Region) and self.skip(":"):
-            # x < 1: (-oo, 1) says the same twice.
             return Chain((self.items(closings), value))
+
         return value
 
     def item(self) -> Value:
-        """One value, with the name or the relation that it stands in."""
+        """Reads one value with its name, or a relation."""
+        # An answer may begin with a sign of equality, whose left side is in the question.
         if self.position == 0:
             self.skip("=", "\\approx")
+
         name = self._function_name()
-        sides: list[Value] = []
+        sides: list[Value] = [Quantity(Symbol(name)) if name else self.side()]
         signs: list[str] = []
-        if name:
-            sides.append(Quantity(Symbol(name)))
-        else:
-            sides.append(self.side())
-        while (token := self.peek()) is not None and (sign := _RELATIONS.get(spelling(token), "")):
+
+        while (token := self.peek()) is not None:
+            sign = _RELATIONS.get(spelling(token), "")
+            if not sign:
+                break
             self.take()
-            if sign == "~" and not (len(sides) == 1 and name_of(sides[0])):
-                # What follows an approximate sign is a comment on what precedes it, which it must be near to.
+
+            # After a name, an approximate sign is one of equality; otherwise its right side only repeats the left.
+            is_repetition = sign == "~" and not (len(sides) == 1 and name_of(sides[0]))
+            if is_repetition:
                 check_approximation(sides[-1], self.side())
                 continue
+
             signs.append("=" if sign == "~" else sign)
             sides.append(self.side())
-        return sides[0] if len(sides) == 1 else related(sides, signs)
+
+        return sides[0] if len(sides) == 1 else relate(sides, signs)
 
     def _function_name(self) -> str:
-        """The left side of `P(A|B) = ...`, which is a name whatever stands in its brackets; empty elsewhere."""
-        depth, end = 0, self.position
+        """Reads the left side of `P(A|B) = ...`, a name whatever its brackets hold; empty where there is none."""
+        depth = 0
+        end = self.position
+
         for end in range(self.position, min(self.position + 16, len(self.tokens))):
             text = self.tokens[end].text
             depth += (text == "(") - (text == ")")
@@ -172,88 +200,107 @@ class _AnswerParser(AmountParser):
                 break
         else:
             return ""
+
         tokens = self.tokens[self.position : end]
-        written = "".join(SAME_NAMES.get(token.text, token.text) for token in tokens)
-        if not _FUNCTION_NAME.fullmatch(written) or tokens[0].text in _LOGARITHMS:
+        name = "".join(SAME_NAMES.get(token.text, token.text) for token in tokens)
+        if not _FUNCTION_NAME.fullmatch(name) or tokens[0].text in _LOGARITHMS:
             return ""
+
         self.position = end
-        return written
+        return name
 
     def side(self) -> Value:
-        """What may stand beside a relation."""
+        """Reads one side of a relation."""
         token = self.peek()
         if token is not None and token.kind == "word":
             return self._leading_words()
+
         value = self.piece()
         while self.is_next("\\cup", "\\setminus", "\\backslash", "\\cap") or (
             self.is_next("-") and isinstance(value, Region)
         ):
             operator = self.take().text
             other = self.piece()
-            value = combined(value, other, operator.removeprefix("\\"))
+            value = combine_sets(value, other, operator.removeprefix("\\"))
+
         return value
 
     def _leading_words(self) -> Value:
-        """Words before a relation are a name; alone they are what they say."""
+        """Reads words: before a relation they are a name, alone they are the answer."""
         words = self.take().text
         while (token := self.peek()) is not None and token.kind in ("word", "letter"):
             words += " " + self.take().text
+
         if self.peek() is not None and not self.is_next("=", ",", ";", "or", "and", ")", "]", "\\}", "\\approx", ":"):
-            raise self.stopped()
+            raise self.unexpected()
         self.skip(":")
+
         return Words(" ".join(words.lower().split()))
 
     def piece(self) -> Value:
-        """A bracketed list, a set, or an expression with its unit."""
+        """Reads a bracketed list, a set, or an expression with its unit."""
         if self.skip("\\{"):
             return self._set()
+
         point = self._name_of_point()
         if self.is_next("(", "[", "\\langle", "{"):
-            several = self._bracketed()
-            if several is not None:
-                return Named(point, several) if point else several
-        self.position -= bool(point)
+            value = self._bracketed()
+            if value is not None:
+                return Named(point, value) if point else value
+
+        # The letter was no name of a point: it belongs to the expression.
+        if point:
+            self.position -= 1
         if self.skip("\\mathbbR"):
             return Region((EVERYTHING,))
         if self.skip("\\emptyset", "\\varnothing"):
-            return Several("{}", ())
+            return Collection("{}", ())
+
         return self.amount()
 
     def _name_of_point(self) -> str:
-        """The letter before the coordinates of a point, as in `P(1,2)`, which is then behind; empty elsewhere."""
-        letter, bracket = self.peek(), self.peek(1)
+        """Takes the letter before the coordinates of a point, as in `P(1,2)`; empty where there is none."""
+        letter = self.peek()
+        bracket = self.peek(1)
         if letter is None or bracket is None or bracket.text != "(" or bracket.is_apart:
             return ""
-        return self.take().text if letter.kind == "letter" and re.fullmatch("[A-Z]", letter.text) else ""
+        if letter.kind != "letter" or not re.fullmatch("[A-Z]", letter.text):
+            return ""
+        return self.take().text
 
     def _bracketed(self) -> Value | None:
-        """A tuple, vector, interval or set; None where the bracket only groups an expression."""
+        """Reads a tuple, vector, interval or set; None, with nothing taken, where a bracket groups an expression."""
         start = self.position
         opening = self.take().text
+
         if self.is_next(")", "]"):
             raise UnreadableError("its brackets are empty")
+
+        # Whether the bracket groups an expression shows only when its content is no list.
         try:
             value = self.items((")", "]", "}", "\\rangle"))
             closing = self.take().text
         except UnreadableError:
-            value, closing = None, ""
+            value = None
+            closing = ""
 
         is_pair = closing in (")", "]", "rangle", "}") and (opening == "{") == (closing == "}")
-        if isinstance(value, Several) and not value.brackets and is_pair:
+        if isinstance(value, Collection) and not value.brackets and is_pair:
             is_column = self._is_transposed()
             brackets = "()" if opening == "langle" or is_column else opening + closing
             return replace(value, brackets=brackets)
 
-        # A single value in brackets keeps them only where nothing but the brackets is said: (x+1)(x-2) is a product.
+        # A value that is no expression may stand in brackets of its own, if nothing goes on after them.
         is_alone = self.peek() is None or self.is_next(*_SEPARATORS, "=")
         is_closed = closing == {"(": ")", "[": "]", "{": "}"}.get(opening)
-        if isinstance(value, Several | Named | Region | Words) and is_closed and is_alone:
+        if isinstance(value, Collection | Named | Region | Words) and is_closed and is_alone:
             return value
+
         self.position = start
         return None
 
     def _is_transposed(self) -> bool:
-        """Whether a row is followed by the sign that makes it a column, which is then behind."""
+        """Takes the sign that makes a row a column, as in `(1,2)^T`; returns whether there is one."""
         following = "".join(spelling(token) or token.text for token in self.tokens[self.position : self.position + 4])
         match = re.match(r"\^(?:T|\{T\}|\\top|\{\\top\})", following)
         if match:
@@ -261,30 +308,40 @@ class _AnswerParser(AmountParser):
         return match is not None
 
     def _set(self) -> Value:
-        r"""A set: its elements, or `\{x \mid x > 5\}`."""
+        r"""Reads a set by its elements, or as `\{x \mid x > 5\}`."""
         if self.skip("\\}"):
-            return Several("{}", ())
-        bar, first = self._set_builder(), self.peek()
+            return Collection("{}", ())
+
+        bar = self._set_builder()
+        first = self.peek()
         if first is None:
-            raise self.stopped()
+            raise self.unexpected()
         if bar is not None:
             self.position = bar + 1
+
         value = self.items(("\\}",))
         self.expect("\\}")
+
         if bar is not None:
             if isinstance(value, Region) and value.variable not in ("", first.text):
                 raise UnreadableError("its set is about another variable")
+            # The name in `x \in (0,1)` is that of the variable.
             return value.value if isinstance(value, Named) and isinstance(value.value, Region) else value
-        if isinstance(value, Several) and not value.brackets:
+
+        if isinstance(value, Collection) and not value.brackets:
             return replace(value, brackets="{}")
-        return Several("{}", (value,))
+
+        return Collection("{}", (value,))
 
     def _set_builder(self) -> int | None:
-        """Where the bar of a set builder is, which only names the variable before it."""
+        """The index of the bar in `x | x > 5`, before which only a variable may stand; None where there is none."""
         for index in range(self.position, min(self.position + 8, len(self.tokens))):
             token = self.tokens[index]
-            if token.text in ("mid", "|", ":") and index > self.position:
-                before = [one.text for one in self.tokens[self.position : index]]
-                is_variable = self.tokens[self.position].kind == "letter" and before[1:] in ([], ["in", "mathbbR"])
-                return index if is_variable else None
+            if token.text not in ("mid", "|", ":") or index == self.position:
+                continue
+
+            variable, *domain = self.tokens[self.position : index]
+            has_domain = [token.text for token in domain] == ["in", "mathbbR"]
+            return index if variable.kind == "letter" and (has_domain or not domain) else None
+
         return None

@@ -11,6 +11,7 @@ __all__ = [
     "CONSTANTS",
     "EVERYTHING",
     "Chain",
+    "Collection",
     "Interval",
     "Matrix",
     "Named",
@@ -20,7 +21,6 @@ __all__ = [
     "Quantity",
     "Region",
     "Relation",
-    "Several",
     "Symbol",
     "Value",
     "Words",
@@ -34,11 +34,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it is written: 5, 0.50, 1,234, 0.333 with a bar over its last digit.
+    """A number as written: 5, 0.50, 1,234, 0.333 with a bar over its last digit.
 
     Attributes:
-        value: exactly.
-        places: decimals that are shown; -1 where it is not an ordinary decimal.
+        value: the exact value.
+        places: number of decimals written; -1 where it is not an ordinary decimal.
     """
 
     value: Fraction
@@ -47,7 +47,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A variable or a constant; upper and lower case, subscripts and primes belong to its name."""
+    """A variable or a constant; case, subscripts and primes belong to its name."""
 
     name: str
 
@@ -65,7 +65,7 @@ Node = Number | Symbol | Operation
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An expression, with a unit or a percent sign where it has one; of a percentage, before the division by 100."""
+    """An expression with its unit or percent sign; `node` of a percentage is the number before the percent sign."""
 
     node: Node
     unit: Unit = ()
@@ -74,19 +74,19 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A name or a word, in small letters."""
+    """A name or words, in lower case."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
-    """Several values.
+class Collection:
+    """Several values: a list, tuple, set, interval or ratio, as its brackets tell.
 
     Attributes:
-        brackets: `()`, `[)`, `{}` and so on; empty where there are none, and nothing tells the order; `:` for a ratio.
+        brackets: `()`, `[)`, `{}` and so on; empty where there are none, so that the order is open; `:` for a ratio.
         items: the values.
-        is_endless: dots follow the last of them.
+        is_endless: whether dots follow the last of them.
     """
 
     brackets: str
@@ -96,7 +96,7 @@ class Several:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The numbers between two ends; an end is None where there is no bound."""
+    """The numbers between two ends; an end is None where there is no bound, and `has_low` says whether it belongs."""
 
     low: Node | None
     high: Node | None
@@ -106,12 +106,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A set of real numbers: a union of intervals, as it was written or as an inequality describes it.
+    """A set of real numbers: a union of intervals, as written or as described by an inequality.
 
     Attributes:
         intervals: in the order of the text.
-        variable: whose values they are; empty where none is named.
-        holes: single numbers that are left out.
+        variable: the variable whose values they are; empty where none is named.
+        holes: single numbers that do not belong to it.
     """
 
     intervals: tuple[Interval, ...]
@@ -132,7 +132,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An equation or inequality that names no value: sides, and the signs between them."""
+    """An equation or inequality that is not solved for a name: its sides, and the signs between them."""
 
     sides: tuple[Node, ...]
     signs: tuple[str, ...]
@@ -140,7 +140,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A value and its name, as in `x = 5`."""
+    """A value with its name, as in `x = 5`."""
 
     name: str
     value: "Value"
@@ -148,27 +148,27 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The sides of a chain of equations, each of which is the answer."""
+    """The sides of a chain of equations such as `1/2 = 0.5`; each of them is the answer."""
 
     sides: tuple["Value", ...] = field(default=())
 
 
-Value = Quantity | Words | Several | Region | Matrix | Relation | Named | Chain
+Value = Quantity | Words | Collection | Region | Matrix | Relation | Named | Chain
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
+    """A node and all nodes below it, in the order of the text."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
         yield current
         if isinstance(current, Operation):
-            waiting += reversed(current.operands)
+            stack += reversed(current.operands)
 
 
 def symbols_of(node: Node) -> frozenset[str]:
-    """Names of the symbols in an expression that are no constants."""
-    return frozenset(one.name for one in walk(node) if isinstance(one, Symbol) and one.name not in CONSTANTS)
+    """The names of the variables in an expression."""
+    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name not in CONSTANTS)
 
 
 CONSTANTS = frozenset(["pi", "e", "i"])
@@ -176,21 +176,29 @@ CONSTANTS = frozenset(["pi", "e", "i"])
 
 
 def read_number(text: str) -> Number:
-    """A number as it is written."""
+    """Reads a number: an integer, a decimal, with an exponent or with a bar over a repeating decimal."""
     repeating = re.fullmatch(r"([0-9]*)\.([0-9]*)\\(?:overline|bar)\s*\{?([0-9]+)\}?", text)
     if repeating:
-        whole, fixed, period = repeating[1] or "0", repeating[2], repeating[3]
-        tail = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
-        return Number(Fraction(f"{whole}.{fixed or 0}") + tail, -1)
+        whole = repeating[1] or "0"
+        fixed = repeating[2]
+        period = repeating[3]
+
+        # 0.1666... with one fixed digit and the period 6 is 0.1 + 6/90.
+        repeated = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
+        return Number(Fraction(f"{whole}.{fixed or 0}") + repeated, -1)
 
     digits, _, exponent = text.lower().partition("e")
-    decimals = digits.partition(".")[2]
     value = Fraction(digits.rstrip(".") or "0")
-    return Number(value * Fraction(10) ** int(exponent), -1) if exponent else Number(value, len(decimals))
+    if exponent:
+        return Number(value * Fraction(10) ** int(exponent), -1)
+
+    _, _, decimals = digits.partition(".")
+    return Number(value, len(decimals))
 
 
 def product_of(left: Node, right: Node) -> Node:
-    """Two factors side by side: a mixed number where they look like one, a product elsewhere."""
+    """Two factors side by side, as a mixed number where they look like one, otherwise as a product."""
+    # The mark after a mixed number belongs to all of it.
     if isinstance(right, Operation) and right.name in ("percent", "degrees") and _is_proper(right.operands[0]):
         return Operation(right.name, (product_of(left, right.operands[0]),))
     if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
@@ -199,15 +207,16 @@ def product_of(left: Node, right: Node) -> Node:
 
 
 def _is_proper(node: Node) -> bool:
-    """Whether a node is a fraction of two whole numbers as a mixed number has it."""
+    """Whether a node is a fraction of two whole numbers, as in a mixed number."""
     if not isinstance(node, Operation) or node.name != "/":
         return False
-    parts = [one.value for one in node.operands if isinstance(one, Number)]
-    return len(parts) == 2 and all(part.denominator == 1 for part in parts) and parts[1] != 0
+
+    values = [operand.value for operand in node.operands if isinstance(operand, Number)]
+    return len(values) == 2 and all(value.denominator == 1 for value in values) and values[1] != 0
 
 
 def quotient_of(over: Node, under: Node) -> Node:
-    """A typed fraction; the mark behind `1/3%` and `45/2` degrees belongs to the whole of it."""
+    """A fraction with a slash; the mark after `1/3%` and `45/2` degrees belongs to the whole fraction."""
     if isinstance(over, Number) and isinstance(under, Operation) and under.name in ("percent", "degrees"):
         return Operation(under.name, (Operation("/", (over, *under.operands)),))
     return Operation("/", (over, under))

@@ -1,8 +1,8 @@
-"""Are two expressions equal? Their values at points say it.
+"""Equality of expressions, decided by their values at points.
 
-Two expressions are taken for equal where they agree at several points that depend on the reference, so that nobody can
-know them beforehand. That two short expressions agree to 80 digits by chance at all of them is out of the question;
-unlike symbolic simplification it needs neither luck nor time.
+Two expressions count as equal if they agree at several points that a hash of the reference determines, so that a model
+cannot aim at them. That two short expressions agree to 80 digits at all of them by chance is out of the question.
+Symbolic simplification, in contrast, has no bound on its time, and it often fails.
 """
 
 import hashlib
@@ -22,62 +22,82 @@ def are_equal(gold: Node, answer: Node) -> bool:
     """Whether two expressions have the same value wherever they have one.
 
     Raises:
-        TooLargeError: a computation passes the limits.
+        TooLargeError: a computation exceeds the limits.
     """
     if gold == answer:
         return True
-    values = exact(gold), exact(answer)
-    if None not in values:
-        return values[0] == values[1]
+
+    gold_value = exact(gold)
+    answer_value = exact(answer)
+    if gold_value is not None and answer_value is not None:
+        return gold_value == answer_value
 
     # A variable that cancels out in one of them may be missing in the other.
     names = sorted(symbols_of(gold) | symbols_of(answer))
     whole = _whole_symbols(gold) | _whole_symbols(answer)
-    is_complex = any(one == Symbol("i") for node in (gold, answer) for one in walk(node))
+    imaginary = Symbol("i")
+    is_complex = imaginary in walk(gold) or imaginary in walk(answer)
 
-    # ln |x| has real values below zero, where ln x has none: then negative numbers tell.
+    # ln |x| has real values below zero, where ln x has none: only negative numbers tell the two apart.
     is_strict = is_complex or _has_absolute_logarithm(gold) != _has_absolute_logarithm(answer)
     agreements: list[bool] = []
     agreements_outside: list[bool] = []
+
     for number in range(2 * NUM_POINTS if names else 1):
         if len(agreements) == NUM_POINTS:
             break
+
         point = _point(repr(gold), names, whole, number)
-        left, right = value_at(gold, point), value_at(answer, point)
-        if left is None or right is None:
-            if (left is None) != (right is None):
-                return False
+        left = value_at(gold, point)
+        right = value_at(answer, point)
+
+        # Where only one of them has a value, they differ; where neither has, the point says nothing.
+        if left is None and right is None:
             continue
+        if left is None or right is None:
+            return False
+
+        left_value, is_left_real = left
+        right_value, is_right_real = right
+        agrees = are_close(left_value, right_value)
 
         # Where one of them leaves the real numbers, as the root of x does below zero, roots and logarithms follow other
         # laws: such a point counts only if there is no other.
-        is_outside = bool(names) and not is_strict and not (left[1] and right[1])
-        (agreements_outside if is_outside else agreements).append(are_close(left[0], right[0]))
-        if False in agreements:
+        if names and not is_strict and not (is_left_real and is_right_real):
+            agreements_outside.append(agrees)
+        elif agrees:
+            agreements.append(agrees)
+        else:
             return False
+
     if not agreements and not agreements_outside:
         return _in_standard_order(gold) == _in_standard_order(answer)
+
     return bool(agreements) or all(agreements_outside)
 
 
 def _has_absolute_logarithm(node: Node) -> bool:
-    """Whether a logarithm of an absolute value stands in an expression."""
-    logarithms = [one for one in walk(node) if isinstance(one, Operation) and one.name in ("ln", "log", "lg")]
-    return any(isinstance(one, Operation) and one.name == "abs" for logarithm in logarithms for one in walk(logarithm))
+    """Whether an expression has a logarithm of an absolute value."""
+    logarithms = [part for part in walk(node) if isinstance(part, Operation) and part.name in ("ln", "log", "lg")]
+    for logarithm in logarithms:
+        if any(isinstance(part, Operation) and part.name == "abs" for part in walk(logarithm)):
+            return True
+    return False
 
 
 def _in_standard_order(node: Node) -> Node:
-    """An expression with its terms and factors sorted, for what has no value, such as a sum over a sequence."""
+    """An expression with its terms and factors sorted, to compare expressions without a value, such as sums of a_n."""
     if not isinstance(node, Operation):
         return node
-    operands = [_in_standard_order(one) for one in node.operands]
+
+    operands = [_in_standard_order(operand) for operand in node.operands]
     if node.name not in ("+", "*"):
         return Operation(node.name, tuple(operands))
-    parts = [
-        part
-        for one in operands
-        for part in (one.operands if isinstance(one, Operation) and one.name == node.name else (one,))
-    ]
+
+    parts: list[Node] = []
+    for operand in operands:
+        is_nested = isinstance(operand, Operation) and operand.name == node.name
+        parts += operand.operands if is_nested else (operand,)
     return Operation(node.name, tuple(sorted(parts, key=repr)))
 
 
@@ -85,48 +105,71 @@ def zero_ratio(left: Sequence[Node], right: Sequence[Node]) -> float | None:
     """The constant c with (a - b) = c (d - e) for two equations a = b and d = e; None where there is none, or it is 0.
 
     Raises:
-        TooLargeError: a computation passes the limits.
+        TooLargeError: a computation exceeds the limits.
     """
-    first, second = (Operation("-", (sides[0], sides[1])) for sides in (left, right))
+    first = Operation("-", (left[0], left[1]))
+    second = Operation("-", (right[0], right[1]))
     names = sorted(symbols_of(first) | symbols_of(second))
     if not names or symbols_of(first) != symbols_of(second):
         return None
+
     ratios = []
     for number in range(NUM_POINTS):
         point = _point(repr(left), names, frozenset(), number)
-        over, under = value_at(first, point), value_at(second, point)
-        if over is None or under is None or over[0] == 0 or under[0] == 0:
+        numerator = value_at(first, point)
+        denominator = value_at(second, point)
+        if numerator is None or denominator is None or numerator[0] == 0 or denominator[0] == 0:
             continue
-        ratios.append(over[0] / under[0])
+        ratios.append(numerator[0] / denominator[0])
+
     if len(ratios) < 2 or not all(are_close(ratio, ratios[0]) for ratio in ratios) or not is_real(ratios[0]):
         return None
+
     ratio = float(CONTEXT.re(ratios[0]))
     return ratio if abs(ratio) > 1e-20 else None
 
 
 def _point(seed: str, names: Sequence[str], whole: frozenset[str], number: int) -> dict[str, Any]:
-    """Values of the variables: below 1, above 1, negative, then of either sign; whole ones even, odd, then either."""
+    """Pseudo-random values of the variables at the point of a number, by a hash of the seed.
+
+    At the first points they are below 1, above 1 and negative, later of either sign; variables in `whole` are even,
+    odd, then either. Each of these cases has laws of its own.
+    """
     point: dict[str, Any] = {}
     for name in names:
         digest = hashlib.sha256(f"{seed} {name} {number}".encode()).digest()
-        share = CONTEXT.mpf(int.from_bytes(digest[:16], "big")) / 2**128
-        size = 0.25 + 0.75 * share if number == 0 else 1 + 2 * share if number == 1 else 0.25 + 3 * share
-        is_negative = number == 2 or (number > 2 and digest[16] % 2)
+
         if name in whole:
-            point[name] = CONTEXT.mpf(2 + 2 * (digest[0] % 6) + (number if number < 2 else digest[1] % 2))
+            parity = number if number < 2 else digest[1] % 2
+            point[name] = CONTEXT.mpf(2 + 2 * (digest[0] % 6) + parity)
+            continue
+
+        uniform = CONTEXT.mpf(int.from_bytes(digest[:16], "big")) / 2**128
+        if number == 0:
+            size = 0.25 + 0.75 * uniform
+        elif number == 1:
+            size = 1 + 2 * uniform
         else:
-            point[name] = -size if is_negative else size
+            size = 0.25 + 3 * uniform
+        is_negative = number == 2 or (number > 2 and digest[16] % 2)
+        point[name] = -size if is_negative else size
+
     return point
 
 
 def _whole_symbols(node: Node) -> frozenset[str]:
-    """Variables that are whole numbers: in factorials, binomials and limits of sums, and in floors those that count."""
+    """The variables that must be whole numbers: in factorials, binomials, limits of sums; in floors, n and its like."""
     names: frozenset[str] = frozenset()
-    for one in walk(node):
-        if isinstance(one, Operation) and one.name in ("factorial", "binom", "gcd", "lcm"):
-            names |= frozenset().union(*map(symbols_of, one.operands))
-        elif isinstance(one, Operation) and one.name in ("floor", "ceil"):
-            names |= {name for name in symbols_of(one) if name[0] in "ijklmnpqN"}
-        elif isinstance(one, Operation) and one.name in ("sum", "prod"):
-            names |= symbols_of(one.operands[1]) | symbols_of(one.operands[2])
+    for part in walk(node):
+        if not isinstance(part, Operation):
+            continue
+
+        if part.name in ("factorial", "binom", "gcd", "lcm"):
+            names |= frozenset().union(*map(symbols_of, part.operands))
+        elif part.name in ("floor", "ceil"):
+            names |= {name for name in symbols_of(part) if name[0] in "ijklmnpqN"}
+        elif part.name in ("sum", "prod"):
+            _, low, high, _ = part.operands
+            names |= symbols_of(low) | symbols_of(high)
+
     return names

@@ -1,4 +1,4 @@
-"""Are two expressions the same answer, with their units and percent signs?"""
+"""The comparison of two expressions with their units and percent signs."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -12,7 +12,7 @@ from aha.rewards.math.units import unit_symbol
 __all__ = ["EVIDENT_DIGITS", "has_same_value", "is_literal", "quantity_difference"]
 
 EVIDENT_DIGITS: Final = 6
-"""Significant digits that a decimal must show to pass for the rounding of a number without a finite decimal."""
+"""Significant digits that a decimal must have to count as the rounding of a number without a finite decimal."""
 
 _ARITHMETIC: Final = frozenset(["+", "-", "*", "/", "neg", "^", "root", "mixed", "percent", "degrees", "exp"])
 _FAMILIES: Final = {
@@ -25,11 +25,14 @@ _FAMILIES: Final = {
 
 
 def quantity_difference(gold: Quantity, answer: Quantity) -> str:
-    """Two expressions with their units.
+    """Why an expression with its unit is not the reference; empty where it is.
 
-    A unit may be left out or added; two known ones must agree. A percentage is a hundredth, and where only one of the
-    two has the sign, the bare number may count percents too, but for an answer of at most 1 percent, which would pass
-    for 1.
+    A unit may be left out or added; two known units must agree. Where only one side has a percent sign, the bare number
+    may be a fraction or count percents, so that 50 and 0.5 both equal 50%. An answer of at most 1 percent must be equal
+    as a fraction: 1% would otherwise equal 1.
+
+    Raises:
+        TooLargeError: a computation exceeds its limits.
     """
     answer = _with_unit_of(gold, answer)
     gold = _with_unit_of(answer, gold)
@@ -37,45 +40,56 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
         return "a percentage has no unit"
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return "another unit"
+
     if "based" in (_operation(gold.node), _operation(answer.node)):
-        return "" if _same_digits(gold.node, answer.node) else "other digits"
+        return "" if _have_same_digits(gold.node, answer.node) else "other digits"
     if is_literal(gold.node) and not is_literal(answer.node):
         return "an expression that is not worked out; the reference is a number"
-    if families := _families(answer.node) - _families(gold.node):
-        return f"it has a {min(families)}, which the reference has not: it is not worked out"
+
+    extra_families = _families(answer.node) - _families(gold.node)
+    if extra_families:
+        return f"it has a {min(extra_families)}, which the reference has not: it is not worked out"
 
     if has_same_value(gold, answer):
         return ""
     if gold.is_percent == answer.is_percent:
-        return "" if _is_rounding(answer.node, gold.node) or _is_rounding(gold.node, answer.node) else "another value"
-    if answer.is_percent and _is_rounding(answer.node, Operation("*", (gold.node, Number(Fraction(100))))):
+        is_rounded = _is_rounding(answer.node, gold.node) or _is_rounding(gold.node, answer.node)
+        return "" if is_rounded else "another value"
+
+    # From here on, one side alone is a percentage.
+    percents = Operation("*", (gold.node, Number(Fraction(100))))
+    if answer.is_percent and _is_rounding(answer.node, percents):
         return ""
+
     value = exact(answer.node)
-    is_counted = gold.is_percent or (value is not None and abs(value) > 1)
-    return "" if is_counted and _is_same(gold.node, answer.node) else "another value"
+    may_count_percents = gold.is_percent or (value is not None and abs(value) > 1)
+    return "" if may_count_percents and _are_same(gold.node, answer.node) else "another value"
 
 
 def has_same_value(gold: Quantity, answer: Quantity) -> bool:
     r"""Whether two expressions have the same value; `\log` without a base is either of the two that it is used for."""
-    shares = _share(gold), _share(answer)
-    if _is_same(*shares):
+    nodes = (_with_percent(gold), _with_percent(answer))
+    if _are_same(*nodes):
         return True
-    decadic = tuple(map(_with_decadic_logarithms, shares))
-    return decadic != shares and _is_same(*decadic)
+
+    decadic = tuple(map(_with_decadic_logarithms, nodes))
+    return decadic != nodes and _are_same(*decadic)
 
 
 def _with_decadic_logarithms(node: Node) -> Node:
     if not isinstance(node, Operation):
         return node
     operands = tuple(map(_with_decadic_logarithms, node.operands))
-    return Operation("lg" if node.name == "log" and len(operands) == 1 else node.name, operands)
+    has_no_base = node.name == "log" and len(operands) == 1
+    return Operation("lg" if has_no_base else node.name, operands)
 
 
-def _with_unit_of(known: Quantity, value: Quantity) -> Quantity:
-    """A value whose last factor is read as a unit, where the other value has that unit: `4m` beside 4 metres."""
+def _with_unit_of(other: Quantity, value: Quantity) -> Quantity:
+    """A value whose last factor is read as a unit if the other value has that unit: `4m` beside 4 metres."""
     match value.node:
-        case Operation("*", (factor, Symbol(name))) if known.unit and not value.unit:
-            return replace(value, node=factor, unit=known.unit) if unit_symbol(name) == known.unit else value
+        case Operation("*", (factor, Symbol(name))) if other.unit and not value.unit:
+            if unit_symbol(name) == other.unit:
+                return replace(value, node=factor, unit=other.unit)
     return value
 
 
@@ -84,34 +98,43 @@ def _operation(node: Node) -> str:
 
 
 def _families(node: Node) -> frozenset[str]:
-    """What an expression has beyond arithmetic, powers and roots."""
-    names = (one.name for one in walk(node) if isinstance(one, Operation) and one.name not in _ARITHMETIC)
+    """The families of functions in an expression, beyond arithmetic, powers and roots."""
+    names = (part.name for part in walk(node) if isinstance(part, Operation) and part.name not in _ARITHMETIC)
     return frozenset(_FAMILIES.get(name, name) for name in names)
 
 
-def _share(value: Quantity) -> Node:
+def _with_percent(value: Quantity) -> Node:
     return Operation("percent", (value.node,)) if value.is_percent else value.node
 
 
-def _is_same(gold: Node, answer: Node) -> bool:
+def _are_same(gold: Node, answer: Node) -> bool:
     if gold == answer:
         return True
-    values = [_exact_share(node) for node in (gold, answer)]
-    return values[0] == values[1] if None not in values else are_equal(gold, answer)
+
+    gold_value = _exact_value(gold)
+    answer_value = _exact_value(answer)
+    if gold_value is None or answer_value is None:
+        return are_equal(gold, answer)
+    return gold_value == answer_value
 
 
-def _exact_share(node: Node) -> Fraction | None:
+def _exact_value(node: Node) -> Fraction | None:
     if isinstance(node, Operation) and node.name == "percent":
         value = exact(node.operands[0])
         return None if value is None else value / 100
     return exact(node)
 
 
-def _same_digits(gold: Node, answer: Node) -> bool:
-    """Numbers with a base: digits are compared, and the base may be left out of the answer alone, or be 10 in it."""
+def _have_same_digits(gold: Node, answer: Node) -> bool:
+    """Whether two numbers have the same digits, where at least one of them has a base.
+
+    The answer may leave out the base of the reference. A base that the reference does not have must be 10.
+    """
     if _operation(gold) != "based":
         assert isinstance(answer, Operation)
-        return answer.operands[1] == Number(Fraction(10)) and _is_same(gold, answer.operands[0])
+        digits, base = answer.operands
+        return base == Number(Fraction(10)) and _are_same(gold, digits)
+
     assert isinstance(gold, Operation)
     if _operation(answer) == "based" and isinstance(answer, Operation):
         return all(map(are_equal, gold.operands, answer.operands))
@@ -119,25 +142,30 @@ def _same_digits(gold: Node, answer: Node) -> bool:
 
 
 def _is_rounding(decimal: Node, other: Node) -> bool:
-    """Whether a decimal shows enough digits of a number without a finite decimal: rounded, or of a fraction cut."""
-    shown = _absolute(decimal)
-    if not isinstance(shown, Number) or shown.places < 1 or symbols_of(other):
+    """Whether a decimal is a number without a finite decimal, rounded to enough digits; a fraction may also be cut."""
+    number = _absolute(decimal)
+    if not isinstance(number, Number) or number.places < 1 or symbols_of(other):
         return False
-    digits = shown.value * 10**shown.places
+
+    # The number is compared as an integer in units of its last decimal.
+    unit = 10**number.places
+    digits = number.value * unit
     if digits < 10 ** (EVIDENT_DIGITS - 1):
         return False
-    is_negative = shown is not decimal
 
+    is_negative = number is not decimal
     value = exact(other)
     if value is not None:
         if _is_finite_decimal(value) or (value < 0) != is_negative:
             return False
-        whole, rest = divmod(abs(value) * 10**shown.places, 1)
+        whole, rest = divmod(abs(value) * unit, 1)
         return digits in (whole, whole + (rest > Fraction(1, 2)))
+
     real = real_value(other)
     if real is None or (real < 0) != is_negative:
         return False
-    return bool(abs(abs(real) * 10**shown.places - int(digits)) <= 0.5)
+
+    return bool(abs(abs(real) * unit - int(digits)) <= 0.5)
 
 
 def _is_finite_decimal(value: Fraction) -> bool:
@@ -146,7 +174,7 @@ def _is_finite_decimal(value: Fraction) -> bool:
 
 
 def is_literal(node: Node) -> bool:
-    """Whether an expression is one number as it is written: 5, -0.5, 3/4, 1 1/2, 6.02 times a power of ten."""
+    """Whether an expression is a single number as written: 5, -0.5, 3/4, 1 1/2, 6.02 times a power of ten."""
     match node:
         case Number():
             return True
@@ -160,6 +188,7 @@ def is_literal(node: Node) -> bool:
             return is_literal(tens)
         case Operation("^", (Number(value), exponent)):
             return value == 10 and isinstance(_absolute(exponent), Number)
+
     return False
 
 

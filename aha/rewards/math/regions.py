@@ -1,4 +1,4 @@
-"""Sets of real numbers: inequalities that are solved, unions of intervals, numbers that are left out."""
+"""Sets of real numbers: solved inequalities, unions of intervals, excluded numbers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,13 +7,13 @@ from typing import Any
 from aha.rewards.math.arithmetic import real_value
 from aha.rewards.math.nodes import (
     EVERYTHING,
+    Collection,
     Interval,
     Node,
     Operation,
     Quantity,
     Region,
     Relation,
-    Several,
     Symbol,
     Value,
     symbols_of,
@@ -23,106 +23,129 @@ from aha.rewards.math.tokens import UnreadableError
 
 _UNKNOWNS = (Symbol("x"), Symbol("y"), Symbol("z"), Symbol("t"))
 
-__all__ = ["as_region", "between", "combined", "region_difference", "region_of"]
+__all__ = ["as_region", "combine_sets", "join_regions", "region_difference", "region_of"]
 
 
 def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
     """The numbers that a solved inequality allows: `x > 5`, `-2 <= x < 7`, `x != 0`; None where it is not solved."""
-    variables = [index for index, side in enumerate(sides) if isinstance(side, Symbol) and symbols_of(side)]
-    if len(variables) > 1:
-        # Of 0 < x < a it is the one in the middle; of x < a it is x.
-        unknowns = [index for index in variables if sides[index] in _UNKNOWNS]
-        variables = [1] if len(sides) == 3 and 1 in variables else unknowns
-    if len(variables) != 1:
+    candidates = [index for index, side in enumerate(sides) if isinstance(side, Symbol) and symbols_of(side)]
+    if len(candidates) > 1:
+        # The variable of 0 < x < a is the one in the middle; that of x < a is x.
+        unknowns = [index for index in candidates if sides[index] in _UNKNOWNS]
+        candidates = [1] if len(sides) == 3 and 1 in candidates else unknowns
+
+    if len(candidates) != 1:
         return None
-    index = variables[0]
+
+    index = candidates[0]
     name = next(iter(symbols_of(sides[index])))
-    if any(name in symbols_of(side) for place, side in enumerate(sides) if place != index):
+    if any(name in symbols_of(side) for other, side in enumerate(sides) if other != index):
         return None
 
     if signs == ["!="]:
         return Region((EVERYTHING,), name, holes=(sides[1 - index],))
+
     is_rising = all(sign in ("<", "<=") for sign in signs)
     if not is_rising and not all(sign in (">", ">=") for sign in signs):
         return None
+
+    # Sides from the smallest to the largest; the signs keep whether an end belongs to the set.
     if not is_rising:
-        sides, signs = list(reversed(sides)), list(reversed(signs))
+        sides = list(reversed(sides))
+        signs = list(reversed(signs))
         index = len(sides) - 1 - index
+
     if len(sides) > 3 or (len(sides) == 3 and index != 1):
         return None
 
     low = sides[index - 1] if index > 0 else None
     high = sides[index + 1] if index + 1 < len(sides) else None
-    return Region(
-        (
-            Interval(
-                _bounded(low),
-                _bounded(high),
-                low is not None and signs[index - 1].endswith("="),
-                high is not None and signs[index].endswith("="),
-            ),
-        ),
-        name,
+    interval = Interval(
+        _finite_end(low),
+        _finite_end(high),
+        has_low=low is not None and signs[index - 1].endswith("="),
+        has_high=high is not None and signs[index].endswith("="),
     )
+    return Region((interval,), name)
 
 
 def as_region(value: Value) -> Region | None:
-    """An interval in brackets, a list of them, an inequality about `f(x)`, as a region; None where a value is none."""
+    """A value as a region: an interval in brackets, a list of them, an inequality about `f(x)`; None for others."""
     if isinstance(value, Region):
         return value
     if isinstance(value, Relation):
-        return region_of([_called(side) for side in value.sides], value.signs)
-    if isinstance(value, Several) and not value.brackets and not value.is_endless:
-        parts = [None if isinstance(item, Several) and not item.brackets else as_region(item) for item in value.items]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            return None
-        return Region(tuple(interval for part in known for interval in part.intervals))
+        return region_of([_call_as_symbol(side) for side in value.sides], value.signs)
+    if not isinstance(value, Collection) or value.is_endless:
+        return None
 
-    if isinstance(value, Several) and value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
-        ends = [_end(item) for item in value.items]
-        if None in ends or value.is_endless:
+    if not value.brackets:
+        intervals: list[Interval] = []
+        for item in value.items:
+            # A list within a list is no union of intervals.
+            is_list = isinstance(item, Collection) and not item.brackets
+            region = None if is_list else as_region(item)
+            if region is None:
+                return None
+            intervals += region.intervals
+        return Region(tuple(intervals))
+
+    if value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
+        low, high = (_end_node(item) for item in value.items)
+        if low is None or high is None:
             return None
-        low, high = (end for end in ends if end is not None)
-        return Region((Interval(_bounded(low), _bounded(high), value.brackets[0] == "[", value.brackets[1] == "]"),))
+        has_low = value.brackets[0] == "["
+        has_high = value.brackets[1] == "]"
+        return Region((Interval(_finite_end(low), _finite_end(high), has_low, has_high),))
+
     return None
 
 
-def _called(node: Node) -> Node:
-    """`f(x)` as one symbol; any other expression as it is."""
+def _call_as_symbol(node: Node) -> Node:
+    """`f(x)` as one symbol; any other expression unchanged."""
     match node:
         case Operation("apply", (Symbol(function), Symbol(argument))):
             return Symbol(f"{function}({argument})")
     return node
 
 
-def combined(left: Value, right: Value, operator: str) -> Value:
-    r"""Two sets under `cup`, `cap` or `setminus`.
+def combine_sets(left: Value, right: Value, operator: str) -> Value:
+    r"""The union of two sets, or their difference.
+
+    Args:
+        left: the left operand.
+        right: the right operand.
+        operator: `cup`, `setminus`, `backslash` or `-`; `cap` is refused.
 
     Raises:
-        UnreadableError: they are no sets, or not such as can be read.
+        UnreadableError: the operands are no sets, or the operation is not supported.
     """
-    is_set = [isinstance(value, Several) and value.brackets == "{}" for value in (left, right)]
-    points = [_points(value) for value in (left, right)]
-    first, second = as_region(left), as_region(right)
+    left_region = as_region(left)
+    right_region = as_region(right)
+    left_points = _points(left)
+    right_points = _points(right)
 
-    # Two finite sets stay one; beside an interval, the elements of a set are intervals of a single point.
-    if operator == "cup" and isinstance(left, Several) and isinstance(right, Several) and all(is_set):
-        return Several("{}", (*left.items, *right.items))
-    if operator == "cup" and (first or points[0]) and (second or points[1]):
-        sides = [known or _region_of_points(nodes) for known, nodes in zip((first, second), points, strict=True)]
-        return between(sides, ["or"])
+    # The union of two finite sets is a finite set.
+    if isinstance(left, Collection) and isinstance(right, Collection):
+        are_sets = left.brackets == right.brackets == "{}"
+        if operator == "cup" and are_sets:
+            return Collection("{}", (*left.items, *right.items))
 
-    if operator in ("setminus", "backslash", "-") and first is not None and points[1]:
-        return Region(first.intervals, first.variable, (*first.holes, *points[1]))
+    # Beside an interval, the elements of a set are intervals of a single point.
+    if operator == "cup" and (left_region or left_points) and (right_region or right_points):
+        regions = [left_region or _region_of_points(left_points), right_region or _region_of_points(right_points)]
+        return join_regions(regions, ["or"])
+
+    if operator in ("setminus", "backslash", "-") and left_region is not None and right_points:
+        return Region(left_region.intervals, left_region.variable, (*left_region.holes, *right_points))
+
     raise UnreadableError(f"it has a {operator} of what are no intervals")
 
 
 def _points(value: Value) -> list[Node]:
-    """The elements of a finite set; none where a value is no such set."""
-    if not isinstance(value, Several) or value.brackets != "{}" or value.is_endless:
+    """The elements of a finite set of expressions; an empty list where a value is no such set."""
+    if not isinstance(value, Collection) or value.brackets != "{}" or value.is_endless:
         return []
-    nodes = [node for item in value.items if (node := _end(item)) is not None]
+    nodes = [node for item in value.items if (node := _end_node(item)) is not None]
     return nodes if len(nodes) == len(value.items) else []
 
 
@@ -130,110 +153,152 @@ def _region_of_points(nodes: Sequence[Node]) -> Region:
     return Region(tuple(Interval(node, node, True, True) for node in nodes))
 
 
-def between(regions: Sequence[Region], separators: Sequence[str]) -> Region:
-    """Several regions as one: their union; with `and` or a comma what they have in common, if they have anything.
+def join_regions(regions: Sequence[Region], separators: Sequence[str]) -> Region:
+    """The union of regions, or their intersection if they are joined by `and` or a comma and have one.
 
-    `x > 1 and x < 3` lies between 1 and 3; `x < 1 and x > 3` can only mean both sides. Numbers that are left out are
-    left out of all.
+    `x > 1 and x < 3` lies between 1 and 3, while `x < 1 and x > 3` can only mean both sides. Excluded numbers are
+    excluded from the whole.
 
     Raises:
-        UnreadableError: they are about different variables, or a number is left out of only one of them.
+        UnreadableError: they are about different variables, or a number is excluded from only one part of a union.
     """
     variables = {region.variable for region in regions}
     if len(variables) > 1:
         raise UnreadableError("its inequalities are about different variables")
+
     holes = tuple(hole for region in regions for hole in region.holes)
     if holes and "or" in separators:
         raise UnreadableError("it leaves a number out of one part only")
 
-    intervals = tuple(one for region in regions for one in region.intervals if one != EVERYTHING or not region.holes)
+    # `x != 0` is all numbers but one: beside other inequalities only the excluded number counts.
+    intervals: list[Interval] = []
+    for region in regions:
+        intervals += [interval for interval in region.intervals if interval != EVERYTHING or not region.holes]
+
     if len(intervals) == len(separators) + 1 and "or" not in separators:
         common: Interval | None = intervals[0]
-        for one in intervals[1:]:
-            common = common and _overlap(common, one)
-        intervals = (common,) if common else intervals
-    return Region(intervals or (EVERYTHING,), variables.pop(), holes)
+        for interval in intervals[1:]:
+            common = common and _overlap(common, interval)
+        if common:
+            intervals = [common]
+
+    return Region(tuple(intervals) or (EVERYTHING,), variables.pop(), holes)
 
 
 def _overlap(first: Interval, second: Interval) -> Interval | None:
-    """What lies in two intervals; None where nothing does, or where an end is no number."""
+    """The intersection of two intervals; None where it is empty, or where an end is no number."""
     both = (first, second)
     lows: list[tuple[Any, bool, Node]] = [
-        (real_value(one.low), not one.has_low, one.low) for one in both if one.low is not None
+        (real_value(interval.low), not interval.has_low, interval.low) for interval in both if interval.low is not None
     ]
     highs: list[tuple[Any, bool, Node]] = [
-        (real_value(one.high), one.has_high, one.high) for one in both if one.high is not None
+        (real_value(interval.high), interval.has_high, interval.high) for interval in both if interval.high is not None
     ]
+
     if any(value is None for value, _, _ in (*lows, *highs)):
         return None
 
-    # Of two equal ends, the one that leaves the number out holds.
+    # An end is its value, a flag that makes the narrower of two equal ends win, and its expression.
     low = max(lows, key=lambda end: end[:2], default=None)
     high = min(highs, key=lambda end: end[:2], default=None)
     if low and high and low[0] > high[0]:
         return None
-    return Interval(low and low[2], high and high[2], bool(low and not low[1]), bool(high and high[1]))
+
+    return Interval(
+        low=low[2] if low else None,
+        high=high[2] if high else None,
+        has_low=bool(low and not low[1]),
+        has_high=bool(high and high[1]),
+    )
 
 
-def _end(item: Value) -> Node | None:
-    """The expression of an end."""
+def _end_node(item: Value) -> Node | None:
+    """The expression of an end or of an element; None where an item is no plain expression."""
     return item.node if isinstance(item, Quantity) and not item.is_percent else None
 
 
-def _bounded(node: Node | None) -> Node | None:
-    """An end; None for infinity, which is no bound."""
+def _finite_end(node: Node | None) -> Node | None:
+    """The expression of an end; None for infinity, which is no bound."""
     infinity = Symbol("infty")
     return None if node in (infinity, Operation("neg", (infinity,))) else node
 
 
 def region_difference(gold: Region | None, answer: Region | None) -> str:
-    """Two sets of real numbers."""
+    """Why a set of real numbers is not the reference; empty where it is. None stands for a value of another kind."""
     if gold is None or answer is None:
         return "another kind of set"
     if gold.variable and answer.variable and gold.variable != answer.variable:
         return f"it is about {answer.variable}, not {gold.variable}"
-    golds, answers = _merged(gold), _merged(answer)
+
+    golds = _merge_intervals(gold)
+    answers = _merge_intervals(answer)
     if len(golds) != len(answers):
         return "another set"
+
     for left, right in zip(golds, answers, strict=True):
         if (left.has_low, left.has_high) != (right.has_low, right.has_high):
             return "an end belongs to only one of the two"
-        for ours, theirs in ((left.low, right.low), (left.high, right.high)):
-            if (ours is None) != (theirs is None):
-                return "another end"
-            if ours is not None and theirs is not None and not are_equal(ours, theirs):
-                return "another end"
+        if not _are_same_end(left.low, right.low) or not _are_same_end(left.high, right.high):
+            return "another end"
+
     return ""
 
 
-def _merged(region: Region) -> list[Interval]:
-    """The intervals from left to right, split at the holes; in the order of the text where ends are no numbers."""
+def _are_same_end(gold: Node | None, answer: Node | None) -> bool:
+    if gold is None or answer is None:
+        return gold is answer
+    return are_equal(gold, answer)
+
+
+def _merge_intervals(region: Region) -> list[Interval]:
+    """The disjoint intervals of a region from left to right, split at its holes.
+
+    Where an end is no number, they stay in the order of the text.
+    """
+    intervals = _split_at_holes(region)
+
+    # An interval without a lower bound comes first.
+    lows = [None if interval.low is None else real_value(interval.low) for interval in intervals]
+    if any(low is None and interval.low is not None for low, interval in zip(lows, intervals, strict=True)):
+        return intervals
+
+    keys = [(False, 0) if low is None else (True, low) for low in lows]
+    order = sorted(range(len(intervals)), key=keys.__getitem__)
+
+    merged: list[Interval] = []
+    for index in order:
+        interval = intervals[index]
+        if merged and _are_adjacent(merged[-1], interval):
+            interval = _union(merged.pop(), interval)
+        merged.append(interval)
+
+    return merged
+
+
+def _split_at_holes(region: Region) -> list[Interval]:
+    """The intervals of a region, each divided at the excluded numbers within it."""
     intervals = list(region.intervals)
     for hole in region.holes:
-        split: list[Interval] = []
-        for one in intervals:
-            if _lies_in(hole, one):
-                split += [replace(one, high=hole, has_high=False), replace(one, low=hole, has_low=False)]
+        pieces: list[Interval] = []
+        for interval in intervals:
+            if _lies_in(hole, interval):
+                pieces.append(replace(interval, high=hole, has_high=False))
+                pieces.append(replace(interval, low=hole, has_low=False))
             else:
-                split.append(one)
-        intervals = split
+                pieces.append(interval)
+        intervals = pieces
+    return intervals
 
-    keys = [None if one.low is None else real_value(one.low) for one in intervals]
-    if any(key is None and one.low is not None for key, one in zip(keys, intervals, strict=True)):
-        return intervals
-    ordered = sorted(
-        zip(keys, intervals, strict=True), key=lambda pair: (pair[0] is not None, 0 if pair[0] is None else pair[0])
-    )
-    merged: list[Interval] = []
-    for _, one in ordered:
-        if merged and _touch(merged[-1], one):
-            last = merged.pop()
-            highs = [real_value(end.high) if end.high is not None else None for end in (last, one)]
-            if last.high is None or (highs[0] is not None and highs[1] is not None and highs[0] > highs[1]):
-                one = replace(one, high=last.high, has_high=last.has_high)
-            one = replace(one, low=last.low, has_low=last.has_low)
-        merged.append(one)
-    return merged
+
+def _union(left: Interval, right: Interval) -> Interval:
+    """The union of two intervals that overlap or touch, of which `left` begins first."""
+    left_high = None if left.high is None else real_value(left.high)
+    right_high = None if right.high is None else real_value(right.high)
+
+    contains_right = left_high is not None and right_high is not None and left_high > right_high
+    if left.high is None or contains_right:
+        return left
+    return replace(right, low=left.low, has_low=left.has_low)
 
 
 def _lies_in(node: Node, interval: Interval) -> bool:
@@ -243,11 +308,12 @@ def _lies_in(node: Node, interval: Interval) -> bool:
     return value is not None and (low is None or low < value) and (high is None or value < high)
 
 
-def _touch(left: Interval, right: Interval) -> bool:
-    """Whether two intervals, the first beginning before the second, leave no number between them."""
+def _are_adjacent(left: Interval, right: Interval) -> bool:
+    """Whether two intervals, of which the first begins before the second, leave no number between them."""
     if left.high is None or right.low is None:
         return True
-    end, start = real_value(left.high), real_value(right.low)
+    end = real_value(left.high)
+    start = real_value(right.low)
     if end is None or start is None:
         return False
     return bool(start < end or (start == end and (left.has_high or right.has_low)))

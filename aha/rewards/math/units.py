@@ -9,12 +9,13 @@ from typing import Final
 __all__ = ["SPACED_LETTERS", "Suffix", "Unit", "is_unit", "read_unit", "unit_symbol"]
 
 Unit = tuple[str, ...]
-"""What a number counts or measures, as the words of its known units; empty where it is unknown or not said."""
+"""The unit of a number, as the words of its known units; empty where it is unknown or missing."""
 
 MAX_WORDS: Final = 6
+"""Largest number of words of a unit."""
 
 SPACED_LETTERS: Final = frozenset("mgshLlJNWVAKC")
-"""Units of one letter, which stand apart from their number; closer to it, the letter is a variable."""
+"""Units of one letter, which a blank separates from their number; without it, the letter is a variable."""
 
 _NAMES: Final = (
     "degree degrees deg", "radian radians rad", "percent percents pct percentage", "cent cents", "dollar dollars usd",
@@ -54,12 +55,12 @@ _COUNTED: Final = frozenset(["times", "quarter", "quarters", "third", "fourth", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suffix:
-    """What follows a number.
+    """The words after a number.
 
     Attributes:
-        name: its unit.
-        factor: what a word such as `million` multiplies the number by.
-        is_percent: it is a percentage.
+        name: the unit.
+        factor: the factor of a word such as `million`.
+        is_percent: whether the number is a percentage.
     """
 
     name: Unit = ()
@@ -68,26 +69,29 @@ class Suffix:
 
 
 def is_unit(word: str) -> bool:
-    """Whether a word of two letters or more is a known unit or a scale, in any case of its letters."""
-    return len(word) > 1 and (
-        word.lower() in _UNITS or word.lower() in _COMPOUNDS or word.lower() in _SCALES or word.lower() in _POWERS
-    )
+    """Whether a word of two letters or more is a known unit or a scale, in upper or lower case."""
+    if len(word) < 2:
+        return False
+    lower = word.lower()
+    return lower in _UNITS or lower in _COMPOUNDS or lower in _SCALES or lower in _POWERS
 
 
 def unit_symbol(name: str) -> Unit:
     """The unit that a symbol of one letter may stand for; empty where it stands for none."""
-    return (_UNITS[name.lower()],) if name in SPACED_LETTERS and name.lower() in _UNITS else ()
+    if name in SPACED_LETTERS and name.lower() in _UNITS:
+        return (_UNITS[name.lower()],)
+    return ()
 
 
 def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None:
-    """The unit that words after a number name.
+    """Reads the words after a number as its unit.
 
     Args:
-        words: in their order; `/` and digits for powers stand among them.
-        is_remark: they stand in brackets, so that `9 (quarters)` counts quarters.
+        words: in order; `/` and the digits of powers are words too.
+        is_remark: whether they stand in brackets, so that `9 (quarters)` counts quarters.
 
     Returns:
-        What they say; nouns that are no unit (`5 apples`) say nothing. None where they change the number.
+        The suffix; it is empty for nouns that are no unit (`5 apples`). None where the words change the number.
     """
     words = [word if word in SPACED_LETTERS else word.lower() for word in words]
     if len(words) > MAX_WORDS:
@@ -95,11 +99,15 @@ def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None
 
     factor = Fraction(1)
     if words and words[0] in _SCALES:
-        factor, words = Fraction(_SCALES[words[0]]), words[1:]
-    known = _UNITS.keys() | _COMPOUNDS.keys() | _POWERS.keys() | {"/", "per"}
-    is_known = all(word.lower() in known or word.isdigit() for word in words)
-    changing = _OTHER_NUMBERS - _COUNTED if is_remark else _OTHER_NUMBERS
-    if not is_known and any(word in changing or word in _SCALES for word in words):
+        factor = Fraction(_SCALES[words[0]])
+        words = words[1:]
+
+    # `square feet` is a unit, though `square` alone is among the words that change a number.
+    unit_words = _UNITS.keys() | _COMPOUNDS.keys() | _POWERS.keys() | {"/", "per"}
+    is_known_unit = all(word.lower() in unit_words or word.isdigit() for word in words)
+    number_words = _OTHER_NUMBERS - _COUNTED if is_remark else _OTHER_NUMBERS
+
+    if not is_known_unit and any(word in number_words or word in _SCALES for word in words):
         return None
     if words and (words[0].isdigit() or words[0] in ("squared", "cubed")):
         return None
@@ -107,14 +115,17 @@ def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None
     name = _name(words)
     if name == ("percent",):
         return Suffix(factor=factor, is_percent=True)
+
     return Suffix(name=name, factor=factor)
 
 
 def _name(words: Sequence[str]) -> Unit:
-    """Known units in one spelling, powers after them; empty where a word is unknown."""
+    """The known units of words in one spelling, each with its power after it; empty where a word is unknown."""
     name: list[str] = []
     power = ""
+
     for word in words:
+        # `squared` follows its unit; `square` precedes it.
         if word in _POWERS and name and word.endswith("d"):
             name.append(_POWERS[word])
         elif word in _POWERS:
@@ -124,7 +135,9 @@ def _name(words: Sequence[str]) -> Unit:
         elif word.isdigit():
             name.append(word)
         elif word.lower() in _UNITS:
-            name += [_UNITS[word.lower()], *([power] if power else [])]
+            name.append(_UNITS[word.lower()])
+            if power:
+                name.append(power)
             power = ""
         elif word in _COMPOUNDS:
             name += _COMPOUNDS[word]
