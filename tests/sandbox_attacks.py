@@ -11,7 +11,8 @@ import time
 from kernel_attacks import KERNEL_ATTACKS
 
 from aha.rewards.sandbox.isolation import Limits, probe
-from aha.rewards.sandbox.sandbox import Execution, Sandbox
+from aha.rewards.sandbox.reports import Execution
+from aha.rewards.sandbox.sandbox import Sandbox
 
 SECONDS = 2.0
 LIMITS = Limits(seconds=SECONDS, memory_bytes=256 * 2**20, num_processes=24, output_bytes=100_000)

@@ -118,7 +118,7 @@ def observe(
     with contextlib.closing(cell), Pipes() as pipes:
         stdin, stdout, stderr = pipes.pair(), pipes.pair(), pipes.pair()
         inmate = GuestProcess(pipes, cell, job, stdin=stdin[0], stdout=stdout[1], stderr=stderr[1])
-        pipes.keep([stdin[1], stdout[0], stderr[0], inmate.started])
+        pipes.close_all_but([stdin[1], stdout[0], stderr[0], inmate.started])
         try:
             with os.fdopen(stdout[0], closefd=False) as stream:
                 line = stream.readline()
@@ -126,7 +126,7 @@ def observe(
                 return {**json.loads(line), **_from_outside(inmate, cell)}
         finally:
             # The guest ends at the end of its input, even where nothing would end it with bubblewrap.
-            pipes.keep([stdout[0], stderr[0], inmate.started])
+            pipes.close_all_but([stdout[0], stderr[0], inmate.started])
             code = inmate.end()
         if change is list:
             errors = os.read(stderr[0], 10_000).decode(errors="replace")

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from aha.prompts.parsing import parse_response
-from aha.rewards.sandbox.sandbox import Examination, Execution, Sandbox
+from aha.rewards.sandbox.reports import Examination, Execution
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 __all__ = ["DOMAINS", "TOLERANCE", "CodeReward", "extract_code"]

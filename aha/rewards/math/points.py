@@ -96,8 +96,10 @@ def _in_standard_order(node: Node) -> Node:
 
     parts: list[Node] = []
     for operand in operands:
-        is_nested = isinstance(operand, Operation) and operand.name == node.name
-        parts += operand.operands if is_nested else (operand,)
+        if isinstance(operand, Operation) and operand.name == node.name:
+            parts += operand.operands
+        else:
+            parts.append(operand)
     return Operation(node.name, tuple(sorted(parts, key=repr)))
 
 

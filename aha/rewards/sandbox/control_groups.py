@@ -1,14 +1,13 @@
-"""Control groups of the kernel: bounds on the memory and the processes of a cell as a whole.
+"""Control groups of the kernel: bounds on the memory and the processes of a whole cell.
 
-Limits on resources hold for each process by itself, so that all processes of a cell together may take as many times the
-memory as there are processes. A control group bounds their sum. Groups of ours are made where the kernel lets this user
-make them:
+Resource limits hold for each process by itself: N processes of a cell may take N times the memory. A control group
+bounds their sum. Groups are made where the kernel lets this user make them:
 
-- version 2: below the nearest group above this process that passes `memory` and `pids` on. An ordinary user has one
-  where systemd has delegated a subtree, which is below `user@.service`. Where the group of this process itself was
-  delegated and passes nothing on, its processes move to a leaf first, since a group that has processes can pass
-  nothing on;
-- version 1: below the group of this process, for `memory` and for `pids` apart.
+- version 2: below the nearest ancestor of this process's group that delegates the controllers `memory` and `pids`. An
+  ordinary user has one where systemd has delegated a subtree, which is below `user@.service`. If the group of this
+  process itself was delegated but does not delegate further, its processes are moved to a leaf first, since a group
+  with processes cannot;
+- version 1: below the group of this process, separately for `memory` and for `pids`.
 
 Source: Linux, admin-guide/cgroup-v2.rst and admin-guide/cgroup-v1; systemd, Control Group APIs and Delegation.
 """
@@ -23,7 +22,7 @@ from pathlib import Path
 __all__ = ["REMEDY", "are_bounds", "make_groups", "num_memory_kills", "remove_group"]
 
 REMEDY = "systemd-run --user --scope -p Delegate=yes COMMAND"
-"""How an ordinary user starts a command in a control group of the user's own."""
+"""The command by which an ordinary user starts COMMAND in a delegated control group."""
 
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
@@ -36,14 +35,14 @@ def make_groups(memory_bytes: int, num_processes: int, *, root: Path = _ROOT, ow
     """Makes empty control groups that together bound memory and processes, as far as this user may.
 
     Args:
-        memory_bytes: of all processes together, swap included.
-        num_processes: processes and threads at the same time.
+        memory_bytes: largest memory of all processes together, swap included.
+        num_processes: largest number of processes and threads at the same time.
         root: where control groups are mounted.
         own: the file that names the groups of this process.
 
     Returns:
-        The folders of the groups, for `remove_group`: one of version 2, or up to two of version 1; none where no group
-        can be made, written and entered.
+        The folders of the groups, for `remove_group`: one of version 2, or up to two of version 1; an empty list where
+        no group can be made, configured and entered.
     """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
@@ -53,16 +52,22 @@ def make_groups(memory_bytes: int, num_processes: int, *, root: Path = _ROOT, ow
     groups = []
     for _, controllers, path in lines:
         relative = path.lstrip("/")
+
         # A path that leads out of the namespace of control groups is not mounted here.
         if ".." in Path(relative).parts:
             continue
+
+        # The line of version 2 names no controllers.
         if not controllers:
             groups += _version_2(root, root / relative, memory_bytes, num_processes)
+
         if "memory" in controllers.split(","):
             required = {"memory.limit_in_bytes": memory_bytes}
             groups += _new_group(root / "memory" / relative, required, {"memory.memsw.limit_in_bytes": memory_bytes})
+
         if "pids" in controllers.split(","):
             groups += _new_group(root / "pids" / relative, {"pids.max": num_processes}, {})
+
     return groups
 
 
@@ -73,12 +78,13 @@ def are_bounds(groups: list[Path]) -> bool:
 
 
 def num_memory_kills(groups: list[Path]) -> int:
-    """How often the kernel has killed for memory in groups so far."""
+    """How many processes of the groups the kernel has killed for lack of memory."""
     return sum(_num_kills(group / name) for group in groups for name in ("memory.events", "memory.oom_control"))
 
 
 def remove_group(group: Path) -> None:
-    """Removes a control group as soon as nothing dies in it any more, if that is soon."""
+    """Removes a control group; gives up after two seconds."""
+    # A group cannot be removed while its last processes are dying.
     for _ in range(200):
         try:
             return group.rmdir()
@@ -90,31 +96,34 @@ def remove_group(group: Path) -> None:
 
 
 def _version_2(root: Path, own: Path, memory_bytes: int, num_processes: int) -> list[Path]:
-    """A group below the nearest one that passes both controllers on; none where there is no such one."""
+    """A new group below the nearest ancestor that delegates both controllers; empty where there is none."""
     required = {"memory.max": memory_bytes, "pids.max": num_processes}
     optional = {"memory.swap.max": 0}
 
-    for parent in [own, *(folder for folder in own.parents if folder.is_relative_to(root))]:
+    ancestors = [folder for folder in own.parents if folder.is_relative_to(root)]
+    for parent in [own, *ancestors]:
         if _has_controllers(parent / "cgroup.subtree_control"):
             groups = _new_group(parent, required, optional)
             if groups:
                 return groups
 
-    if _is_delegated(own, root) and _has_controllers(own / "cgroup.controllers") and _pass_controllers_on(own):
+    if _is_delegated(own, root) and _has_controllers(own / "cgroup.controllers") and _delegate_controllers(own):
         return _new_group(own, required, optional)
+
     return []
 
 
 def _new_group(parent: Path, required: dict[str, int], optional: dict[str, int]) -> list[Path]:
-    """A new group below another, with its settings; none where it cannot be made, written or entered.
+    """A new group below another, with its settings; empty where it cannot be made, configured or entered.
 
     Args:
         parent: the group above.
         required: values by the names of their files.
-        optional: the same; files that do not exist are left out, since not every kernel counts swap.
+        optional: the same for files that may be missing: not every kernel counts swap.
     """
     if not (parent / "cgroup.procs").is_file():
         return []
+
     try:
         group = Path(tempfile.mkdtemp(prefix="aha-cell-", dir=parent))
     except OSError:
@@ -130,41 +139,44 @@ def _new_group(parent: Path, required: dict[str, int], optional: dict[str, int])
         remove_group(group)
         return []
 
-    # Who may make a group may not always move a process there: that takes a right on the group above both, too.
+    # A user who may make a group may not always move a process there: that takes a right on the common ancestor too.
     enter = ["/bin/sh", "-c", 'echo $$ > "$1"', "sh", str(group / "cgroup.procs")]
     if subprocess.run(enter, capture_output=True, timeout=30, check=False).returncode:
         remove_group(group)
         return []
+
     return [group]
 
 
-def _pass_controllers_on(own: Path) -> bool:
-    """Moves the processes of the own group to a leaf and passes its controllers on; whether that succeeds."""
+def _delegate_controllers(own: Path) -> bool:
+    """Moves the processes of a group to a leaf, and delegates its controllers; returns whether that succeeds."""
     leaf = own / _LEAF
     try:
         leaf.mkdir(exist_ok=True)
-        # Processes may start meanwhile, hence several rounds.
+        # Processes may start in between, hence several rounds.
         for _ in range(_MAX_ROUNDS):
             for process in _words(own / "cgroup.procs"):
                 _move(process, leaf)
         (own / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
     except OSError:
         return False
+
     return True
 
 
 def _move(process: str, group: Path) -> None:
-    """Moves a process to a group, if it still runs."""
+    """Moves a process to a group if it still runs."""
     with contextlib.suppress(ProcessLookupError):
         (group / "cgroup.procs").write_text(process)
 
 
 def _is_delegated(group: Path, root: Path) -> bool:
-    """Whether systemd, a container, or whoever gave the group to this user leaves what is below it to us."""
-    # Of all groups that are mounted, only the one above all others of the machine has no type.
+    """Whether this user may manage the subtree of a group: systemd, a container or an owner has delegated it."""
+    # The root of a container has a type; the root of the machine, which nobody delegates, has none.
     if group == root and (group / "cgroup.type").is_file():
         return True
-    # A file system without such attributes says nothing.
+
+    # A file system may have no extended attributes.
     with contextlib.suppress(OSError):
         if os.getxattr(group, "user.delegate") == b"1":
             return True

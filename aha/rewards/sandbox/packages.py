@@ -1,8 +1,8 @@
 """Installed packages that programs in the sandbox may import.
 
-By default there are none: a program is judged under the standard library alone, so that a verdict does not depend on
-what happens to be installed, and no compiled code of others runs beside it. Packages are allowed by name, each with
-what it requires; they are mounted one by one and read-only, and nothing else of the environment is seen.
+By default there are none: programs have the standard library alone, so that a verdict does not depend on what happens
+to be installed, and no foreign compiled code runs inside. Packages are allowed by name, each with its requirements.
+They are mounted one by one and read-only; nothing else of the environment is visible.
 """
 
 import re
@@ -18,12 +18,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """What may be imported.
+    """The packages that may be imported.
 
     Attributes:
-        versions: the packages asked for, as in `numpy==2.1.0`.
+        versions: the requested packages, as in `numpy==2.1.0`.
         modules: names of the modules by which they are imported.
-        entries: files and folders of these packages, and of all that they require, below a folder of `sys.path`.
+        entries: files and folders of these packages and of their requirements, below a folder of `sys.path`.
     """
 
     versions: tuple[str, ...] = ()
@@ -32,8 +32,12 @@ class Packages:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders of `sys.path` in which the entries lie."""
+        """The folders of `sys.path` that hold the entries."""
         return tuple(sorted({entry.parent for entry in self.entries}))
+
+    def mount_points(self) -> dict[Path, str]:
+        """The name of the mount point of each folder, for cells in which it has to be mounted."""
+        return {folder: f"packages-{index}" for index, folder in enumerate(self.folders)}
 
 
 NO_PACKAGES = Packages()
@@ -41,71 +45,87 @@ NO_PACKAGES = Packages()
 
 
 def find_packages(names: Sequence[str]) -> Packages:
-    """The packages of this environment by their names, and all that they require.
+    """Finds packages of this environment by their names, with all that they require.
 
     Args:
         names: as `pip` has them.
 
     Raises:
-        ValueError: one is not installed, or only as a link to its sources.
+        ValueError: a package is not installed, or only as a link to its sources.
     """
-    asked = [_installed(name) for name in names]
-    found: dict[str, Distribution] = {}
-    waiting = list(asked)
-    while waiting:
-        one = waiting.pop()
-        if one.name not in found:
-            found[one.name] = one
-            waiting += _required(one)
+    requested = [_find_package(name) for name in names]
 
+    packages: dict[str, Distribution] = {}
+    queue = list(requested)
+    while queue:
+        package = queue.pop()
+        if package.name not in packages:
+            packages[package.name] = package
+            queue += _requirements(package)
+
+    modules = {module for package in requested for module in _modules(package)}
+    entries = {entry for package in packages.values() for entry in _entries(package)}
     return Packages(
-        versions=tuple(sorted(f"{one.name}=={one.version}" for one in asked)),
-        modules=tuple(sorted({module for one in asked for module in _modules(one)})),
-        entries=tuple(sorted({entry for one in found.values() for entry in _entries(one)})),
+        versions=tuple(sorted(f"{package.name}=={package.version}" for package in requested)),
+        modules=tuple(sorted(modules)),
+        entries=tuple(sorted(entries)),
     )
 
 
-def _installed(name: str) -> Distribution:
+def _find_package(name: str) -> Distribution:
+    """A package of this environment.
+
+    Raises:
+        ValueError: it is not installed, or its files are not listed.
+    """
     try:
-        found = distribution(name)
+        package = distribution(name)
     except (PackageNotFoundError, ValueError):
         raise ValueError(
             f"--allow-packages names {name!r}, which is not installed here; install it, or leave it out"
         ) from None
-    if not _modules(found):
+
+    if not _modules(package):
         raise ValueError(
             f"--allow-packages names {name!r}, of whose modules there is no list here, as of a package of the system "
             "or a link to its sources; install a copy with pip, or leave it out"
         )
-    return found
+
+    return package
 
 
-def _required(one: Distribution) -> list[Distribution]:
-    """What a package requires and is installed; what only an extra needs, or another system, is not."""
-    found = []
-    for line in one.requires or []:
+def _requirements(package: Distribution) -> list[Distribution]:
+    """The installed requirements of a package; those of an extra, or of another system, may be missing."""
+    requirements = []
+    for line in package.requires or []:
         name = _NAME.match(line)
         if name is None or re.search(r"\bextra\s*==", line):
             continue
         try:
-            found.append(distribution(name[0]))
+            requirements.append(distribution(name[0]))
         except PackageNotFoundError:
             continue
-    return found
+
+    return requirements
 
 
-def _entries(one: Distribution) -> list[Path]:
-    """The files and folders of a package below its folder of `sys.path`."""
-    names = {path.parts[0] for path in one.files or []}
-    # Beside them stand programs of the command line (above that folder), and links to sources elsewhere.
+def _entries(package: Distribution) -> list[Path]:
+    """The files and folders of a package, directly below its folder of `sys.path`."""
+    names = {path.parts[0] for path in package.files or []}
+
+    # A package also lists programs of the command line, which lie above that folder, and links to sources elsewhere.
     names = {name for name in names if name not in ("..", "__pycache__") and not name.endswith(".pth")}
-    entries = [Path(str(one.locate_file(name))) for name in names]
+
+    entries = [Path(str(package.locate_file(name))) for name in names]
     return [entry for entry in entries if entry.exists()]
 
 
-def _modules(one: Distribution) -> list[str]:
-    """Names by which a package is imported; private ones are left out."""
-    folders = [entry.name for entry in _entries(one) if (entry / "__init__.py").is_file()]
-    # Files beside a folder are mostly programs.
-    names = folders or [entry.stem for entry in _entries(one) if entry.suffix == ".py"]
+def _modules(package: Distribution) -> list[str]:
+    """The names by which a package is imported, without private ones."""
+    entries = _entries(package)
+    names = [entry.name for entry in entries if (entry / "__init__.py").is_file()]
+
+    # Files beside a folder are mostly programs; they count only where there is no folder.
+    if not names:
+        names = [entry.stem for entry in entries if entry.suffix == ".py"]
     return [name for name in names if not name.startswith("_")]

@@ -1,10 +1,10 @@
-"""A filter of system calls for the sandbox: what no honest program needs, and what has opened kernels before.
+"""A filter of system calls for the sandbox: it denies what no honest program needs, and what attacks on kernels use.
 
-Denied are tracing, memory that no limit counts (System V and memory files), new namespaces, mounts, keys, modules,
-`bpf`, `io_uring`, `userfaultfd` and their like; every socket that is neither local nor of the internet protocols, since
-a network namespace does not close in all the others (AF_VSOCK reaches the host of a virtual machine from any of them);
-and every system call that is newer than this list. The filter is a second wall behind the namespaces: bubblewrap loads
-it into the sandbox last, and programs inside cannot remove it.
+It denies tracing, memory that no limit counts (System V and memory files), new namespaces, mounts, keys, modules,
+`bpf`, `io_uring`, `userfaultfd` and similar calls; every socket that is neither local nor of the internet protocols,
+since a network namespace does not confine all the others (AF_VSOCK reaches the host of a virtual machine from any of
+them); and every system call that is newer than this list. The filter is a second line of defence behind the namespaces:
+bubblewrap loads it last, and programs inside cannot remove it.
 """
 
 import errno
@@ -14,18 +14,28 @@ from dataclasses import dataclass
 
 __all__ = ["system_call_filter"]
 
-_LOAD, _JUMP_EQUAL, _JUMP_FROM, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
-_NOT_PERMITTED, _NOT_IMPLEMENTED = _ERROR | errno.EPERM, _ERROR | errno.ENOSYS
+_LOAD = 0x20
+_JUMP_EQUAL = 0x15
+_JUMP_FROM = 0x35
+_JUMP_BITS = 0x45
+_RETURN = 0x06
+_ALLOW = 0x7FFF0000
+_KILL = 0x80000000
+_ERROR = 0x00050000
+_NOT_PERMITTED = _ERROR | errno.EPERM
+_NOT_IMPLEMENTED = _ERROR | errno.ENOSYS
 _NO_SUCH_FAMILY = _ERROR | errno.EAFNOSUPPORT
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER = 0
+_ARCHITECTURE = 4
+_FIRST_ARGUMENT = 16
 _NEW_NAMESPACES = 0x7E020000
 _CLONE3 = 435
 
 # AF_UNIX, AF_INET, AF_INET6.
 _FAMILIES = (1, 2, 10)
 
-# The first number that Linux 5.15 does not have. On x86-64, 0x40000000 opens a second door to every call (x32).
+# The first number that Linux 5.15 does not have. On x86-64 this also denies numbers from 0x40000000 on, by which every
+# call can be made in a second way (x32).
 _FIRST_UNKNOWN = 449
 
 # io_uring, the newer calls for mounts, pidfd_getfd, process_madvise, memfd_secret: the same number on every machine.
@@ -38,10 +48,10 @@ class _Machine:
 
     Attributes:
         audit: the kernel's number of the architecture.
-        clone: makes processes and threads.
+        clone: `clone`, which makes processes and threads.
         sockets: `socket` and `socketpair`.
-        free: numbers below the first unknown one that Linux 5.15 has no call for.
-        denied: what no program may call.
+        free: numbers below `_FIRST_UNKNOWN` that Linux 5.15 does not use.
+        denied: numbers of calls that no program may make, by the names of the calls.
     """
 
     audit: int
@@ -91,41 +101,44 @@ _MACHINES = {
 
 
 def system_call_filter(machine: str = platform.machine()) -> bytes:
-    """The filter as the kernel reads it: an array of classic BPF instructions.
+    """The filter in the form that the kernel loads: an array of classic BPF instructions.
 
     Args:
-        machine: kind of processor, as `uname -m` has it.
+        machine: kind of processor, as in `uname -m`.
 
     Returns:
-        The filter; empty for a machine whose numbers are not known here.
+        The filter; empty for a kind of machine that is not in `_MACHINES`.
     """
-    known = _MACHINES.get(machine)
-    if known is None:
+    calls = _MACHINES.get(machine)
+    if calls is None:
         return b""
-    denied = sorted(number for group in known.denied.values() for number in group) + list(_EVERYWHERE)
-    first_argument = _instruction(_LOAD, 0, 0, _FIRST_ARGUMENT)
+
+    denied = sorted(number for group in calls.denied.values() for number in group)
+    load_first_argument = _instruction(_LOAD, 0, 0, _FIRST_ARGUMENT)
+    allow = _instruction(_RETURN, 0, 0, _ALLOW)
 
     steps = [
-        # A program that speaks with another architecture's numbers is no honest one.
+        # An honest program does not use the numbers of another architecture.
         _instruction(_LOAD, 0, 0, _ARCHITECTURE),
-        _unless(_JUMP_EQUAL, known.audit, _KILL),
+        _unless(_JUMP_EQUAL, calls.audit, _KILL),
         _instruction(_LOAD, 0, 0, _NUMBER),
-        # Of what is not known here, the C library is told that it does not exist, so that it takes an older call.
+        # Unknown calls "do not exist", so that the C library falls back to an older one.
         _if(_JUMP_FROM, _FIRST_UNKNOWN, _NOT_IMPLEMENTED),
-        *(_if_within(numbers, _NOT_IMPLEMENTED) for numbers in known.free),
-        *(_if(_JUMP_EQUAL, number, _NOT_PERMITTED) for number in denied),
+        *(_if_within(numbers, _NOT_IMPLEMENTED) for numbers in calls.free),
+        *(_if(_JUMP_EQUAL, number, _NOT_PERMITTED) for number in (*denied, *_EVERYWHERE)),
         # The flags of clone3 lie in memory, where a filter cannot look; the C library falls back to `clone`.
         _if(_JUMP_EQUAL, _CLONE3, _NOT_IMPLEMENTED),
     ]
 
     families = [_if(_JUMP_EQUAL, family, _ALLOW) for family in _FAMILIES]
-    for number in known.sockets:
-        steps += _for_call(number, [first_argument, *families, _instruction(_RETURN, 0, 0, _NO_SUCH_FAMILY)])
+    no_such_family = _instruction(_RETURN, 0, 0, _NO_SUCH_FAMILY)
+    for number in calls.sockets:
+        steps += _for_call(number, [load_first_argument, *families, no_such_family])
 
-    no_namespaces = [_if(_JUMP_BITS, _NEW_NAMESPACES, _NOT_PERMITTED), _instruction(_RETURN, 0, 0, _ALLOW)]
-    steps += _for_call(known.clone, [first_argument, *no_namespaces])
+    deny_namespaces = _if(_JUMP_BITS, _NEW_NAMESPACES, _NOT_PERMITTED)
+    steps += _for_call(calls.clone, [load_first_argument, deny_namespaces, allow])
 
-    return b"".join([*steps, _instruction(_RETURN, 0, 0, _ALLOW)])
+    return b"".join([*steps, allow])
 
 
 def _instruction(code: int, on_true: int, on_false: int, value: int) -> bytes:
@@ -133,17 +146,17 @@ def _instruction(code: int, on_true: int, on_false: int, value: int) -> bytes:
 
 
 def _if(jump: int, value: int, action: int) -> bytes:
-    """Ends with an action where the comparison holds."""
+    """Instructions that end the filter with an action where a comparison holds."""
     return _instruction(jump, 0, 1, value) + _instruction(_RETURN, 0, 0, action)
 
 
 def _unless(jump: int, value: int, action: int) -> bytes:
-    """Ends with an action where the comparison does not hold."""
+    """Instructions that end the filter with an action where a comparison does not hold."""
     return _instruction(jump, 1, 0, value) + _instruction(_RETURN, 0, 0, action)
 
 
 def _if_within(numbers: range, action: int) -> bytes:
-    """Ends with an action for the numbers of a range."""
+    """Instructions that end the filter with an action for the numbers of a range."""
     return (
         _instruction(_JUMP_FROM, 0, 2, numbers.start)
         + _instruction(_JUMP_FROM, 1, 0, numbers.stop)
@@ -152,6 +165,6 @@ def _if_within(numbers: range, action: int) -> bytes:
 
 
 def _for_call(number: int, steps: list[bytes]) -> list[bytes]:
-    """Goes through steps, the last of which ends it, for one call; goes on behind them for all others."""
+    """Instructions that run steps for one call and skip them for all others; the last step must end the filter."""
     num_instructions = len(b"".join(steps)) // len(_instruction(_RETURN, 0, 0, 0))
     return [_instruction(_JUMP_EQUAL, 0, num_instructions, number), *steps]

@@ -1,9 +1,9 @@
-"""The forms in which unit tests are written: which functions of a test are to be called, and what `pytest` gives them.
+"""The forms of unit tests: which functions of a test are called, and a small `pytest` for them.
 
 A test is a script of asserts, HumanEval's `check(candidate)`, functions and classes as pytest collects them, or cases
-of `unittest`. Of pytest there are `raises`, `approx` and `mark.parametrize`; a test that asks for more cannot be run.
+of `unittest`. Of pytest there are `raises`, `approx` and `mark.parametrize`; a test that needs more cannot be run.
 
-`aha.rewards.sandbox.guest_process` sends the text of this module into a sandbox, where it runs beside the tests and
+`aha.rewards.sandbox.guest_process` sends the source of this module into a sandbox, where it runs beside the tests and
 never beside the code under test; see `aha.rewards.sandbox.harness`.
 """
 
@@ -30,9 +30,10 @@ __all__ = [
 ]
 
 CALL_FOR_EFFECT = "_aha_call_for_effect"
-"""The name under which a test finds the function that makes a call for the sake of its effect."""
+"""The name of the function through which a test makes calls whose effect on their arguments matters."""
 
-_RELATIVE, _ABSOLUTE = 1e-6, 1e-12
+_RELATIVE = 1e-6
+_ABSOLUTE = 1e-12
 _HARMLESS_METHODS = {"__init__", "__post_init__", "__repr__", "__str__"}
 
 
@@ -41,22 +42,23 @@ class UnsupportedTestError(Exception):
 
 
 def free_names(source: str) -> set[str]:
-    """Names that a test reads and neither binds nor finds among the builtins.
+    """The names that a test reads, without those that it binds and without builtins.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: the test does not parse.
     """
-    scopes = [symtable.symtable(source, "<test>", "exec")]
-    bound = {symbol.get_name() for symbol in scopes[0].get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    module = symtable.symtable(source, "<test>", "exec")
+    bound = {symbol.get_name() for symbol in module.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     read: set[str] = set()
+
+    # The list grows while it is walked: each scope adds those inside it.
+    scopes = [module]
     for scope in scopes:
-        is_top = scope.get_type() == "module"
         scopes += scope.get_children()
-        read |= {
-            symbol.get_name()
-            for symbol in scope.get_symbols()
-            if symbol.is_referenced() and (is_top or symbol.is_global())
-        }
+        for symbol in scope.get_symbols():
+            if symbol.is_referenced() and (scope is module or symbol.is_global()):
+                read.add(symbol.get_name())
+
     return read - bound - set(vars(builtins))
 
 
@@ -64,57 +66,56 @@ def free_names(source: str) -> set[str]:
 
 
 class _CallMarker(ast.NodeTransformer):
-    """Hands calls over whose value is thrown away, or compared with nothing but a constant."""
+    """Marks calls whose value is ignored, or only compared with constants; see `mark_calls_for_effect`."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.harmless_names = _harmless_names(tree)
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
-        """A call whose value gets a name that is used for nothing else."""
+        """A call whose value is assigned to names that are only compared with constants."""
         self.generic_visit(node)
         names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        if (
-            isinstance(node.value, ast.Call)
-            and len(names) == len(node.targets)
-            and self.harmless_names.issuperset(names)
-        ):
-            node.value = _marked(node.value)
+        are_harmless = len(names) == len(node.targets) and self.harmless_names.issuperset(names)
+        if isinstance(node.value, ast.Call) and are_harmless:
+            node.value = _mark_call(node.value)
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         """A call that is a statement."""
         self.generic_visit(node)
         if isinstance(node.value, ast.Call):
-            node.value = _marked(node.value)
+            node.value = _mark_call(node.value)
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         """A call whose value is asserted to be a constant."""
         self.generic_visit(node)
         test = node.test
-        if (
-            isinstance(test, ast.Compare)
-            and isinstance(test.left, ast.Call)
-            and all(map(_is_literal, test.comparators))
-        ):
-            test.left = _marked(test.left)
+        if not isinstance(test, ast.Compare) or not all(map(_is_literal, test.comparators)):
+            return node
+
+        if isinstance(test.left, ast.Call):
+            test.left = _mark_call(test.left)
         return node
 
 
 def _harmless_names(tree: ast.Module) -> set[str]:
     """Names that a test only compares with constants, or uses as bounds of a slice: `assert k == 1`, `xs[:k]`."""
     nodes = list(ast.walk(tree))
+    harmless_uses: set[int] = set()
+    for node in nodes:
+        if isinstance(node, ast.Compare) and all(map(_is_literal, node.comparators)):
+            harmless_uses.add(id(node.left))
+        elif isinstance(node, ast.Slice):
+            harmless_uses |= {id(node.lower), id(node.upper)}
+
     names = [node for node in nodes if isinstance(node, ast.Name)]
-    compared = [
-        node.left for node in nodes if isinstance(node, ast.Compare) and all(map(_is_literal, node.comparators))
-    ]
-    bounds = [bound for node in nodes if isinstance(node, ast.Slice) for bound in (node.lower, node.upper)]
-    harmless_uses = {id(node) for node in (*compared, *bounds)}
-    harmful = {node.id for node in names if isinstance(node.ctx, ast.Load) and id(node) not in harmless_uses}
-    return {node.id for node in names if isinstance(node.ctx, ast.Store)} - harmful
+    stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    harmful = {name.id for name in names if isinstance(name.ctx, ast.Load) and id(name) not in harmless_uses}
+    return stored - harmful
 
 
-def _marked(call: ast.Call) -> ast.Call:
+def _mark_call(call: ast.Call) -> ast.Call:
     name = ast.copy_location(ast.Name(CALL_FOR_EFFECT, ast.Load()), call)
     return ast.copy_location(ast.Call(name, [call.func, *call.args], call.keywords), call)
 
@@ -128,24 +129,32 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def mark_calls_for_effect(tree: ast.Module) -> ast.Module:
-    """The test with such calls handed to the function `CALL_FOR_EFFECT`, as `f(x)` is to `CALL_FOR_EFFECT(f, x)`.
+    """The test with calls `f(x)` rewritten as `CALL_FOR_EFFECT(f, x)` if their value is ignored or a constant.
 
-    Only after such a call does the test see what became of the arguments. Where the value counts, as in
-    `assert f(xs) == sorted(xs)`, a program that empties its argument could else return what is right for an empty one.
+    Only after such a call does the test see changes of the arguments. Otherwise, in `assert f(xs) == sorted(xs)`, a
+    program could empty its argument and return the right result for an empty list.
     """
     _CallMarker(tree).visit(tree)
     return ast.fix_missing_locations(tree)
 
 
 def is_pure_record(kind: type) -> bool:
-    """Whether a class of a test has fields alone, and no method that could make unequal things equal."""
-    own = [base for base in kind.__mro__ if base not in (object, tuple)]
-    methods = [name for base in own for name, entry in vars(base).items() if _is_written_in_test(entry)]
-    return all(base.__module__ == "tests" for base in own) and not set(methods) - _HARMLESS_METHODS
+    """Whether a class of a test has only fields, and no method that could make unequal instances equal."""
+    for base in kind.__mro__:
+        if base in (object, tuple):
+            continue
+        if base.__module__ != "tests":
+            return False
+
+        methods = {name for name, entry in vars(base).items() if _is_written_in_test(entry)}
+        if methods - _HARMLESS_METHODS:
+            return False
+
+    return True
 
 
 def _is_written_in_test(entry: object) -> bool:
-    """Whether it is a function of the test's own text, and not one that `dataclass` or `namedtuple` made."""
+    """Whether an entry is a function in the source of the test, not one made by `dataclass` or `namedtuple`."""
     return isinstance(entry, types.FunctionType) and entry.__code__.co_filename == "<test>"
 
 
@@ -153,70 +162,79 @@ def _is_written_in_test(entry: object) -> bool:
 
 
 def run_functions(tree: ast.Module, namespace: Mapping[str, Any], candidates: Mapping[str, Any]) -> None:
-    """Calls what the test defines and does not call itself: `check`, test functions, and methods of test classes.
+    """Calls what a test defines and does not call itself: `check`, test functions, and methods of test classes.
 
     Args:
         tree: the test.
-        namespace: what running it left.
-        candidates: stand-ins of the code under test by the names of parameters that get them.
+        namespace: the namespace in which it has run.
+        candidates: stand-ins of the code under test, by the names of the parameters that receive them.
 
     Raises:
-        UnsupportedTestError: a function wants what is not here.
-        BaseException: whatever a function raises.
+        UnsupportedTestError: a function needs something that is not supported.
+        BaseException: any exception of a function.
     """
     called = {_called_name(node) for node in tree.body}
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name in called:
             continue
-        found = namespace.get(node.name)
+
+        entry = namespace.get(node.name)
         if isinstance(node, ast.ClassDef):
-            if isinstance(found, type):
-                _run_class(found, candidates)
+            if isinstance(entry, type):
+                _run_class(entry, candidates)
         elif node.name in ("check", "test") or node.name.startswith("test_"):
             if isinstance(node, ast.AsyncFunctionDef):
                 raise UnsupportedTestError(f"{node.name} is asynchronous")
-            _run_function(node.name, found, candidates)
+            _run_function(node.name, entry, candidates)
 
 
 def _called_name(node: ast.stmt) -> str:
-    """The name of the function that a statement of the test calls, also for its effect; empty where there is none."""
+    """The name of the function that a statement of the test calls; empty where it calls none."""
     call = node.value if isinstance(node, ast.Expr) else None
     if not isinstance(call, ast.Call):
         return ""
-    function = call.args[0] if call.args and ast.unparse(call.func) == CALL_FOR_EFFECT else call.func
+
+    is_marked = call.args and ast.unparse(call.func) == CALL_FOR_EFFECT
+    function = call.args[0] if is_marked else call.func
     return function.id if isinstance(function, ast.Name) else ""
 
 
 def _run_function(name: str, function: Any, candidates: Mapping[str, Any]) -> None:
-    """Calls a function once for each row of its parameters."""
-    wanted = _parameters_without_default(function)
+    """Calls a function once for each row of its parametrization."""
+    parameters = _parameters_without_default(function)
     for row in _parameter_rows(function):
-        given = [parameter for parameter in wanted if parameter not in row]
-        if name == "check" and len(given) == 1 and candidates:
-            # HumanEval's, whatever it calls its parameter.
+        open_parameters = [parameter for parameter in parameters if parameter not in row]
+
+        # HumanEval's `check` has one parameter of any name.
+        if name == "check" and len(open_parameters) == 1 and candidates:
             function(candidates["candidate"])
             continue
-        missing = [parameter for parameter in given if parameter not in candidates]
+
+        missing = [parameter for parameter in open_parameters if parameter not in candidates]
         if missing:
             raise UnsupportedTestError(f"{name} wants the argument {missing[0]!r}, which nothing here gives")
-        function(**row, **{parameter: candidates[parameter] for parameter in given})
+
+        stand_ins = {parameter: candidates[parameter] for parameter in open_parameters}
+        function(**row, **stand_ins)
 
 
 def _parameters_without_default(function: Any) -> list[str]:
-    """The names of the arguments that have to be given; those of a method without its instance."""
+    """The names of the parameters without a default; of a method, without `self`."""
     num_bound = int(isinstance(function, types.MethodType))
     function = function.__func__ if num_bound else function
     if not isinstance(function, types.FunctionType):
         raise UnsupportedTestError(f"a test is a {type(function).__name__} and no function")
+
     code = function.__code__
     num_needed = code.co_argcount - len(function.__defaults__ or ())
     keywords = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     needed_keywords = [name for name in keywords if name not in (function.__kwdefaults__ or {})]
+
     return [*code.co_varnames[num_bound:num_needed], *needed_keywords]
 
 
 def _run_class(kind: type, candidates: Mapping[str, Any]) -> None:
-    """Runs the cases of a class of `unittest`, or of one that pytest would collect."""
+    """Runs a test case of `unittest`, or a class that pytest would collect."""
     unittest = sys.modules.get("unittest")
     if unittest is not None and issubclass(kind, unittest.TestCase):
         unittest.defaultTestLoader.loadTestsFromTestCase(kind).debug()
@@ -225,7 +243,7 @@ def _run_class(kind: type, candidates: Mapping[str, Any]) -> None:
 
 
 def _run_methods(kind: type, candidates: Mapping[str, Any]) -> None:
-    """Calls the test methods of a class, each of an instance of its own."""
+    """Calls the test methods of a class, each on a new instance."""
     names = dir(kind)
     for name in filter(re.compile("test_").match, names):
         instance = kind()
@@ -238,7 +256,7 @@ def _run_methods(kind: type, candidates: Mapping[str, Any]) -> None:
 
 
 class _Raises(contextlib.AbstractContextManager[Any]):
-    """Wants an exception of a kind, and holds it."""
+    """The context manager of `pytest.raises`: it expects an exception, and keeps it."""
 
     def __init__(self, kinds: Any, match: str | None) -> None:
         self.kinds = kinds
@@ -247,18 +265,19 @@ class _Raises(contextlib.AbstractContextManager[Any]):
         self.type: type | None = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        """Whether the exception is the one that was wanted."""
+        """Checks the exception; returns whether it is swallowed, because it is the expected one."""
         del trace
         assert kind is not None, f"it does not raise {self.kinds}"
         if not issubclass(kind, self.kinds):
             return False
         assert self.match is None or re.search(self.match, str(error)), f"{str(error)!r} does not match {self.match!r}"
-        self.value, self.type = error, kind
+        self.value = error
+        self.type = kind
         return True
 
 
 def _raises(kinds: Any, *call: Any, match: str | None = None, **keywords: Any) -> Any:
-    """Wants an exception of the block that follows, or of a call."""
+    """`pytest.raises`: expects an exception of the following block, or of a call."""
     expectation = _Raises(kinds, match)
     if not call:
         return expectation
@@ -268,14 +287,19 @@ def _raises(kinds: Any, *call: Any, match: str | None = None, **keywords: Any) -
 
 
 class _Approximation:
-    """Equals numbers, and sequences and dictionaries of numbers, that differ from the expected ones by little."""
+    """`pytest.approx`: equals numbers, sequences and dictionaries of numbers that are close to the expected ones."""
 
     __hash__ = None  # type: ignore[assignment]  # equal values cannot have equal hashes
 
     def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None) -> None:
         self.expected = expected
-        relative = (_RELATIVE if abs is None else 0.0) if rel is None else rel
-        self.tolerances = (relative, _ABSOLUTE if abs is None else abs)
+
+        # As in pytest, an absolute tolerance alone switches the relative one off.
+        if rel is None:
+            rel = _RELATIVE if abs is None else 0.0
+        if abs is None:
+            abs = _ABSOLUTE
+        self.tolerances = (rel, abs)
 
     def __eq__(self, actual: object) -> bool:
         return _is_near(actual, self.expected, self.tolerances)
@@ -285,31 +309,32 @@ class _Approximation:
 
 
 def _is_near(actual: Any, expected: Any, tolerances: tuple[float, float]) -> bool:
-    """Whether a value is near an expected one, within the larger of the tolerances, relative and absolute."""
+    """Whether a value is close to an expected one, within the larger of the relative and the absolute tolerance."""
     if isinstance(expected, dict):
-        return (
-            isinstance(actual, dict)
-            and actual.keys() == expected.keys()
-            and all(_is_near(actual[key], expected[key], tolerances) for key in expected)
-        )
+        if not isinstance(actual, dict) or actual.keys() != expected.keys():
+            return False
+        return all(_is_near(actual[key], expected[key], tolerances) for key in expected)
+
     if isinstance(expected, list | tuple):
-        return (
-            isinstance(actual, list | tuple)
-            and len(actual) == len(expected)
-            and all(_is_near(one, other, tolerances) for one, other in zip(actual, expected, strict=True))
-        )
+        if not isinstance(actual, list | tuple) or len(actual) != len(expected):
+            return False
+        return all(_is_near(left, right, tolerances) for left, right in zip(actual, expected, strict=True))
+
     if isinstance(expected, bool | str | bytes) or actual == expected:
         return bool(actual == expected)
+
+    relative, absolute = tolerances
     try:
-        return bool(abs(actual - expected) <= max(tolerances[0] * abs(expected), tolerances[1]))
+        return bool(abs(actual - expected) <= max(relative * abs(expected), absolute))
     except TypeError:
         return False
 
 
 def _parametrize(names: Any, values: Any, **others: Any) -> Callable[[Any], Any]:
-    """Marks a function to be called with each of several values."""
+    """`pytest.mark.parametrize`: marks a function to be called with each of several values."""
     if others.keys() - {"ids"}:
         raise UnsupportedTestError(f"pytest.mark.parametrize with {', '.join(others)}")
+
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     rows = [dict(zip(names, [value] if len(names) == 1 else value, strict=True)) for value in values]
 
@@ -323,15 +348,18 @@ def _parametrize(names: Any, values: Any, **others: Any) -> Callable[[Any], Any]
 
 
 def _parameter_rows(function: Any) -> Iterator[dict[str, Any]]:
-    """The parameters that marks give a function: every combination; one without any where it has no marks."""
+    """The arguments that marks give a function, in every combination; a single empty row where it has no marks."""
     function = function.__func__ if isinstance(function, types.MethodType) else function
     marks = vars(function).get("parameter_rows", [])
     for rows in itertools.product(*marks):
-        yield {name: value for row in rows for name, value in row.items()}
+        arguments: dict[str, Any] = {}
+        for row in rows:
+            arguments |= row
+        yield arguments
 
 
 class _Namespace(types.ModuleType):
-    """A module of which only a part is here."""
+    """A module of which only a part is supported."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -340,8 +368,9 @@ class _Namespace(types.ModuleType):
 
 
 def new_pytest() -> types.ModuleType:
-    """A module `pytest` with what tests of functions mostly use."""
-    module, marks = _Namespace("pytest"), _Namespace("pytest.mark")
+    """A module `pytest` with the functions that most tests use."""
+    module = _Namespace("pytest")
+    marks = _Namespace("pytest.mark")
     vars(marks).update(parametrize=_parametrize)
     vars(module).update(raises=_raises, approx=_Approximation, mark=marks)
     return module

@@ -19,7 +19,8 @@ from ordinary_user import command_of, run_as_ordinary_user
 from sandbox_attacks import ATTACKS, FORCED, LIMITS, OF_TIME, SECONDS, attack
 
 from aha.rewards.sandbox.isolation import Limits, probe
-from aha.rewards.sandbox.sandbox import Execution, Sandbox
+from aha.rewards.sandbox.reports import Execution
+from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.sandbox.seccomp import system_call_filter
 
 ROOT = Path(__file__).parents[4]
