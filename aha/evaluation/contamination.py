@@ -13,7 +13,9 @@ from aha.types import Problem
 
 __all__ = ["Contamination", "Decontaminated", "decontaminate", "ngrams", "without_instruction"]
 
-MIN_QUESTIONS, SHARE, MIN_WORDS = 10, 0.9, 5
+MIN_QUESTIONS = 10
+SHARE = 0.9
+MIN_WORDS = 5
 """An instruction is what this share of the questions of a source begins or ends with: of so many questions, so many
 words at least. With fewer words in common, half of an n-gram is the question's own."""
 
@@ -124,12 +126,14 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
     known = Contamination((problem.question for problem in evaluation), n)
     kept: list[Problem] = []
     dropped: list[tuple[Problem, str]] = []
+
     for problem in problems:
         ngram = known.shared(problem.question)
         if ngram is None:
             kept.append(problem)
         else:
             dropped.append((problem, ngram))
+
     return Decontaminated(kept=kept, dropped=dropped)
 
 
@@ -153,15 +157,19 @@ def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
     starts = _num_shared(texts)
     ends = _num_shared([words[start:][::-1] for words, start in zip(texts, starts, strict=True)])
     stripped = []
+
     for problem, words, start, end in zip(problems, texts, starts, ends, strict=True):
         own = words[start : len(words) - end]
         stripped.append(replace(problem, question=" ".join(own)) if own and start + end else problem)
+
     return stripped
 
 
 def _num_shared(texts: Sequence[Sequence[str]]) -> list[int]:
     """How many words at the beginning of each text are those of nearly all texts; 0 where they are too few."""
-    alike, length = list(range(len(texts))), 0
+    alike = list(range(len(texts)))
+    length = 0
+
     while True:
         following = Counter(texts[index][length] for index in alike if len(texts[index]) > length)
         word, count = following.most_common(1)[0] if following else ("", 0)

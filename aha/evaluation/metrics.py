@@ -82,13 +82,16 @@ def mean_interval(values: Sequence[float], *, bounds: tuple[float, float] | None
         raise ValueError(
             f"a mean needs at least one value, all finite and within {floor}..{ceiling}; got {list(values)[:8]}"
         )
+
     mean = statistics.fmean(values)
     span = ceiling - floor
     if min(values) == max(values) and 0 < span < math.inf:
         low, high = _wilson((values[0] - floor) / span, len(values))
         return mean, min(floor + span * low, mean), max(floor + span * high, mean)
+
     if len(values) == 1:
         return mean, floor, ceiling
+
     half = _student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return mean, max(mean - half, floor), min(mean + half, ceiling)
 
@@ -108,6 +111,7 @@ def _student_t(freedom: int) -> float:
     """
     if freedom in _T:
         return _T[freedom]
+
     corrections = (
         (_Z**3 + _Z) / 4,
         (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,

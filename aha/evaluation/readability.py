@@ -79,6 +79,7 @@ def faults(text: str, language: str, limits: Limits = READABLE, *, count: CountW
         "long paragraph": longest_paragraph(thinking, count=count) > limits.max_paragraph_words,
         "code block": has_code_block(thinking),
     }
+
     return [name for name, is_found in found.items() if is_found]
 
 

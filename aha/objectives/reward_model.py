@@ -47,6 +47,7 @@ def ranking_loss(scores_B: Tensor, *, group_B: Tensor, quality_B: Tensor, mask_B
     is_pair_BB = shares_prompt_BB & (quality_B[:, None] > quality_B)
     wins_B = is_pair_BB.sum(dim=1)
     pairs_B = (shares_prompt_BB * wins_B).sum(dim=1)
+
     gap_BB = zero_outside(scores_B[:, None] - scores_B, is_pair_BB)
     losses_BB = -F.logsigmoid(gap_BB) / pairs_B.clamp(min=1)[:, None]
     metrics = {
@@ -55,6 +56,7 @@ def ranking_loss(scores_B: Tensor, *, group_B: Tensor, quality_B: Tensor, mask_B
     }
     is_first_B = shares_prompt_BB.int().argmax(dim=1) == torch.arange(len(group_B), device=group_B.device)
     count = (is_first_B & (pairs_B > 0)).sum()
+
     return Loss(total=zero_outside(losses_BB, is_pair_BB).sum(), count=count, metrics=metrics)
 
 

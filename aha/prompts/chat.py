@@ -46,7 +46,8 @@ MAX_FORMAT = 1000
 _REFUSED = {"lipsum", "pprint", "random", "urlize", "wordwrap", "xmlattr"}
 """Filters and functions of Jinja that take long, or draw lots; no chat template needs them."""
 
-_TURNS, _JOINED = "turns of a loop", "joined texts"
+_TURNS = "turns of a loop"
+_JOINED = "joined texts"
 _WIDTH = re.compile(r"[0-9]{4,}|\*|:[^{}]*\{")
 
 
@@ -72,8 +73,10 @@ def chat(
     template = _understood(environment, tokenizer.chat_template)
     before = [] if system is None else [{"role": "system", "content": system}]
     special = {"eos_token": tokenizer.end, "pad_token": tokenizer.pad}
+
     if tokenizer.begin is not None:
         special["bos_token"] = tokenizer.begin
+
     given = {"add_generation_prompt": True, "tools": None, "documents": None, **special, **(options or {})}
 
     def prompt(question: str) -> str:
@@ -107,6 +110,7 @@ def _understood(environment: "_Sandbox", source: str) -> jinja2.Template:
     """A template compiled, with its loops, filters and joined texts inside the bounds."""
     if len(source) > MAX_TEMPLATE:
         raise ValueError(f"the chat template of the checkpoint has {len(source)} characters, more than {MAX_TEMPLATE}")
+
     try:
         tree = environment.parse(source)
         for loop in tree.find_all(nodes.For):
@@ -159,16 +163,19 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         extensions = [_Generation, loopcontrols]
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_checked)
         self.steps = 0
+
         own: dict[str, Callable[..., Any]] = {
             "tojson": _bounded(_to_json),
             "format": _format,
             _TURNS: self._turns,
             _JOINED: _joined,
         }
+
         kept = {name: _bounded(function) for name, function in self.filters.items() if name not in _REFUSED}
         self.filters: dict[str, Callable[..., Any]] = {**kept, **own}
         for name in _REFUSED & self.globals.keys():
             del self.globals[name]
+
         self.globals |= {"raise_exception": _complain, "strftime_now": now.strftime}
 
     def count(self, number: int = 1) -> None:
@@ -243,7 +250,8 @@ def _checked(value: Any) -> Any:
 
 def _extent(value: Any) -> int:
     """How large a value is when it is written out: characters, or what a number makes when it is a width."""
-    todo, extent = [value], 0
+    todo = [value]
+    extent = 0
     while todo and extent <= MAX_SIZE:
         one = todo.pop()
         if isinstance(one, str | bytes | range):
@@ -254,7 +262,9 @@ def _extent(value: Any) -> int:
             todo += [*one.keys(), *one.values()]
         elif isinstance(one, list | tuple | set):
             todo += one
+
         extent += one is not value
+
     return extent
 
 

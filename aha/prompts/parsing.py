@@ -73,6 +73,7 @@ def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
     rest = _after_thinking(text, tags)
     has_answer_tags = rest is not None and (_ANSWER in rest or _END_ANSWER in rest)
     block = _answer(text, tags)
+
     return Parsed(
         thinking=_thinking(text, tags),
         answer=block if block is not None or has_answer_tags or rest is None else last_boxed(rest),
@@ -97,6 +98,7 @@ def last_boxed(text: str) -> str | None:
     content = None
     last_start = -1
     open_boxes: list[int | None] = []
+
     for mark in _BOX_OR_BRACE.finditer(text):
         if mark["box"]:
             open_boxes.append(mark.end())
@@ -105,7 +107,9 @@ def last_boxed(text: str) -> str | None:
         elif mark[0] == "}" and open_boxes:
             start = open_boxes.pop()
             if start is not None and start > last_start:
-                last_start, content = start, slice(start, mark.start())
+                last_start = start
+                content = slice(start, mark.start())
+
     return None if content is None else text[content].strip()
 
 
@@ -114,10 +118,12 @@ def _answer_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
     names = [tag[0] for tag in tags]
     counts = Counter(names)
     faults = [f"{counts[tag] or 'no'} {tag}" for tag in TAGS if counts[tag] != 1]
+
     if faults:
         return ", ".join(faults)
     if tuple(names) != TAGS:
         return f"tags out of order: {' '.join(names)}"
+
     think, end_think, answer, end_answer = tags
     gaps = {
         f"before {_THINK}": text[: think.start()],
@@ -149,6 +155,7 @@ def _after_thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
             depth -= 1
             if not depth:
                 return text[tag.end() :]
+
     return None if depth else text
 
 
@@ -156,6 +163,7 @@ def _thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
     """The first outermost thinking block."""
     depth = 0
     start: int | None = None
+
     for tag in tags:
         if tag[0] == _THINK:
             start = tag.end() if start is None else start
@@ -164,6 +172,7 @@ def _thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
             depth -= 1
             if not depth:
                 return text[start : tag.start()].strip()
+
     return None if start is None else text[start:].strip()
 
 
@@ -171,6 +180,7 @@ def _answer(text: str, tags: Sequence[re.Match[str]]) -> str | None:
     """The only answer block outside the thinking."""
     depth = 0
     outside: list[int] = []
+
     for index, tag in enumerate(tags):
         if tag[0] == _THINK:
             depth += 1
@@ -178,6 +188,8 @@ def _answer(text: str, tags: Sequence[re.Match[str]]) -> str | None:
             depth = max(depth - 1, 0)
         elif not depth:
             outside.append(index)
+
     if [tags[index][0] for index in outside] != [_ANSWER, _END_ANSWER] or outside[1] != outside[0] + 1:
         return None
+
     return text[tags[outside[0]].end() : tags[outside[1]].start()].strip()

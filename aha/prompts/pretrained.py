@@ -16,7 +16,9 @@ from aha.runs.objects import read_object, write_object
 
 __all__ = ["read_tokenizer", "write_tokenizer"]
 
-_DESCRIPTION, _TEMPLATE, _GENERATION = "tokenizer_config.json", "chat_template.jinja", "generation_config.json"
+_DESCRIPTION = "tokenizer_config.json"
+_TEMPLATE = "chat_template.jinja"
+_GENERATION = "generation_config.json"
 
 
 def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
@@ -38,24 +40,30 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
     if not path.exists():
         hint = " (convert tokenizer.model with transformers)" if (folder / "tokenizer.model").exists() else ""
         raise ValueError(f"{folder} has no tokenizer.json: it is not a complete model folder{hint}")
+
     try:
         raw = RawTokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises nothing more exact
         raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
+
     described = _object(folder / _DESCRIPTION)
     special = {**_object(folder / "special_tokens_map.json"), **{k: v for k, v in described.items() if v is not None}}
     end, pad, begin = (_content(special.get(name)) for name in ("eos_token", "pad_token", "bos_token"))
+
     if end is None and (stop_ids := _stop_ids(folder)):
         end = raw.id_to_token(stop_ids[0])
+
     if end is None:
         raise ValueError(
             f"{folder / _DESCRIPTION} names no eos_token, and generation_config.json no eos_token_id: "
             "without one of them no response can end"
         )
+
     if (needed := max(raw.get_vocab().values(), default=0) + 1) > room:
         raise ValueError(
             f"the tokenizer in {folder} has {needed} tokens, the model only {room}: they do not belong together"
         )
+
     stop_strings = _stop_strings(folder / _GENERATION)
     try:
         tokenizer = Tokenizer(
@@ -69,6 +77,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
         )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+
     return tokenizer.with_stop_strings(stop_strings)
 
 
@@ -93,6 +102,7 @@ def _stop_ids(folder: Path) -> list[int]:
         if not all(isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**32 for id in ids):
             raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {given!r}")
         return ids
+
     return []
 
 
@@ -101,11 +111,13 @@ def _stop_strings(path: Path) -> list[str]:
     stated = _object(path).get("stop_strings")
     if stated is None:
         return []
+
     texts = stated if isinstance(stated, list) else [stated]
     if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(
             f"{path}: stop_strings must be a text or a list of texts, none of them empty; it is {stated!r}"
         )
+
     return texts
 
 
@@ -140,15 +152,19 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "eos_token": tokenizer.end,
         "clean_up_tokenization_spaces": False,
     }
+
     if not tokenizer.described or tokenizer.pad != tokenizer.end:
         usual["pad_token"] = tokenizer.pad
     if tokenizer.begin is not None:
         usual["bos_token"] = tokenizer.begin
+
     given = {name: value for name, value in tokenizer.described.items() if name not in usual or value is not None}
     described = {**usual, **given}
+
     if tokenizer.chat_template:
         described["chat_template"] = tokenizer.chat_template
         (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))
+
     (folder / _DESCRIPTION).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if tokenizer.stop_strings:
         settings = _object(folder / _GENERATION)

@@ -18,7 +18,9 @@ from aha.prompts.templates import CHAT_TEMPLATES, Template, jinja_of
 
 __all__ = ["END", "PAD", "UNKNOWN", "Tokenizer", "build_tokenizer"]
 
-PAD, END, UNKNOWN = "<pad>", "<eos>", "<unk>"
+PAD = "<pad>"
+END = "<eos>"
+UNKNOWN = "<unk>"
 PIECES = r"</?[a-z]+>|<｜[A-Za-z]+｜>|\\[A-Za-z]+|i\.e\.|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]"
 CJK = "[\u4e00-\u9fff]"
 
@@ -68,16 +70,22 @@ class Tokenizer:
         """
         raw.no_truncation()
         raw.no_padding()
-        self.raw, self.end, self.pad, self.begin, self.chat_template = raw, end, pad or end, begin, chat_template
+        self.raw = raw
+        self.end = end
+        self.pad = pad or end
+        self.begin = begin
+        self.chat_template = chat_template
         self.end_id = self._id(end)
         self.pad_id = self._id(pad) if pad else self.end_id
         self.begin_id = self._id(begin) if begin else None
         self.stop_ids = (self.end_id, *sorted(set(stop_ids) - {self.end_id}))
+
         if strangers := [id for id in self.stop_ids if raw.id_to_token(id) is None]:
             raise ValueError(
                 f"the tokenizer has no token of id {strangers[0]}: "
                 "tokenizer.json and the stop tokens of generation_config.json disagree"
             )
+
         self.stop_strings: tuple[str, ...] = ()
         self.described = dict(described or {})
         self.vocab_size = raw.get_vocab_size(with_added_tokens=True)
@@ -181,13 +189,16 @@ def build_tokenizer(words: Iterable[str], texts: Iterable[str] = ()) -> Tokenize
     splitter = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     vocabulary: dict[str, int] = {PAD: 0, END: 1, UNKNOWN: 2}
     pieces = (piece for text in texts for piece, _ in splitter.pre_tokenize_str(text) if piece.strip())
+
     for word in [*words, *pieces]:
         vocabulary.setdefault(word, len(vocabulary))
+
     raw = RawTokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     raw.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(PIECES), behavior="isolated")]
     )
+
     raw.decoder = decoders.Sequence(
         [
             decoders.WordPiece(prefix="##", cleanup=False),

@@ -13,4 +13,5 @@ __all__ = [
     "record",
     "samples",
     "stage_table",
+    "ticks",
 ]

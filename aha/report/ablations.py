@@ -88,12 +88,15 @@ def cold_start_in_words(record: Record, zero: Progress, warm: Progress) -> str:
     goal = _goal(behind)
     if goal is None or not ahead.ys:
         return ""
+
     verb = "ends" if zero.state == "finished" else "stands"
     first = f"{zero.node.title} {verb} at {in_column(goal, 'pass@1')} in validation after {behind.xs[-1]:,.0f} steps."
     reached = next((x for x, y in zip(ahead.xs, ahead.ys, strict=True) if y >= goal), None)
     start = f"{warm.node.title} begins at {in_column(ahead.ys[0], 'pass@1')}"
+
     if reached is None:
         return f"{first} {start} and has not reached that in {ahead.xs[-1]:,.0f} steps."
+
     return f"{first} {start} and reaches that " + (f"after {reached:,.0f} steps." if reached else "at once.")
 
 
@@ -111,10 +114,12 @@ def reward_hacking(record: Record, title: str) -> list[Markup]:
             _logged(record, MONITORED, f"true_{name}", "in truth", 1),
         ]
         figures.append(_chart(name.capitalize(), "training rollouts: what the reward model says, what is true", series))
+
     part = record.part(MONITORED)
     accuracy = _validation_series(part, "pass@1", f"{title}, validation pass@1", 1)
     right = _logged(record, MONITORED, "true_general", "general prompts, right", 3)
     note = "problems with an answer in validation, and general prompts in training"
+
     return [*figures, _chart("Accuracy meanwhile", note, [accuracy, right])]
 
 
@@ -149,6 +154,7 @@ def _validation_series(part: Record, metric: str, name: str, tone: int) -> Serie
         for one in part.evaluations
         if one.name == VALIDATION and (row := find_row(one.report, metric)) is not None
     }
+
     return Series(
         name=name,
         xs=sorted(rows),
@@ -189,7 +195,8 @@ def _clear_change(values: Sequence[float]) -> float:
     third = max(1, len(values) // 3)
     if third < 2:
         return 0.0
-    first, last = values[:third], values[-third:]
+    first = values[:third]
+    last = values[-third:]
     error = math.sqrt((variance(first) + variance(last)) / third)
     change = fmean(last) - fmean(first)
     return change if abs(change) > CLEAR * error else 0.0

@@ -76,11 +76,13 @@ def models_shelf(record: Record, names: Mapping[str, str]) -> Shelf:
     shelf = _compared(record, files, notes, MAX_SAMPLES_OF_MANY)
     kept: list[Entry] = []
     num_bytes = 0
+
     for problem in shelf.problems:
         num_bytes += len(embed(problem).encode("utf-8", errors="replace"))
         if kept and num_bytes > BUDGET_BYTES:
             break
         kept.append(problem)
+
     return replace(shelf, problems=kept)
 
 
@@ -90,12 +92,14 @@ def _compared(record: Record, names: Mapping[str, str], notes: list[str], num_sa
     sides = {heading: answers for heading, answers in read.items() if answers}
     if not sides:
         return Shelf(notes=notes)
+
     first = next(iter(sides.values()))
     common = {key: answers.asked for key, answers in first.items() if all(key in side for side in sides.values())}
     problems = [
         first[key].asked | {"sides": [side[key].rollouts[:num_samples] for side in sides.values()]}
         for key in _dealt(common)[:MAX_PROBLEMS]
     ]
+
     return Shelf(columns=list(sides), problems=problems, num_found=len(common), notes=notes)
 
 
@@ -104,19 +108,23 @@ def training_shelf(record: Record) -> Shelf:
     notes: list[str] = []
     order = {stage.name: index for index, stage in enumerate(record.stages)}
     files: list[tuple[int, str, int]] = []
+
     for path in (record.folder / "rollouts").glob("*.jsonl.gz"):
         name = TRAINING_FILE.fullmatch(path.name)
         if name is not None and name["stage"] in order:
             files.append((order[name["stage"]], path.name, int(name["iteration"])))
+
     files.sort()
     last = len(files) - 1
     picked = sorted({round(turn * last / (MAX_ITERATIONS - 1)) for turn in range(MAX_ITERATIONS)}) if files else []
     problems: list[Entry] = []
+
     for position, file_name, iteration in (files[index] for index in picked):
         when = f"{record.stages[position].name}, iteration {iteration}"
         answers = _by_problem(record.folder / "rollouts" / file_name, notes, MAX_PROBLEMS_PER_ITERATION)
         shown = [answer.asked | {"when": when, "sides": [answer.rollouts]} for answer in answers.values()]
         problems += _within_budget(shown, BUDGET_CHARACTERS // MAX_ITERATIONS)
+
     return Shelf(columns=["sampled for training"], problems=problems, num_found=len(files), notes=notes)
 
 
@@ -134,6 +142,7 @@ def _by_problem(path: Path, notes: list[str], limit: int | None = None) -> dict[
         answers = groups.setdefault(key, _Answers(asked=_asked(entry)))
         if len(answers.rollouts) < MAX_SAMPLES:
             answers.rollouts.append(_rollout(entry))
+
     return groups
 
 
@@ -150,6 +159,7 @@ def _rollout(entry: Mapping[str, object]) -> Entry:
     parts, weights, reasons = (_mapping(reward.get(key)) for key in ("parts", "weights", "reasons"))
     tokens = entry.get("tokens")
     accuracy = finite(parts.get("accuracy"))
+
     return {
         "text": _clipped(entry.get("text")),
         "finish": str(entry.get("finish", "")),
@@ -173,7 +183,8 @@ def _clipped(value: object) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
     if len(text) <= MAX_CHARACTERS:
         return text
-    head, tail = text[: MAX_CHARACTERS // 2], text[-MAX_CHARACTERS // 2 :]
+    head = text[: MAX_CHARACTERS // 2]
+    tail = text[-MAX_CHARACTERS // 2 :]
     return f"{head} [... {len(text) - MAX_CHARACTERS:,} characters left out ...] {tail}"
 
 

@@ -18,7 +18,8 @@ HEADINGS = {
     "general": "general, right",
 }
 PERCENT = "\N{NO-BREAK SPACE}%"
-MINUTE, HOUR = 60, 3600
+MINUTE = 60
+HOUR = 3600
 PREFIXES = ("", "K", "M", "G", "T", "P", "E", "Z", "Y")
 
 

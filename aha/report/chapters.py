@@ -79,6 +79,7 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
         models_shelf(record, {title: f"{name}-general" for title, name in titles.items()}),
     ]
     notes += [note for shelf in shelves for note in shelf.notes]
+
     r1 = by_name.get(DEFAULT_SIDES[1])
     found: dict[str, object] = {
         "diagram": diagram(boxes),
@@ -101,8 +102,10 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
 def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, object]:
     """Figures that set two models side by side; none where the pipeline has not both."""
     pairs = {names: [by_name[name] for name in names if name in by_name] for names in (ABLATION, COLD_START)}
-    compared, warmed = pairs[ABLATION], pairs[COLD_START]
+    compared = pairs[ABLATION]
+    warmed = pairs[COLD_START]
     zero = by_name.get(COLD_START[0])
+
     return {
         "language": language_ablation(record, compared) if len(compared) == 2 else [],
         "cold_start": cold_start(record, *warmed) if len(warmed) == 2 else "",
@@ -169,16 +172,21 @@ def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     """Figures of a box: evaluated ones with their intervals, rows, cost, and where it lies."""
     evaluated = [(heading(metric), *written(row, metric)) for metric in OWN_METRICS if (row := row_of(box, metric))]
     facts = [(name, f"{value} ({interval})" if interval else value) for name, value, interval in evaluated]
+
     if box.held_out is not None:
         value, interval = written(box.held_out, "pass@1")
         facts.append(("held-out accuracy", f"{value} ({interval})" if interval else value))
+
     if box.num_rows is not None:
         facts.append(("rows", f"{box.num_rows:,}"))
+
     if box.cost is not None:
         facts += [("updates", f"{box.cost.num_updates:,}")] if box.cost.num_updates else []
         facts.append(("time", duration(box.cost.seconds)))
+
     if box.model is not None:
         facts.append(("folder", str(box.model.relative_to(record.folder))))
+
     return facts
 
 

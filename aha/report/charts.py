@@ -14,11 +14,12 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from aha.report.ticks import covering_ticks, ticks
+
 __all__ = [
     "Axes",
     "Estimate",
     "Series",
-    "covering_ticks",
     "dumbbell",
     "embed",
     "format_figure",
@@ -26,7 +27,6 @@ __all__ = [
     "path_data",
     "running_mean",
     "thin",
-    "ticks",
 ]
 
 Unit = Literal["share", "number"]
@@ -38,7 +38,6 @@ MAX_DOTTED_POINTS = 40
 LABEL_WIDTH = 6.5
 SMALL_WIDTH = 400
 TRACK_WIDTH = 280
-TOLERANCE = 1e-9
 DASH = "\N{EN DASH}"
 
 
@@ -109,45 +108,9 @@ class _Plane:
         return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        low, high = self.levels[0], self.levels[-1]
+        low = self.levels[0]
+        high = self.levels[-1]
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
-
-
-def round_step(width: float, count: int) -> float:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that covers `width` in at most `count` steps.
-
-    Raises:
-        ValueError: width is not positive and finite, or count < 1.
-    """
-    if not (math.isfinite(width) and width > 0 and count >= 1):
-        raise ValueError(f"round_step needs a positive, finite width and count >= 1; got {width} and {count}")
-    exact = width / count
-    power = 10.0 ** math.floor(math.log10(exact))
-    return next((factor * power for factor in (1, 2, 2.5, 5) if factor * power >= exact * (1 - TOLERANCE)), 10 * power)
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers within [low, high], evenly spaced, at most `count` + 1 of them.
-
-    Raises:
-        ValueError: high <= low, or either is not finite.
-    """
-    step = round_step(high - low, count)
-    return _multiples(step, math.ceil(low / step - TOLERANCE), math.floor(high / step + TOLERANCE))
-
-
-def covering_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers, evenly spaced, of which the first and the last enclose [low, high]; an empty range is widened."""
-    if high <= low:
-        margin = abs(low) * 0.1 or 1.0
-        low, high = (low, low + margin) if low == 0 else (low - margin, high + margin)
-    step = round_step(high - low, count)
-    return _multiples(step, math.floor(low / step + TOLERANCE), math.ceil(high / step - TOLERANCE))
-
-
-def _multiples(step: float, first: int, last: int) -> list[float]:
-    """From `first` x step to `last` x step, rid of the last bits of rounding."""
-    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def thin(xs: Sequence[float], ys: Sequence[float], limit: int = MAX_POINTS) -> tuple[list[float], list[float]]:
@@ -168,12 +131,14 @@ def path_data(points: Iterable[Point]) -> str:
     """The `d` of an SVG path through the points; a point that is not finite breaks the line."""
     parts: list[str] = []
     pen = "M"
+
     for x, y in points:
         if math.isfinite(x) and math.isfinite(y):
             parts.append(f"{pen}{x:.1f} {y:.1f}")
             pen = "L"
         else:
             pen = "M"
+
     return "".join(parts)
 
 
@@ -188,6 +153,7 @@ def format_figure(value: float, unit: Unit = "number") -> str:
         return f"{value * 100:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+
     mantissa, exponent_mark, exponent = f"{value:.3g}".partition("e")
     text = f"{mantissa}e{int(exponent)}" if exponent_mark else mantissa
     return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
@@ -216,8 +182,10 @@ def line_chart(series: Sequence[Series], axes: Axes) -> Markup:
     """
     drawn = [line for line in series if any(map(math.isfinite, line.ys))]
     heading = Markup("<figcaption><b>{}</b><span>{}</span></figcaption>").format(axes.title, axes.note)
+
     if not drawn:
         return Markup('<figure class="chart">{}<p class="missing">not recorded yet</p></figure>').format(heading)
+
     plane = _plane(drawn, axes)
     layers = [_grid(plane, axes), _borders(plane, axes), *(_draw(line, plane, axes) for line in drawn)]
     label = f"{axes.title}: {', '.join(line.name for line in drawn)}"
@@ -225,6 +193,7 @@ def line_chart(series: Sequence[Series], axes: Axes) -> Markup:
         axes.width, axes.height, label, Markup("").join(layers)
     )
     stops = Markup('<script type="application/json">{}</script>').format(embed(_stops(drawn, plane, axes)))
+
     return Markup('<figure class="chart">{}{}<div class="plot">{}</div>{}</figure>').format(
         heading, _legend(drawn), drawing, stops
     )
@@ -268,6 +237,7 @@ def _plane(series: Sequence[Series], axes: Axes) -> _Plane:
     low = min(ys if axes.low is None else [axes.low, *ys])
     high = max(ys if axes.high is None else [axes.high, *ys])
     is_small = axes.width < SMALL_WIDTH
+
     return _Plane(
         x_range=(min([0.0, *xs]), max([1.0, *xs])),
         levels=covering_ticks(low, high, 4 if is_small else 5),
@@ -282,14 +252,18 @@ def _grid(plane: _Plane, axes: Axes) -> Markup:
     """Horizontal lines with their values, and the training steps below."""
     is_small = axes.width < SMALL_WIDTH
     parts = []
+
     for value in plane.levels:
         y = plane.y(value)
         parts.append(_segment("grid", (plane.left, plane.right), (y, y)))
         parts.append(_label("tick y", plane.left - 7, y + 4, format_figure(value, axes.unit)))
+
     for value in ticks(*plane.x_range, 4 if is_small else 6):
         parts.append(_label("tick x", plane.x(value), plane.bottom + 17, format_figure(value)))
+
     if not is_small:
         parts.append(_label("tick x", (plane.left + plane.right) / 2, axes.height - 6, "steps"))
+
     return Markup("").join(parts)
 
 
@@ -322,14 +296,17 @@ def _draw(line: Series, plane: _Plane, axes: Axes) -> Markup:
         return _marks(line, plane, points)
     if line.style == "layer":
         return Markup('<g class="tone-{} layer">{}</g>').format(line.tone, _band(line, plane))
+
     parts = [_band(line, plane)] if line.lows else []
     if line.style == "trend":
         parts.append(_stroke(points, "raw"))
         points = list(zip([x for x, _ in points], _smooth([y for _, y in points], line.xs, axes.borders), strict=True))
+
     parts.append(_stroke(points, "line"))
     visible = [point for point in points if math.isfinite(point[1])]
     if len(visible) == 1 or (line.style == "line" and len(visible) <= MAX_DOTTED_POINTS):
         parts += [Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.6"/>').format(*point) for point in visible]
+
     return Markup('<g class="tone-{}">{}</g>').format(line.tone, Markup("").join(parts))
 
 

@@ -146,13 +146,16 @@ def _places(grid: str, boxes: Sequence[Progress], num_columns: int) -> dict[str,
         for column, name in enumerate(line.split())
         if name != EMPTY
     }
+
     names = [box.node.name for box in boxes]
     placed = {name: known[name] for name in names if name in known}
     rows = sorted({row for _, row in placed.values()})
     placed = {name: (column, rows.index(row)) for name, (column, row) in placed.items()}
     strangers = [name for name in names if name not in known]
+
     for index, name in enumerate(strangers):
         placed[name] = (index % num_columns, len(rows) + index // num_columns)
+
     return placed
 
 
@@ -165,25 +168,31 @@ def _drawing(boxes: Sequence[Progress], sheet: _Sheet, label: str) -> Markup:
         '<path class="tip" d="M0 0L8 4L0 8Z"/></marker></defs>'
     ).format(label)
     svg = '<svg viewBox="0 0 {:.0f} {:.0f}" role="group" aria-label="The pipeline: {} boxes">{}{}{}</svg>'
+
     return Markup(svg).format(width, height, len(boxes), marker, arrows, drawn)
 
 
 def _box(box: Progress, sheet: _Sheet) -> Markup:
     """One box: its name, how it is made, its figure and its state; a link to its section."""
     column, row = sheet.places[box.node.name]
-    x, y = sheet.left(column), sheet.top(row)
+    x = sheet.left(column)
+    y = sheet.top(row)
     room = sheet.width - 2 * INSET
     lines = textwrap.wrap(box.node.title, int(room / PIXELS_PER_LETTER), max_lines=2, placeholder=" ...")
     texts = [_text("name", x + INSET, y + 21 + 16 * index, line) for index, line in enumerate(lines)]
+
     by = textwrap.shorten(box.node.by, int(room / PIXELS_PER_SMALL_LETTER), placeholder=" ...")
     texts.append(_text("by", x + INSET, y + 22 + 16 * len(lines), by))
     texts.append(_text("figure", x + INSET, y + sheet.height - 12, headline(box)))
     words = box.state if not box.detail else f"{box.state}, {box.detail}"
     about = ", ".join(part for part in (box.node.title, box.node.by, headline(box), words) if part)
+
     progress = "" if box.state != "in progress" else box.detail.split(": ")[-1]
     texts.append(_text("state", x + sheet.width - INSET, y + sheet.height - 12, progress))
     link = '<a href="#{}" class="box {} {}" aria-label="{}"><title>{}</title>{}{}{}</a>'
-    kind, state = box.node.kind, box.state.replace(" ", "-")
+    kind = box.node.kind
+    state = box.state.replace(" ", "-")
+
     return Markup(link).format(
         anchor(box.node.name), kind, state, about, about, _outline(kind, x, y, sheet), _mark(box, x, y, sheet),
         Markup("").join(texts),
@@ -192,14 +201,18 @@ def _box(box: Progress, sheet: _Sheet) -> Markup:
 
 def _outline(kind: str, x: float, y: float, sheet: _Sheet) -> Markup:
     """The shape of a box: models are rounded, data has a folded corner, reward models are cut at the corners."""
-    right, bottom = x + sheet.width, y + sheet.height
+    right = x + sheet.width
+    bottom = y + sheet.height
+
     if kind == "model":
         rect = '<rect class="shape" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="12"/>'
         return Markup(rect).format(x, y, sheet.width, sheet.height)
+
     if kind == "data":
         fold = path_data([(right - 16, y), (right - 16, y + 16), (right, y + 16)])
         edge = path_data([(x, y), (right - 16, y), (right, y + 16), (right, bottom), (x, bottom)])
         return Markup('<path class="shape" d="{}Z"/><path class="fold" d="{}"/>').format(edge, fold)
+
     corners = [(x + 14, y), (right - 14, y), (right, y + 14), (right, bottom - 14)]
     corners += [(right - 14, bottom), (x + 14, bottom), (x, bottom - 14), (x, y + 14)]
     return Markup('<path class="shape" d="{}Z"/>').format(path_data(corners))
@@ -209,7 +222,8 @@ def _mark(box: Progress, x: float, y: float, sheet: _Sheet) -> Markup:
     """A tick where a box is finished; what is in progress says how far it is, the rest is faint."""
     if box.state != "finished":
         return Markup("")
-    right, bottom = x + sheet.width - INSET, y + sheet.height - 17
+    right = x + sheet.width - INSET
+    bottom = y + sheet.height - 17
     return Markup('<path class="tick-mark" d="{}"/>').format(
         path_data([(right - 12, bottom), (right - 8, bottom + 5), (right, bottom - 6)])
     )
@@ -224,34 +238,47 @@ def _arrows(boxes: Sequence[Progress], sheet: _Sheet, label: str) -> list[Markup
     edges = [(parent, box.node) for box in boxes for parent in box.node.parents if parent in sheet.places]
     lanes: dict[str, int] = {}
     drawn = []
+
     for parent, node in edges:
         points = _route(sheet, parent, node, lanes)
         begun = next(box.state for box in boxes if box.node is node)
         arrow = '<path class="arrow {}" d="{}" marker-end="url(#tip-{})"/>'
         drawn.append(Markup(arrow).format(begun.replace(" ", "-"), _rounded(points), label))
+
     return drawn
 
 
 def _route(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> list[Point]:
     """The corners of an arrow, along gaps that hold no boxes."""
     (column, row), (to_column, to_row) = sheet.places[parent], sheet.places[node.name]
-    x, y, to_x, to_y = sheet.across(column), sheet.down(row), sheet.across(to_column), sheet.down(to_row)
-    half_width, half_height = sheet.width / 2, sheet.height / 2
+    x = sheet.across(column)
+    y = sheet.down(row)
+    to_x = sheet.across(to_column)
+    to_y = sheet.down(to_row)
+
+    half_width = sheet.width / 2
+    half_height = sheet.height / 2
+
     if row == to_row and abs(column - to_column) == 1:
         side = half_width if to_column > column else -half_width
         return [(x + side, y), (to_x - side - TIP * side / half_width, to_y)]
+
     if row == to_row:
         over = sheet.above(row)
         return [(x, y - half_height), (x, over), (to_x, over), (to_x, to_y - half_height - TIP)]
+
     if to_row > row and sheet.is_clear(column, range(row + 1, to_row)):
         level = sheet.above(to_row)
         return [(x, y + half_height), (x, level), (to_x, level), (to_x, to_y - half_height - TIP)]
+
     if to_row < row:
         gaps = sheet.beside(column + 1), sheet.beside(to_column)
-        level, entry = sheet.above(row), (to_x - half_width - TIP, to_y + SIDE_ENTRY)
+        level = sheet.above(row)
+        entry = (to_x - half_width - TIP, to_y + SIDE_ENTRY)
         if to_column == column + 1:
             return [(x + half_width, y), (gaps[1], y), (gaps[1], entry[1]), entry]
         return [(x + half_width, y), (gaps[0], y), (gaps[0], level), (gaps[1], level), (gaps[1], entry[1]), entry]
+
     return _around(sheet, parent, node, lanes)
 
 
@@ -262,11 +289,14 @@ def _around(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> li
     sign = 1 if is_right else -1
     lane = LANE * lanes.setdefault(parent, sum(sheet.places[other][0] == column for other in lanes))
     outer = sheet.left(sheet.num_columns - 1) + sheet.width + 9 + lane if is_right else sheet.left(0) - 9 - lane
+
     leave = (sheet.across(column) + sign * sheet.width / 2, sheet.down(row) + SIDE_ENTRY)
     if column == to_column:
         enter = (sheet.across(to_column) + sign * (sheet.width / 2 + TIP), sheet.down(to_row) - SIDE_ENTRY)
         return [leave, (outer, leave[1]), (outer, enter[1]), enter]
-    level, to_x = sheet.above(to_row), sheet.across(to_column)
+
+    level = sheet.above(to_row)
+    to_x = sheet.across(to_column)
     return [leave, (outer, leave[1]), (outer, level), (to_x, level), (to_x, sheet.top(to_row) - TIP)]
 
 
@@ -275,14 +305,16 @@ def _rounded(points: Sequence[Point]) -> str:
     points = [point for index, point in enumerate(points) if index == 0 or point != points[index - 1]]
     parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        first, last = _towards(corner, before), _towards(corner, after)
+        first = _towards(corner, before)
+        last = _towards(corner, after)
         parts.append(f"L{first[0]:.1f} {first[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {last[0]:.1f} {last[1]:.1f}")
     return "".join([*parts, f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"])
 
 
 def _towards(corner: Point, other: Point) -> Point:
     """A point a little way from a corner to its neighbour, at most half of it."""
-    across, down = other[0] - corner[0], other[1] - corner[1]
+    across = other[0] - corner[0]
+    down = other[1] - corner[1]
     length = abs(across) + abs(down)
     share = min(CORNER, length / 2) / length
     return corner[0] + across * share, corner[1] + down * share

@@ -127,10 +127,12 @@ def large_figures(record: Record) -> list[Markup]:
         _followed(record, "reflection", "Reflection", reflection),
         _followed(record, "mixing", "Language mixing", mixing, unit="share"),
     ]
+
     domains = _domains(evaluation.report for evaluation in _validations(record))
     if domains:
         figures.append(_by_domain(record, domains, "pass@1", "Accuracy by domain", "pass@1 on validation problems"))
         figures.append(_by_domain(record, domains, "length", "Length by domain", "tokens per validation response"))
+
     return figures
 
 
@@ -153,6 +155,7 @@ def comparisons(record: Record) -> list[Comparison]:
     longest = max(
         (row.high for pairs in rows.values() for _, row in pairs if row and math.isfinite(row.high)), default=1.0
     )
+
     return [_comparison(suite, before, after, longest) for suite, (before, after) in rows.items()]
 
 
@@ -161,7 +164,9 @@ def _comparison(
 ) -> Comparison:
     domain, _, level = suite.partition("/")
     found = [row for row in (*before, *after) if row is not None]
-    accuracy, length = (before[0], after[0]), (before[1], after[1])
+    accuracy = (before[0], after[0])
+    length = (before[1], after[1])
+
     return Comparison(
         domain=domain,
         level=level,
@@ -234,6 +239,7 @@ def _accuracy(record: Record) -> Markup:
         _evaluated(_ends(record), "pass@1", name="pass@1, start and end", tone=1),
         _evaluated(_ends(record), vote, name=f"{vote}, start and end", tone=2),
     ]
+
     note = "The paper's Figure 2: validation problems solved by one sample and by majority vote; bands: 95 % intervals."
     axes = Axes(title="Accuracy during training", note=note, unit="share", high=1.0, borders=_borders(record))
     return line_chart(series, axes)
@@ -252,12 +258,15 @@ def _followed(record: Record, metric: str, title: str, note: str, *, unit: Unit 
 def _by_domain(record: Record, domains: Sequence[str], metric: str, title: str, note: str) -> Markup:
     validations = _validations(record)
     series = []
+
     for tone, domain in enumerate(domains, start=1):
         banded = _evaluated(validations, metric, name=domain, tone=tone, suite=domain)
         series.append(Series(name=domain, xs=banded.xs, ys=banded.ys, tone=tone))
+
     is_share = metric == "pass@1"
     unit: Unit = "share" if is_share else "number"
     axes = Axes(title=title, note=note, unit=unit, high=1.0 if is_share else None, borders=_borders(record))
+
     return line_chart(series, axes)
 
 
@@ -290,10 +299,14 @@ def _timed(record: Record) -> Markup:
     heights = {name: [at.metrics[metric] for at in timed] for name, metric in TIMED.items()}
     known = [sum(parts) for parts in zip(*heights.values(), strict=True)]
     heights["other"] = [max(0.0, at.metrics["seconds"] - seconds) for at, seconds in zip(timed, known, strict=True)]
-    layers, floor = [], [0.0] * len(timed)
+
+    layers = []
+    floor = [0.0] * len(timed)
+
     for tone, (name, values) in enumerate(heights.items(), start=1):
         top = [low + value for low, value in zip(floor, values, strict=True)]
         (xs, ys), (_, lows), (_, highs) = (thin(steps, [*of[:1], *of]) for of in (values, floor, top))
         layers.append(Series(name=name, xs=xs, ys=ys, lows=lows, highs=highs, tone=tone, style="layer"))
         floor = top
+
     return line_chart(layers if timed else [], _small_axes(record, curve))

@@ -96,6 +96,7 @@ def summary(run: Path) -> dict[str, object]:
     model = record.result.get("model")
     page = record.folder / PAGE_NAME
     metrics = ("pass@1", vote_metric(record), "length", "reflection", "mixing")
+
     figures: dict[str, object] = {
         "start": {metric: _interval(find_row(record.start, metric)) for metric in metrics},
         "end": {metric: _interval(find_row(record.end, metric)) for metric in metrics},
@@ -139,6 +140,7 @@ def _render(record: Record) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     vote = vote_of(survey(record, [])) if record.nodes else vote_metric(record)
     name = "pipeline" if record.nodes else "report"
+
     content, notes = chapters(record, REFLECTIVE_WORDS) if record.nodes else _single(record, vote)
     metrics = (
         "pass@1",
@@ -146,6 +148,7 @@ def _render(record: Record) -> str:
         "length",
         *(("consistency", "readability") if record.nodes else ("reflection", "mixing")),
     )
+
     return environment.get_template(f"{name}.html.j2").render(
         facts=_facts(record),
         name=str(record.identity.get("recipe") or record.folder.name),
@@ -182,6 +185,7 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     identity = record.identity
     provenance = identity.get("provenance")
     revision = provenance.get("revision") if isinstance(provenance, dict) else None
+
     facts = [
         ("scale", identity.get("scale")),
         ("seed", identity.get("seed")),
@@ -216,9 +220,11 @@ def _missing(record: Record) -> list[str]:
 
 
 def _headline(record: Record, metric: str) -> _Headline:
-    start, end = find_row(record.start, metric), find_row(record.end, metric)
+    start = find_row(record.start, metric)
+    end = find_row(record.end, metric)
     start_text, start_range = written(start, metric)
     end_text, end_range = written(end, metric)
+
     return _Headline(
         label="response length, tokens" if metric == "length" else heading(metric),
         start=start_text,
@@ -249,6 +255,7 @@ def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
     evaluated = [evaluation for evaluation in record.evaluations if evaluation.name != "validation"]
     asked = [(evaluation, suite) for suite in ("all", HARD) for evaluation in evaluated]
     rows = []
+
     for evaluation, suite in sorted(asked, key=lambda pair: _is_hard(*pair)):
         found = [find_row(evaluation.report, metric, suite) for metric, _ in columns]
         if any(row is not None for row in found):
@@ -257,6 +264,7 @@ def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
             cells = tuple(written(row, metric) for row, (metric, _) in zip(found, columns, strict=True))
             detail = f"{split}{num_problems:,} problems"
             rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=cells))
+
     return rows
 
 
@@ -275,6 +283,7 @@ def _decoding(record: Record) -> str:
     report: Report | None = record.end or record.start
     if report is None:
         return ""
+
     names = {
         "num_samples": "{} samples a problem",
         "temperature": "temperature {}",

@@ -104,9 +104,11 @@ def _progress(record: Record, node: Node, notes: list[str]) -> Progress:
     is_given = report is not None and set(states) == {"not begun"}
     state = _joint(states, is_given)
     harvests = [found for stage in node.stages if (found := _harvest(record, stage, notes)) is not None]
+
     folders = [record.folder / "stages" / stage for stage in node.stages]
     finals = [folder / "final" for folder in folders if (folder / "final" / "trainer.json").is_file()]
     is_model = state == "finished" and node.kind != "data" and bool(finals)
+
     return Progress(
         node=node,
         state=state,
@@ -141,12 +143,14 @@ def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str
     stage, state = next(pair for pair in zip(node.stages, states, strict=True) if pair[1] != "finished")
     num_done = max((update.iteration + 1 for update in record.updates if update.stage == stage), default=0)
     total = _total(record.folder / "stages" / stage, notes)
+
     if state == "not begun":
         count = "next"
     elif total is not None:
         count = f"{num_done:,} of {total:,}"
     else:
         count = f"{num_done:,} done" if num_done else "begun"
+
     return f"{stage}: {count}" if len(node.stages) > 1 else count
 
 
@@ -154,11 +158,15 @@ def _total(folder: Path, notes: list[str]) -> int | None:
     """Iterations or shards that a stage will make, where its inputs say so."""
     inputs = read_object(folder / "inputs.json", notes).get("inputs")
     inputs = inputs if isinstance(inputs, dict) else {}
-    config, problems = inputs.get("config"), inputs.get("problems")
+    config = inputs.get("config")
+    problems = inputs.get("problems")
     config = config if isinstance(config, dict) else {}
-    iterations, size = finite(config.get("iterations")), finite(config.get("shard_size"))
+    iterations = finite(config.get("iterations"))
+
+    size = finite(config.get("shard_size"))
     if iterations is None and size is not None and size >= 1 and isinstance(problems, list):
         iterations = -(-len(problems) // size)
+
     return None if iterations is None else int(iterations)
 
 
@@ -167,16 +175,21 @@ def _harvest(record: Record, stage: str, notes: list[str]) -> Harvest | None:
     sealed = read_object(record.folder / "stages" / stage / "data.json", notes)
     given = sealed.get("counts")
     counts: Counter[str] = Counter()
+
     if isinstance(given, dict):
         counts.update({str(name): int(finite(count) or 0) for name, count in given.items()})
+
     for update in record.updates if not sealed else ():
         found = update.metrics.items() if update.stage == stage else ()
         counts.update({key.removeprefix(HARVESTED): int(n) for key, n in found if key.startswith(HARVESTED)})
+
     if not sealed and not counts:
         return None
+
     num_kept = finite(sealed.get("num_rows"))
     num_kept = counts["kept"] if num_kept is None else int(num_kept)
     dropped = {name: count for name, count in counts.most_common() if name not in ("items", "kept") and count > 0}
+
     return Harvest(stage=stage, is_finished=bool(sealed), num_items=counts["items"], num_kept=num_kept, dropped=dropped)
 
 
@@ -186,8 +199,10 @@ def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
     found = read_object(path, notes).get("held_out")
     numbers = {key: finite(value) for key, value in found.items()} if isinstance(found, dict) else {}
     value = numbers.get("accuracy")
+
     if value is None:
         return None
+
     low, high = (numbers.get(end) for end in ("low", "high"))
     return Row(
         suite="held out",

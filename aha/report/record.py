@@ -118,9 +118,11 @@ class Record:
         stretches = sorted((stage for stage in self.stages if stage.name in stages), key=lambda at: at.begins)
         begins: dict[str, int] = {}
         shown: list[Stage] = []
+
         for stage in stretches:
             begins[stage.name] = stage.begins - (shown[-1].begins + shown[-1].num_steps if shown else 0)
             shown.append(replace(stage, begins=stage.begins - begins[stage.name]))
+
         return replace(
             self,
             stages=shown,
@@ -152,6 +154,7 @@ def read_record(folder: Path) -> Record:
     updates = _updates(read_lines(folder / "metrics.jsonl", notes))
     reports = list(read_lines(folder / "evaluations.jsonl", notes))
     stages = _stages(updates, reports)
+
     return Record(
         folder=folder.resolve(),
         identity=identity,
@@ -178,6 +181,7 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Mapping[str, object]]:
             num_torn += bool(line.strip())
         else:
             yield entry
+
     if num_torn:
         notes.append(f"{path.name}: {num_torn} {'line' if num_torn == 1 else 'lines'} could not be read and left out.")
 
@@ -195,8 +199,10 @@ def read_object(path: Path, notes: list[str]) -> Mapping[str, object]:
         return {}
     except OSError:
         entry = None
+
     if entry is None:
         notes.append(f"{path.name} could not be read.")
+
     return entry or {}
 
 
@@ -243,6 +249,7 @@ def _identity(folder: Path) -> Mapping[str, object]:
         raise ValueError(
             f"{path} is no JSON object; it should hold the run's recipe, scale, seed, config and provenance"
         )
+
     inside = sorted(run.parent.name for run in folder.glob("*/run.json")) if folder.is_dir() else []
     found = f"; runs inside it: {', '.join(inside[:8])}" if inside else ""
     state = "has no run.json" if folder.is_dir() else "is no folder"
@@ -274,10 +281,12 @@ def _stages(updates: Sequence[Mapping[str, object]], reports: Sequence[Mapping[s
     for entry in (*updates, *during):
         name = _text(entry, "stage")
         lengths[name] = max(lengths.get(name, 0), _count(entry, "step"))
+
     stages: list[Stage] = []
     for name, num_steps in lengths.items():
         begins = stages[-1].begins + stages[-1].num_steps if stages else 0
         stages.append(Stage(name=name, begins=begins, num_steps=num_steps))
+
     return stages
 
 
@@ -285,6 +294,7 @@ def _placed(entries: Sequence[Mapping[str, object]], stages: Sequence[Stage]) ->
     begins = {stage.name: stage.begins for stage in stages}
     order = {stage.name: index for index, stage in enumerate(stages)}
     updates = []
+
     for entry in entries:
         stage = _text(entry, "stage")
         metrics = {key: number for key, value in entry.items() if (number := finite(value)) is not None}
@@ -292,6 +302,7 @@ def _placed(entries: Sequence[Mapping[str, object]], stages: Sequence[Stage]) ->
         updates.append(
             Update(stage=stage, iteration=_count(entry, "iteration"), running_step=running_step, metrics=metrics)
         )
+
     return sorted(updates, key=lambda update: (order[update.stage], update.iteration))
 
 
@@ -301,22 +312,28 @@ def _evaluations(
     begins = {stage.name: stage.begins for stage in stages}
     total = sum(stage.num_steps for stage in stages)
     found = {}
+
     for entry in entries:
         report = entry.get("report")
         if not isinstance(report, dict):
             notes.append("evaluations.jsonl: an entry without a report was left out.")
             continue
-        name, stage = _text(entry, "name"), _text(entry, "stage")
+
+        name = _text(entry, "name")
+        stage = _text(entry, "stage")
         elsewhere = 0 if name == "start" else total
         running_step = begins[stage] + _count(entry, "step") if stage in begins else elsewhere
         evaluation = Evaluation(name=name, stage=stage, running_step=running_step, report=_report(report))
         found[name, stage, running_step] = evaluation
+
     return list(found.values())
 
 
 def _report(entry: Mapping[str, object]) -> Report:
-    rows, decoding = entry.get("rows"), entry.get("decoding")
+    rows = entry.get("rows")
+    decoding = entry.get("decoding")
     numbers = {key: finite(value) for key, value in decoding.items()} if isinstance(decoding, dict) else {}
+
     return Report(
         rows=tuple(row for item in rows if (row := _row(item)) is not None) if isinstance(rows, list) else (),
         checkpoint=_text(entry, "checkpoint"),
@@ -329,7 +346,9 @@ def _row(entry: object) -> Row | None:
     """One row; without a finite value there is none, and the ends of an interval that is missing are not finite."""
     if not isinstance(entry, dict) or (value := finite(entry.get("value"))) is None:
         return None
-    low, high = finite(entry.get("low")), finite(entry.get("high"))
+
+    low = finite(entry.get("low"))
+    high = finite(entry.get("high"))
     return Row(
         suite=_text(entry, "suite"),
         metric=_text(entry, "metric"),

@@ -73,10 +73,12 @@ def _rows(path: Path, notes: list[str]) -> list[Mapping[str, object]]:
 
 def _of_row(row: Mapping[str, object]) -> Iterator[Sample]:
     """A demonstration, or the responses of a preference from the best to the worst."""
-    responses, qualities = row.get("responses"), row.get("qualities")
+    responses = row.get("responses")
+    qualities = row.get("qualities")
     if not isinstance(responses, list) or not isinstance(qualities, list):
         yield _sample(row, row.get("response"), f"source: {row['source']}" if "source" in row else "")
         return
+
     judged = [(finite(quality) or 0.0, text) for quality, text in zip(qualities, responses, strict=False)]
     ranked = sorted(judged, key=lambda pair: -pair[0])
     for quality, text in [ranked[0], ranked[-1]] if len(ranked) > 1 else ranked:

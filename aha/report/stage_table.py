@@ -33,7 +33,8 @@ FIGURES = (*SOLVING, "helpfulness", "harmlessness", "general")
 """What a program gets of each model."""
 NEUTRAL = ("length",)
 """Metrics of which more is neither better nor worse."""
-DISTILLED, REINFORCED = "-distilled", "-rl"
+DISTILLED = "-distilled"
+REINFORCED = "-rl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,7 @@ def models_table(boxes: Sequence[Progress], names: Sequence[str]) -> Table:
     models = [box for name in names for box in boxes if box.node.name == name]
     metrics = _metrics(boxes)
     columns = {metric: _cells([row_of(box, metric) for box in models], metric) for metric in metrics}
+
     lines = [
         Line(
             name=box.node.name,
@@ -151,6 +153,7 @@ def stage_text(boxes: Sequence[Progress]) -> str:
     """The paper's Table 3 in plain text: shares in percent, `*` at the best, 95 % intervals below the figures."""
     models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
     lines = [_plain_line("", [box.node.title[:11] for box in models])]
+
     for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
         best = _best(rows, metric)
@@ -159,6 +162,7 @@ def stage_text(boxes: Sequence[Progress]) -> str:
         marks = ["*" if row is not None and row.value == best else "" for row in rows]
         values = [value + mark for (value, _), mark in zip(figures, marks, strict=True)]
         lines += [_plain_line(name, values), _plain_line("", [interval for _, interval in figures])]
+
     return "\n".join(line for line in lines if line)
 
 
@@ -207,6 +211,7 @@ def _figures_of(box: Progress) -> dict[str, object]:
         row = row_of(box, metric)
         ends = None if row is None else {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
         metrics[metric] = ends
+
     cost = box.cost or Cost()
     return {
         "name": box.node.name,

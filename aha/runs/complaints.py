@@ -29,9 +29,11 @@ def without_box(text: str) -> str:
     flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
     if conflict := _CONFLICT.search(flat):
         return f"aha: {_with_options_of(*conflict.groups())}\n"
+
     illegal = _ILLEGAL.search(flat)
     if not illegal:
         return text
+
     where, field, what, value = illegal.groups()
     option = ".".join(part for part in (where, field) if part).replace("_", "-")
     return f"aha: --{option}: {what[:1].lower()}{what[1:]} (given: {value})\n"

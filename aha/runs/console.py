@@ -25,6 +25,7 @@ class Display:
         self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
         self._has_bar = self._console.is_terminal
         self._last_line = -SECONDS_BETWEEN_LINES
+
         self._progress = Progress(
             TextColumn("{task.description:>8}"),
             BarColumn(),
@@ -51,6 +52,7 @@ class Display:
         shown = dict(figures)
         if figures.get("seconds"):
             shown["tokens_per_second"] = figures["tokens"] / figures["seconds"]
+
         text = "  ".join(f"{name} {shown[name]:.3g}" for name in _SHOWN if name in shown)
         if not self._has_bar:
             self._print_line(f"{stage} {done}/{total}  {text}", is_due=stage != self._stage or done == total)
@@ -60,6 +62,7 @@ class Display:
         if stage != self._stage:
             self._stage = stage
             self._task = self._progress.add_task(stage, total=total, completed=done - 1, figures=text)
+
         self._progress.update(self._task, completed=done, figures=text)
 
     def _print_line(self, text: str, *, is_due: bool) -> None:

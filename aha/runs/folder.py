@@ -66,11 +66,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     """The settings in which two nested configurations differ, as `name: before -> now`."""
     found = []
     for name in sorted(before.keys() | now.keys()):
-        old, new = before.get(name), now.get(name)
+        old = before.get(name)
+        new = now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{prefix}{name}.")
         elif old != new:
             found.append(f"{prefix}{name}: {old} -> {new}")
+
     return found
 
 
@@ -84,7 +86,8 @@ class RunFolder:
 
     def __init__(self, path: Path, *, is_writer: bool = True) -> None:
         """Name a folder; `claim` makes it this run's."""
-        self.path, self.is_writer = path, is_writer
+        self.path = path
+        self.is_writer = is_writer
         self._lock: IO[str] | None = None
 
     def claim(self, described: Mapping[str, Any], *, fresh: bool = False) -> None:
@@ -112,6 +115,7 @@ class RunFolder:
         record = self.path / "run.json"
         if fresh and record.exists():
             self._clear()
+
         if not record.exists():
             strangers = sorted(
                 p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".part")
@@ -121,17 +125,21 @@ class RunFolder:
                     f"{self.path} is not empty and holds no run ({', '.join(strangers[:3])}): "
                     "name another folder with --run"
                 )
+
             write_atomically(record, as_json(dict(described), indent=2) + "\n")
             return
+
         try:
             earlier = dict(json.loads(record.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             raise ValueError(
                 f"{record} is damaged: name another folder with --run, or start over with --fresh"
             ) from None
+
         identity = ("recipe", "scale", "seed", "config")
         now = json.loads(json.dumps({k: described.get(k) for k in identity}))
         changed = [line for k in identity for line in differences({k: earlier.get(k)}, {k: now[k]})]
+
         if changed:
             raise ValueError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed[:4])}): "
@@ -141,9 +149,11 @@ class RunFolder:
     def _acquire(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file: name a folder with --run")
+
         self.path.mkdir(parents=True, exist_ok=True)
         self.release()
         self._lock = (self.path / ".lock").open("w")
+
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -177,11 +187,13 @@ class RunFolder:
         """Forget what a stage logged at this iteration and later, torn lines included: it will be logged again."""
         if not self.is_writer:
             return
+
         for name in ("metrics", "evaluations"):
             path = self.path / f"{name}.jsonl"
             if path.exists():
                 kept = [line for line in path.read_bytes().split(b"\n") if _is_before(line, stage, iteration)]
                 _write_bytes(path, b"".join(line + b"\n" for line in kept))
+
         for path in (self.path / "rollouts").glob(f"{stage}-*.jsonl.gz"):
             number = path.name.removeprefix(f"{stage}-").split(".")[0]
             if number.isdigit() and int(number) >= iteration:

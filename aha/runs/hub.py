@@ -37,6 +37,7 @@ def model_folder(name: str, *, revision: str = "", cache: Path | None = None) ->
     """
     if name and Path(name).is_dir():
         return Path(name)
+
     folder = _snapshot("model", name, revision, MODEL_FILES, cache)
     missing = [kind for kind in ("config.json", "*.safetensors") if not any(folder.glob(kind))]
     if missing:
@@ -44,6 +45,7 @@ def model_folder(name: str, *, revision: str = "", cache: Path | None = None) ->
             f"model {name!r} has no {missing[0]} in {folder}: weights are read as safetensors only, "
             "and a copy that was cached in part is completed online"
         )
+
     return folder
 
 
@@ -66,14 +68,17 @@ def dataset_files(name: str, pattern: str = "", *, revision: str = "", cache: Pa
     """
     if pattern and (not any(fnmatch(pattern, kind) for kind in DATA_FILES) or ".." in pattern.split("/")):
         raise ValueError(f"{pattern!r} names no data files: they end in {', '.join(kind[1:] for kind in DATA_FILES)}")
+
     patterns = (pattern,) if pattern else DATA_FILES
     folder = _snapshot("dataset", name, revision, patterns, cache)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     found = [path for path in paths if any(fnmatch(path.relative_to(folder).as_posix(), one) for one in patterns)]
+
     if not found:
         there = ", ".join(path.relative_to(folder).as_posix() for path in paths[:5]) or "nothing"
         wanted = f"file {pattern!r}" if pattern else "data file"
         raise ValueError(f"data set {name!r} has no {wanted} in {folder}, but {there}")
+
     return found
 
 
@@ -83,6 +88,7 @@ def _snapshot(
     """The folder of one revision, with the files that fit the patterns."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is neither a folder nor a name on the hub, such as Qwen/Qwen2.5-0.5B")
+
     hub = _hub()
     try:
         found = hub.snapshot_download(
@@ -102,6 +108,7 @@ def _snapshot(
             else "check the name and the connection, and HF_TOKEN for a gated one, or name a local path"
         )
         raise ValueError(f"{kind} {name!r} cannot be had from the hub ({reason}): {advice}") from error
+
     return Path(found)
 
 

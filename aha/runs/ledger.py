@@ -55,6 +55,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._is_open = True
+
         try:
             self._claim()
             self._answers = self._read()
@@ -84,9 +85,11 @@ class Ledger:
             row = json.loads(line.decode("utf-8"))
         except (ValueError, RecursionError):
             row = None
+
         match row:
             case {"key": str(key), "answer": str(answer)}:
                 return key, answer
+
         raise ValueError(
             f"{self.path}:{number}: damaged: not an object with the texts `key` and `answer`; "
             "remove the line, and its request is asked again"

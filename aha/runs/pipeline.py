@@ -60,9 +60,11 @@ def trained_models(nodes: Sequence[Node]) -> list[Node]:
 def _node(entry: object) -> Node | None:
     if not isinstance(entry, dict):
         return None
+
     words = {key: value for key in ("name", "title", "kind", "by") if isinstance(value := entry.get(key), str)}
     if not words.get("name") or words.get("kind") not in KINDS:
         return None
+
     return Node(
         name=words["name"],
         title=words.get("title") or words["name"],

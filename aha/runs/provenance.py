@@ -37,6 +37,7 @@ def revision() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
     return found.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
 
 
@@ -48,6 +49,7 @@ def provenance() -> dict[str, object]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "unknown"
+
     return {
         "aha": aha.__version__,
         "revision": revision(),

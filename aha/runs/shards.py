@@ -53,6 +53,7 @@ def write_shard(folder: Path, shard: Shard) -> None:
         "num_rows": len(shard.rows),
         "sha256": hashlib.sha256(body.encode()).hexdigest(),
     }
+
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(_path(folder, shard.number), as_json(head) + "\n" + body)
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from aha.report.charts import (
     Axes,
     Series,
-    covering_ticks,
     dumbbell,
     embed,
     format_figure,
@@ -18,8 +17,8 @@ from aha.report.charts import (
     path_data,
     running_mean,
     thin,
-    ticks,
 )
+from aha.report.ticks import covering_ticks, ticks
 
 RISING = Series(name="pass@1", xs=[0, 50, 100], ys=[0.0, 0.5, 1.0])
 SHARES = Axes(title="Accuracy", unit="share", high=1.0, width=560, height=300)
