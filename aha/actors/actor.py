@@ -115,6 +115,10 @@ class PolicyActor(Actor, Protocol):
         """Log-probabilities of the counted tokens, without a gradient, [B, T], nats, on the CPU; 0 elsewhere."""
         ...
 
+    def score_all(self, batch: Batch) -> Tensor:
+        """The same of a whole batch, of which each process computes its share; every process gets all of it."""
+        ...
+
     def load(self, policy: Any) -> None:
         """Become equal to another actor of the same kind."""
         ...

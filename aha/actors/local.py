@@ -218,6 +218,16 @@ class LocalPolicy(LocalActor[Policy]):
         max_tokens = 4 * micro_batch_tokens(self._world.device)
         return reference_logp(self.model, batch, temperature=self._temperature, max_tokens=max_tokens)
 
+    def score_all(self, batch: Batch) -> Tensor:
+        """The same of a whole batch, of which each process computes its share; every process gets all of it."""
+        own_rows = partition_rows(batch, self._world.size)[self._world.rank]
+        own_logp_BT = self.score(select(batch, own_rows))
+
+        logp_BT = torch.zeros(batch.mask_BT.shape)
+        for rows, part_BT in self.collect([(own_rows, own_logp_BT)]):
+            logp_BT[rows, : part_BT.shape[1]] = part_BT
+        return logp_BT
+
     @torch.no_grad()
     def learner_logp(self, batch: Batch) -> Tensor:
         """The same as an update computes them, where `score` takes the fastest way; [B, T], on the CPU."""
