@@ -5,4 +5,5 @@ __all__ = [
     "catalogue",
     "grpo",
     "grpo_sequence",
+    "rloo",
 ]

@@ -7,10 +7,11 @@ from pydantic import Field
 from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.grpo import GRPO
 from aha.algorithms.grpo_sequence import GRPOSequence
+from aha.algorithms.rloo import RLOO
 
 __all__ = ["ALGORITHMS", "AnyAlgorithm", "algorithm_named", "with_settings_of"]
 
-AnyAlgorithm = Annotated[GRPO | GRPOSequence, Field(discriminator="name")]
+AnyAlgorithm = Annotated[GRPO | GRPOSequence | RLOO, Field(discriminator="name")]
 """An algorithm with its settings."""
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -33,8 +34,8 @@ def algorithm_named(name: str) -> type[Algorithm]:
 def with_settings_of(kind: type[Algorithm], other: Algorithm) -> Algorithm:
     """An algorithm with the settings of another one, as far as both have them.
 
-    A scale names its numbers once: chosen in place of GRPO, an algorithm with a clip interval gets the one of the
-    scale.
+    A scale names its numbers once: chosen in place of GRPO, an algorithm with a clip interval gets the one that the
+    scale names. What the scale leaves to GRPO's defaults, it leaves to the defaults of the other algorithm.
     """
-    shared = kind.model_fields.keys() & type(other).model_fields.keys() - {"name"}
+    shared = (kind.model_fields.keys() & other.model_fields_set) - {"name"}
     return kind.model_validate({name: value for name, value in other if name in shared})

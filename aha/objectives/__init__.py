@@ -4,6 +4,7 @@ __all__ = [
     "grpo",
     "kl",
     "reductions",
+    "reinforce",
     "reward_model",
     "supervised",
 ]
