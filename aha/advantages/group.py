@@ -1,13 +1,13 @@
 """Advantages from a group of rollouts of one problem, in place of a learned critic.
 
 `group_advantages` is GRPO's; `leave_one_out_advantages` is RLOO's, the closest relative, which subtracts a baseline
-and does not divide by the spread.
+and does not divide by the spread; `centred_advantages` is that of Dr. GRPO, which does not either.
 """
 
 import torch
 from torch import Tensor
 
-__all__ = ["group_advantages", "leave_one_out_advantages"]
+__all__ = ["centred_advantages", "group_advantages", "leave_one_out_advantages"]
 
 
 def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6, ddof: int = 0) -> Tensor:
@@ -59,6 +59,29 @@ def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
     num_rollouts = rewards_PG.shape[1]
     centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     return (centred_PG * (num_rollouts / (num_rollouts - 1))).masked_fill(_is_flat(rewards_PG), 0.0).float()
+
+
+def centred_advantages(rewards_PG: Tensor) -> Tensor:
+    """Reward of each rollout less the mean of its group.
+
+    A_i = r_i - mean(r)
+
+    Args:
+        rewards_PG: total reward, any real unit, P >= 0, G >= 2.
+
+    Returns:
+        Advantages in the unit of the reward, [P, G], detached, float32 (computed in float64). A group of equal rewards
+        gets exact zeros.
+
+    Raises:
+        ValueError: not a matrix, G < 2, or a reward is not finite.
+
+    Source: Dr. GRPO, arXiv:2503.20783, section 3: without the division by the deviation, which weighs questions that
+    are almost always or almost never answered rightly more than others.
+    """
+    rewards_PG = _checked(rewards_PG)
+    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    return centred_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
 
 
 def _checked(rewards_PG: Tensor) -> Tensor:

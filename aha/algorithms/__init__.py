@@ -3,6 +3,7 @@
 __all__ = [
     "algorithm",
     "catalogue",
+    "dr_grpo",
     "grpo",
     "grpo_sequence",
     "rloo",

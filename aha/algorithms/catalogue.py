@@ -5,13 +5,14 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from aha.algorithms.algorithm import Algorithm
+from aha.algorithms.dr_grpo import DrGRPO
 from aha.algorithms.grpo import GRPO
 from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.algorithms.rloo import RLOO
 
 __all__ = ["ALGORITHMS", "AnyAlgorithm", "algorithm_named", "with_settings_of"]
 
-AnyAlgorithm = Annotated[GRPO | GRPOSequence | RLOO, Field(discriminator="name")]
+AnyAlgorithm = Annotated[GRPO | GRPOSequence | RLOO | DrGRPO, Field(discriminator="name")]
 """An algorithm with its settings."""
 
 ALGORITHMS: dict[str, type[Algorithm]] = {

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aha.types import Loss, Mean
 
-__all__ = ["mean_where", "sequence_mean", "sequence_sum", "token_mean", "zero_outside"]
+__all__ = ["constant_mean", "mean_where", "sequence_mean", "sequence_sum", "token_mean", "zero_outside"]
 
 
 def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
@@ -66,6 +66,28 @@ def sequence_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, M
     lengths_B = mask_BT.sum(dim=1)
     means_B = sequence_sum(values_BT, mask_BT) / lengths_B.clamp(min=1)
     return Loss(total=means_B.sum(), count=(lengths_B > 0).sum(), metrics=metrics or {})
+
+
+def constant_mean(
+    values_BT: Tensor, mask_BT: Tensor, *, norm_B: Tensor, metrics: Mapping[str, Mean] | None = None
+) -> Loss:
+    """Sum over the tokens of each sequence, divided by a constant in place of its length, then a sum over sequences.
+
+    total = sum_i 1/L sum_t values_it;  count = number of sequences with |o_i| > 0
+
+    Args:
+        values_BT: [B, T], the loss of each token.
+        mask_BT: [B, T], bool, True where the loss counts.
+        norm_B: L, the same for all sequences of a training, [B], tokens.
+        metrics: figures to hand on with the loss.
+
+    Returns:
+        The loss; a sequence without a masked token adds nothing to total or count.
+
+    Source: Dr. GRPO, arXiv:2503.20783, section 3: the length cap in place of |o_i|, which favours long wrong answers.
+    """
+    sums_B = sequence_sum(values_BT, mask_BT) / norm_B
+    return Loss(total=sums_B.sum(), count=mask_BT.any(dim=1).sum(), metrics=metrics or {})
 
 
 def token_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, Mean] | None = None) -> Loss:

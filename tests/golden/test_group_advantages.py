@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aha.advantages.group import group_advantages, leave_one_out_advantages
+from aha.advantages.group import centred_advantages, group_advantages, leave_one_out_advantages
 
 rewards = st.lists(st.floats(-100.0, 100.0).map(lambda x: round(x, 3)), min_size=4, max_size=4)
 
@@ -38,7 +38,13 @@ def test_leave_one_out_by_hand() -> None:
     assert leave_one_out_advantages(torch.tensor([[1.0, 2.0]])).tolist() == [[-1.0, 1.0]]
 
 
-@pytest.mark.parametrize("advantage", [group_advantages, leave_one_out_advantages])
+def test_centred_by_hand() -> None:
+    """Mean 1/4: the right answer gets 3/4, whatever the spread of its group."""
+    advantages = centred_advantages(torch.tensor([[1.0, 0.0, 0.0, 0.0], [4.0, 0.0, 0.0, 0.0]]))
+    assert advantages.tolist() == [[0.75, -0.25, -0.25, -0.25], [3.0, -1.0, -1.0, -1.0]]
+
+
+@pytest.mark.parametrize("advantage", [centred_advantages, group_advantages, leave_one_out_advantages])
 @pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 0.1 * 3, 1e-30, -7.3, 1e9 + 0.1])
 def test_equal_rewards_have_exactly_no_advantage(advantage, reward: float) -> None:
     for num_rollouts in (2, 3, 7, 16):
