@@ -14,8 +14,8 @@ from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
 from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
-from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
-from aha.stages.doctor import MAX_RESPONSES, diagnose
+from aha.stages.doctor.diagnose import MAX_RESPONSES, diagnose
+from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.rl_state import demand
 from aha.stages.task import ProblemSource
 from aha.training.memory import GIB, available_bytes, estimate

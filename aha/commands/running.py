@@ -24,7 +24,7 @@ from aha.recipes.students import FAMILIES
 from aha.runs.console import Display
 from aha.runs.folder import RunFolder
 from aha.runs.provenance import now, provenance
-from aha.stages.diagnosis import Diagnosis
+from aha.stages.doctor.diagnosis import Diagnosis
 from aha.stages.run import Run
 from aha.training.checkpoint import read_state
 from aha.training.world import World

@@ -8,9 +8,9 @@ from aha.problems.world.editing import edit
 from aha.problems.world.general import quality
 from aha.runs.folder import RunFolder
 from aha.runs.ledger import Ledger
-from aha.stages.assistance import comparing, judging, rewriting
-from aha.stages.labelling import Label
-from aha.stages.rejection import Editor, Judge
+from aha.stages.harvests.assistance import comparing, judging, rewriting
+from aha.stages.harvests.labelling import Label
+from aha.stages.harvests.rejection import Editor, Judge
 from aha.types import Problem
 
 __all__ = ["BUILT_IN", "Assistant", "OtherModel", "helpfulness_labels"]

@@ -27,8 +27,8 @@ from aha.rewards.table import RULES, RewardTable, merged, rules
 from aha.runs.pipeline import Node, write_pipeline
 from aha.runs.seeds import generator
 from aha.stages.evaluate import true_worth
-from aha.stages.harvest import write_demonstrations
-from aha.stages.rejection import Rejection, rejection
+from aha.stages.harvests.harvest import write_demonstrations
+from aha.stages.harvests.rejection import Rejection, rejection
 from aha.stages.rl import rl
 from aha.stages.run import Run
 from aha.stages.sft import sft

@@ -12,12 +12,12 @@ from aha.recipes.assistant import Assistant
 from aha.recipes.r1_scales import RewardsConfig
 from aha.rewards.learned import LearnedReward
 from aha.rewards.table import RewardFunction, RewardTable
-from aha.stages.assistance import Balanced
 from aha.stages.config import RejectionConfig
-from aha.stages.harvest import Field, harvest
-from aha.stages.labelling import Label, Labelled
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, reward_model
-from aha.stages.preference_sources import PreferenceSource, StoredPreferences
+from aha.stages.harvests.assistance import Balanced
+from aha.stages.harvests.harvest import Field, harvest
+from aha.stages.harvests.labelling import Label, Labelled
+from aha.stages.reward_models.sources import PreferenceSource, StoredPreferences
+from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS, reward_model
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Problem
 

@@ -1,22 +1,15 @@
 """Stages: one loop per verb. Pretraining, reinforcement learning (the paper's section 2.2), evaluation."""
 
 __all__ = [
-    "assistance",
     "config",
-    "diagnosis",
     "doctor",
     "evaluate",
-    "findings_after_sampling",
-    "findings_before_sampling",
     "groups",
-    "harvest",
-    "labelling",
+    "harvests",
     "metrics",
     "minibatches",
-    "preference",
-    "preference_sources",
     "pretrain",
-    "rejection",
+    "reward_models",
     "rl",
     "rl_state",
     "run",
@@ -24,5 +17,4 @@ __all__ = [
     "task",
     "timeline",
     "updates",
-    "validation",
 ]

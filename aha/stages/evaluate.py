@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from aha.actors.actor import PolicyActor
 from aha.engines.engine import Decoding
 from aha.evaluation.metrics import majority, mean_interval, pass_at_k
 from aha.evaluation.readability import is_readable
@@ -24,6 +25,7 @@ from aha.rewards.table import RULES, RewardTable, identities
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Run, stage_key
+from aha.stages.task import Task
 from aha.training.checkpoint import weights_digest
 from aha.types import Checkpoint, Group, Problem, Report, Reward, Rollout, Row
 
@@ -41,6 +43,7 @@ __all__ = [
     "solving",
     "template_digest",
     "true_worth",
+    "watch",
 ]
 
 EVALUATION_METRICS = (
@@ -260,6 +263,33 @@ def true_worth(problem: Problem, text: str) -> dict[str, float]:
         judged = quality(problem, parse_response(text).summary or "")
         return {"general": float(judged.is_right), "helpfulness": judged.helpfulness}
     return {"harmlessness": float(is_harmless(problem, text))} if problem.domain in GENERAL_DOMAINS else {}
+
+
+def watch(run: Run, name: str, iteration: int, policy: PolicyActor, task: Task, *, step: int) -> None:
+    """Evaluate a policy in training on the validation split, and log it.
+
+    Args:
+        run: the run.
+        name: of the stage.
+        iteration: the last one that was made, -1 before the first.
+        policy: the policy as it is now.
+        task: its rewards, prompts and validation problems.
+        step: updates of the stage so far.
+    """
+    validation = task.validation
+    groups = sample_groups(
+        policy,
+        validation.problems,
+        sampling_of(validation.config, (run.seed, name, iteration, "validation"), task.stop),
+        reward=task.reward,
+        template=task.template,
+    )
+    here = Checkpoint(path=run.folder.path, stage=name, step=step, key="")
+    report = figures(groups, policy=here, config=validation.config, seed=run.seed, measure=solving)
+
+    where = {"name": "validation", "stage": name, "iteration": iteration, "step": step}
+    run.folder.append("evaluations", {**where, "report": asdict(report)})
+    run.say(f"{name} {iteration + 1}: {headline(report)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

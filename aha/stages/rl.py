@@ -9,6 +9,7 @@ Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.129
 from aha.algorithms.algorithm import Sampled
 from aha.runs.seeds import generator
 from aha.stages.config import RLConfig
+from aha.stages.evaluate import watch
 from aha.stages.groups import record, sample_groups, training_sampling
 from aha.stages.metrics import cost, rollout_metrics
 from aha.stages.minibatches import batch_of, rewards_of, split_rows, update, with_signals
@@ -16,7 +17,6 @@ from aha.stages.rl_state import RLState, begin
 from aha.stages.run import Run, stage_key
 from aha.stages.task import Task
 from aha.stages.timeline import Timeline
-from aha.stages.validation import watch
 from aha.types import Checkpoint
 
 __all__ = ["rl"]

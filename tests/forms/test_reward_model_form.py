@@ -18,8 +18,8 @@ from aha.actors.local_actors import LocalActors
 from aha.prompts.templates import r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS, reward_model
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.reward_models.sources import InMemoryPreferences
+from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS, reward_model
 from aha.stages.run import Interrupted, Run
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint, Preference, Problem, Rollout

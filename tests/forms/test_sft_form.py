@@ -11,7 +11,7 @@ from forms.plain_update import distance, moments_distance
 
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
-from aha.stages.harvest import write_demonstrations
+from aha.stages.harvests.harvest import write_demonstrations
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.config import OptimizerConfig

@@ -25,9 +25,9 @@ from aha.rewards.accuracy import has_rule
 from aha.runs.folder import RunFolder
 from aha.runs.ledger import request_key
 from aha.runs.shards import count_shards, read_rows
-from aha.stages.assistance import judging
-from aha.stages.harvest import write_demonstrations
-from aha.stages.rejection import rejection
+from aha.stages.harvests.assistance import judging
+from aha.stages.harvests.harvest import write_demonstrations
+from aha.stages.harvests.rejection import rejection
 from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.types import Checkpoint, Demonstration

@@ -20,7 +20,7 @@ from aha.runs.folder import RunFolder
 from aha.runs.seeds import generator
 from aha.stages.config import EvaluationConfig, SupervisedConfig
 from aha.stages.evaluate import Setting, evaluate
-from aha.stages.harvest import write_demonstrations
+from aha.stages.harvests.harvest import write_demonstrations
 from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.training.config import OptimizerConfig

@@ -73,7 +73,7 @@ LOGGED = [
     ("Rewards beside the rules", "aha.stages.metrics", "OPTIONAL_METRICS"),
     ("Learning from data", "aha.stages.pretrain", "PRETRAIN_METRICS"),
     ("Learning from data", "aha.stages.sft", "SFT_METRICS"),
-    ("Reward models", "aha.stages.preference", "REWARD_MODEL_METRICS"),
+    ("Reward models", "aha.stages.reward_models.train", "REWARD_MODEL_METRICS"),
     ("Evaluation", "aha.stages.evaluate", "EVALUATION_METRICS"),
     ("General prompts", "aha.stages.evaluate", "GENERAL_METRICS"),
     ("The doctor", "aha.commands.doctor", "DOCTOR_METRICS"),

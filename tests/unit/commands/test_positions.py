@@ -19,7 +19,7 @@ from aha.recipes.r1_scales import R1_SCALES, R1Config, RewardsConfig
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
-from aha.stages.harvest import Field
+from aha.stages.harvests.harvest import Field
 from aha.stages.run import Run
 from aha.stages.task import Task
 from aha.training.checkpoint import write_checkpoint

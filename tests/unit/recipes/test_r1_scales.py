@@ -25,9 +25,9 @@ from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
-from aha.stages.harvest import write_demonstrations
-from aha.stages.preference import HELPFULNESS, reward_model
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.harvests.harvest import write_demonstrations
+from aha.stages.reward_models.sources import InMemoryPreferences
+from aha.stages.reward_models.train import HELPFULNESS, reward_model
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_scorer, read_state, weights_digest, write_checkpoint

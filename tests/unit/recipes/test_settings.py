@@ -31,10 +31,10 @@ from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import Setting
-from aha.stages.harvest import Field
-from aha.stages.labelling import Labelled
-from aha.stages.preference_sources import StoredPreferences
-from aha.stages.rejection import Rejection
+from aha.stages.harvests.harvest import Field
+from aha.stages.harvests.labelling import Labelled
+from aha.stages.harvests.rejection import Rejection
+from aha.stages.reward_models.sources import StoredPreferences
 from aha.stages.run import Run
 from aha.stages.task import Task
 from aha.types import Checkpoint, Dataset, Problem, Rollout, Verdict

@@ -34,13 +34,13 @@ from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
-from aha.stages.assistance import Balanced
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import helping, solving, true_worth
-from aha.stages.harvest import Field
-from aha.stages.labelling import Labelled
-from aha.stages.preference import HARMLESSNESS, HELPFULNESS
-from aha.stages.rejection import Rejection
+from aha.stages.harvests.assistance import Balanced
+from aha.stages.harvests.harvest import Field
+from aha.stages.harvests.labelling import Labelled
+from aha.stages.harvests.rejection import Rejection
+from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS
 from aha.stages.rl import Task
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Problem, Rollout, Verdict

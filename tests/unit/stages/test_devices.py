@@ -19,11 +19,11 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, SupervisedConfig
 from aha.stages.evaluate import Setting, evaluate
-from aha.stages.harvest import Field, harvest, write_demonstrations
-from aha.stages.labelling import Labelled
-from aha.stages.preference import HELPFULNESS, learned_reward
-from aha.stages.preference import reward_model as train_reward_model
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.harvests.harvest import Field, harvest, write_demonstrations
+from aha.stages.harvests.labelling import Labelled
+from aha.stages.reward_models.sources import InMemoryPreferences
+from aha.stages.reward_models.train import HELPFULNESS, learned_reward
+from aha.stages.reward_models.train import reward_model as train_reward_model
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import write_checkpoint

@@ -21,12 +21,12 @@ from aha.recipes.base_model import BUILT_IN, open_base
 from aha.rewards.table import RULES
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, SupervisedConfig
-from aha.stages.diagnosis import RunCandidate
-from aha.stages.doctor import diagnose
+from aha.stages.doctor.diagnose import diagnose
+from aha.stages.doctor.diagnosis import RunCandidate
 from aha.stages.evaluate import Setting, evaluate
-from aha.stages.harvest import write_demonstrations
-from aha.stages.preference import HARMLESSNESS, learned_reward, reward_model
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.harvests.harvest import write_demonstrations
+from aha.stages.reward_models.sources import InMemoryPreferences
+from aha.stages.reward_models.train import HARMLESSNESS, learned_reward, reward_model
 from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_model, weights_digest

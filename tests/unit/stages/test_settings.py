@@ -26,11 +26,11 @@ from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards
 from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
 from aha.stages.evaluate import evaluate
-from aha.stages.harvest import write_demonstrations
-from aha.stages.preference import HELPFULNESS, reward_model
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.harvests.harvest import write_demonstrations
+from aha.stages.harvests.rejection import Rejection, rejection
 from aha.stages.pretrain import pretrain
-from aha.stages.rejection import Rejection, rejection
+from aha.stages.reward_models.sources import InMemoryPreferences
+from aha.stages.reward_models.train import HELPFULNESS, reward_model
 from aha.stages.rl import rl
 from aha.stages.run import Run, StageKey, stage_key
 from aha.stages.sft import sft
@@ -126,13 +126,13 @@ STAGES = {
     ),
     "a reward model": Stage(
         start=rank,
-        module="preference",
+        module="reward_models.train",
         config=SupervisedConfig(epochs=2, max_tokens=16, checkpoint_every=1),
         unread=REFUSED,
     ),
     "a harvest": Stage(
         start=reap,
-        module="harvest",
+        module="harvests.harvest",
         config=RejectionConfig(num_problems=3, num_samples=2, max_new_tokens=6, shard_size=1),
         unread=OF_THE_RECIPE,
         habits=frozenset(),

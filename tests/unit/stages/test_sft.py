@@ -10,7 +10,7 @@ import pytest
 from aha.prompts.templates import r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import SupervisedConfig
-from aha.stages.harvest import write_demonstrations
+from aha.stages.harvests.harvest import write_demonstrations
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_model, weights_digest

@@ -22,7 +22,8 @@ from aha.runs.folder import RunFolder
 from aha.runs.seeds import generator
 from aha.runs.shards import Shard, write_shard
 from aha.stages.config import SupervisedConfig
-from aha.stages.preference import (
+from aha.stages.reward_models.sources import InMemoryPreferences, StoredPreferences
+from aha.stages.reward_models.train import (
     HARMLESSNESS,
     HELPFULNESS,
     REWARD_MODEL_METRICS,
@@ -31,7 +32,6 @@ from aha.stages.preference import (
     _micro_batches,
     reward_model,
 )
-from aha.stages.preference_sources import InMemoryPreferences, StoredPreferences
 from aha.stages.run import Interrupted, Run
 from aha.training.batch import stack
 from aha.training.checkpoint import read_scorer, write_checkpoint

@@ -10,8 +10,8 @@ from endpoint_server import Server, environment, reply, server
 from aha.engines.endpoint import Endpoint
 from aha.recipes.assistant import OtherModel
 from aha.runs.folder import RunFolder
-from aha.stages.assistance import Balanced, comparing, judging, rewriting
-from aha.stages.preference_sources import InMemoryPreferences
+from aha.stages.harvests.assistance import Balanced, comparing, judging, rewriting
+from aha.stages.reward_models.sources import InMemoryPreferences
 from aha.types import Draft, Preference, Problem
 
 __all__ = ["environment", "server"]

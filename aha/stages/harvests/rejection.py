@@ -18,7 +18,7 @@ from aha.prompts.templates import Template, r1
 from aha.rewards.accuracy import accuracy, has_rule
 from aha.rewards.table import RewardTable
 from aha.stages.config import RejectionConfig
-from aha.stages.harvest import Field, Picked, harvest
+from aha.stages.harvests.harvest import Field, Picked, harvest
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Draft, Group, Problem, Rollout
 
@@ -204,7 +204,7 @@ def rejection(
         The demonstrations; the counts of what was dropped, by reason, stand in the shards and in `data.json`.
 
     Raises:
-        ValueError: see `aha.stages.harvest.harvest`.
+        ValueError: see `aha.stages.harvests.harvest.harvest`.
         Interrupted: the run was asked to stop; what was written stays.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.

@@ -12,8 +12,8 @@ from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE, faults
 from aha.prompts.parsing import parse_response
 from aha.rewards.accuracy import accuracy
-from aha.stages.harvest import Picked
-from aha.stages.rejection import Rejection
+from aha.stages.harvests.harvest import Picked
+from aha.stages.harvests.rejection import Rejection
 from aha.types import Demonstration, Draft, Group, Problem, Rollout
 
 GOOD = r"<think> 2 + 3 = 5 </think> so the answer is \boxed { 5 } ."

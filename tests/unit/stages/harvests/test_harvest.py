@@ -18,8 +18,8 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import RejectionConfig
-from aha.stages.harvest import Field, Picked, harvest, write_demonstrations
-from aha.stages.labelling import Labelled
+from aha.stages.harvests.harvest import Field, Picked, harvest, write_demonstrations
+from aha.stages.harvests.labelling import Labelled
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
 from aha.training.world import World

@@ -15,9 +15,9 @@ from aha.engines.endpoint import ChatRequest, Endpoint
 from aha.prompts.instructions import rewrite_instruction
 from aha.rewards.judge import AskAll, balance_lengths, judgements, keeps, preference_votes
 from aha.runs.seeds import derive_seed, generator
-from aha.stages.labelling import Label
-from aha.stages.preference_sources import PreferenceSource
-from aha.stages.rejection import Editor, Judge
+from aha.stages.harvests.labelling import Label
+from aha.stages.harvests.rejection import Editor, Judge
+from aha.stages.reward_models.sources import PreferenceSource
 from aha.types import Draft, Preference, Problem
 
 __all__ = ["Balanced", "comparing", "judging", "rewriting"]

@@ -23,8 +23,8 @@ from aha.rewards.custom import load_reward
 from aha.rewards.format import format_reward
 from aha.rewards.table import RULES, RewardTable
 from aha.runs.seeds import generator
-from aha.stages.diagnosis import RunCandidate
-from aha.stages.doctor import MAX_RESPONSES, diagnose
+from aha.stages.doctor.diagnose import MAX_RESPONSES, diagnose
+from aha.stages.doctor.diagnosis import RunCandidate
 from aha.types import Problem, Rollout, Verdict
 
 

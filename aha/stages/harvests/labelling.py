@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from aha.policy.reward_model import Reads
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template
-from aha.stages.harvest import Picked
+from aha.stages.harvests.harvest import Picked
 from aha.types import Group, Preference, Problem, Rollout
 
 __all__ = ["Label", "Labelled"]

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from aha.rewards.custom import OwnReward
 from aha.rewards.table import part_name
-from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
+from aha.stages.doctor.diagnosis import END_TOKENS, Finding, RunCandidate
 from aha.stages.groups import has_spread
 from aha.types import VERDICT_KINDS, Group, Reward
 

@@ -14,9 +14,9 @@ import torch
 
 from aha.prompts.parsing import parse_response
 from aha.rewards.answers import final_answer
-from aha.stages.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
-from aha.stages.findings_after_sampling import count_verdicts, findings_after_sampling
-from aha.stages.findings_before_sampling import findings_before_sampling
+from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
+from aha.stages.doctor.findings_after_sampling import count_verdicts, findings_after_sampling
+from aha.stages.doctor.findings_before_sampling import findings_before_sampling
 from aha.stages.groups import Sampling, has_spread, sample_groups
 from aha.training.batch import stack
 from aha.types import Group, Problem, Reward, Rollout

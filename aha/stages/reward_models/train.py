@@ -26,7 +26,7 @@ from aha.prompts.templates import continuation
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.config import SupervisedConfig
-from aha.stages.preference_sources import PreferenceSource
+from aha.stages.reward_models.sources import PreferenceSource
 from aha.stages.run import Run, stage_key
 from aha.stages.updates import begin_updates, make_updates
 from aha.training.batch import stack

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from aha.prompts.chat import chat
-from aha.stages.diagnosis import END_TOKENS, Finding, RunCandidate
+from aha.stages.doctor.diagnosis import END_TOKENS, Finding, RunCandidate
 
 __all__ = ["findings_before_sampling"]
 
