@@ -215,6 +215,14 @@ KINDS_REFUSED_WRONGLY = {
     "a point with its letter": ("(1,2)", "P(1,2)"),
     "a row that is turned": (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "[1,2]^T"),
     "a matrix as a list of rows": (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", "[[1,2],[3,4]]"),
+    "a matrix as an array with its columns": (
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\left(\begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array}\right)",
+    ),
+    "a matrix as an array with a line between its columns": (
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\begin{array}{c|c} 1 & 2 \\ 3 & 4 \end{array}",
+    ),
     "a factor before a matrix": (
         r"\begin{pmatrix} \frac12 \\ 2 \end{pmatrix}",
         r"\frac12\begin{pmatrix} 1 \\ 4 \end{pmatrix}",
