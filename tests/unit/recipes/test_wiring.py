@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from aha.actors.local_actors import LocalActors
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import Limits
 from aha.problems.mixture import Mixture
@@ -114,11 +115,11 @@ def run_of_r1(patch: pytest.MonkeyPatch, assistant: Assistant, *, students: Sequ
         "write_demonstrations": ("r1", stages.data),
         "harvest": ("rewards", stages.data),
         "evaluate": ("examination", stages.evaluation),
-        "learned_reward": ("rewards", stages.scorer),
     }
     for name, (recipes, stand_in) in stand_ins.items():
         for recipe in recipes.split():
             patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
+    patch.setattr(LocalActors, "learned_reward", stages.scorer)
     start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
     run = Run(folder=RunFolder(Path("run"), is_writer=False), seed=SEED)
     assert train_r1(run, start, SCALE, students, assistant).key == "r1"
@@ -347,7 +348,7 @@ def test_reward_models(
     assert learned["kind"] is (HELPFULNESS if name == "helpfulness" else HARMLESSNESS)
 
     scores = given[f"{name}-scores"]
-    assert (scores["model"].key, scores["template"], str(scores["device"])) == (name, r1, "cpu")
+    assert (scores["model"].key, scores["template"]) == (name, r1)
     assert scores["precision"] == SCALE.rewards.training.optimizer.precision
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny import evenness, letters_tokenizer, tiny_config, tiny_policy
 
+from aha.actors.local_actors import LocalActors
 from aha.policy import pretrained, reward_model
 from aha.policy.weights import load_weights
 from aha.prompts.templates import bare
@@ -22,7 +23,7 @@ from aha.stages.evaluate import Setting, evaluate
 from aha.stages.harvests.harvest import Field, harvest, write_demonstrations
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.reward_models.sources import InMemoryPreferences
-from aha.stages.reward_models.train import HELPFULNESS, learned_reward
+from aha.stages.reward_models.train import HELPFULNESS
 from aha.stages.reward_models.train import reward_model as train_reward_model
 from aha.stages.run import Interrupted, Run
 from aha.stages.sft import sft
@@ -117,5 +118,5 @@ def test_a_learned_reward_computes_where_it_is_told(
 ) -> None:
     trained = preferred(new_run(tmp_path), start)
     read_to.clear()
-    learned_reward(trained, name="helpfulness", template=bare, device=DEVICE)
+    LocalActors(world=World(device=DEVICE)).learned_reward(trained, name="helpfulness", template=bare)
     assert read_to == [DEVICE]

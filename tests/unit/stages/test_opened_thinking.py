@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from aha.actors.local_actors import LocalActors
 from aha.engines.engine import Decoding
 from aha.problems.world.questions import TrainingProblems
 from aha.prompts.templates import r1, r1_zero
@@ -26,7 +27,7 @@ from aha.stages.doctor.diagnosis import RunCandidate
 from aha.stages.evaluate import Setting, evaluate
 from aha.stages.harvests.harvest import write_demonstrations
 from aha.stages.reward_models.sources import InMemoryPreferences
-from aha.stages.reward_models.train import HARMLESSNESS, learned_reward, reward_model
+from aha.stages.reward_models.train import HARMLESSNESS, reward_model
 from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.training.checkpoint import read_model, weights_digest
@@ -100,7 +101,7 @@ def test_a_reward_model_reads_a_response_from_inside_the_thinking(base: Checkpoi
     rollout = Rollout(
         problem_id="p", prompt_tokens=tokens, tokens=tokens, logp=torch.zeros(1), text=WRITTEN, finish="stop"
     )
-    judge = learned_reward(bare, name="harmlessness", template=opened)
+    judge = LocalActors().learned_reward(bare, name="harmlessness", template=opened)
     assert judge(problem, replace(rollout, text=f"<think>\n{WRITTEN}")) == judge(problem, rollout)
 
 
@@ -128,11 +129,9 @@ def test_evaluation_reads_the_thinking_that_the_prompt_opens(built_in: Checkpoin
 
 
 def test_the_doctor_reads_the_thinking_that_the_prompt_opens(built_in: Checkpoint) -> None:
-    policy, tokenizer = read_model(built_in.path)
     diagnosis = diagnose(
         RunCandidate(
-            policy=policy,
-            tokenizer=tokenizer,
+            policy=LocalActors().policy(built_in.path, max_new_tokens=128),
             problems=TrainingProblems(seed=0)(0, 4),
             num_groups=4,
             template=zero_opened,
