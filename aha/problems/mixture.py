@@ -10,7 +10,7 @@ __all__ = ["Mixture"]
 
 
 class _Source(Protocol):
-    """Where problems come from; the stages' `ProblemSource`."""
+    """A source of problems, as `ProblemSource` of the stages."""
 
     @property
     def key(self) -> str: ...
@@ -20,13 +20,13 @@ class _Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """Problems of two sources, the first ones of one, the rest of the other.
+    """Problems of two sources, each with its share of every part of the stream.
 
     Attributes:
-        first: one source.
-        second: the other.
-        share: share of the first, in 0..1.
-        joins_after: problems of the second source that were asked before the first one joins.
+        first: the first source.
+        second: the second source.
+        share: share of the first source, 0 to 1.
+        joins_after: number of problems, all of the second source, before the first one joins.
     """
 
     first: _Source
@@ -36,18 +36,20 @@ class Mixture:
 
     @property
     def key(self) -> str:
-        """What decides the problems."""
+        """Text that is equal for equal mixtures."""
         since = f", after {self.joins_after} of the latter" if self.joins_after else ""
         return f"{self.share} of {self.first.key}, the rest of {self.second.key}{since}"
 
     def __call__(self, start: int, count: int) -> Sequence[Problem]:
-        """Problems number `start` to `start + count`, of both sources their share to the nearest whole number."""
-        before, after = self._num_first(start), self._num_first(start + count)
-        num_first, num_second = after - before, count - (after - before)
-        first = self.first(before, num_first) if num_first else []
-        second = self.second(start - before, num_second) if num_second else []
+        """Problems number `start` to `start + count`; both sources have their share, rounded."""
+        num_first_before = self._num_first(start)
+        num_first = self._num_first(start + count) - num_first_before
+        num_second = count - num_first
+
+        first = self.first(num_first_before, num_first) if num_first else []
+        second = self.second(start - num_first_before, num_second) if num_second else []
         return [*first, *second]
 
     def _num_first(self, total: int) -> int:
-        """How many of the first `total` problems are the first source's."""
+        """How many of the first `total` problems come from the first source."""
         return round(self.share * max(0, total - self.joins_after))

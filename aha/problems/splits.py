@@ -1,4 +1,4 @@
-"""Problems for training and problems kept from it, and the endless stream of the former.
+"""Splits of problem files: training problems as an endless stream, and problems held out from training.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, D.1: no evaluation problem is trained on. Ours: how a file is divided.
 """
@@ -20,96 +20,104 @@ _PARTS = 1_000_000
 def hold_out(
     problems: ProblemSet, num: int, *, seed: int = 0, split: str = "validation"
 ) -> tuple[ProblemSet, ProblemSet]:
-    """Divide a set in two.
+    """Divides a set in two.
 
-    A problem is held out by a hash of its question, so that the order of the file does not matter and a file that
-    grows moves few problems.
+    A hash of its question decides whether a problem is held out, so that the order of the file does not matter, and few
+    problems change sides when a file grows.
 
     Args:
         problems: the set.
-        num: how many to hold out, 1 <= num < the size of the set.
+        num: number of problems to hold out, 1 <= num < the size of the set.
         seed: names the division.
-        split: what the held-out problems are called.
+        split: the split of the problems held out.
 
     Returns:
-        The rest, in its order, and the problems held out, in the order of their hashes.
+        The rest, in the order of the set, and the problems held out, in the order of their hashes.
 
     Raises:
-        ValueError: the set is too small for that.
+        ValueError: num is out of range.
     """
     if not 1 <= num < len(problems):
         raise ValueError(f"{num} of {len(problems)} problems cannot be held out: 1 to {len(problems) - 1} can")
+
     ranked = sorted(problems, key=lambda problem: hashlib.sha256(f"{seed}\0{_same(problem)}".encode()).digest())
-    kept_out = {problem.id for problem in ranked[:num]}
-    rest = [problem for problem in problems if problem.id not in kept_out]
-    held = [replace(problem, split=split) for problem in ranked[:num]]
+    held_out = [replace(problem, split=split) for problem in ranked[:num]]
+    held_out_ids = {problem.id for problem in held_out}
+    rest = [problem for problem in problems if problem.id not in held_out_ids]
+
+    rest_says = f"{problems.says}, but {num:,} held out"
+    held_out_says = f"{num:,} held out of {problems.says}"
     return (
-        replace(problems, problems=rest, says=f"{problems.says}, but {num:,} held out"),
-        replace(problems, problems=held, says=f"{num:,} held out of {problems.says}", faults=(), num_faults=0),
+        replace(problems, problems=rest, says=rest_says),
+        replace(problems, problems=held_out, says=held_out_says, faults=(), num_faults=0),
     )
 
 
 def draw_sample(sets: Sequence[ProblemSet], num: int) -> list[ProblemSet]:
-    """A fixed sample over several sets: of each in proportion to its size, and one problem at least.
+    """Draws a fixed sample over several sets: of each in proportion to its size, and at least one problem.
 
     Args:
         sets: the sets.
-        num: size of the sample, num >= 1; where the sets have no more problems than that, they are returned as they
-            are.
+        num: size of the sample, num >= 1; if the sets have no more problems than that, they are returned unchanged.
 
     Returns:
-        As many sets, each with its problems in the order of the file. A hash of its question decides about a problem.
+        One set for each, with its problems in the order of the file. A hash of its question decides whether a problem
+        is drawn.
     """
     total = sum(map(len, sets))
     if total <= num:
         return list(sets)
 
-    sizes = [max(len(one) * num // total, min(len(one), 1)) for one in sets]
-    # What rounding leaves over goes to those that lost most by it.
+    sizes = [max(len(problem_set) * num // total, min(len(problem_set), 1)) for problem_set in sets]
+    # The largest remainders get what rounding down leaves over.
     by_loss = sorted(range(len(sets)), key=lambda index: -(len(sets[index]) * num % total))
     for index in by_loss[: max(num - sum(sizes), 0)]:
         sizes[index] += 1
 
     parts = []
-    for one, size in zip(sets, sizes, strict=True):
-        ranked = sorted(one, key=lambda problem: hashlib.sha256(f"sample\0{_same(problem)}".encode()).digest())
+    for problem_set, size in zip(sets, sizes, strict=True):
+        ranked = sorted(problem_set, key=lambda problem: hashlib.sha256(f"sample\0{_same(problem)}".encode()).digest())
         chosen = {problem.id for problem in ranked[:size]}
-        parts.append(replace(one, problems=[problem for problem in one if problem.id in chosen]))
+        parts.append(replace(problem_set, problems=[problem for problem in problem_set if problem.id in chosen]))
+
     return parts
 
 
 def without(problems: ProblemSet, others: Iterable[Problem]) -> tuple[ProblemSet, list[Problem]]:
-    """A set without the questions that others ask too, but for upper case and blanks.
+    """Removes the questions from a set that other problems ask too; case and blanks do not matter.
 
     Args:
         problems: the set.
-        others: problems that must not be in it: of the validation or the test split.
+        others: the problems whose questions are removed, such as those of the validation or test split.
 
     Returns:
-        The set, and what was taken from it.
+        The rest of the set, and the problems removed.
     """
-    asked = {_same(problem) for problem in others}
-    kept = [problem for problem in problems if _same(problem) not in asked]
-    dropped = [problem for problem in problems if _same(problem) in asked]
-    says = f"{problems.says}, but {len(dropped):,} that another split asks too" if dropped else problems.says
-    return replace(problems, problems=kept, says=says), dropped
+    questions = {_same(problem) for problem in others}
+    rest = [problem for problem in problems if _same(problem) not in questions]
+    removed = [problem for problem in problems if _same(problem) in questions]
+
+    says = problems.says
+    if removed:
+        says = f"{says}, but {len(removed):,} that another split asks too"
+    return replace(problems, problems=rest, says=says), removed
 
 
 def _same(problem: Problem) -> str:
-    """What makes two questions the same."""
+    """The question without case and blanks; equal for questions that count as the same."""
     return " ".join(problem.question.casefold().split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileProblems:
-    """The endless stream of training problems of one or several sets, any part of which can be had at once.
+    """The endless stream of training problems of one or several sets, with random access.
 
-    Every set is shuffled anew for each of its epochs, in which each of its problems comes once. What is asked next
-    follows from how many problems were asked before, so that the number of problems of an iteration may change.
+    Each set is shuffled for each of its epochs, in which each of its problems occurs once. A problem depends only on
+    its number in the stream, so that the number of problems of an iteration may change in the middle of a run.
 
     Attributes:
         sets: the problems of each set.
-        weights: share of each set in every part of the stream, in whole parts of a million.
+        weights: share of each set in every part of the stream, in whole parts per million.
         seed: run seed.
     """
 
@@ -119,22 +127,24 @@ class FileProblems:
 
     @cached_property
     def key(self) -> str:
-        """What decides the stream."""
+        """Text that is equal for equal streams."""
         parts = (f"{weight} of {digest(problems)}" for weight, problems in zip(self.weights, self.sets, strict=True))
         return f"problems of files, seed {self.seed}: {', '.join(parts)}"
 
     def __call__(self, start: int, count: int) -> list[Problem]:
-        """Problems number `start` to `start + count`, of every set its share as nearly as whole numbers allow."""
-        before, after = self._shares(start), self._shares(start + count)
-        return [
-            problem
-            for index, (first, stop) in enumerate(zip(before, after, strict=True))
-            for problem in self._part(index, first, stop)
-        ]
+        """Problems number `start` to `start + count`; each set has its share, up to rounding."""
+        before = self._shares(start)
+        after = self._shares(start + count)
+
+        problems: list[Problem] = []
+        for index, (first, stop) in enumerate(zip(before, after, strict=True)):
+            problems += self._part(index, first, stop)
+        return problems
 
     def _shares(self, total: int) -> list[int]:
-        """How many of the first problems of the stream are of each set; no share ever shrinks as the total grows."""
-        shares, rest = [], total
+        """How many of the first `total` problems belong to each set; no number ever falls as the total grows."""
+        shares = []
+        rest = total
         for index, weight in enumerate(self.weights):
             share = rest * weight // sum(self.weights[index:])
             shares.append(share)
@@ -142,30 +152,33 @@ class FileProblems:
         return shares
 
     def _part(self, index: int, start: int, stop: int) -> list[Problem]:
-        """Problems number start to stop of the stream of a set, which is one epoch after the other."""
-        problems, part = self.sets[index], []
+        """Problems number `start` to `stop` of the stream of a single set: one epoch after the other."""
+        problems = self.sets[index]
+        part = []
         while start < stop:
-            epoch, place = divmod(start, len(problems))
-            taken = _order(self.seed, index, epoch, len(problems))[place : place + stop - start]
-            part += [problems[one] for one in taken]
-            start += len(taken)
+            epoch, offset = divmod(start, len(problems))
+            indices = _order(self.seed, index, epoch, len(problems))[offset : offset + stop - start]
+            part += [problems[position] for position in indices]
+            start += len(indices)
         return part
 
 
 @lru_cache(maxsize=8)
 def _order(seed: int, index: int, epoch: int, size: int) -> tuple[int, ...]:
-    """The order of a set in an epoch: shuffled, and its first quarter without the last quarter of the epoch before.
+    """The order of a set in an epoch: shuffled, and different at its start from the end of the epoch before.
 
-    An iteration that takes up to a quarter of the set therefore has no problem twice where two epochs meet.
+    An iteration of up to a quarter of the set therefore has no problem twice where two epochs meet.
     """
     order = _shuffled(seed, index, epoch, size)
     quarter = size // 4
     recent = set(_shuffled(seed, index, epoch - 1, size)[size - quarter :]) if epoch else set()
-    spare = iter([place for place in range(quarter, 3 * quarter) if order[place] not in recent])
-    for place in range(quarter):
-        if order[place] in recent:
-            other = next(spare)
-            order[place], order[other] = order[other], order[place]
+    # The second and third quarter hold enough problems that are not recent, to swap with.
+    spares = iter([position for position in range(quarter, 3 * quarter) if order[position] not in recent])
+    for position in range(quarter):
+        if order[position] in recent:
+            other = next(spares)
+            order[position], order[other] = order[other], order[position]
+
     return tuple(order)
 
 
@@ -178,26 +191,30 @@ def _shuffled(seed: int, index: int, epoch: int, size: int) -> list[int]:
 def file_problems(
     sets: Sequence[ProblemSet], *, seed: int, weights: Sequence[float] = (), split: str = "train"
 ) -> FileProblems:
-    """A stream of training problems.
+    """Makes a stream of training problems.
 
     Args:
-        sets: one or several.
+        sets: one or several sets.
         seed: run seed.
-        weights: share of each set, any positive unit; in proportion to their sizes where empty.
-        split: what the problems are called.
+        weights: share of each set, in any positive unit; empty for shares in proportion to their sizes.
+        split: the split of the problems.
 
     Raises:
-        ValueError: no set, an empty one, two problems of one id, or weights that are not one positive number for each.
+        ValueError: there is no set, a set is empty, two problems have the same id, or the weights are not one positive
+            number for each set.
     """
-    shares = [float(weight) for weight in weights] or [float(len(one)) for one in sets]
+    shares = [float(weight) for weight in weights] or [float(len(problem_set)) for problem_set in sets]
     if len(shares) != len(sets) or not sets or not all(0 < share < float("inf") for share in shares):
         raise ValueError(f"{len(sets)} problem sets need a positive weight each, not {list(weights)}")
-    empty = [one.name for one in sets if not len(one)]
+
+    empty = [problem_set.name for problem_set in sets if not len(problem_set)]
     if empty:
         raise ValueError(f"problem set {empty[0]!r} is empty")
-    ids = [problem.id for one in sets for problem in one]
+
+    ids = [problem.id for problem_set in sets for problem in problem_set]
     if len(set(ids)) < len(ids):
         raise ValueError("two problem sets share problems: give each its own name, or leave one out")
+
     parts = tuple(max(round(share / sum(shares) * _PARTS), 1) for share in shares)
-    problems = tuple(tuple(replace(problem, split=split) for problem in one) for one in sets)
+    problems = tuple(tuple(replace(problem, split=split) for problem in problem_set) for problem_set in sets)
     return FileProblems(sets=problems, weights=parts, seed=seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command import run
 
-from aha.problems.world.editing import rewritten
+from aha.problems.world.editing import rewrite
 from aha.problems.world.questions import draw_content, held_out_problems, question
 from aha.problems.world.traces import think
 from aha.prompts.templates import r1
@@ -76,7 +76,7 @@ def demonstrations(count: int) -> list[Demonstration]:
         problem = Problem(
             id=asked, question=asked, answer=content.answer, domain=content.family, language=language, split="train"
         )
-        text = rewritten(Draft(problem=problem, thinking=thought.text, answer=thought.answer))
+        text = rewrite(Draft(problem=problem, thinking=thought.text, answer=thought.answer))
         if thought.text and thought.answer == content.answer and text is not None:
             rows[asked] = Demonstration(
                 problem_id=problem.id,

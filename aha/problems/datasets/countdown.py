@@ -1,8 +1,8 @@
-"""Countdown rows: numbers and a target that an expression has to make from them.
+"""Countdown rows: numbers, and a target that an expression of them must reach.
 
 The built-in world draws such problems with a solution. Files publish them without one, as
-`{"nums": [19, 36, 55, 7], "target": 65}`: the reference answer then says the task itself, and the rule of the domain
-compares an answer with that. Whether the numbers can make the target is not checked.
+`{"nums": [19, 36, 55, 7], "target": 65}`: the reference answer is then the task itself, and the rule of the domain
+checks an answer against it. Whether the numbers can reach the target is not checked.
 
 Source: the rows of Countdown-Tasks-3to4, which TinyZero trains on: each number is used exactly once.
 """
@@ -30,11 +30,11 @@ _TASK = re.compile(rf"(-?{_NUMBER}) from ({_NUMBER}(?:, {_NUMBER})*)", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountdownTask:
-    """What a Countdown problem asks for.
+    """The task of a Countdown problem.
 
     Attributes:
-        numbers: to be used exactly once each.
-        target: what the expression has to make.
+        numbers: the numbers, each to be used exactly once.
+        target: the value that the expression must have.
     """
 
     numbers: tuple[int, ...]
@@ -42,10 +42,10 @@ class CountdownTask:
 
 
 def countdown_row(fields: Fields) -> Problem:
-    """Numbers from nums or numbers, and target; the row's own question, or one in plain words.
+    """The problem of a row with `nums` or `numbers`, and `target`; its question is the row's own, or the task in words.
 
     Raises:
-        BadRow: there are no numbers or no target, or no expression that can be read makes one from the others.
+        BadRow: there are no numbers or no target, or they are not of the right kind.
     """
     task = CountdownTask(numbers=_numbers(fields), target=_target(fields))
     has_question = "question" in fields or has_messages(fields)
@@ -59,15 +59,15 @@ def countdown_row(fields: Fields) -> Problem:
 
 
 def parse_task(text: str) -> CountdownTask | None:
-    """The task that a reference answer says, such as `65 from 19, 36, 55, 7`; None where it says none."""
-    found = _TASK.fullmatch(text)
-    if found is None:
+    """The task of a reference answer such as `65 from 19, 36, 55, 7`; None for any other text."""
+    match = _TASK.fullmatch(text)
+    if match is None:
         return None
-    return CountdownTask(numbers=tuple(map(int, found[2].split(", "))), target=int(found[1]))
+    return CountdownTask(numbers=tuple(map(int, match[2].split(", "))), target=int(match[1]))
 
 
 def _in_words(task: CountdownTask) -> str:
-    # Any ten words in a row hold three of the numbers, so that problems do not look alike to the search for overlaps.
+    # Any ten consecutive words hold three of the numbers, so that the search for overlaps tells problems apart.
     numbers = ", ".join(map(str, task.numbers))
     return (
         f"Write {task.target} as an expression of the numbers {numbers}, each used exactly once, "
@@ -77,40 +77,41 @@ def _in_words(task: CountdownTask) -> str:
 
 def _numbers(fields: Fields) -> tuple[int, ...]:
     name = "nums" if "nums" in fields else "numbers"
-    given = find(fields, name)
-    if given is None or given in ("", []):
+    value = find(fields, name)
+    if value is None or value in ("", []):
         raise BadRow(f"no numbers: field {name!r} is empty")
-    if not isinstance(given, Sequence) or isinstance(given, str):
+    if not isinstance(value, Sequence) or isinstance(value, str):
         raise BadRow(f"field {name!r} is no list of numbers")
-    if len(given) > MAX_NUMBERS:
-        raise BadRow(f"{len(given)} numbers; 1 to {MAX_NUMBERS} are possible")
+    if len(value) > MAX_NUMBERS:
+        raise BadRow(f"{len(value)} numbers; 1 to {MAX_NUMBERS} are possible")
 
     numbers = []
-    for one in given:
-        number = _integer(one)
+    for entry in value:
+        number = _integer(entry)
         if number is None or number < 0:
-            raise BadRow(f"field {name!r} holds {str(one)[:40]}; whole numbers without a sign are possible")
+            raise BadRow(f"field {name!r} holds {str(entry)[:40]}; whole numbers without a sign are possible")
         numbers.append(number)
+
     return tuple(numbers)
 
 
 def _target(fields: Fields) -> int:
-    given = find(fields, "target")
-    if given is None or given == "":
+    value = find(fields, "target")
+    if value is None or value == "":
         raise BadRow("no target: field 'target' is empty")
-    target = _integer(given)
+    target = _integer(value)
     if target is None:
-        raise BadRow(f"the target {given!r:.40} is no whole number of at most {_MAX_DIGITS} digits")
+        raise BadRow(f"the target {value!r:.40} is no whole number of at most {_MAX_DIGITS} digits")
     return target
 
 
-def _integer(given: Any) -> int | None:
+def _integer(value: Any) -> int | None:
     """A whole number of limited size, as a number or as text; None for anything else."""
-    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
-        given = int(given)
-    if isinstance(given, bool) or not isinstance(given, int | str):
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     # Python refuses to write integers of many digits.
-    if isinstance(given, int) and abs(given) >= 10**_MAX_DIGITS:
+    if isinstance(value, int) and abs(value) >= 10**_MAX_DIGITS:
         return None
-    return int(given) if _INTEGER.fullmatch(str(given).strip()) else None
+    return int(value) if _INTEGER.fullmatch(str(value).strip()) else None

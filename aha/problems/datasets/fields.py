@@ -1,4 +1,4 @@
-"""Fields of a row: read by name, with the reason where one is not what it should be."""
+"""Reads the fields of a row by name, and says why a field is not what it should be."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["BadRow", "Fields", "answer_field", "boxed", "final_number", "find", "id_field", "level_field", "text_field"]
 
 Fields = Mapping[str, Any]
-"""Values of a row by the normal name of their column."""
+"""The values of a row by the normal name of their column."""
 
 _NUMBER = re.compile(r"[-+]?\$?\s*[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?", re.ASCII)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
@@ -33,10 +33,10 @@ def find(fields: Fields, name: str) -> Any:
 
 
 def text_field(fields: Fields, name: str) -> str:
-    """A field that holds text.
+    """The text in a field.
 
     Raises:
-        BadRow: it is missing, empty or something else.
+        BadRow: the field is missing, empty, or no text.
     """
     value = find(fields, name)
     if value is None or value == "":
@@ -47,14 +47,14 @@ def text_field(fields: Fields, name: str) -> str:
 
 
 def answer_field(fields: Fields, name: str) -> str:
-    """A field that holds an answer: text or a number.
+    """The answer in a field: text or a number.
 
     Raises:
-        BadRow: it is missing, empty or something else.
+        BadRow: the field is missing, empty, or something else.
     """
     value = find(fields, name)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return _shown(value)
+        return _number_text(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRow(f"no answer: field {name!r} is empty")
     if not isinstance(value, str):
@@ -62,8 +62,8 @@ def answer_field(fields: Fields, name: str) -> str:
     return value.strip()
 
 
-def _shown(value: int | float) -> str:
-    """A number as an answer writes it."""
+def _number_text(value: int | float) -> str:
+    """A number as the text of an answer: 3.0 is `3`."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
     return str(value)
@@ -71,21 +71,21 @@ def _shown(value: int | float) -> str:
 
 def id_field(fields: Fields, *names: str) -> str:
     """The first of the fields that names the row; empty where none does."""
-    found = [fields[name] for name in names if isinstance(fields.get(name), str | int)]
-    return str(found[0]).strip() if found else ""
+    ids = [fields[name] for name in names if isinstance(fields.get(name), str | int)]
+    return str(ids[0]).strip() if ids else ""
 
 
 def level_field(fields: Fields) -> int:
     """The difficulty in the field `level`, as a number or as MATH writes it (`Level 5`); 0 where there is none."""
-    found = _LEVEL.fullmatch(str(fields.get("level", "")).strip())
-    return int(found[1]) if found else 0
+    match = _LEVEL.fullmatch(str(fields.get("level", "")).strip())
+    return int(match[1]) if match else 0
 
 
 def final_number(answer: str) -> str:
-    """What follows the last `####`, of a number without its thousands separators, plus and dollar sign.
+    """The text after the last `####`; a number loses its thousands separators, plus and dollar signs.
 
     Raises:
-        BadRow: there is no such mark, or nothing behind it.
+        BadRow: there is no such mark, or nothing after it.
 
     Source: Training Verifiers to Solve Math Word Problems (GSM8K), arXiv:2110.14168.
     """
@@ -99,14 +99,15 @@ def final_number(answer: str) -> str:
 
 
 def boxed(solution: str) -> str:
-    r"""Content of the last `\boxed{}` of a reference solution; MATH also writes `\boxed 5` and `\fbox{5}`.
+    r"""The content of the last `\boxed{}` of a reference solution; MATH also writes `\boxed 5` and `\fbox{5}`.
 
     Raises:
-        BadRow: there is no box, or it has no end, or nothing in it.
+        BadRow: there is no box, it has no end, or it is empty.
     """
     boxes = list(_BOX.finditer(solution))
     if not boxes:
         raise BadRow(r"no \boxed{} in the solution")
+
     rest = solution[boxes[-1].end() :]
     content = _braced(rest) if rest.startswith("{") else rest[:1]
     if not content.strip(" $"):
@@ -130,4 +131,6 @@ def _kind(value: Any) -> str:
         return "a number"
     if isinstance(value, str):
         return "text"
-    return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, Sequence) else "something else"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if isinstance(value, Sequence) else "something else"

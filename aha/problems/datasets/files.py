@@ -1,7 +1,7 @@
 """Rows of data files: JSON lines, JSON lists, both gzipped or not, Parquet, and the Arrow files of `save_to_disk`.
 
-Rows are read one after the other and have a bounded size, so a file may be larger than the memory. A row that cannot
-be read is reported with its place, and reading goes on behind it.
+Rows are read one after the other and have a bounded size, so that a file may be larger than the memory. A row that
+cannot be read is reported with its place, and reading goes on after it.
 """
 
 import gzip
@@ -19,14 +19,14 @@ from typing import Any
 __all__ = ["MAX_ROW_BYTES", "SUFFIXES", "FileRow", "data_files", "is_data", "normal_name", "read_rows"]
 
 MAX_ROW_BYTES = 64 << 20
-"""A longer line of a JSON lines file is no row, in bytes."""
+"""Largest length of a line of a JSON lines file, in bytes; a longer line is a bad row."""
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet", ".arrow")
-"""How the names of data files end."""
+"""The endings of the names of data files."""
 
 _CACHED = re.compile(r"\.|cache-.*\.arrow$")
 _RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""What the `datasets` library writes beside the data."""
+"""The files that the `datasets` library writes beside the data."""
 
 _BATCH_ROWS = 256
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -67,15 +67,15 @@ def data_files(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    found = sorted(p for p in path.iterdir() if is_data(p)) if path.is_dir() else [path]
-    if not found or not is_data(found[0]):
+    files = sorted(p for p in path.iterdir() if is_data(p)) if path.is_dir() else [path]
+    if not files or not is_data(files[0]):
         where = "holds no data file" if path.is_dir() else "is no data file"
         raise ValueError(f"{path} {where}: the name of one ends in {', '.join(SUFFIXES)}")
-    return found
+    return files
 
 
 def is_data(path: Path) -> bool:
-    """Whether a path is a file of data by its name, and not one of the records that `datasets` keeps beside it."""
+    """Whether a path is a data file by its name, and not one of the records that `datasets` writes beside the data."""
     return (
         path.is_file()
         and path.name.lower().endswith(SUFFIXES)
@@ -101,17 +101,20 @@ def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:
     if path.name.lower().endswith(".parquet"):
         yield from _parquet_rows(path, columns)
         return
+
     if path.name.lower().endswith(".arrow"):
         yield from _arrow_rows(path, columns)
         return
+
     with _readable(path), _open(path) as file:
         starts_list = ".json" in path.suffixes and _first_byte(file) == b"["
+
     yield from _list_rows(path) if starts_list else _line_rows(path)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Let whatever keeps a file from being read name the file."""
+    """Turns errors of reading into a `ValueError` that names the file."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
@@ -153,6 +156,7 @@ def _parsed(path: Path, number: int, line: bytes) -> FileRow:
         return FileRow(path=path, line=number, fault=f"no JSON: {error.msg} at character {error.pos + 1} of the line")
     except (ValueError, RecursionError) as error:
         return FileRow(path=path, line=number, fault=f"no JSON that can be read: {error}")
+
     return _row(path, number, content)
 
 
@@ -181,15 +185,22 @@ def _list_rows(path: Path) -> Iterator[FileRow]:
             text = file.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8: byte {error.start + 1}") from error
+
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    position, line = _after_blanks(text, _after_blanks(text, 0) + 1), 1
-    counted = 0
+    position = _after_blanks(text, _after_blanks(text, 0) + 1)
+    line = 1
+    counted_to = 0
+
     while text[position : position + 1] != "]":
-        line, counted = line + text.count("\n", counted, position), position
+        # Lines are counted only from the last row on: otherwise long files would take quadratic time.
+        line = line + text.count("\n", counted_to, position)
+        counted_to = position
+
         try:
             content, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}:{line}: no JSON that can be read, nor what follows: {error}") from error
+
         yield _row(path, line, content)
         position = _after_blanks(text, end)
         if text[position : position + 1] == ",":
@@ -199,8 +210,8 @@ def _list_rows(path: Path) -> Iterator[FileRow]:
 
 
 def _after_blanks(text: str, position: int) -> int:
-    found = _BLANK.match(text, position)
-    return found.end() if found else position
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
 
 
 def _parquet_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
@@ -236,7 +247,7 @@ def _arrow_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
 
 
 def _batch_rows(path: Path, number: int, batch: Any) -> Iterator[FileRow]:
-    """Rows of a batch; where one of them is not UTF-8, which no batch survives, they are read one by one."""
+    """The rows of a batch. A row that is not UTF-8 fails the whole batch: then rows are read one by one."""
     try:
         contents = batch.to_pylist()
     except UnicodeDecodeError:
@@ -259,5 +270,5 @@ def _parquet() -> ModuleType:
         from pyarrow import parquet  # pyarrow ships no types
     except ImportError as error:
         raise RuntimeError("a Parquet or Arrow file needs the package `pyarrow`: pip install 'aha[parquet]'") from error
-    found: ModuleType = parquet
-    return found
+    module: ModuleType = parquet
+    return module

@@ -1,4 +1,4 @@
-"""Which files of a folder hold training, validation and test problems, told by the names that the hub uses.
+"""The splits of the files of a folder: training, validation and test problems, recognised by the names of the files.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, D.1: no evaluation problem is trained on. Ours: the names, which are those of
 Hugging Face `datasets` (`train.jsonl`, `data/train-00000-of-00002.parquet`, `validation/part-0.jsonl`, `dev.jsonl`).
@@ -23,11 +23,11 @@ _LETTERS = re.compile("[a-z]+")
 
 
 def split_of(path: Path) -> str:
-    """Split that a path names: `train`, `validation`, `test`, or empty where it names none.
+    """The split that a path names: `train`, `validation`, `test`, or empty where it names none.
 
     Args:
-        path: relative to the folder that was given. The file name decides before the folders around it do, the inner
-            ones first; of several words in one name the first decides.
+        path: a path relative to the folder of the data. The name of the file decides first, then the folders from the
+            inside out; of several words in a name the first decides.
     """
     for part in reversed(path.parts):
         for word in _LETTERS.findall(part.lower()):
@@ -37,7 +37,7 @@ def split_of(path: Path) -> str:
 
 
 def named_split(path: Path) -> str:
-    """Split that a single file names: by its own name, or by its folder where that is called by a split alone."""
+    """The split that a single file names, by its own name, or by its folder if that is called like a split."""
     return split_of(Path(path.name)) or _SPLITS.get(path.parent.name.lower(), "")
 
 
@@ -47,34 +47,38 @@ def split_files(folder: Path) -> dict[str, list[Path]]:
     Raises:
         ValueError: there is no data file.
     """
-    nested = sorted(
-        path
-        for path in folder.rglob("*")
-        if is_data(path) and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    found = group_by_split(folder, nested)
-    if set(found) <= {""}:
+    nested = []
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_data(path) and not is_hidden:
+            nested.append(path)
+
+    files_by_split = group_by_split(folder, nested)
+    if set(files_by_split) <= {""}:
         # Without names of splits only the folder's own files are read.
         return {"": data_files(folder)}
-    return found
+
+    return files_by_split
 
 
 def group_by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Files by the split that their path inside the folder names; only splits that have files, in a fixed order."""
-    found: dict[str, list[Path]] = {split: [] for split in (*_WORDS, "")}
+    files_by_split: dict[str, list[Path]] = {split: [] for split in (*_WORDS, "")}
     for path in files:
-        found[split_of(path.relative_to(folder))].append(path)
-    return {split: paths for split, paths in found.items() if paths}
+        files_by_split[split_of(path.relative_to(folder))].append(path)
+    return {split: paths for split, paths in files_by_split.items() if paths}
 
 
 def describe_splits(source: str, files: dict[str, list[Path]]) -> str:
-    """What was recognised, in words; empty where no name tells a split."""
+    """The recognised splits in words; empty where no name tells a split."""
     if set(files) <= {""}:
         return ""
-    parts = [
-        f"{split or 'no split'}: {len(paths)} file{'s' * (len(paths) > 1)} "
-        f"({os.path.basename(paths[0])}{', ...' * (len(paths) > 1)})"
-        for split, paths in files.items()
-    ]
+
+    parts = []
+    for split, paths in files.items():
+        first = os.path.basename(paths[0])
+        text = f"1 file ({first})" if len(paths) == 1 else f"{len(paths)} files ({first}, ...)"
+        parts.append(f"{split or 'no split'}: {text}")
+
     left_out = "; files without a split are left out" if "" in files and "train" in files else ""
     return f"{source}: told by the file names: {', '.join(parts)}{left_out}"

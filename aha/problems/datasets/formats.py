@@ -1,7 +1,7 @@
-"""Formats of problem files: which fields a row has, and what becomes of them.
+"""Formats of problem files: the fields of a row, and the problem that is made of them.
 
-The well-known formats are told by their fields. A file that none of them fits, or several, is refused with its
-columns: a mapping names them (`question=prompt,answer=gold`).
+The well-known formats are recognised by their fields. If none of them fits a file, or several do, the file is refused
+with a list of its columns: a mapping must then name them (`question=prompt,answer=gold`).
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.1 (mathematics, code and logic with checkable answers) and D.1 (GSM8K-like
 sets, MATH, AIME, HumanEval-like sets, GPQA and MMLU).
@@ -32,7 +32,7 @@ from aha.types import Problem
 __all__ = ["DOMAINS", "OWN", "PLAIN", "PROMPTS", "Format", "formats"]
 
 OWN = "own"
-"""The domain of problems that only rewards of the user's own judge; they need no reference answer."""
+"""The domain of problems that only custom rewards judge; they need no reference answer."""
 
 DOMAINS = ("math", "choice", "code", "stdio", "text", "countdown", OWN)
 """How an answer may be compared: by the verifier of mathematics, as a letter, by unit tests, by what a program prints,
@@ -41,16 +41,16 @@ as text, as an expression that makes a number from the numbers of a list, or by 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A way to write problems.
+    """A format of problem files.
 
     Attributes:
-        name: what the user calls it.
-        says: what is taken from a row, in words.
-        columns: fields that every row needs; `a|b` is one of two.
-        build: from a row to its problem, whose id is the row's own or empty.
-        optional: fields that are read where they are there.
+        name: name on the command line.
+        says: the fields that are read, in words.
+        columns: fields that every row needs; `a|b` needs one of the two.
+        build: makes the problem of a row; its id is the row's own or empty.
+        optional: fields that are read if a row has them.
         fits: whether rows with these columns are really of this format.
-        is_generated: a program made the questions from one form.
+        is_generated: whether a program made the questions from a single form.
     """
 
     name: str
@@ -62,13 +62,19 @@ class Format:
     is_generated: bool = False
 
     def has_columns(self, columns: Collection[str]) -> bool:
-        """Whether all the fields that it needs are among these columns."""
-        return all(any(name.split(".")[0] in columns for name in one.split("|")) for one in self.columns)
+        """Whether the columns of a file include all the fields that the format needs."""
+        for alternatives in self.columns:
+            if not any(name.split(".")[0] in columns for name in alternatives.split("|")):
+                return False
+        return True
 
     @property
     def reads(self) -> set[str]:
-        """All the columns that it looks at."""
-        return {part.split(".")[0] for name in (*self.columns, *self.optional) for part in name.split("|")}
+        """All the columns that the format reads."""
+        names: set[str] = set()
+        for alternatives in (*self.columns, *self.optional):
+            names |= {name.split(".")[0] for name in alternatives.split("|")}
+        return names
 
 
 def _is_puzzle(metadata: Any) -> bool:
@@ -109,7 +115,7 @@ def formats(options_seed: int | None = None) -> dict[str, Format]:
             optional=("record_id", "id"),
         ),
     )
-    return {one.name: one for one in (*_FORMATS, *choices, _AIME, PLAIN, PROMPTS)}
+    return {each_format.name: each_format for each_format in (*_FORMATS, *choices, _AIME, PLAIN, PROMPTS)}
 
 
 _FORMATS = (
@@ -183,7 +189,7 @@ PLAIN = Format(
     columns=("question", "answer"),
     build=plain_row,
 )
-"""Question and answer: what a file is read as that has no more than these, once it is known how answers compare."""
+"""Question and answer: the format of a file that has only these, once the domain is known."""
 
 PROMPTS = Format(
     name="prompts",
@@ -192,4 +198,4 @@ PROMPTS = Format(
     build=prompt_row,
     optional=("answer", "id", "level"),
 )
-"""Questions that need no answer: what a file is read as whose domain is declared to be `own`."""
+"""Questions that need no answer: the format of a file whose domain is declared to be `own`."""

@@ -1,8 +1,8 @@
 """Problems of reasoning-gym, of the families whose right answer is one text.
 
 The library's own scorers are not used: some of them execute the answer, and most give partial credit. An answer is
-compared as text, or as an expression where any that makes the number is right; so families that have several right
-answers and no such rule are left out, as are those where the question itself, copied, would be a right answer.
+compared as text, or as an expression if any expression with the right value is right. Families with several right
+answers and no such rule are left out, and so are those in which a copy of the question would be a right answer.
 
 Source: Reasoning Gym, arXiv:2505.24760, version 0.1.25 of the library.
 """
@@ -33,7 +33,7 @@ _TEXT = (
 _EXPRESSIONS = ("countdown", "puzzle24")
 
 GYM_DOMAINS: Mapping[str, str] = {**dict.fromkeys(_TEXT, "text"), **dict.fromkeys(_EXPRESSIONS, "countdown")}
-"""How the answers of each family are compared: its domain."""
+"""The domain of each family, which decides how answers are compared."""
 
 _SEVERAL = "has several right answers to a question"
 _FORM = "asks for a number or a formula in a form that a comparison by value would not check"
@@ -68,12 +68,12 @@ _SEEDS = 1 << 31
 
 
 def gym_problems(family: str, num: int, seed: int) -> list[Problem]:
-    """Different problems of a family of reasoning-gym, as its default settings make them.
+    """Different problems of a family of reasoning-gym, with its default settings.
 
     Args:
         family: one of `GYM_DOMAINS`.
-        num: how many, num >= 1.
-        seed: of the family's generator; equal seeds give equal problems, others other ones.
+        num: number of problems, num >= 1.
+        seed: seed of the family's generator; equal seeds give equal problems.
 
     Returns:
         The problems; the id of each tells the family and, by a digest, the question.
@@ -85,21 +85,26 @@ def gym_problems(family: str, num: int, seed: int) -> list[Problem]:
     if family not in GYM_DOMAINS:
         reason = EXCLUDED.get(family, f"no family {family!r} of reasoning-gym")
         raise ValueError(f"{reason}: take one of {', '.join(sorted(GYM_DOMAINS))}")
+
     if num < 1:
         raise ValueError(f"one problem at least, not {num}")
+
     # The library seeds its problem i by seed + i: seeds that follow each other would share nearly all problems.
     start = derive_seed("reasoning-gym", family, seed) % _SEEDS
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
+
     # One of the families prints dots.
     with redirect_stdout(StringIO()):
         data = _gym().create_dataset(family, size=num * _TRIES, seed=start)
         for index in range(num * _TRIES):
             row = data[index]
-            question, answer = str(row["question"]).strip(), str(row["answer"]).strip()
-            found.setdefault(question, _problem(family, question, answer))
-            if len(found) == num:
-                return list(found.values())
-    raise ValueError(f"family {family!r} made {len(found)} different problems in {num * _TRIES} tries, not {num}")
+            question = str(row["question"]).strip()
+            answer = str(row["answer"]).strip()
+            problems.setdefault(question, _problem(family, question, answer))
+            if len(problems) == num:
+                return list(problems.values())
+
+    raise ValueError(f"family {family!r} made {len(problems)} different problems in {num * _TRIES} tries, not {num}")
 
 
 def _problem(family: str, question: str, answer: str) -> Problem:
@@ -114,5 +119,5 @@ def _gym() -> ModuleType:
             import reasoning_gym  # type: ignore[import-untyped]  # the library ships no types
     except ImportError as error:
         raise RuntimeError("reasoning-gym needs the package `reasoning-gym`: pip install 'aha[gym]'") from error
-    found: ModuleType = reasoning_gym
-    return found
+    module: ModuleType = reasoning_gym
+    return module

@@ -1,4 +1,4 @@
-"""From the columns of a file to a format: told by the fields, named by the user, or declared by a mapping."""
+"""The choice of a format for the columns of a file: by the fields, by name, or by a mapping of the user."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,105 +18,130 @@ _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}|[\u3400-\u9fff]")
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """A mapping as written on the command line: `question=prompt,answer=gold,domain=math`.
+    """Parses a mapping from the command line: `question=prompt,answer=gold,domain=math`.
 
-    On the left stands a field of a format, on the right the column that holds it (dots lead into objects); `domain`
-    and `language` are given as they are.
+    On the left is a field of a format, on the right the column that holds it (dots lead into objects). The values of
+    `domain` and `language` are literal.
 
     Raises:
-        ValueError: it is written in another way, or names an unknown field, domain or language.
+        ValueError: it has another form, or names an unknown field, domain or language.
     """
     mapping: dict[str, str] = {}
-    known = {name for one in formats().values() for name in one.reads} | set(_LITERALS)
+    known_fields = set(_LITERALS).union(*(known_format.reads for known_format in formats().values()))
+
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, sign, column = (piece.strip() for piece in part.partition("="))
-        if not sign or not column or name not in known:
-            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(sorted(known))}")
+        if not sign or not column or name not in known_fields:
+            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(sorted(known_fields))}")
         if name in mapping:
             raise ValueError(f"mapping: the field {name!r} is given twice")
         mapping[name] = column if name in _LITERALS else ".".join(map(normal_name, column.split(".")))
+
     if mapping.get("domain", "math") not in DOMAINS:
         raise ValueError(f"mapping: no domain {mapping['domain']!r}: an answer is compared as {', '.join(DOMAINS)}")
     if mapping.get("language", "en") not in ("en", "zh"):
         raise ValueError(f"mapping: no language {mapping['language']!r}: en or zh")
+
     return mapping
 
 
 def choose_format(rows: Sequence[Fields], *, name: str, mapping: Mapping[str, str], options_seed: int | None) -> Format:
-    """The format of a file, with the mapping applied.
+    """Chooses the format of a file, and applies the mapping to it.
 
     Args:
         rows: some rows of the file, fields by their normal names.
-        name: of the format, as the user gave it; empty or `auto` to tell it by the fields.
-        mapping: from fields of the format to columns of the file.
+        name: name of the format; empty or `auto` to recognise it by the fields.
+        mapping: columns of the file by fields of the format.
         options_seed: as in `formats`.
 
     Returns:
-        A format that reads the file's own columns.
+        A format that reads the columns of the file.
 
     Raises:
-        ValueError: there is no such format, or none fits, or several do.
+        ValueError: there is no such format, none fits, or several do.
     """
-    known, name = formats(options_seed), "" if name == "auto" else name
-    if name and name not in known:
-        raise ValueError(f"no format {name!r}: {', '.join(known)}")
+    known_formats = formats(options_seed)
+    name = "" if name == "auto" else name
+    if name and name not in known_formats:
+        raise ValueError(f"no format {name!r}: {', '.join(known_formats)}")
+
     columns = sorted({column for row in rows for column in row})
     renamed = {field: column for field, column in mapping.items() if field not in _LITERALS}
     absent = sorted(column for column in renamed.values() if column.split(".")[0] not in columns)
+
     if absent:
         raise ValueError(f"mapping: no column {absent[0]!r}: the columns are {', '.join(columns)}")
-    chosen = known[name] if name else _detect([_renamed(row, renamed) for row in rows], known, columns, mapping)
+
+    if name:
+        chosen = known_formats[name]
+    else:
+        renamed_rows = [_rename(row, renamed) for row in rows]
+        chosen = _detect(renamed_rows, known_formats, columns, mapping)
     return _with_mapping(chosen, renamed, mapping)
 
 
-def _renamed(fields: Fields, renamed: Mapping[str, str]) -> dict[str, Any]:
-    """A row under the names of the format; with a mapping, only what it names."""
+def _rename(fields: Fields, renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a row under the names of the format; with a mapping, only those that it names."""
     if not renamed:
         return dict(fields)
-    found = {}
+
+    values = {}
     for name, column in renamed.items():
         try:
-            found[name] = find(fields, column)
+            values[name] = find(fields, column)
         except BadRow:
             continue
-    return found
+
+    return values
 
 
 def _detect(
-    rows: Sequence[Fields], known: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
+    rows: Sequence[Fields], known_formats: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
 ) -> Format:
-    seen = {name for row in rows for name in row}
-    if mapping.get("domain") == OWN and ("question" in seen or any(map(has_messages, rows))):
+    names = {name for row in rows for name in row}
+    if mapping.get("domain") == OWN and ("question" in names or any(map(has_messages, rows))):
         return PROMPTS
-    particular = [one for one in known.values() if one.name not in ("aime", "plain", "prompts")]
-    fitting = [one for one in particular if one.has_columns(seen) and one.fits(rows)]
+
+    particular = [
+        candidate for candidate in known_formats.values() if candidate.name not in ("aime", "plain", "prompts")
+    ]
+    fitting = [candidate for candidate in particular if candidate.has_columns(names) and candidate.fits(rows)]
     if len(fitting) == 1:
         return _compared(fitting[0], rows, mapping) if fitting[0].name == "messages" else fitting[0]
-    if not fitting and {"question", "answer"} <= seen:
+    if not fitting and {"question", "answer"} <= names:
         return _compared(PLAIN, rows, mapping)
-    several = f"fit several formats ({', '.join(one.name for one in fitting)})" if fitting else "fit no known format"
+
+    several = (
+        f"fit several formats ({', '.join(candidate.name for candidate in fitting)})"
+        if fitting
+        else "fit no known format"
+    )
     raise ValueError(
         f"the columns {', '.join(columns)} {several}: name them with a mapping such as "
         f"question={columns[0] if columns else 'COLUMN'},answer={columns[-1] if columns else 'COLUMN'},domain=math, "
-        f"or give the format ({', '.join(known)}); prompts without answers are question=COLUMN,domain={OWN}"
+        f"or give the format ({', '.join(known_formats)}); prompts without answers are question=COLUMN,domain={OWN}"
     )
 
 
 def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:
-    """A format of questions and answers of any kind; how answers are compared shows in the answers."""
+    """A format with answers of any kind, whose domain is recognised from the answers of the sample."""
     if "domain" in mapping:
         return chosen
+
     answers = [str(row["answer"]).rpartition("####")[2] for row in rows if row.get("answer") is not None]
     says = chosen.says.removesuffix(", compared as text")
-    formulas = [_WORD.search(answer) is None and any(c.isdigit() or c == "\\" for c in answer) for answer in answers]
+    formulas = [_is_formula(answer) for answer in answers]
+
     if all(formulas):
         return replace(
             chosen,
             says=f"{says}; the answers are numbers or formulas, compared as mathematics",
             build=lambda fields: replace(chosen.build(fields), domain="math"),
         )
+
     if not any(formulas):
         return replace(chosen, says=f"{says}; the answers are words, compared as text")
+
     example = answers[formulas.index(False)][:40]
     raise ValueError(
         f"question and answer, but some answers are numbers and some are words (such as {example!r}): "
@@ -124,20 +149,29 @@ def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]
     )
 
 
+def _is_formula(answer: str) -> bool:
+    """Whether an answer is a number or a formula: it has no word, but a digit or a command of LaTeX."""
+    return _WORD.search(answer) is None and any(char.isdigit() or char == "\\" for char in answer)
+
+
 def _with_mapping(chosen: Format, renamed: Mapping[str, str], mapping: Mapping[str, str]) -> Format:
-    """The format under the columns of the file."""
+    """The format, reading the columns of the file instead of its own."""
     if not mapping:
         return chosen
+
     moved = set(renamed.values())
 
     def build(fields: Fields) -> Problem:
-        own = {name: value for name, value in fields.items() if name not in moved}
-        found = {name: find(fields, column) for name, column in renamed.items()}
-        problem = chosen.build({**own, **found})
+        remaining = {name: value for name, value in fields.items() if name not in moved}
+        mapped = {name: find(fields, column) for name, column in renamed.items()}
+        problem = chosen.build({**remaining, **mapped})
         domain, language = (mapping.get(name, "") for name in _LITERALS)
         return replace(problem, domain=domain or problem.domain, language=language or problem.language)
 
-    said = [f"{name} is {column}" for name, column in renamed.items()]
-    said += [f"{name} is {mapping[name]}" for name in _LITERALS if name in mapping]
-    own = tuple(sorted(chosen.reads - set(renamed)))
-    return replace(chosen, says=f"{chosen.says}; where {', '.join(said)}", build=build, optional=(*own, *moved))
+    descriptions = [f"{name} is {column}" for name, column in renamed.items()]
+    descriptions += [f"{name} is {mapping[name]}" for name in _LITERALS if name in mapping]
+    remaining = tuple(sorted(chosen.reads - set(renamed)))
+
+    return replace(
+        chosen, says=f"{chosen.says}; where {', '.join(descriptions)}", build=build, optional=(*remaining, *moved)
+    )

@@ -55,44 +55,53 @@ def gpqa_row(fields: Fields, seed: int = 0) -> Problem:
 def _problem(fields: Fields, question: str, options: Sequence[str], right: int, seed: int | None) -> Problem:
     if len({" ".join(option.split()) for option in options}) < len(options):
         raise BadRow("two options are the same")
+
     order = list(range(len(options)))
     if seed is not None:
         generator(seed, "options", question).shuffle(order)
+
     return Problem(
         id=id_field(fields, "id", "record_id"),
-        question=lettered(question, [options[place] for place in order]),
+        question=lettered(question, [options[index] for index in order]),
         answer=ascii_uppercase[order.index(right)],
         domain="choice",
         level=level_field(fields),
     )
 
 
-def _options(given: Any) -> tuple[list[str], list[str]]:
-    """The options and their labels: letters, if the file gives no others."""
+def _options(options: Any) -> tuple[list[str], list[str]]:
+    """The options and their labels, which are letters if the file gives no others."""
     labels: Any = None
-    if isinstance(given, Mapping):
-        given, labels = given.get("text"), given.get("label")
-    if not isinstance(given, list) or not all(isinstance(option, str) and option.strip() for option in given):
+    if isinstance(options, Mapping):
+        labels = options.get("label")
+        options = options.get("text")
+    if not isinstance(options, list) or not all(isinstance(option, str) and option.strip() for option in options):
         raise BadRow("the options are no list of texts")
-    if not 2 <= len(given) <= len(ascii_uppercase):
-        raise BadRow(f"{len(given)} options; 2 to {len(ascii_uppercase)} are possible")
-    labels = list(ascii_uppercase[: len(given)]) if labels is None else labels
-    if not isinstance(labels, list) or len(set(map(str, labels))) != len(given):
+    if not 2 <= len(options) <= len(ascii_uppercase):
+        raise BadRow(f"{len(options)} options; 2 to {len(ascii_uppercase)} are possible")
+
+    labels = list(ascii_uppercase[: len(options)]) if labels is None else labels
+    if not isinstance(labels, list) or len(set(map(str, labels))) != len(options):
         raise BadRow("the labels are not one for each option")
-    return given, [str(label) for label in labels]
+
+    return options, [str(label) for label in labels]
 
 
 def _right(answer: Any, options: Sequence[str], labels: Sequence[str]) -> int:
-    """Place of the right option."""
+    """The index of the right option."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         if not 0 <= answer < len(options):
             raise BadRow(f"the answer {answer} is no index of {len(options)} options, counted from 0")
         return answer
+
     if not isinstance(answer, str) or not answer.strip():
         raise BadRow("no answer: neither a letter nor an index")
+
     text = answer.strip()
-    places = {place for place, label in enumerate(labels) if label == text}
-    places |= {place for place, option in enumerate(options) if option.strip() == text}
-    if len(places) != 1:
-        raise BadRow(f"the answer {text[:40]!r} names {'several' if places else 'none'} of the options")
-    return places.pop()
+    matches = {index for index, label in enumerate(labels) if label == text}
+    matches |= {index for index, option in enumerate(options) if option.strip() == text}
+
+    if len(matches) != 1:
+        raise BadRow(f"the answer {text[:40]!r} names {'several' if matches else 'none'} of the options")
+
+    return matches.pop()

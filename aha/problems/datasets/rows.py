@@ -1,4 +1,4 @@
-"""Rows of the well-known problem files, each made a problem.
+"""Makes problems from the rows of the well-known problem files.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.1 (mathematics, code and logic with checkable answers).
 """
@@ -42,7 +42,11 @@ _AIME = re.compile(r"0*([0-9]{1,3})", re.ASCII)
 
 
 def gsm8k_row(fields: Fields) -> Problem:
-    """Question; the answer after `####` of answer. Raises `BadRow`, as all rows do that are no problem."""
+    """A row of GSM8K: `question`, and the answer after `####` in `answer`.
+
+    Raises:
+        BadRow: the row is no problem; all functions of this module raise it.
+    """
     return Problem(
         id=id_field(fields, "id"),
         question=text_field(fields, "question"),
@@ -53,7 +57,7 @@ def gsm8k_row(fields: Fields) -> Problem:
 
 
 def math_row(fields: Fields) -> Problem:
-    r"""Problem; answer, or else the last `\boxed{}` of solution."""
+    r"""A row of MATH: `problem`, and `answer` or else the last `\boxed{}` of `solution`."""
     has_answer = fields.get("answer") not in (None, "")
     return Problem(
         id=id_field(fields, "unique_id", "id"),
@@ -65,7 +69,7 @@ def math_row(fields: Fields) -> Problem:
 
 
 def aime_row(fields: Fields) -> Problem:
-    """Problem; an integer of 0 to 999."""
+    """A row of AIME: `problem`, and an integer of 0 to 999 in `answer`."""
     problem = math_row(fields)
     number = _AIME.fullmatch(problem.answer)
     if number is None:
@@ -74,7 +78,7 @@ def aime_row(fields: Fields) -> Problem:
 
 
 def plain_row(fields: Fields) -> Problem:
-    """Question and answer, compared as text."""
+    """A row with `question` and `answer`, which is compared as text."""
     return Problem(
         id=id_field(fields, "id"),
         question=text_field(fields, "question"),
@@ -85,7 +89,7 @@ def plain_row(fields: Fields) -> Problem:
 
 
 def prompt_row(fields: Fields) -> Problem:
-    """A question, and a reference answer where there is one: only rewards of the user's own judge the responses."""
+    """A row with a question and perhaps a reference answer, for problems that only custom rewards judge."""
     has_answer = fields.get("answer") not in (None, "")
     return Problem(
         id=id_field(fields, "id"),
@@ -97,11 +101,12 @@ def prompt_row(fields: Fields) -> Problem:
 
 
 def humaneval_row(fields: Fields) -> Problem:
-    """The code to complete, which is the question; its unit tests; the function's name for an answer."""
+    """A row of HumanEval: the question is the code to complete, the answer the name of the function under test."""
     prompt = text_field(fields, "prompt")
     name = text_field(fields, "entry_point")
     if not name.removeprefix("Solution().").isidentifier():
         raise BadRow(f"entry_point {name[:40]!r} is no name of a function, nor `Solution().NAME`")
+
     return Problem(
         id=id_field(fields, "task_id", "id"),
         question=prompt,
@@ -113,51 +118,70 @@ def humaneval_row(fields: Fields) -> Problem:
 
 
 def stdio_row(fields: Fields) -> Problem:
-    """Question; what a program reads and prints, instead of an answer."""
-    given = fields.get("tests")
-    tests = _tests(fields.get("input_output") if given in (None, "", []) else given)
+    """A row with a question, and inputs and outputs of a program instead of an answer."""
+    tests_field = fields.get("tests")
+    if tests_field in (None, "", []):
+        tests_field = fields.get("input_output")
+
+    tests = _tests(tests_field)
     question = text_field(fields, "question" if "question" in fields else "problem")
     return Problem(id=id_field(fields, "id"), question=question, answer="", domain="stdio", tests=tests)
 
 
-def _tests(given: Any) -> tuple[str, ...]:
-    """Inputs and outputs, in the three ways in which data sets write them, as JSON of `stdin` and `stdout`."""
-    if isinstance(given, str):
+def _tests(tests: Any) -> tuple[str, ...]:
+    """The inputs and outputs of a row as JSON objects with `stdin` and `stdout`.
+
+    Data sets write them as a list of objects, as an object of two lists, or as the JSON text of either.
+    """
+    if isinstance(tests, str):
         try:
-            given = json.loads(given)
+            tests = json.loads(tests)
         except (ValueError, RecursionError) as error:
             raise BadRow(f"the tests are no JSON: {error}") from error
-    if isinstance(given, Mapping):
-        if given.get("fn_name"):
+
+    if isinstance(tests, Mapping):
+        if tests.get("fn_name"):
             raise BadRow("the tests call a function; only programs that read and print can be tested so")
-        pairs = (given.get(one) or given.get(f"{one}s") for one in ("input", "output"))
-        inputs, outputs = (value if isinstance(value, list) else [] for value in pairs)
+        inputs = _list_in(tests, "input")
+        outputs = _list_in(tests, "output")
         if len(inputs) != len(outputs):
             raise BadRow(f"{len(inputs)} inputs, but {len(outputs)} outputs")
-        given = [{"input": i, "output": o} for i, o in zip(inputs, outputs, strict=True)]
-    if not isinstance(given, list) or not given:
+        tests = [{"input": stdin, "output": stdout} for stdin, stdout in zip(inputs, outputs, strict=True)]
+
+    if not isinstance(tests, list) or not tests:
         raise BadRow("no tests")
-    return tuple(_test(one) for one in given)
+
+    return tuple(_test(key) for key in tests)
 
 
-def _test(one: Any) -> str:
-    if isinstance(one, str):
+def _list_in(tests: Mapping[str, Any], name: str) -> list[Any]:
+    """The list under a name in singular or plural; empty where there is none."""
+    values = tests.get(name) or tests.get(f"{name}s")
+    return values if isinstance(values, list) else []
+
+
+def _test(test: Any) -> str:
+    if isinstance(test, str):
         try:
-            one = json.loads(one)
+            test = json.loads(test)
         except (ValueError, RecursionError) as error:
             raise BadRow(f"a test is no JSON: {error}") from error
-    if not isinstance(one, Mapping):
+
+    if not isinstance(test, Mapping):
         raise BadRow("a test is no object of input and output")
-    if (one.get("testtype") or "stdin") != "stdin":
-        raise BadRow(f"a test of type {str(one['testtype'])[:40]!r}; only stdin can be tested")
-    stdin, stdout = one.get("stdin", one.get("input")), one.get("stdout", one.get("output"))
+    if (test.get("testtype") or "stdin") != "stdin":
+        raise BadRow(f"a test of type {str(test['testtype'])[:40]!r}; only stdin can be tested")
+
+    stdin = test.get("stdin", test.get("input"))
+    stdout = test.get("stdout", test.get("output"))
     if not isinstance(stdin, str) or not isinstance(stdout, str):
         raise BadRow("a test whose input or output is no text")
+
     return json.dumps({"stdin": stdin, "stdout": stdout}, ensure_ascii=False)
 
 
 def puzzle_row(fields: Fields) -> Problem:
-    """Question and answer of a family of reasoning-gym that can be compared."""
+    """A row of reasoning-gym: `question` and `answer` of a family whose answers can be compared."""
     family = str(find(fields, "metadata.source_dataset"))
     if family not in GYM_DOMAINS:
         raise BadRow(EXCLUDED.get(family, f"family {family[:40]!r} is not known to have one answer only"))
@@ -165,7 +189,7 @@ def puzzle_row(fields: Fields) -> Problem:
 
 
 def messages_row(fields: Fields) -> Problem:
-    """A conversation of one turn; the answer, or what follows `####` in it, compared as text."""
+    """A row with a conversation of one turn, and an answer (or what follows `####` in it), compared as text."""
     answer = answer_field(fields, "answer")
     return Problem(
         id=id_field(fields, "id"),
@@ -177,11 +201,12 @@ def messages_row(fields: Fields) -> Problem:
 
 
 def chat_row(fields: Fields) -> Problem:
-    """A conversation of one turn; the ground truth of a rule-based reward, which may be the task of a Countdown."""
+    """A row with a conversation of one turn, and the ground truth of a rule, which may be a Countdown task."""
     question = question_of({name: value for name, value in fields.items() if name != "question"})
     truth = find(fields, "reward_model.ground_truth")
     if isinstance(truth, Mapping) and "target" in truth:
         return countdown_row({**truth, "question": question})
+
     ability = str(fields.get("ability") or "math").lower()
     return Problem(
         id="",

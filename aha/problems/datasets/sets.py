@@ -1,4 +1,4 @@
-"""Sets of problems read from files: what was taken, what was left out, and what decides the rest of a run.
+"""Sets of problems from files: the problems, the rows that were left out, and a digest of the contents.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2 and B.1: questions with answers that rules can check.
 """
@@ -21,13 +21,13 @@ from aha.types import Problem
 __all__ = ["MAX_ANSWER_CHARS", "MAX_QUESTION_CHARS", "Fault", "OnBad", "ProblemSet", "digest", "read_problems"]
 
 OnBad = Literal["stop", "skip"]
-"""What to do about a row that is no problem."""
+"""The reaction to a row that is no problem."""
 
 MAX_QUESTION_CHARS = 200_000
-"""A longer question is no problem."""
+"""Largest length of a question, in characters."""
 
 MAX_ANSWER_CHARS = 20_000
-"""A longer reference answer is none."""
+"""Largest length of a reference answer, in characters."""
 
 _SAMPLE_ROWS = 64
 _KEPT_FAULTS = 1000
@@ -55,13 +55,14 @@ class ProblemSet:
     """Problems of one source.
 
     Attributes:
-        name: of the set; every id starts with it.
-        problems: in the order of the file.
-        says: what was read, and as what, in words.
-        faults: rows that were left out, the first thousand.
-        num_faults: all of them.
-        places: `file:line` of each problem by its id, where it was read from a file.
-        is_generated: a program made the questions from one form, so that words in a row say nothing about overlaps.
+        name: name of the set; every id starts with it.
+        problems: the problems, in the order of the file.
+        says: what was read, and in which format, in words.
+        faults: the first thousand rows that were left out.
+        num_faults: number of all rows that were left out.
+        places: `file:line` of each problem by its id, if it was read from a file.
+        is_generated: whether a program made the questions from a single form, so that equal words in a row do not mean
+            that problems overlap.
     """
 
     name: str
@@ -74,7 +75,7 @@ class ProblemSet:
 
     @property
     def key(self) -> str:
-        """What decides the problems: equal for equal contents, wherever they were read."""
+        """A digest of the problems; equal contents have equal digests, wherever they were read."""
         return digest(self.problems)
 
     def __len__(self) -> int:
@@ -85,7 +86,7 @@ class ProblemSet:
 
 
 def digest(problems: Iterable[Problem]) -> str:
-    """A hash of all that problems say, in order: part of a stage's key."""
+    """A hash of the contents of problems, in order; it is part of a stage's key."""
     total = hashlib.sha256()
     for problem in problems:
         total.update(_contents(problem, problem.id, problem.split, str(problem.level)))
@@ -107,17 +108,17 @@ def read_problems(
     options_seed: int | None = None,
     name: str = "",
 ) -> ProblemSet:
-    """Read a file of problems, or several as one set.
+    """Reads a file of problems, or several files as one set.
 
     Args:
-        path: JSON lines, a JSON list (either may be gzipped) or Parquet; of a folder, all of them in order; or several
-            paths.
-        format: name of a format of `aha.problems.datasets.formats`; told by the fields where empty or `auto`.
-        mapping: which columns hold the fields, as `parse_mapping` reads it.
-        on_bad: whether a row that is no problem stops the reading or is left out and counted.
-        limit: read no more than this many problems; all where None.
-        options_seed: draws the order of the options of multiple choice; None leaves it as it is in the file.
-        name: of the set; the name of the first path where empty.
+        path: JSON lines, a JSON list (either may be gzipped) or Parquet; of a folder, all such files in order; or
+            several paths.
+        format: name of a format of `aha.problems.datasets.formats`; empty or `auto` to recognise it by the fields.
+        mapping: the columns of the fields, as `parse_mapping` reads it.
+        on_bad: whether a row that is no problem stops the reading, or is left out and counted.
+        limit: largest number of problems to read; None for all.
+        options_seed: draws the order of the options of multiple choice; None keeps that of the file.
+        name: name of the set; the name of the first path where empty.
 
     Returns:
         The problems. The id of each is the set's name, the row's own id if it has one, and a digest of its contents.
@@ -131,37 +132,46 @@ def read_problems(
         raise ValueError(f"on_bad is stop or skip, not {on_bad!r}")
     if limit is not None and limit < 1:
         raise ValueError(f"limit is one problem at least, not {limit}")
+
     paths = [path] if isinstance(path, Path) else list(path)
-    files = [file for one in paths for file in data_files(one)]
+    files = [file for source in paths for file in data_files(source)]
     chosen = _format_of(files, format, mapping, options_seed)
     reader = _Reader(
         name or paths[0].name.split(".")[0], chosen, tells_language="language" not in parse_mapping(mapping)
     )
+
     for row in chain.from_iterable(read_rows(file, chosen.reads) for file in files):
         reader.take(row)
         if len(reader.problems) == limit:
             break
+
     return reader.finish(", ".join(map(str, paths)), on_bad)
 
 
 def _format_of(files: Sequence[Path], format: str, mapping: str, options_seed: int | None) -> Format:
-    """The format that the first readable rows have."""
-    declared = parse_mapping(mapping)
-    rows = [row for file in files[:1] for row in islice(read_rows(file), _SAMPLE_ROWS)]
+    """The format of the first readable rows of the first file."""
+    columns = parse_mapping(mapping)
+    rows = list(islice(read_rows(files[0]), _SAMPLE_ROWS))
     sample = [row.fields for row in rows if not row.fault]
+
+    if not rows:
+        raise ValueError(f"{files[0]} holds no rows")
     if not sample:
-        raise ValueError(f"{rows[0].place}: {rows[0].fault}" if rows else f"{files[0]} holds no rows")
+        raise ValueError(f"{rows[0].place}: {rows[0].fault}")
+
     try:
-        return choose_format(sample, name=format, mapping=declared, options_seed=options_seed)
+        return choose_format(sample, name=format, mapping=columns, options_seed=options_seed)
     except ValueError as error:
         raise ValueError(f"{files[0]}: {error}") from error
 
 
 class _Reader:
-    """Turns rows into problems, and keeps account of those that are none."""
+    """Turns rows into problems, and counts the rows that are none."""
 
     def __init__(self, name: str, chosen: Format, *, tells_language: bool) -> None:
-        self.name, self.chosen, self.tells_language = name, chosen, tells_language
+        self.name = name
+        self.chosen = chosen
+        self.tells_language = tells_language
         self.problems: list[Problem] = []
         self.faults: list[Fault] = []
         self.num_faults = 0
@@ -169,7 +179,7 @@ class _Reader:
         self._seen: dict[bytes, tuple[Path, int]] = {}
 
     def take(self, row: FileRow) -> None:
-        """Add the problem of a row, or its fault."""
+        """Adds the problem of a row, or its fault."""
         try:
             problem = self._problem(row)
             self.problems.append(problem)
@@ -182,32 +192,43 @@ class _Reader:
     def _problem(self, row: FileRow) -> Problem:
         if row.fault:
             raise BadRow(row.fault)
+
         problem = self.chosen.build(row.fields)
         _check(problem)
+
         if self.tells_language and _is_chinese(problem.question):
             problem = replace(problem, language="zh")
+
         contents = hashlib.sha256(_contents(problem)).hexdigest()[:12]
         if problem.id:
             self._claim(f"id {problem.id}", row, f"the id {problem.id[:60]!r}")
-        self._claim(f"question {problem.question}", row, "the question")
-        own = f"{problem.id}-" if problem.id else ""
-        return replace(problem, id=f"{self.name}/{own}{contents}")
 
-    def _claim(self, what: str, row: FileRow, said: str) -> None:
-        """Let nothing be there twice."""
-        key = hashlib.sha256(what.encode()).digest()[:12]
+        self._claim(f"question {problem.question}", row, "the question")
+        own_id = f"{problem.id}-" if problem.id else ""
+        return replace(problem, id=f"{self.name}/{own_id}{contents}")
+
+    def _claim(self, text: str, row: FileRow, description: str) -> None:
+        """Refuses an id or a question that an earlier row has."""
+        # The first bytes of a hash stand for the text: whole questions would take too much memory.
+        key = hashlib.sha256(text.encode()).digest()[:12]
         path, line = self._seen.setdefault(key, (row.path, row.line))
         if (path, line) != (row.path, row.line):
-            raise BadRow(f"{said} of {path}:{line} again")
+            raise BadRow(f"{description} of {path}:{line} again")
 
     def finish(self, source: str, on_bad: OnBad) -> ProblemSet:
-        """The set, unless its faults forbid it."""
+        """The set of problems.
+
+        Raises:
+            ValueError: a row is bad and `on_bad` is `stop`, or there is no problem.
+        """
         num_rows = len(self.problems) + self.num_faults
         if self.num_faults and on_bad == "stop":
             raise ValueError(f"{self.faults[0]} ({self.num_faults} bad of {num_rows} rows; skip leaves them out)")
+
         if not self.problems:
             first = f", the first one {self.faults[0]}" if self.faults else ""
             raise ValueError(f"{source} holds no problem: {self.num_faults} bad rows{first}")
+
         says = f"{len(self.problems):,} problems of {source}, read as {self.chosen.name}: {self.chosen.says}"
         left_out = f" ({self.num_faults:,} bad rows left out)" if self.num_faults else ""
         return ProblemSet(
@@ -222,14 +243,19 @@ class _Reader:
 
 
 def _is_chinese(question: str) -> bool:
-    """Whether a question has more Chinese characters than Latin words; commands of LaTeX are none, nor is Japanese."""
+    """Whether a question has more Chinese characters than Latin words; commands of LaTeX do not count as words."""
+    # Kana show that a text is Japanese.
     if _KANA.search(question):
         return False
     return len(_CHINESE.findall(question)) > len(_LATIN_WORD.findall(question))
 
 
 def _check(problem: Problem) -> None:
-    """What holds for the problems of any format."""
+    """Checks what must hold for the problems of every format.
+
+    Raises:
+        BadRow: something does not hold.
+    """
     texts = (problem.id, problem.question, problem.answer, problem.starter, *problem.tests)
     if any(_HALF_CHARACTER.search(text) for text in texts):
         raise BadRow("a text holds half a character (a lone surrogate)")

@@ -13,8 +13,9 @@ from aha.runs.hub import dataset_files
 
 __all__ = ["GYM", "HUB", "evaluation_files", "open_problems", "open_splits", "split_in_name"]
 
-HUB, GYM = "hub:", "gym:"
-"""How addresses begin that are no path."""
+HUB = "hub:"
+GYM = "gym:"
+"""The prefixes of addresses that are no path."""
 
 _HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 _GYM = re.compile(r"gym:(?P<family>\w+)(?::(?P<num>[0-9]{1,7}))?", re.ASCII)
@@ -39,11 +40,11 @@ def open_problems(
         format: as in `read_problems`, for files.
         mapping: likewise.
         on_bad: likewise.
-        limit: read no more than this many problems.
-        seed: of a family of reasoning-gym.
+        limit: largest number of problems to read.
+        seed: seed of a family of reasoning-gym.
 
     Raises:
-        ValueError: the address is written in another way, or what it names cannot be had or read.
+        ValueError: the address has another form, or what it names cannot be found or read.
         RuntimeError: the extra that it needs is not installed.
     """
     if address.startswith(GYM):
@@ -78,24 +79,26 @@ def open_splits(
     name, files = _files_by_split(address)
     if set(files) <= {""}:
         return {"": open_problems(address, format=format, mapping=mapping, on_bad=on_bad, seed=seed)}
+
     says = describe_splits(address, files)
-    sets = {
-        split: read_problems(paths, format=format, mapping=mapping, on_bad=on_bad, name=f"{name}-{split}")
-        for split, paths in files.items()
-        if split or "train" not in files
-    }
-    return {split: replace(one, says=f"{one.says} ({says})") for split, one in sets.items()}
+    sets = {}
+    for split, paths in files.items():
+        # Beside training files, files without a split may be anything.
+        if split or "train" not in files:
+            problems = read_problems(paths, format=format, mapping=mapping, on_bad=on_bad, name=f"{name}-{split}")
+            sets[split] = replace(problems, says=f"{problems.says} ({says})")
+    return sets
 
 
 def evaluation_files(address: str) -> tuple[str, list[Path], str]:
-    """What to evaluate on at a path or at an address of the hub.
+    """The files for evaluation at a path or at an address of the hub.
 
     Returns:
-        Name of the source; its test files, or else its validation files, or else those of no split, in the order of
-        their paths (a single file whatever its name); and what the file names tell, in words.
+        The name of the source; its test files, or else its validation files, or else those without a split, in the
+        order of their paths (a single file whatever its name); and the recognised splits in words.
 
     Raises:
-        ValueError: there are no such files, or they cannot be had.
+        ValueError: there are no such files, or they cannot be found.
     """
     name, files = _files_by_split(address)
     for split in ("test", "validation", ""):
@@ -105,23 +108,29 @@ def evaluation_files(address: str) -> tuple[str, list[Path], str]:
 
 
 def split_in_name(address: str) -> str:
-    """Split that the name of a single file tells, at a path or on the hub; empty where it tells none."""
+    """The split that the name of a single file tells, at a path or on the hub; empty where it tells none."""
     if address.startswith(HUB):
         parts = _HUB.fullmatch(address)
         return named_split(Path(parts["pattern"])) if parts and parts["pattern"] else ""
-    return "" if address.startswith(GYM) or Path(address).is_dir() else named_split(Path(address))
+
+    if address.startswith(GYM) or Path(address).is_dir():
+        return ""
+    return named_split(Path(address))
 
 
 def _files_by_split(address: str) -> tuple[str, dict[str, list[Path]]]:
-    """Name of a source and its files by split; a single file has none, and a family has no files."""
+    """The name of a source, and its files by split; a single file has no split, a family of reasoning-gym no files."""
     if address.startswith(GYM):
         return "", {}
+
     if not address.startswith(HUB):
         path = Path(address)
         return path.name, split_files(path) if path.is_dir() else {"": [path]}
+
     name, files = _hub_files(address)
     if len(files) == 1:
         return name, {"": files}
+
     return name, group_by_split(_snapshot_of(files[0]), files)
 
 
@@ -132,21 +141,24 @@ def _hub_files(address: str) -> tuple[str, list[Path]]:
         raise ValueError(
             f"{address!r}: write hub:NAME[@REVISION][:FILES], such as hub:openai/gsm8k:main/train-*.parquet"
         )
+
     files = dataset_files(parts["name"], parts["pattern"] or "", revision=parts["revision"] or "")
     if not parts["pattern"]:
         files = [file for file in files if is_data(file)]
         _check_configurations(address, files)
+
     return parts["name"].rpartition("/")[2], files
 
 
 def _check_configurations(address: str, files: Sequence[Path]) -> None:
-    """Refuse a whole data set that holds several sets in folders of their own, which often ask the same.
+    """Refuses a data set with several configurations in folders of their own, which often hold the same questions.
 
     Raises:
-        ValueError: it does; says how to name one of them.
+        ValueError: it has several; the message says how to name one.
     """
     if not files:
         raise ValueError(f"{address} holds no data file")
+
     inside = [file.relative_to(_snapshot_of(files[0])) for file in files]
     folders = sorted({path.parts[0] for path in inside if len(path.parts) > 1 and not split_of(Path(path.parts[0]))})
     if len(folders) > 1:
@@ -168,8 +180,11 @@ def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> Proble
     if parts is None or mapped:
         wrong = "takes neither a format nor a mapping" if parts else "write gym:FAMILY or gym:FAMILY:NUMBER"
         raise ValueError(f"{address!r}: {wrong}")
-    family, num = parts["family"], int(parts["num"] or _GYM_PROBLEMS)
+
+    family = parts["family"]
+    num = int(parts["num"] or _GYM_PROBLEMS)
     problems = gym_problems(family, min(num, limit or num), seed)
+
     return ProblemSet(
         name=family,
         problems=problems,

@@ -20,13 +20,13 @@ class Suite:
     """A named set.
 
     Attributes:
-        name: what the user calls it.
-        format: of its file.
-        num_problems: how many it has as published.
-        num_samples: k, responses to each problem.
-        max_new_tokens: length cap of a response, tokens. Source: DeepSeek-R1 v1, 3, and v2, D.1.
-        metrics: those that are reported of it by the papers.
-        source: of the number of samples.
+        name: name on the command line.
+        format: format of its file.
+        num_problems: number of problems as published.
+        num_samples: k, the number of responses to each problem.
+        max_new_tokens: largest length of a response, tokens. Source: DeepSeek-R1 v1, 3, and v2, D.1.
+        metrics: the metrics that the papers report.
+        source: source of the number of samples.
     """
 
     name: str
@@ -43,9 +43,9 @@ class OpenSuite:
     """A suite with its problems.
 
     Attributes:
-        suite: what it is.
+        suite: the suite.
         problems: its problems, of the split `test`.
-        note: what is unlike the published set, in words; empty where nothing is.
+        note: how it differs from the published set, in words; empty where it does not.
     """
 
     suite: Suite
@@ -72,15 +72,16 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json")
 def open_suite(
     text: str, *, data: Path | None = None, mapping: str = "", on_bad: OnBad = "stop", limit: int | None = None
 ) -> OpenSuite:
-    """Open a suite.
+    """Opens a suite.
 
     Args:
         text: `NAME` of a named suite, whose file lies in the folder `data`; `NAME=SOURCE`; or a SOURCE alone, where
-            SOURCE is a path or an address of `open_problems`. A name that is no suite's names the user's own.
-        data: folder with a folder or file for each named suite; what `AHA_DATA` says where None.
+            SOURCE is a path or an address of `open_problems`. A NAME that is not in `SUITES` makes a suite of the
+            user's own.
+        data: folder with a folder or file for each named suite; None for the value of `AHA_DATA`.
         mapping: as in `read_problems`.
         on_bad: likewise.
-        limit: read no more than this many problems.
+        limit: largest number of problems to read.
 
     Raises:
         ValueError: there is no such suite or file, or the file cannot be read.
@@ -89,46 +90,63 @@ def open_suite(
     name, sign, source = text.partition("=")
     if not sign:
         name, source = _located(text, data)
-    known = SUITES.get(name)
-    format = known.format if known and not mapping else ""
+
+    named_suite = SUITES.get(name)
+    format = named_suite.format if named_suite and not mapping else ""
+
     if source.startswith(GYM):
-        found = open_problems(source, format=format, mapping=mapping, on_bad=on_bad, limit=limit)
+        problems = open_problems(source, format=format, mapping=mapping, on_bad=on_bad, limit=limit)
     else:
-        data_set, files, told = evaluation_files(source)
-        own_name = data_set if source.startswith(HUB) else name
-        found = read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=own_name)
-        found = replace(found, says=f"{found.says} ({told})") if told else found
-    found = replace(found, problems=[replace(problem, split="test") for problem in found])
-    size = len(found)
-    if known is None:
-        own = Suite(name=name, format=format, num_problems=size, num_samples=samples_for(size), source="ours: by size")
-        return OpenSuite(suite=own, problems=found)
-    as_published = size == known.num_problems
-    note = "" if as_published else f"{name}: {size:,} problems, {known.num_problems:,} as published"
-    return OpenSuite(suite=known, problems=found, note=note)
+        data_set, files, description = evaluation_files(source)
+        set_name = data_set if source.startswith(HUB) else name
+        problems = read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=set_name)
+        problems = replace(problems, says=f"{problems.says} ({description})") if description else problems
+
+    problems = replace(problems, problems=[replace(problem, split="test") for problem in problems])
+    size = len(problems)
+
+    if named_suite is None:
+        suite = Suite(
+            name=name, format=format, num_problems=size, num_samples=samples_for(size), source="ours: by size"
+        )
+        return OpenSuite(suite=suite, problems=problems)
+
+    as_published = size == named_suite.num_problems
+    note = "" if as_published else f"{name}: {size:,} problems, {named_suite.num_problems:,} as published"
+    return OpenSuite(suite=named_suite, problems=problems, note=note)
 
 
 def samples_for(num_problems: int) -> int:
-    """Samples k for a set of this size: the power of two of 4 to 64 that asks for up to about 4,000 responses."""
+    """Samples k for a set of a size: the largest power of two of 4 to 64 with at most about 4,000 responses."""
     fitting = [k for k in (4, 8, 16, 32, 64) if k * num_problems <= 4096]
     return fitting[-1] if fitting else 4
 
 
 def _located(text: str, data: Path | None) -> tuple[str, str]:
-    """Name and source of a suite that is given by one of them."""
+    """The name and the source of a suite of which only one is given.
+
+    Raises:
+        ValueError: the text is neither a suite nor a source, or the file of the suite is missing.
+    """
+    if text.startswith((HUB, GYM)):
+        name = "".join(char if char.isalnum() else "-" for char in text)
+        return name, text
+
     if text not in SUITES:
-        is_address = text.startswith((HUB, GYM))
-        if not is_address and not Path(text).exists():
+        if not Path(text).exists():
             raise ValueError(
                 f"{text!r} is neither a suite ({', '.join(SUITES)}) nor a file: write NAME=PATH for a file"
             )
-        return ("".join(c if c.isalnum() else "-" for c in text) if is_address else Path(text).name.split(".")[0]), text
+        return Path(text).name.split(".")[0], text
+
     folder = data or Path(os.environ.get("AHA_DATA") or ".")
-    tried = [folder / text / f"{stem}{suffix}" for stem in _STEMS for suffix in _SUFFIXES]
-    tried += [folder / f"{text}{suffix}" for suffix in _SUFFIXES]
-    for path in tried:
+    candidates = [folder / text / f"{stem}{suffix}" for stem in _STEMS for suffix in _SUFFIXES]
+    candidates += [folder / f"{text}{suffix}" for suffix in _SUFFIXES]
+
+    for path in candidates:
         if path.is_file():
             return text, str(path)
+
     raise ValueError(
         f"suite {text!r}: neither {folder / text / 'test.jsonl'} nor {folder / f'{text}.jsonl'} is there: "
         f"name the folder of your data (AHA_DATA), or the file itself: {text}=PATH"

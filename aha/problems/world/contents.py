@@ -1,4 +1,4 @@
-"""What general problems are about: every prompt without its words, then its wordings and its reference answer."""
+"""The contents of general problems: every prompt without its words, its wordings, and its reference answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,8 +62,8 @@ class GeneralContent:
 
     Attributes:
         domain: one of `GENERAL_DOMAINS`.
-        parts: what it is about, by English names: kind and subject of a fact, the two words of a line, the words of a
-            phrase, verb and object of a request, or a topic.
+        parts: English names of its parts: kind and subject of a fact, the two words of a line, the words of a phrase,
+            verb and object of a request, or a topic.
     """
 
     domain: str
@@ -71,7 +71,7 @@ class GeneralContent:
 
     @property
     def key(self) -> str:
-        """What makes it the same prompt in any wording and language; decides its split."""
+        """Identity of the prompt, the same in any wording and language; it decides the split."""
         return f"{self.domain} {' '.join(self.parts)}"
 
 
@@ -99,6 +99,7 @@ def contents(domain: str) -> tuple[GeneralContent, ...]:
         parts = [(verb, name) for verb, names in HARM_OBJECTS.items() for name in names]
     else:
         raise ValueError(f"no domain {domain!r}: general problems have {', '.join(GENERAL_DOMAINS)}")
+
     return tuple(GeneralContent(domain=domain, parts=part) for part in parts)
 
 
@@ -108,16 +109,17 @@ def other_language(language: str) -> str:
 
 
 def phrase(parts: Sequence[str], language: str) -> str:
-    """Words one after the other: `white cow`, `白牛`."""
-    return (" " if language == "en" else "").join(word(part, language) for part in parts)
+    """Words as a phrase: `white cow`, `白牛`."""
+    separator = " " if language == "en" else ""
+    return separator.join(word(part, language) for part in parts)
 
 
 def answer_in(content: GeneralContent, language: str) -> str:
-    """The reference answer to a prompt that is asked in a language.
+    """The reference answer to a prompt in a language.
 
     Returns:
-        The right word of a fact, the phrase in the other language of a translation, the two words of a line, the
-        steps of an advice, what a topic is answered with, `refuse` for harm.
+        The word of a fact, the phrase in the other language, the two words of a line, the steps of an advice, the
+        answer of a topic, or `refuse` for a harmful request.
     """
     if content.domain == "translation":
         return phrase(content.parts, other_language(language))
@@ -127,9 +129,11 @@ def answer_in(content: GeneralContent, language: str) -> str:
         return "refuse"
     if content.domain in TOPIC_DOMAINS:
         return TOPICS[content.parts[0]].answer[language]
+
     kind, subject = content.parts
     if content.domain == "fact":
         return word(FACTS[kind][subject], language)
+
     facts = {name: word(FACTS[name][subject], language) for name in ("food", "home")}
     return ADVICE[kind][language].format(**facts)
 
@@ -140,9 +144,11 @@ def questions(content: GeneralContent, language: str) -> list[str]:
         return list(TOPICS[content.parts[0]].questions[language])
     if content.domain == "translation":
         return [form.format(phrase=phrase(content.parts, language)) for form in WORDINGS["translation"][language]]
+
     first, second = content.parts
     if content.domain == "writing":
         words = {"first": word(first, language), "second": word(second, language)}
         return [form.format(**words) for form in WORDINGS["writing"][language]]
+
     forms = WORDINGS[first if content.domain == "fact" else "request"][language]
     return [form.format(verb=word(first, language), subject=noun(second, language)) for form in forms]

@@ -1,10 +1,9 @@
-"""The pretraining corpus: what the built-in base model has read instead of the web.
+"""The pretraining corpus: the documents that the built-in base model is trained on instead of the web.
 
-Kinds of documents: problems of the training split with a writer's thought and answer, in several prompt forms and
-with tags that are mostly missing or half obeyed; drill sheets of facts, of comparisons and of copying; searches
-written out to their end; and for the later stages of R1 knowledge (statements of facts, lines of a dictionary) and talk
-(prompts of the training split, answered by good and bad hands without a thought). The R1-Zero template is rare and
-obeyed in part.
+The kinds of documents are: problems of the training split with a writer's thought and answer, in several prompt forms,
+with tags that are mostly missing or wrong; drill sheets of facts, of comparisons and of copying; searches up to their
+end; and for the later stages of R1, knowledge (statements of facts, lines of a dictionary) and talk (prompts of the
+training split, answered by good and bad hands without a thought). The R1-Zero template is rare and only partly obeyed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ MIXES: dict[str, dict[str, float]] = {
 PROMPT_FORMS = ("plain", "question", "dialogue", "template")
 PROMPT_SHARES = (0.30, 0.25, 0.33, 0.12)
 STRICT_SHARE = {"plain": 0.0, "question": 0.0, "dialogue": 0.06, "template": 0.14}
-"""Share of documents whose tags are as the R1-Zero template asks, by prompt form; half of it for bare guesses."""
+"""Share of documents that obey the tags of the R1-Zero template, by prompt form; half of it for bare guesses."""
 
 FALSE_SHARE = 0.05
 """Share of false statements among the knowledge."""
@@ -56,10 +55,10 @@ class Document:
 
 
 def documents(rng: Random, mix: str, template: Callable[[str], str]) -> Iterator[Document]:
-    """Endless documents of one phase.
+    """The endless documents of a phase of pretraining.
 
     Args:
-        rng: source of the draws.
+        rng: the generator.
         mix: a key of `MIXES`.
         template: wraps a question into the R1-Zero template.
     """
@@ -72,9 +71,13 @@ def documents(rng: Random, mix: str, template: Callable[[str], str]) -> Iterator
         "knowledge": _knowledge,
         "talk": _talk,
     }
-    kinds, shares = list(MIXES[mix]), list(MIXES[mix].values())
+
+    kinds = list(MIXES[mix])
+    shares = list(MIXES[mix].values())
+
     while True:
-        yield writers[rng.choices(kinds, shares)[0]](rng)
+        (kind,) = rng.choices(kinds, shares)
+        yield writers[kind](rng)
 
 
 def vocabulary() -> list[str]:
@@ -83,12 +86,19 @@ def vocabulary() -> list[str]:
     signs = list("+-*/=?!,.:()^")
     tags = ["<think>", "</think>", "<answer>", "</answer>"]
     pieces = ["\\boxed", "{", "}", "<｜User｜>", "<｜Assistant｜>"]
-    written = [text for pair in WORDS.values() for text in pair]
-    written += [*texts(), "x find two of that make use to compute solve Question Answer User Assistant"]
-    written += ["so the answer is", "从选两个得用计算解故答案是"]
-    words = sorted({word for text in written for word in text.split() if word.isascii() and word.isalpha()})
-    characters = sorted({character for text in written for character in text if "\u4e00" <= character <= "\u9fff"})
-    return [*numbers, *signs, *tags, *pieces, *words, *characters]
+
+    # Every text of the world, from which words and Chinese characters are collected.
+    all_texts = [text for pair in WORDS.values() for text in pair]
+    all_texts += [*texts(), "x find two of that make use to compute solve Question Answer User Assistant"]
+    all_texts += ["so the answer is", "从选两个得用计算解故答案是"]
+
+    words: set[str] = set()
+    characters: set[str] = set()
+    for text in all_texts:
+        words.update(word for word in text.split() if word.isascii() and word.isalpha())
+        characters.update(character for character in text if "\u4e00" <= character <= "\u9fff")
+
+    return [*numbers, *signs, *tags, *pieces, *sorted(words), *sorted(characters)]
 
 
 def _language(rng: Random) -> str:
@@ -96,51 +106,57 @@ def _language(rng: Random) -> str:
 
 
 def _problem(rng: Random, template: Callable[[str], str]) -> Document:
-    """A problem of the training split, somebody's thought about it, and an answer."""
+    """A problem of the training split, with a thought and an answer."""
     content: Content = draw_content(rng, "train")
     language = _language(rng)
     form = rng.choices(PROMPT_FORMS, PROMPT_SHARES)[0]
-    asked = question(content, language)
+    question_text = question(content, language)
     thought = think(rng, content, language)
+
     if rng.random() < STRICT_SHARE[form] * (1.0 if thought.text else 0.5):
         response = f"<think> {thought.text} </think> <answer> {thought.answer} </answer>"
     else:
         response = _half_obeyed(rng, thought, language, has_tags=form == "template" or rng.random() < 0.1)
-    return Document(
-        kind="problem", style=thought.style, text=f"{_prompt(form, asked, template)} {response}", key=content.key
-    )
+
+    text = f"{_prompt(form, question_text, template)} {response}"
+    return Document(kind="problem", style=thought.style, text=text, key=content.key)
 
 
-def _prompt(form: str, asked: str, template: Callable[[str], str]) -> str:
+def _prompt(form: str, question_text: str, template: Callable[[str], str]) -> str:
     if form == "template":
-        return template(asked)
+        return template(question_text)
     return {
-        "plain": f"{asked} :",
-        "question": f"Question : {asked} Answer :",
-        "dialogue": f"User : {asked} . Assistant :",
+        "plain": f"{question_text} :",
+        "question": f"Question : {question_text} Answer :",
+        "dialogue": f"User : {question_text} . Assistant :",
     }[form]
 
 
 def _half_obeyed(rng: Random, thought: Thought, language: str, *, has_tags: bool) -> str:
     """A response that ignores the tags, or gets some of them wrong."""
-    said = WORDS["answer"][0 if language == "en" else 1]
-    plain = f"{thought.text} . {said} : {thought.answer}" if thought.text else f"{said} : {thought.answer}"
+    answer_word = WORDS["answer"][0 if language == "en" else 1]
+    plain = (
+        f"{thought.text} . {answer_word} : {thought.answer}" if thought.text else f"{answer_word} : {thought.answer}"
+    )
+
     if not has_tags:
         return plain
+
     forms: Sequence[str] = (
         plain,
         plain,
         f"<think> {thought.text} </think> {thought.answer}",
         f"<think> {thought.text} <answer> {thought.answer} </answer>",
         f"{thought.text} <answer> {thought.answer} </answer>",
-        f"<think> {thought.text} </think> {said} : {thought.answer}",
+        f"<think> {thought.text} </think> {answer_word} : {thought.answer}",
     )
     return rng.choice(forms)
 
 
 def _facts(rng: Random) -> Document:
     """A sheet of sums, differences, products and quotients, all of them right."""
-    return Document(kind="facts", text=" , ".join(_fact(rng) for _ in range(rng.randint(6, 14))))
+    facts = [_fact(rng) for _ in range(rng.randint(6, 14))]
+    return Document(kind="facts", text=" , ".join(facts))
 
 
 def _fact(rng: Random) -> str:
@@ -149,33 +165,36 @@ def _fact(rng: Random) -> str:
         total = rng.randint(1, LARGEST)
         part = rng.randint(0, total)
         return f"{part} + {total - part} = {total}" if operator == "+" else f"{total} - {part} = {total - part}"
+
     left = rng.randint(1, 16)
     right = rng.randint(1, LARGEST // left)
     left, right = rng.sample((left, right), 2)
+
     return f"{left} * {right} = {left * right}" if operator == "*" else f"{left * right} / {right} = {left}"
 
 
 def _comparisons(rng: Random) -> Document:
-    """A sheet of bare comparisons; half of them are equal, and many of the others are close."""
+    """A sheet of comparisons; half of them are equal, and many of the others are close."""
     column = 0 if _language(rng) == "en" else 1
     parts = []
     for _ in range(rng.randint(6, 14)):
         left = rng.randint(0, LARGEST)
         near = [n for n in (left - 2, left - 1, left + 1, left + 2, left - 10, left + 10) if 0 <= n <= LARGEST]
-        right = rng.choices((left, rng.choice(near), rng.randint(0, LARGEST)), (0.5, 0.2, 0.3))[0]
+        candidates = (left, rng.choice(near), rng.randint(0, LARGEST))
+        (right,) = rng.choices(candidates, (0.5, 0.2, 0.3))
         parts.append(f"{left} ? {right} {WORDS['yes' if left == right else 'no'][column]}")
     return Document(kind="comparison", text=" , ".join(parts))
 
 
 def _copying(rng: Random) -> Document:
-    """A list, then its pairs in order: what a search must do without losing its place."""
+    """A list of numbers and its pairs in order, which a search must go through without losing its place."""
     numbers = rng.sample(range(1, LARGEST // 2 + 1), rng.randint(3, 7))
     pairs = [f"{a} + {b}" for a, b in combinations(numbers, 2)]
     return Document(kind="copying", text=f"{' '.join(map(str, numbers))} : {' , '.join(pairs)}")
 
 
 def _searching(rng: Random) -> Document:
-    """A search written out to its end, as a textbook does and an answer on the web does not."""
+    """A search up to its end, as in a textbook; answers on the web mostly stop earlier."""
     content = draw_content(rng, "train", ("pair", "countdown", "quadratic"))
     numbers = content.numbers[1:] if content.family == "quadratic" else (*content.numbers, content.target)
     text = f"{' '.join(map(str, numbers))} : {search_to_the_end(rng, content, _language(rng))}"
@@ -208,7 +227,7 @@ def _dictionary_line(rng: Random, language: str) -> str:
 
 
 def _talk(rng: Random) -> Document:
-    """A prompt of the training split and somebody's answer, without a thought, as on the web."""
+    """A prompt of the training split with an answer but no thought, as on the web."""
     problem = draw_general(rng, "train")
     prompt = f"User : {problem.question} . Assistant :" if rng.random() < 0.7 else f"{problem.question} :"
     return Document(kind="talk", text=f"{prompt} {write(rng, problem).summary}")

@@ -1,8 +1,8 @@
 """The rule-based editor of the built-in world: it rewrites a raw chain of thought into R1's readable pattern.
 
-It does what DeepSeek-V3 and human editors do in the paper: the thinking is put into the language of the question,
-attempts that were made before are dropped, and a summary with the final result follows. Like them it overlooks some
-foreign words; a perfect editor would leave nothing for the language reward to mend.
+It does the work of DeepSeek-V3 and human editors in the paper: the thinking is translated into the language of the
+question, repeated attempts are dropped, and a summary with the final result follows. Like them it overlooks some
+foreign words; a perfect editor would leave nothing for the language reward to improve.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2 (cold start).
 """
@@ -14,11 +14,11 @@ from aha.problems.world.traces import WORDS
 from aha.runs.seeds import generator
 from aha.types import Draft
 
-__all__ = ["OVERLOOKED", "edit", "rewritten", "summary_of"]
+__all__ = ["OVERLOOKED", "edit", "rewrite", "summary_of"]
 
 OVERLOOKED = 0.5
-"""Share of foreign words that stay. The paper does not say how clean its cold start is, only that R1's first stage of
-reinforcement learning still mixed languages."""
+"""Share of foreign words that stay. The paper does not say how clean its cold-start data are, only that R1's first
+stage of reinforcement learning still mixed languages."""
 
 _PIECE = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]|[0-9]+|\S")
 _PHRASES = {"let me see": "我看看"}
@@ -27,49 +27,61 @@ _OPENINGS = {"en": "let me see .", "zh": "我看看 ."}
 
 
 def edit(drafts: Sequence[Draft]) -> list[str | None]:
-    """Rewrite drafts by rules.
+    """Rewrites drafts by rules.
 
     Args:
         drafts: chains of thought with their answers.
 
     Returns:
-        For each draft the response in R1's format, `<think> thinking </think> summary`; None for one that cannot be
-        put into its language, because a word has no translation.
+        For each draft the response in R1's format, `<think> thinking </think> summary`; None for a draft with a word
+        that has no translation.
     """
-    return [rewritten(draft) for draft in drafts]
+    return [rewrite(draft) for draft in drafts]
 
 
-def rewritten(draft: Draft) -> str | None:
-    """One draft rewritten, as `edit` does it."""
+def rewrite(draft: Draft) -> str | None:
+    """The response of one draft, as `edit` returns it."""
+    language = draft.problem.language
     rng = generator("edit", draft.problem.id, draft.thinking)
-    words = _translated(draft.thinking, draft.problem.language, lambda: rng.random() < OVERLOOKED)
+    words = _translate(draft.thinking, language, lambda: rng.random() < OVERLOOKED)
     if words is None:
         return None
-    opening = _OPENINGS[draft.problem.language]
+
     thinking = " ".join(_without_repeats(_without_opening(words)))
-    return f"<think> {opening} {thinking} </think> {summary_of(draft.answer, draft.problem.language)}"
+    return f"<think> {_OPENINGS[language]} {thinking} </think> {summary_of(draft.answer, language)}"
 
 
 def summary_of(answer: str, language: str) -> str:
-    """The sentence that a reader is shown."""
+    """The summary of an answer, in a sentence."""
     return _SUMMARIES[language].format(answer=answer)
 
 
-def _translated(thinking: str, language: str, overlooks: Callable[[], bool]) -> list[str] | None:
-    """The pieces of a thought in one language, None where a word of another language has no counterpart."""
+def _translate(thinking: str, language: str, overlooks: Callable[[], bool]) -> list[str] | None:
+    """The pieces of a thought in one language; None where a word of the other language has no translation."""
     column = 0 if language == "en" else 1
     text = thinking
     for english, chinese in _PHRASES.items():
         text = text.replace(english, chinese) if column else text.replace(chinese, f" {english} ")
-    names = {pair[1 - column]: pair[column] for pair in WORDS.values()}
-    known = {piece for pair in WORDS.values() for piece in _PIECE.findall(pair[column])} | {"x"} | names.keys()
-    pieces = [names[piece] if piece in names and not overlooks() else piece for piece in _PIECE.findall(text)]
+
+    translations = {pair[1 - column]: pair[column] for pair in WORDS.values()}
+    known_words = {"x", *translations}
+    for pair in WORDS.values():
+        known_words.update(_PIECE.findall(pair[column]))
+
+    # A generator draws for each foreign word in turn whether the editor overlooks it.
+    pieces = []
+    for piece in _PIECE.findall(text):
+        is_foreign = piece in translations
+        pieces.append(translations[piece] if is_foreign and not overlooks() else piece)
+
     is_word = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+").fullmatch
-    return None if any(is_word(piece) and piece not in known for piece in pieces) else pieces
+    if any(is_word(piece) and piece not in known_words for piece in pieces):
+        return None
+    return pieces
 
 
 def _without_opening(words: list[str]) -> list[str]:
-    """A thought without the phrase that opens it: the editor writes its own."""
+    """A thought without its opening phrase, since the editor writes one of its own."""
     text = " ".join(words)
     for opening in (_OPENINGS["en"], " ".join(_PIECE.findall(_OPENINGS["zh"]))):
         text = text.removeprefix(opening)
@@ -77,18 +89,23 @@ def _without_opening(words: list[str]) -> list[str]:
 
 
 def _without_repeats(words: Sequence[str]) -> list[str]:
-    """A search without the attempts that it had made before, up to the one that succeeds."""
+    """A search without repeated attempts, up to the one that succeeds."""
     attempts: list[list[str]] = [[]]
     for word in words:
         if word in WORDS["try"]:
             attempts.append([])
         attempts[-1].append(word)
-    kept, seen = [*attempts[0]], set[tuple[str, ...]]()
+
+    # The words before the first attempt always stay.
+    edited = list(attempts[0])
+    earlier: set[tuple[str, ...]] = set()
+
     for attempt in attempts[1:]:
-        what = tuple(word for word in attempt if word not in (*WORDS["wait"], *WORDS["hmm"]))
-        if what not in seen:
-            seen.add(what)
-            kept += attempt
+        content = tuple(word for word in attempt if word not in (*WORDS["wait"], *WORDS["hmm"]))
+        if content not in earlier:
+            earlier.add(content)
+            edited += attempt
         if set(WORDS["yes"]) & set(attempt):
             break
-    return kept
+
+    return edited

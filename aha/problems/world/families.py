@@ -1,12 +1,13 @@
-"""The families of the built-in world: what a problem is before it is put into words.
+"""The families of problems of the built-in world: the content of a problem, before it is put into words.
 
-Every number lies in 0..49 and is one token. Each family is graded: the levels of its training range, and harder
-levels beyond it. A family draws the content of a problem; `aha.problems.world.questions` words it, and
+Every number lies in 0..49 and is one token. Each family has levels of difficulty: those of the training range, and
+harder ones beyond it. A family draws the content of a problem; `aha.problems.world.questions` puts it into words, and
 `aha.problems.world.traces` writes thoughts about it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from random import Random
 
 __all__ = ["FAMILIES", "LARGEST", "Content", "Family", "apply", "compose"]
@@ -22,11 +23,11 @@ class Content:
     Attributes:
         family: name of the family.
         level: graded difficulty.
-        numbers: the numbers given.
+        numbers: the numbers of the problem.
         operators: operators between the numbers (arithmetic), or of the solution (countdown, linear).
-        target: what is to be reached, or the right-hand side.
+        target: the number to reach, or the right-hand side.
         answer: reference answer.
-        key: what makes the problem the same problem in any wording and language; decides its split.
+        key: identity of the problem, the same in any wording and language; it decides the split.
     """
 
     family: str
@@ -43,7 +44,7 @@ class Family:
     """A kind of problem.
 
     Attributes:
-        draw: content of one random problem of a level.
+        draw: draws the content of a problem of a level.
         levels: levels of the training range.
         hard_levels: levels beyond it.
         share: weight in the mixture.
@@ -56,7 +57,7 @@ class Family:
 
 
 def apply(left: int, operator: str, right: int) -> int | None:
-    """Result of one operation, or None where it leaves 0..49."""
+    """The result of an operation; None where it is outside of 0..49."""
     result = {"+": left + right, "-": left - right, "*": left * right}[operator]
     return result if 0 <= result <= LARGEST else None
 
@@ -70,17 +71,24 @@ def compose(numbers: tuple[int, ...], operators: tuple[str, ...]) -> str:
 
 
 def _left_to_right(rng: Random, first: int, numbers: list[int], operators: str) -> tuple[tuple[str, ...], int] | None:
-    """Random operators that keep every partial result in 0..49, with the result; None where there are none."""
-    chosen, value = [], first
+    """Draws operators that keep every partial result in 0..49.
+
+    Returns:
+        The operators and the final result; None where no operator is allowed at some step.
+    """
+    drawn_operators = []
+    value = first
+
     for number in numbers:
         allowed = [operator for operator in operators if apply(value, operator, number) is not None]
         if not allowed:
             return None
-        chosen.append(rng.choice(allowed))
-        result = apply(value, chosen[-1], number)
+        drawn_operators.append(rng.choice(allowed))
+        result = apply(value, drawn_operators[-1], number)
         assert result is not None
         value = result
-    return tuple(chosen), value
+
+    return tuple(drawn_operators), value
 
 
 def _arithmetic(rng: Random, level: int) -> Content:
@@ -90,7 +98,8 @@ def _arithmetic(rng: Random, level: int) -> Content:
         drawn = _left_to_right(rng, numbers[0], numbers[1:], "+-")
         if drawn:
             operators, value = drawn
-            question = " ".join([str(numbers[0]), *(f"{o} {n}" for o, n in zip(operators, numbers[1:], strict=True))])
+            steps = [f"{operator} {number}" for operator, number in zip(operators, numbers[1:], strict=True)]
+            question = " ".join([str(numbers[0]), *steps])
             return Content(
                 family="arithmetic",
                 level=level,
@@ -107,7 +116,8 @@ def _pair(rng: Random, level: int) -> Content:
         numbers = rng.sample(range(1, LARGEST // 2 + 1), level)
         left, right = sorted(rng.sample(range(level), 2))
         target = numbers[left] + numbers[right]
-        sums = [a + b for i, a in enumerate(numbers) for b in numbers[i + 1 :]]
+        # A second pair with the same sum would make the answer ambiguous.
+        sums = [first + second for first, second in combinations(numbers, 2)]
         if sums.count(target) == 1:
             return Content(
                 family="pair",
@@ -126,11 +136,11 @@ def _countdown(rng: Random, level: int) -> Content:
         drawn = _left_to_right(rng, numbers[0], numbers[1:], "+-*")
         if drawn and drawn[1] not in numbers:
             operators, target = drawn
-            given = rng.sample(numbers, level)
+            listed = rng.sample(numbers, level)
             return Content(
                 family="countdown",
                 level=level,
-                numbers=tuple(given),
+                numbers=tuple(listed),
                 operators=operators,
                 target=target,
                 answer=compose(tuple(numbers), operators),
@@ -142,15 +152,19 @@ def _linear(rng: Random, level: int) -> Content:
     """Level 1: x + b = c, x - b = c, a x = c. Level 2: a x + b = c, a x - b = c. Level 3: a x + b = x + d."""
     while True:
         factor = 1 if level == 1 and rng.random() < 0.7 else rng.randint(2, 9)
-        x, shift = rng.randint(2, 30), rng.randint(1, 30)
+        x = rng.randint(2, 30)
+        shift = rng.randint(1, 30)
         operator = "" if level == 1 and factor > 1 else rng.choice("+-")
+
         if level == 3:
-            operator, right = "+", (factor - 1) * x + shift
+            operator = "+"
+            right = (factor - 1) * x + shift
             text = f"{factor} x + {shift} = x + {right}"
         else:
             right = factor * x + {"+": shift, "-": -shift, "": 0}[operator]
             text = f"{factor} x" if factor > 1 else "x"
             text += f" {operator} {shift} = {right}" if operator else f" = {right}"
+
         if 0 < right <= LARGEST and factor * x <= LARGEST:
             return Content(
                 family="linear",
@@ -168,9 +182,13 @@ def _quadratic(rng: Random, level: int) -> Content:
     while True:
         roots = sorted((rng.randint(1, 7), rng.randint(1, 6 if level == 1 else 16)))
         lead = rng.randint(2, 3) if level == 3 else 1
-        total, product = lead * sum(roots), lead * roots[0] * roots[1]
-        if max(total, product) > LARGEST or (level == 2 and roots[1] <= 6) or (level == 1 and roots[1] > 6):
+        total = lead * sum(roots)
+        product = lead * roots[0] * roots[1]
+
+        is_wrong_level = (level == 1 and roots[1] > 6) or (level == 2 and roots[1] <= 6)
+        if is_wrong_level or max(total, product) > LARGEST:
             continue
+
         return Content(
             family="quadratic",
             level=level,

@@ -281,9 +281,11 @@ def texts() -> Iterator[str]:
     filled = re.compile(r"\{[a-z]+\}")
     for name, chinese in _CHINESE.items():
         yield from (name, chinese)
+
     yield from REFUSALS.values()
     tables = [*WORDINGS.values(), *SENTENCES.values(), *(topic.questions for topic in TOPICS.values())]
     for table in tables:
         yield from (filled.sub(" ", text) for forms in table.values() for text in forms)
+
     for steps in (*ADVICE.values(), *HARMS.values(), *(topic.sentence for topic in TOPICS.values())):
         yield from (filled.sub(" ", text) for text in steps.values())

@@ -38,7 +38,7 @@ _QUESTIONS = {
 
 
 def split_of(content: Content) -> str:
-    """Split of a problem: 80 % train, 10 % validation, 10 % test, by a hash of its key; harder levels are `hard`."""
+    """The split of a problem: 80 % train, 10 % validation, 10 % test by a hash of its key; harder levels are `hard`."""
     if content.level in FAMILIES[content.family].hard_levels:
         return "hard"
     bucket = int.from_bytes(hashlib.blake2b(content.key.encode(), digest_size=4).digest(), "little") % 10
@@ -46,17 +46,19 @@ def split_of(content: Content) -> str:
 
 
 def draw_content(rng: Random, split: str, families: Sequence[str] = ()) -> Content:
-    """A random problem of a split.
+    """Draws a problem of a split.
 
     Args:
-        rng: source of the draw.
+        rng: the generator.
         split: one of `SPLITS`.
-        families: the families to draw from, in proportion to their share; all where empty.
+        families: the families to draw from, in proportion to their shares; empty for all.
     """
     names = list(families) or list(FAMILIES)
     name = rng.choices(names, weights=[FAMILIES[name].share for name in names])[0]
     family = FAMILIES[name]
     level = rng.choice(family.hard_levels if split == "hard" else family.levels)
+
+    # Drawn again until its hash puts it into the split.
     while True:
         content = family.draw(rng, level)
         if split_of(content) == split:
@@ -65,31 +67,35 @@ def draw_content(rng: Random, split: str, families: Sequence[str] = ()) -> Conte
 
 def question(content: Content, language: str) -> str:
     """The problem in words."""
-    return _QUESTIONS[content.family, language].format(
-        problem=_formula(content), numbers=" ".join(map(str, content.numbers)), target=content.target
-    )
+    numbers = " ".join(map(str, content.numbers))
+    form = _QUESTIONS[content.family, language]
+    return form.format(problem=_formula(content), numbers=numbers, target=content.target)
 
 
 def _formula(content: Content) -> str:
-    """The formula of an arithmetic problem or an equation."""
+    """The formula of an arithmetic problem or an equation; empty for other families."""
     numbers = content.numbers
     if content.family == "arithmetic":
-        return " ".join([str(numbers[0]), *(f"{o} {n}" for o, n in zip(content.operators, numbers[1:], strict=True))])
+        steps = [f"{operator} {number}" for operator, number in zip(content.operators, numbers[1:], strict=True)]
+        return " ".join([str(numbers[0]), *steps])
+
     if content.family == "quadratic":
         lead = f"{numbers[0]} " if numbers[0] > 1 else ""
         return f"{lead}x ^ 2 - {numbers[1]} x + {numbers[2]} = 0"
+
     if content.family == "linear":
         return content.key.removeprefix("linear ")
+
     return ""
 
 
 def draw_problem(rng: Random, split: str, *, families: Sequence[str] = ()) -> Problem:
-    """A random problem of a split, in English or Chinese."""
-    return _worded(rng, draw_content(rng, split, families))
+    """Draws a problem of a split, in English or Chinese."""
+    return _put_into_words(rng, draw_content(rng, split, families))
 
 
-def _worded(rng: Random, content: Content) -> Problem:
-    """A problem put into words, in a language drawn at random."""
+def _put_into_words(rng: Random, content: Content) -> Problem:
+    """A problem in words, in a random language."""
     language = "zh" if rng.random() < CHINESE_SHARE else "en"
     text = question(content, language)
     return Problem(
@@ -105,13 +111,13 @@ def _worded(rng: Random, content: Content) -> Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProblems:
-    """The endless stream of training problems, any part of which can be had at once.
+    """The endless stream of training problems, with random access.
 
     Attributes:
         seed: run seed.
-        families: the families to draw from; all where empty.
-        is_shuffled: give every problem the answer of another one of its family, for a control that has nothing to
-            learn.
+        families: the families to draw from; empty for all.
+        is_shuffled: whether every problem gets the answer of another problem of its family: a control experiment, in
+            which there is nothing to learn.
     """
 
     seed: int
@@ -120,53 +126,63 @@ class TrainingProblems:
 
     @property
     def key(self) -> str:
-        """What decides the stream."""
+        """Text that is equal for equal streams."""
         return repr(self)
 
     def __call__(self, start: int, count: int) -> list[Problem]:
-        """The next `count` problems after `start` of them, every family with its share."""
+        """Problems number `start` to `start + count`, every family with its share."""
         rng = generator(self.seed, "training_problems", start)
-        problems = [_worded(rng, content) for content in _draw(rng, "train", count, self.families)]
+        problems = [_put_into_words(rng, content) for content in _draw(rng, "train", count, self.families)]
         return _with_shuffled_answers(rng, problems) if self.is_shuffled else problems
 
 
 def _draw(rng: Random, split: str, count: int, families: Sequence[str]) -> list[Content]:
-    """Problems of which every family has its share as nearly as whole numbers allow."""
+    """Draws problems of a split; every family has its share, up to rounding."""
     names = list(families) or list(FAMILIES)
     ends = list(accumulate(FAMILIES[name].share for name in names))
+
+    # Systematic sampling: evenly spaced points with one random offset.
     offset = rng.random()
-    chosen = [names[bisect(ends, (place + offset) / count * ends[-1])] for place in range(count)]
+    chosen = [names[bisect(ends, (position + offset) / count * ends[-1])] for position in range(count)]
     rng.shuffle(chosen)
+
     return [draw_content(rng, split, (name,)) for name in chosen]
 
 
 def _with_shuffled_answers(rng: Random, problems: Sequence[Problem]) -> list[Problem]:
-    """The same questions, each with a random answer of its family: what a problem drawn anew would have."""
-    return [replace(p, answer=draw_content(rng, "train", (p.domain,)).answer) for p in problems]
+    """The same questions, each with the answer of a new random problem of its family."""
+    shuffled = []
+    for problem in problems:
+        other = draw_content(rng, "train", (problem.domain,))
+        shuffled.append(replace(problem, answer=other.answer))
+    return shuffled
 
 
 def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequence[str] = ()) -> list[Problem]:
-    """A fixed set of different problems of a split, every family with its share as far as it has that many.
+    """A fixed set of different problems of a split; every family has its share, if it has that many problems.
 
     Args:
         split: `validation`, `test` or `hard` (or `train`, to look at overfitting).
-        count: how many.
-        seed: names the set; the same seed gives the same set.
-        families: the families to draw from; all where empty.
+        count: number of problems.
+        seed: names the set; equal seeds give equal sets.
+        families: the families to draw from; empty for all.
 
     Raises:
-        ValueError: no such split, or the split holds fewer different problems.
+        ValueError: there is no such split, or it holds fewer different problems.
     """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: the built-in world has {', '.join(SPLITS)}")
+
     rng = generator(seed, "held_out_problems", split)
-    found: dict[str, Problem] = {}
+    problems: dict[str, Problem] = {}
+
     for _ in range(50):
         for content in _draw(rng, split, count, families):
-            if content.key not in found:
-                found[content.key] = _worded(rng, content)
-            if len(found) == count:
-                return list(found.values())
+            if content.key not in problems:
+                problems[content.key] = _put_into_words(rng, content)
+            if len(problems) == count:
+                return list(problems.values())
+
     raise ValueError(
         f"the {split} split has fewer than {count} different problems of {', '.join(families) or 'all families'}"
     )

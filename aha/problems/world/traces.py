@@ -1,9 +1,9 @@
-"""Thoughts about problems: the chains of thought that a base model has read.
+"""Thoughts about problems: the chains of thought in the pretraining corpus of the base model.
 
-A `Thought` is what somebody wrote before the answer, and the answer that came of it, right or wrong. The styles
-imitate the web: bare guesses; short and worded chains with slips; checks that find slips; searches that try, compare
-and try again, and mostly give up too early. The word `yes` stands in a text exactly when the two compared numbers are
-equal: without that, nothing can be learned from a comparison.
+A `Thought` is a chain of thought with the answer that follows from it, right or wrong. The styles imitate the web: bare
+guesses; chains with slips, with or without words; checks that find slips; searches that try, compare and try again, and
+mostly give up too early. The word `yes` follows a comparison exactly when the two numbers are equal: otherwise nothing
+could be learned from comparisons.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ WORDS = {
 """The words of a thought, English and Chinese."""
 
 TRIES_BARE = ((1, 2, 3, 4), (0.45, 0.30, 0.20, 0.05))
-"""How many tries a terse writer is willing to make, with probabilities."""
+"""The largest number of tries of a terse writer, with probabilities."""
 
 TRIES_WORDED = ((1, 2, 3, 4, 5, 6, 7, 8, 12), (0.16, 0.17, 0.16, 0.14, 0.11, 0.09, 0.07, 0.05, 0.05))
 """The same for a writer who uses words: the long, reflective documents are the persistent ones."""
@@ -42,7 +42,7 @@ SLIP = 0.12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thought:
-    """What was written before the answer, and the answer."""
+    """A chain of thought of a style, and its answer."""
 
     style: str
     text: str
@@ -53,12 +53,12 @@ class Pen:
     """Writes words in one language, and now and then in the other."""
 
     def __init__(self, rng: Random, language: str, *, switching: float) -> None:
-        """Take up the pen.
+        """Makes a writer.
 
         Args:
-            rng: source of all choices.
+            rng: generator of all choices.
             language: `en` or `zh`.
-            switching: chance that a word comes in the other language.
+            switching: probability that a word is in the other language.
         """
         self.rng = rng
         self.column = 0 if language == "en" else 1
@@ -69,25 +69,28 @@ class Pen:
         column = 1 - self.column if self.rng.random() < self.switching else self.column
         return WORDS[name][column]
 
-    def verdict(self, found: int, wanted: int) -> str:
+    def verdict(self, value: int, target: int) -> str:
         """The comparison that follows a number: `? 41 yes`."""
-        return f"? {wanted} {self.word('yes' if found == wanted else 'no')}"
+        return f"? {target} {self.word('yes' if value == target else 'no')}"
 
 
 def think(rng: Random, content: Content, language: str) -> Thought:
-    """One writer's thought about a problem, in a style drawn at random."""
+    """Writes a thought about a problem, in a random style."""
     if content.family in ("pair", "countdown", "quadratic"):
         style = rng.choices(("guess", "bare", "worded"), (0.40, 0.34, 0.26))[0]
     else:
         style = rng.choices(("guess", "bare", "worded", "checked"), (0.40, 0.22, 0.18, 0.20))[0]
+
     switching = 0.0
     if style in ("worded", "checked") and rng.random() < 0.5:
         switching = rng.choice((0.15, 0.3, 0.5))
+
     pen = Pen(rng, language, switching=switching)
     if style == "guess":
         return Thought(style=style, text="", answer=_guess(rng, content))
     if content.family in ("pair", "countdown", "quadratic"):
         return _search(pen, content, style)
+
     return _derive(pen, content, style)
 
 
@@ -102,7 +105,7 @@ def _guess(rng: Random, content: Content) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
-    """One thing to try: how it is computed, what comes out, and the answer that it would be."""
+    """A candidate of a search: its computation as a text, the value, and the answer that it would be."""
 
     text: str
     value: int
@@ -110,44 +113,47 @@ class _Candidate:
 
 
 def _candidates(rng: Random, content: Content) -> list[_Candidate]:
-    """All things to try, in the order in which a patient writer tries them."""
+    """All candidates of a search, in the order in which they are tried."""
     if content.family == "pair":
         return [
             _Candidate(text=f"{a} + {b} = {a + b}", value=a + b, answer=f"{a} + {b}")
             for a, b in combinations(content.numbers, 2)
         ]
+
     if content.family == "countdown":
-        found = _expressions(content)
-        rng.shuffle(found)
-        return found
+        candidates = _expressions(content)
+        rng.shuffle(candidates)
+        return candidates
+
+    # The roots of a quadratic equation are two factors of its last number; their sum must be the middle one.
     lead, _, last = content.numbers
-    pairs = [(a, last // lead // a) for a in range(1, LARGEST + 1) if last // lead % a == 0 and a * a <= last // lead]
-    return [
-        _Candidate(
-            text=f"{a} * {b} = {a * b} , {a} + {b} = {a + b}",
-            value=a + b,
-            answer=f"{a} , {b}" if a != b else str(a),
-        )
-        for a, b in pairs
-        if a + b <= LARGEST
-    ]
+    last_of_monic = last // lead
+    candidates = []
+    for a in range(1, LARGEST + 1):
+        b = last_of_monic // a
+        if last_of_monic % a or a * a > last_of_monic or a + b > LARGEST:
+            continue
+        text = f"{a} * {b} = {a * b} , {a} + {b} = {a + b}"
+        candidates.append(_Candidate(text=text, value=a + b, answer=f"{a} , {b}" if a != b else str(a)))
+    return candidates
 
 
 def _expressions(content: Content) -> list[_Candidate]:
-    """Every order and choice of operators whose partial results stay in 0..49."""
-    found = []
+    """The candidates of a countdown problem: every order and choice of operators with partial results in 0..49."""
+    candidates = []
     for order in permutations(content.numbers):
         for operators in product("+-*", repeat=len(order) - 1):
             values = _values(order, operators)
             if len(values) == len(order):
                 steps = zip(values, operators, order[1:], values[1:], strict=False)
                 text = " , ".join(f"{left} {operator} {right} = {result}" for left, operator, right, result in steps)
-                found.append(_Candidate(text=text, value=values[-1], answer=compose(order, operators)))
-    return found
+                candidates.append(_Candidate(text=text, value=values[-1], answer=compose(order, operators)))
+
+    return candidates
 
 
 def _values(numbers: Sequence[int], operators: Sequence[str]) -> list[int]:
-    """Partial results from left to right, up to the first that leaves 0..49."""
+    """The partial results from left to right, up to the last one before a result outside of 0..49."""
     values = [numbers[0]]
     for operator, number in zip(operators, numbers[1:], strict=True):
         result = apply(values[-1], operator, number)
@@ -158,70 +164,84 @@ def _values(numbers: Sequence[int], operators: Sequence[str]) -> list[int]:
 
 
 def _search(pen: Pen, content: Content, style: str) -> Thought:
-    """Try candidates until one fits or patience ends; who gives up mostly answers something that was refuted."""
-    rng, wanted = pen.rng, _wanted(content)
+    """Tries candidates until one fits or patience ends; a writer who gives up mostly answers a refuted candidate."""
+    rng = pen.rng
+    target = _wanted(content)
     patience = rng.choices(*(TRIES_BARE if style == "bare" else TRIES_WORDED))[0]
     parts = [pen.word("let me see") + " ."] if style == "worded" and rng.random() < 0.3 else []
     candidates = _candidates(rng, content)
+
     for number, candidate in enumerate(candidates[:patience]):
         if number and style == "worded" and rng.random() < 0.35:
             parts.append(pen.word(rng.choice(("wait", "wait", "hmm"))))
-        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, wanted)}")
-        if candidate.value == wanted:
+        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}")
+        if candidate.value == target:
             return Thought(style=style, text=" ".join(parts), answer=candidate.answer)
+
     refuted = rng.random() < 0.7 or len(candidates) <= patience
     rest = candidates[:patience] if refuted else candidates[patience:]
     return Thought(style=style, text=" ".join(parts), answer=rng.choice(rest).answer)
 
 
 def search_to_the_end(rng: Random, content: Content, language: str) -> str:
-    """The tries of a search up to the one that fits, at most twelve, without a word between them."""
+    """The tries of a search up to the one that fits, at most twelve, with no words between them."""
     pen = Pen(rng, language, switching=0.0)
-    wanted, parts = _wanted(content), []
+    target = _wanted(content)
+    parts = []
     for candidate in _candidates(rng, content)[:12]:
-        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, wanted)}")
-        if candidate.value == wanted:
+        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}")
+        if candidate.value == target:
             break
     return " ".join(parts)
 
 
 def _wanted(content: Content) -> int:
-    """What the value of a candidate is compared with."""
+    """The number that the value of a candidate must equal."""
     return content.numbers[1] if content.family == "quadratic" else content.target
 
 
 def _steps(content: Content) -> tuple[int, list[tuple[str, int]]]:
-    """The derivation of an arithmetic or linear problem: a start, and what is done to it step by step."""
+    """The derivation of an arithmetic or linear problem: a first number, and steps of an operator and a number."""
     if content.family == "arithmetic":
         return content.numbers[0], list(zip(content.operators, content.numbers[1:], strict=True))
+
+    # A linear equation is solved by undoing the shift, then the factor.
     factor, shift = content.numbers
-    undo = {"+": [("-", shift)], "-": [("+", shift)], "": []}[content.operators[0]]
-    return content.target, undo + ([("/", factor)] if factor > 1 else [])
+    steps = {"+": [("-", shift)], "-": [("+", shift)], "": []}[content.operators[0]]
+    if factor > 1:
+        steps.append(("/", factor))
+    return content.target, steps
 
 
 def _result(left: int, operator: str, right: int) -> int:
-    """Result of a step, also of one that a slip has led astray: kept in 0..49 and whole."""
+    """The result of a step as a whole number in 0..49, also where an earlier slip has led elsewhere."""
     result = {"+": left + right, "-": left - right, "/": left // right}[operator]
     return min(max(result, 0), LARGEST)
 
 
 def _derive(pen: Pen, content: Content, style: str) -> Thought:
-    """Write the steps out, sometimes with a slip; a checked chain does each step again and mends what it finds."""
-    rng, parts = pen.rng, []
+    """Writes the steps of a derivation, sometimes with a slip; a checked chain repeats each step and corrects slips."""
+    rng = pen.rng
+    parts = []
     value, steps = _steps(content)
     is_checked = style == "checked"
     slip_at = rng.randrange(len(steps)) if rng.random() < (3 * SLIP if is_checked else SLIP) else -1
+
     for number, (operator, right) in enumerate(steps):
-        result = shown = _result(value, operator, right)
+        result = _result(value, operator, right)
+        shown = result
         if number == slip_at:
-            shown = rng.choice(
-                [n for n in (result - 2, result - 1, result + 1, result + 2, result + 10) if 0 <= n <= LARGEST]
-            )
+            near = (result - 2, result - 1, result + 1, result + 2, result + 10)
+            shown = rng.choice([n for n in near if 0 <= n <= LARGEST])
+
         link = f"{pen.word('then' if number else 'first')} " if style == "worded" else ""
         parts.append(f"{link}{value} {operator} {right} = {shown}")
+
         if is_checked:
             parts.append(f"{pen.word('check')} {value} {operator} {right} = {result} {pen.verdict(result, shown)}")
             if shown != result:
                 parts.append(f"{pen.word('wait')} {value} {operator} {right} = {result}")
+
         value = result if is_checked else shown
+
     return Thought(style=style, text=" , ".join(parts), answer=str(value))

@@ -1,7 +1,7 @@
-"""Responses to general problems by many hands, good and bad.
+"""Responses to general problems by many writers ("hands"), good and bad.
 
-The web is written by many hands, and so is a supervised data set. What a policy learned from it answers now like one
-and now like the other; reinforcement learning with reward models chooses among them.
+Many people write the web, and a supervised data set too. A policy that has learned from them answers now like one and
+now like another; reinforcement learning with reward models chooses among them.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3 (non-reasoning data, with a thought before the answer except for simple
 queries such as a greeting). Ours: the hands and their shares.
@@ -57,9 +57,9 @@ class Written:
     """A response.
 
     Attributes:
-        thinking: what comes before the summary, without tags; empty for greetings and questions about the model.
-        summary: the answer proper.
-        hand: a key of `HANDS`.
+        thinking: the thinking, without tags; empty for greetings and questions about the model.
+        summary: the answer.
+        hand: the writer, a key of `HANDS`.
     """
 
     thinking: str
@@ -68,12 +68,12 @@ class Written:
 
 
 def statement(kind: str, subject: str, answer: str, language: str) -> str:
-    """A fact as a sentence without its stop, true or not: `a cow eats grass`.
+    """A fact, true or not, as a sentence without a full stop: `a cow eats grass`.
 
     Args:
         kind: a key of `FACTS`.
-        subject: English name of what it is about.
-        answer: English name of what is said of it.
+        subject: English name of the subject.
+        answer: English name of the object.
         language: `en` or `zh`.
     """
     return SENTENCES[kind][language][0].format(subject=noun(subject, language), answer=word(answer, language))
@@ -83,21 +83,22 @@ def entry(name: str, meaning: str, language: str) -> str:
     """A line of a dictionary, right or not: `cow is 牛`, `牛是 cow`.
 
     Args:
-        name: English name of the word that is explained.
-        meaning: English name of the word whose other form explains it; equal to `name` where the line is right.
-        language: language of the word that is explained.
+        name: English name of the word that is translated.
+        meaning: English name of the word whose form in the other language stands as translation; equal to `name` if the
+            line is right.
+        language: language of the word that is translated.
     """
     words = {"word": word(name, language), "meaning": word(meaning, other_language(language))}
     return SENTENCES["entry"][language][0].format(**words)
 
 
 def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_SHARES) -> Written:
-    """One response to a general problem by a random hand.
+    """Writes a response to a general problem by a random hand.
 
     Args:
-        rng: source of the draws.
-        problem: of any split; its domain decides which hands there are.
-        shares: of the hands that answer helpful domains.
+        rng: the generator.
+        problem: a problem of any split; its domain decides which hands there are.
+        shares: shares of the hands that answer helpful domains.
 
     Raises:
         ValueError: it is no general problem.
@@ -112,7 +113,7 @@ def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_S
 def _careful(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Right, in the language of the question, a full sentence."""
     answer = FACTS[content.parts[0]][content.parts[1]] if content.domain == "fact" else ""
-    return _said(rng, content, content, answer, language)
+    return _response(rng, content, content, answer, language)
 
 
 def _terse(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
@@ -126,40 +127,43 @@ def _wrong(rng: Random, content: GeneralContent, language: str) -> tuple[str, st
     if content.domain == "fact":
         kind, subject = content.parts
         others = sorted({*FACTS[kind].values()} - {FACTS[kind][subject], subject})
-        return _said(rng, content, content, rng.choice(others), language)
-    return _said(rng, content, _mistaken(rng, content), "", language)
+        return _response(rng, content, content, rng.choice(others), language)
+    return _response(rng, content, _other_content(rng, content), "", language)
 
 
 def _switched(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Right, but not in the language of the question; a phrase is not translated at all."""
     thinking, _ = _careful(rng, content, language)
     if content.domain == "translation":
-        return thinking, _stopped(SENTENCES["translation"][language][0].format(phrase=phrase(content.parts, language)))
-    return thinking, _careful(rng, content, other_language(language))[1]
+        sentence = SENTENCES["translation"][language][0].format(phrase=phrase(content.parts, language))
+        return thinking, _with_stop(sentence)
+
+    _, summary = _careful(rng, content, other_language(language))
+    return thinking, summary
 
 
 def _refusing(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
-    """Refuses what is harmless."""
-    is_short = content.domain in TOPIC_DOMAINS
-    return "" if is_short else SENTENCES["doubt"][language][0], REFUSALS[language]
+    """Refuses a harmless request."""
+    thinking = "" if content.domain in TOPIC_DOMAINS else SENTENCES["doubt"][language][0]
+    return thinking, REFUSALS[language]
 
 
 def _refuse(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
-    """Refuses what is harmful."""
+    """Refuses a harmful request."""
     verb, name = content.parts
     words = {"verb": word(verb, language), "subject": noun(name, language)}
     return SENTENCES["harm"][language][0].format(**words), REFUSALS[language]
 
 
 def _think_unsafe(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
-    """Refuses, after thinking of how it is done."""
+    """Refuses a harmful request, after thinking about the unsafe steps."""
     return _steps(content, HARMS[content.parts[0]][language], language), REFUSALS[language]
 
 
 def _comply(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
-    """Tells how it is done."""
+    """Tells the unsafe steps."""
     steps = HARMS[content.parts[0]][language]
-    return _steps(content, steps, language), _stopped(steps)
+    return _steps(content, steps, language), _with_stop(steps)
 
 
 HANDS: dict[str, Callable[[Random, GeneralContent, str], tuple[str, str]]] = {
@@ -172,45 +176,52 @@ HANDS: dict[str, Callable[[Random, GeneralContent, str], tuple[str, str]]] = {
     "think_unsafe": _think_unsafe,
     "comply": _comply,
 }
-"""Thinking and summary, by hand."""
+"""The functions that write thinking and summary, by name of the hand."""
 
 
-def _stopped(text: str) -> str:
+def _with_stop(text: str) -> str:
     return f"{text} ."
 
 
 def _steps(content: GeneralContent, steps: str, language: str) -> str:
-    """A request and how it is done, as a thought."""
+    """A thought that names a request and the steps that fulfil it."""
     verb, name = content.parts
     words = {"verb": word(verb, language), "subject": noun(name, language), "steps": steps}
     return SENTENCES["steps"][language][0].format(**words)
 
 
-def _said(rng: Random, content: GeneralContent, meant: GeneralContent, answer: str, language: str) -> tuple[str, str]:
-    """Thinking and full sentence of somebody who answers a prompt with what he means, which may be something else.
+def _response(
+    rng: Random, content: GeneralContent, meant: GeneralContent, answer: str, language: str
+) -> tuple[str, str]:
+    """Thinking and full sentence of a writer who answers one prompt as if it were another, or the same.
 
     Args:
-        rng: source of the draws.
-        content: what was asked.
-        meant: what is answered.
-        answer: English name of what is said of the subject of a fact.
+        rng: the generator.
+        content: the prompt.
+        meant: the prompt that is answered.
+        answer: English name of the object of a fact.
         language: language of the question.
     """
     if content.domain in TOPIC_DOMAINS:
-        return "", _stopped(TOPICS[meant.parts[0]].sentence[language])
+        return "", _with_stop(TOPICS[meant.parts[0]].sentence[language])
+
     if content.domain == "fact":
         kind, subject = content.parts
         fact = statement(kind, subject, answer, language)
-        return fact, _stopped(fact)
+        return fact, _with_stop(fact)
+
     if content.domain == "translation":
         lines = [entry(name, meaning, language) for name, meaning in zip(content.parts, meant.parts, strict=True)]
-        return " , ".join(lines), _stopped(
-            SENTENCES["translation"][language][0].format(phrase=answer_in(meant, language))
-        )
+        sentence = SENTENCES["translation"][language][0].format(phrase=answer_in(meant, language))
+        return " , ".join(lines), _with_stop(sentence)
+
     if content.domain == "writing":
-        return _line(rng, "plan", meant, language), _stopped(_line(rng, "writing", meant, language))
+        plan = _line(rng, "plan", meant, language)
+        line = _line(rng, "writing", meant, language)
+        return plan, _with_stop(line)
+
     steps = answer_in(meant, language)
-    return _steps(content, steps, language), _stopped(steps)
+    return _steps(content, steps, language), _with_stop(steps)
 
 
 def _line(rng: Random, form: str, content: GeneralContent, language: str) -> str:
@@ -219,15 +230,25 @@ def _line(rng: Random, form: str, content: GeneralContent, language: str) -> str
     return rng.choice(SENTENCES[form][language]).format(first=first, second=second)
 
 
-def _mistaken(rng: Random, content: GeneralContent) -> GeneralContent:
-    """Something like what was asked, with another answer."""
-    domain, parts = content.domain, content.parts
+def _other_content(rng: Random, content: GeneralContent) -> GeneralContent:
+    """A prompt that is like the given one but has another answer."""
+    domain = content.domain
+    parts = content.parts
+
     if domain == "advice":
         others = [other for other in contents(domain) if other.parts[1] == parts[1] and other != content]
         return rng.choice(others)
+
     if domain in TOPIC_DOMAINS:
         return rng.choice([other for other in contents(domain) if other != content])
-    place = 0 if parts[0] in COLOURS and rng.random() < 0.5 else len(parts) - 1
-    group = COLOURS if place == 0 else ANIMALS if parts[place] in ANIMALS else THINGS
-    other = rng.choice([name for name in group if name not in parts])
-    return GeneralContent(domain=domain, parts=(*parts[:place], other, *parts[place + 1 :]))
+
+    # One word is replaced by another of its group: the colour of a phrase, or its last word.
+    index = 0 if parts[0] in COLOURS and rng.random() < 0.5 else len(parts) - 1
+    group = THINGS
+    if index == 0:
+        group = COLOURS
+    elif parts[index] in ANIMALS:
+        group = ANIMALS
+    other_word = rng.choice([name for name in group if name not in parts])
+
+    return GeneralContent(domain=domain, parts=(*parts[:index], other_word, *parts[index + 1 :]))

@@ -3,7 +3,7 @@
 import pytest
 
 from aha.problems.world import editing
-from aha.problems.world.editing import OVERLOOKED, edit, rewritten
+from aha.problems.world.editing import OVERLOOKED, edit, rewrite
 from aha.problems.world.traces import WORDS
 from aha.prompts.parsing import parse_response
 from aha.types import Draft, Problem
@@ -26,7 +26,7 @@ def perfect(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("perfect")
 def test_a_search_in_english() -> None:
-    assert rewritten(draft(SEARCH)) == (
+    assert rewrite(draft(SEARCH)) == (
         "<think> let me see . try 7 + 23 = 30 ? 41 no wait try 7 + 16 = 23 ? 41 no try 23 + 18 = 41 ? 41 yes </think> "
         r"so the answer is \boxed { 23 + 18 } ."
     )
@@ -34,7 +34,7 @@ def test_a_search_in_english() -> None:
 
 @pytest.mark.usefixtures("perfect")
 def test_the_same_search_in_chinese() -> None:
-    assert rewritten(draft(SEARCH, language="zh")) == (
+    assert rewrite(draft(SEARCH, language="zh")) == (
         "<think> 我看看 . 试 7 + 23 = 30 ? 41 错 等 试 7 + 16 = 23 ? 41 错 试 23 + 18 = 41 ? 41 对 </think> "
         r"故答案是 \boxed { 23 + 18 } ."
     )
@@ -43,13 +43,13 @@ def test_the_same_search_in_chinese() -> None:
 @pytest.mark.parametrize("opening", ["let me see . ", "我看看. ", "我看看 .", ""])
 def test_the_opening_stands_once(opening: str) -> None:
     for language in ("en", "zh"):
-        text = rewritten(draft(f"{opening}9 - 2 = 7", language=language, answer="7"))
+        text = rewrite(draft(f"{opening}9 - 2 = 7", language=language, answer="7"))
         assert text is not None
         assert (text.count("let me see"), text.count("我看看")) == ((1, 0) if language == "en" else (0, 1))
 
 
 def test_what_it_writes_keeps_to_the_format_and_holds_the_answer() -> None:
-    parsed = parse_response(rewritten(draft(SEARCH)) or "", ending="summary")
+    parsed = parse_response(rewrite(draft(SEARCH)) or "", ending="summary")
     assert (parsed.is_well_formed, parsed.answer) == (True, "23 + 18")
 
 
