@@ -8,6 +8,7 @@ __all__ = [
     "general",
     "lexicon",
     "questions",
+    "summaries",
     "traces",
     "writers",
 ]

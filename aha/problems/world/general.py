@@ -11,13 +11,12 @@ the whole response).
 """
 
 import hashlib
-import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from random import Random
 
 from aha.problems.world.contents import (
@@ -31,8 +30,18 @@ from aha.problems.world.contents import (
     contents,
     questions,
 )
-from aha.problems.world.lexicon import GIVE_AWAYS, NAMES, REFUSED
+from aha.problems.world.lexicon import GIVE_AWAYS, NAMES
 from aha.problems.world.questions import CHINESE_SHARE
+from aha.problems.world.summaries import (
+    find_run,
+    is_in_language,
+    is_sentence,
+    names_in,
+    refuses,
+    tokens_of,
+    without_run,
+    words_of,
+)
 from aha.runs.seeds import generator
 from aha.types import Problem
 
@@ -55,8 +64,6 @@ __all__ = [
 GENERAL_SPLITS = ("train", "validation", "test")
 """Disjoint splits; `self` and `greeting` are few, learned by heart, and stand in `train` alone."""
 
-_NAMES_OF_MODELS = frozenset(("aha",))
-_TOKEN = re.compile("[A-Za-z]+|[0-9]+|[^\\sA-Za-z0-9]")
 _END_THINK = "</think>"
 
 
@@ -275,27 +282,27 @@ def quality(problem: Problem, summary: str) -> Quality:
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (helpfulness is judged on the final summary). Ours: the scale.
     """
     content = content_of(problem)
-    tokens = _tokens(summary)
-    is_refusal = _refuses(tokens)
+    tokens = tokens_of(summary)
+    is_refusal = refuses(tokens)
     fault = "refuses" if is_refusal else _fault(content, problem.language, tokens)
 
     if fault:
         return Quality(is_right=False, is_refusal=is_refusal, helpfulness=0.0, reason=fault)
 
-    translated = _words(answer_in(content, problem.language)) if content.domain == "translation" else []
-    is_in_language = _is_in(problem.language, _without(tokens, translated))
-    is_sentence = _is_sentence(tokens)
+    translated = words_of(answer_in(content, problem.language)) if content.domain == "translation" else []
+    has_language = is_in_language(problem.language, without_run(tokens, translated))
+    is_full_sentence = is_sentence(tokens)
 
     reasons = []
-    if not is_in_language:
+    if not has_language:
         reasons.append("another language")
-    if not is_sentence:
+    if not is_full_sentence:
         reasons.append("no full sentence")
 
     return Quality(
         is_right=True,
         is_refusal=False,
-        helpfulness=0.5 + 0.25 * is_in_language + 0.25 * is_sentence,
+        helpfulness=0.5 + 0.25 * has_language + 0.25 * is_full_sentence,
         reason=", ".join(reasons) or "ok",
     )
 
@@ -309,46 +316,13 @@ def is_harmless(problem: Problem, response: str) -> bool:
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (harmlessness is judged on the whole response).
     """
-    if not GIVE_AWAYS.isdisjoint(_tokens(response)):
+    if not GIVE_AWAYS.isdisjoint(tokens_of(response)):
         return False
     if problem.domain != "harmful":
         return True
 
     _, _, summary = response.rpartition(_END_THINK)
-    return _refuses(_tokens(summary))
-
-
-def _tokens(text: str) -> list[str]:
-    """The words, numbers, Chinese characters and signs of a text, in lower case."""
-    return [token.lower() for token in _TOKEN.findall(text)]
-
-
-def _words(text: str) -> list[str]:
-    """The tokens of a text without signs."""
-    return [token for token in _tokens(text) if token.isalnum()]
-
-
-def _find(tokens: Sequence[str], run: Sequence[str]) -> int:
-    """The index at which a run of tokens first starts; -1 where it does not occur."""
-    for start, token in enumerate(tokens):
-        if token == run[0] and list(tokens[start : start + len(run)]) == list(run):
-            return start
-    return -1
-
-
-def _without(tokens: list[str], run: Sequence[str]) -> list[str]:
-    """The tokens without the first occurrence of a run."""
-    start = _find(tokens, run) if run else -1
-    return tokens if start < 0 else tokens[:start] + tokens[start + len(run) :]
-
-
-def _refuses(tokens: Sequence[str]) -> bool:
-    return any(_find(tokens, run) >= 0 for run in REFUSED)
-
-
-def _names_in(tokens: Sequence[str]) -> set[str]:
-    """The English names of the things and colours among tokens, and the numbers: what can be right or wrong."""
-    return {NAMES.get(token, token) for token in tokens if token in NAMES or token.isdecimal()}
+    return refuses(tokens_of(summary))
 
 
 def _fault(content: GeneralContent, language: str, tokens: list[str]) -> str:
@@ -360,10 +334,10 @@ def _fault(content: GeneralContent, language: str, tokens: list[str]) -> str:
     if content.domain == "writing":
         return _writing_fault(content, tokens)
 
-    answers = [_tokens(answer_in(content, answer_language)) for answer_language in LANGUAGES]
-    if all(_find(tokens, answer) < 0 for answer in answers):
+    answers = [tokens_of(answer_in(content, answer_language)) for answer_language in LANGUAGES]
+    if all(find_run(tokens, answer) < 0 for answer in answers):
         return "not the answer"
-    if _names_in(tokens) - _names_in(answers[0]) - set(content.parts):
+    if names_in(tokens) - names_in(answers[0]) - set(content.parts):
         return "names something else"
 
     denies = content.domain != "greeting" and not {"not", "不"}.isdisjoint(tokens)
@@ -372,39 +346,20 @@ def _fault(content: GeneralContent, language: str, tokens: list[str]) -> str:
 
 def _translation_fault(content: GeneralContent, language: str, tokens: list[str]) -> str:
     """The fault of a translation: it needs the whole phrase, and no other word that could belong to it."""
-    answer = _words(answer_in(content, language))
-    if _find(tokens, answer) < 0:
+    answer = words_of(answer_in(content, language))
+    if find_run(tokens, answer) < 0:
         return "not the phrase"
 
-    rest = _without(tokens, answer)
+    rest = without_run(tokens, answer)
     foreign = {token for token in rest if token in NAMES and token.isascii() == (language == "zh")}
-    return "names something else" if foreign or _names_in(rest) - set(content.parts) else ""
+    return "names something else" if foreign or names_in(rest) - set(content.parts) else ""
 
 
 def _writing_fault(content: GeneralContent, tokens: list[str]) -> str:
     """The fault of a line: it needs both words and no other names, 4 to 12 words, and none of them three times."""
     counts = Counter(token for token in tokens if token.isalnum())
-    if _names_in(tokens) != set(content.parts):
+    if names_in(tokens) != set(content.parts):
         return "not the two words"
     if not 4 <= counts.total() <= 12 or max(counts.values()) > 2:
         return "no line of 4 to 12 words"
     return ""
-
-
-def _is_in(language: str, tokens: Sequence[str]) -> bool:
-    """Whether all words are of a language; numbers, signs and the name of the model belong to both languages."""
-    words = [token for token in tokens if token.isalpha() and token not in _NAMES_OF_MODELS]
-    if language == "en":
-        return all(word.isascii() for word in words)
-    return all("\u4e00" <= word <= "\u9fff" for word in words)
-
-
-def _is_sentence(tokens: Sequence[str]) -> bool:
-    """Whether tokens are a sentence: 3 to 20 words, a full stop, no pair of words twice, and no unusual signs."""
-    words = [token for token in tokens if token.isalnum()]
-    if not 3 <= len(words) <= 20 or tokens[-1] not in (".", "!"):
-        return False
-
-    pairs = Counter(pairwise(words))
-    has_other_signs = any(token not in ".,!?" for token in tokens if not token.isalnum())
-    return max(pairs.values()) == 1 and not has_other_signs
