@@ -30,12 +30,14 @@ def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6, ddof: int = 0) ->
     Source: DeepSeek-R1, arXiv:2501.12948v1, Eq. 3. Ours: eps and the exact zeros (the paper has 0/0); the population
     standard deviation as the default (the papers do not say).
     """
-    rewards_PG = _checked(rewards_PG)
+    rewards_PG = _check_rewards(rewards_PG)
     centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     num_rollouts = rewards_PG.shape[1]
     variance_P1 = centred_PG.square().mean(dim=1, keepdim=True) * (num_rollouts / (num_rollouts - ddof))
-    std_P1 = variance_P1.sqrt()
-    return (centred_PG / (std_P1 + eps)).masked_fill(_is_flat(rewards_PG), 0.0).float()
+    adv_PG = centred_PG / (variance_P1.sqrt() + eps)
+
+    # The mean of equal rewards may differ from them by rounding, which a tiny standard deviation would blow up.
+    return adv_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
 
 
 def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
@@ -55,10 +57,11 @@ def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
 
     Source: RLOO, arXiv:2402.14740. The R1 paper does not use it.
     """
-    rewards_PG = _checked(rewards_PG)
+    rewards_PG = _check_rewards(rewards_PG)
     num_rollouts = rewards_PG.shape[1]
     centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    return (centred_PG * (num_rollouts / (num_rollouts - 1))).masked_fill(_is_flat(rewards_PG), 0.0).float()
+    adv_PG = centred_PG * (num_rollouts / (num_rollouts - 1))
+    return adv_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
 
 
 def centred_advantages(rewards_PG: Tensor) -> Tensor:
@@ -79,19 +82,26 @@ def centred_advantages(rewards_PG: Tensor) -> Tensor:
     Source: Dr. GRPO, arXiv:2503.20783, section 3: without the division by the deviation, which weighs questions that
     are almost always or almost never answered rightly more than others.
     """
-    rewards_PG = _checked(rewards_PG)
+    rewards_PG = _check_rewards(rewards_PG)
     centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     return centred_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
 
 
-def _checked(rewards_PG: Tensor) -> Tensor:
-    """The rewards in float64, without a gradient."""
+def _check_rewards(rewards_PG: Tensor) -> Tensor:
+    """The rewards in float64, without a gradient.
+
+    Raises:
+        ValueError: they are no matrix, G < 2, or one of them is not finite.
+    """
     if rewards_PG.dim() != 2 or rewards_PG.shape[1] < 2:
         raise ValueError(f"rewards_PG must be [P, G] with G >= 2 to compare rollouts, not {list(rewards_PG.shape)}")
-    if not bool(torch.isfinite(rewards_PG).all()):
-        problem, rollout = (~torch.isfinite(rewards_PG)).nonzero()[0].tolist()
+
+    is_finite_PG = torch.isfinite(rewards_PG)
+    if not bool(is_finite_PG.all()):
+        problem, rollout = (~is_finite_PG).nonzero()[0].tolist()
         value = rewards_PG[problem, rollout].item()
         raise ValueError(f"rewards must be finite; problem {problem}, rollout {rollout} has {value}")
+
     return rewards_PG.detach().double()
 
 

@@ -54,18 +54,18 @@ def _windows(text: str, n: int) -> Iterator[str]:
 
 
 class Contamination:
-    """The n-grams of evaluation sets, to be kept out of training data.
+    """The n-grams of evaluation sets, which training data must not share.
 
     Attributes:
         n: words in an n-gram.
-        key: what decides the verdicts, as a short text.
+        key: a short text that is equal for equal n-grams.
     """
 
     def __init__(self, texts: Iterable[str], n: int = 10) -> None:
-        """Collect the n-grams.
+        """Collects the n-grams.
 
         Args:
-            texts: questions (and answers) of the evaluation sets; without any, nothing is contaminated.
+            texts: questions (and answers) of the evaluation sets; may be empty.
             n: words in an n-gram, n >= 1.
 
         Raises:
@@ -77,7 +77,7 @@ class Contamination:
         self.key = f"{n}-grams:{digest.hexdigest()[:16]}"
 
     def overlaps(self, text: str) -> bool:
-        """Whether a text shares an n-gram with an evaluation set; shorter than n words, whether it is one of its texts.
+        """Whether a text shares an n-gram with an evaluation set; a text of fewer than n words is compared as a whole.
 
         Args:
             text: a question, with or without its answer.
@@ -86,7 +86,10 @@ class Contamination:
 
     def shared(self, text: str) -> str | None:
         """The first n-gram of a text that an evaluation set has too; None where there is none."""
-        return next((ngram for ngram in _windows(text, self.n) if ngram in self._ngrams), None)
+        for ngram in _windows(text, self.n):
+            if ngram in self._ngrams:
+                return ngram
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,20 +105,23 @@ class Decontaminated:
     dropped: Sequence[tuple[Problem, str]]
 
     def lines(self, num_examples: int = 3) -> list[str]:
-        """What was dropped, in words: how many, and the n-grams that most of them share."""
+        """A report of what was dropped: the number of problems, and the most frequent n-grams."""
         total = len(self.kept) + len(self.dropped)
-        common = Counter(ngram for _, ngram in self.dropped).most_common(num_examples)
-        said = [f"{len(self.dropped):,} of {total:,} training problems share an n-gram with an evaluation set"]
-        return said + [f"  {count:,} times: {ngram}" for ngram, count in common]
+        lines = [f"{len(self.dropped):,} of {total:,} training problems share an n-gram with an evaluation set"]
+
+        ngrams = Counter(ngram for _, ngram in self.dropped)
+        for ngram, count in ngrams.most_common(num_examples):
+            lines.append(f"  {count:,} times: {ngram}")
+        return lines
 
 
 def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n: int = 10) -> Decontaminated:
-    """Drop the training problems whose question shares an n-gram of words with an evaluation question.
+    """Drops the training problems whose question shares an n-gram of words with an evaluation question.
 
     Args:
-        problems: for training.
-        evaluation: the problems of every evaluation set, before any wording is put around their questions: words that
-            all of them share would match. `without_instruction` takes those away that a file brings along.
+        problems: training problems.
+        evaluation: the problems of every evaluation set, without an instruction around their questions: words that all
+            of them share would match. `without_instruction` removes those that a file brings along.
         n: words in an n-gram, n >= 1.
 
     Raises:
@@ -123,12 +129,12 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, D.1.
     """
-    known = Contamination((problem.question for problem in evaluation), n)
+    contamination = Contamination((problem.question for problem in evaluation), n)
     kept: list[Problem] = []
     dropped: list[tuple[Problem, str]] = []
 
     for problem in problems:
-        ngram = known.shared(problem.question)
+        ngram = contamination.shared(problem.question)
         if ngram is None:
             kept.append(problem)
         else:
@@ -138,15 +144,15 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
 
 
 def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems of one source, without the words with which nearly all of their questions begin or end.
+    """Removes the words with which nearly all questions of a source begin or end.
 
-    Many files put an instruction around each question. To the search for n-grams all of their problems look alike.
+    Many files put the same instruction around each question, which would make all of their problems match.
 
     Args:
-        problems: of one source; a few say nothing about what they share.
+        problems: problems of one source; with fewer than `MIN_QUESTIONS` nothing is removed.
 
     Returns:
-        As many problems, in their order. A question that is nothing but such words is left as it is.
+        As many problems, in order. A question that consists of such words alone is unchanged.
 
     Ours: the papers do not say what they compare.
     """
@@ -155,28 +161,38 @@ def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
 
     texts = [_WORD.findall(problem.question.lower()) for problem in problems]
     starts = _num_shared(texts)
-    ends = _num_shared([words[start:][::-1] for words, start in zip(texts, starts, strict=True)])
-    stripped = []
 
+    # The words at the end are those at the beginning of the reversed text; a word is not removed twice.
+    reversed_texts = [words[start:][::-1] for words, start in zip(texts, starts, strict=True)]
+    ends = _num_shared(reversed_texts)
+
+    stripped = []
     for problem, words, start, end in zip(problems, texts, starts, ends, strict=True):
-        own = words[start : len(words) - end]
-        stripped.append(replace(problem, question=" ".join(own)) if own and start + end else problem)
+        rest = words[start : len(words) - end]
+        if rest and start + end:
+            stripped.append(replace(problem, question=" ".join(rest)))
+        else:
+            stripped.append(problem)
 
     return stripped
 
 
 def _num_shared(texts: Sequence[Sequence[str]]) -> list[int]:
-    """How many words at the beginning of each text are those of nearly all texts; 0 where they are too few."""
+    """The number of words at the beginning of each text that nearly all texts share; 0 where they are too few."""
     alike = list(range(len(texts)))
     length = 0
 
+    # The common beginning grows by a word for as long as enough texts go on with the same one.
     while True:
-        following = Counter(texts[index][length] for index in alike if len(texts[index]) > length)
+        longer = [index for index in alike if len(texts[index]) > length]
+        following = Counter(texts[index][length] for index in longer)
         word, count = following.most_common(1)[0] if following else ("", 0)
         if count < SHARE * len(texts):
             break
-        alike = [index for index in alike if len(texts[index]) > length and texts[index][length] == word]
+        alike = [index for index in longer if texts[index][length] == word]
         length += 1
 
-    shared = set(alike) if length >= MIN_WORDS else set()
-    return [length if index in shared else 0 for index in range(len(texts))]
+    if length < MIN_WORDS:
+        return [0] * len(texts)
+    sharing = set(alike)
+    return [length if index in sharing else 0 for index in range(len(texts))]

@@ -1,4 +1,4 @@
-"""How good a policy is: pass@k, majority votes, and means with intervals, as pure functions of counts and answers."""
+"""Metrics of a policy: pass@k, majority votes, and means with intervals, as pure functions of counts and answers."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ _T = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """Chance that at least one of k rollouts is correct, estimated without bias from n rollouts of which c are.
+    """Unbiased estimate of the probability that at least one of k rollouts is correct, from n rollouts with c correct.
 
     pass@k = 1 - C(n - c, k) / C(n, k)
 
@@ -36,8 +36,10 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
             "pass@k needs 0 <= num_correct <= num_samples and 1 <= k <= num_samples, "
             f"not num_samples={num_samples}, num_correct={num_correct}, k={k}"
         )
-    draws = math.comb(num_samples, k)
-    return (draws - math.comb(num_samples - num_correct, k)) / draws
+
+    num_draws = math.comb(num_samples, k)
+    num_failures = math.comb(num_samples - num_correct, k)
+    return (num_draws - num_failures) / num_draws
 
 
 def majority(answers: Iterable[str | None]) -> str | None:
@@ -87,21 +89,22 @@ def mean_interval(values: Sequence[float], *, bounds: tuple[float, float] | None
     span = ceiling - floor
     if min(values) == max(values) and 0 < span < math.inf:
         low, high = _wilson((values[0] - floor) / span, len(values))
+        # Rounding must not put the mean outside of its interval.
         return mean, min(floor + span * low, mean), max(floor + span * high, mean)
 
     if len(values) == 1:
         return mean, floor, ceiling
 
-    half = _student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, max(mean - half, floor), min(mean + half, ceiling)
+    half_width = _student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, max(mean - half_width, floor), min(mean + half_width, ceiling)
 
 
 def _wilson(rate: float, num_trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate: all rates that a test at that level does not refuse."""
+    """Wilson's 95 % interval of a rate: all rates that a test at that level does not reject."""
     weight = _Z * _Z / num_trials
     centre = (rate + weight / 2) / (1 + weight)
-    half = math.sqrt(weight * rate * (1 - rate) + weight * weight / 4) / (1 + weight)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    half_width = math.sqrt(weight * rate * (1 - rate) + weight * weight / 4) / (1 + weight)
+    return max(centre - half_width, 0.0), min(centre + half_width, 1.0)
 
 
 def _student_t(freedom: int) -> float:

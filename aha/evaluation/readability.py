@@ -1,7 +1,7 @@
-"""What makes a response readable: it thinks, sums up, keeps to one language, and neither loops nor sprawls.
+"""Readability of responses: thinking and summary, a single language, no loops, no long paragraphs.
 
-The filters of the cold start and of rejection sampling, as pure functions of a text. Any text may be given: each is
-read in time proportional to its length, and nothing here raises because of what it says.
+The filters of the cold start and of rejection sampling, as pure functions of a text. A text may be anything: it is read
+in time proportional to its length, and no content of it raises an error.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2 (repetition and mixed languages are filtered out) and B.3.3 (mixed
 languages, long paragraphs and code blocks in the chain of thought); v1, 2.3.1 (reasoning, then a summary) and 2.3.3.
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 NGRAM = 8
-"""Pieces in a sequence whose return counts as repetition."""
+"""Number of pieces in a sequence whose second occurrence counts as repetition."""
 
 _PIECE = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|\d+|[^\s\d]")
 _FENCE = re.compile(r"```|^ {0,3}~~~", re.MULTILINE)
@@ -32,14 +32,14 @@ _FENCE = re.compile(r"```|^ {0,3}~~~", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Where a response stops being readable. Ours: the paper names the filters and gives no numbers.
+    """The limits of a readable response. Ours: the paper names the filters and gives no numbers.
 
     Attributes:
-        min_consistency: least share of words in the language of the question, 0..1; with 1, one foreign word is a
-            fault. That is right where the words are exactly told apart; 0.9 leaves room for names and for errors.
-        max_repetition: largest `repetition`, 0..1. Searches of the built-in world, which say much the same of every
-            attempt, stay below 0.3; a search of five attempts of which three are the same does not.
-        max_paragraph_words: most words in a paragraph of the thinking.
+        min_consistency: smallest fraction of words in the language of the question, 0..1; with 1, a single foreign word
+            is a fault. That suits an exact classification of words; 0.9 leaves room for names and for errors.
+        max_repetition: largest `repetition`, 0..1. Searches of the built-in world, whose attempts resemble each other,
+            stay below 0.3; a search of five attempts of which three are equal does not.
+        max_paragraph_words: largest number of words in a paragraph of the thinking.
     """
 
     min_consistency: float = 1.0
@@ -52,13 +52,13 @@ READABLE = Limits()
 
 
 def faults(text: str, language: str, limits: Limits = READABLE, *, count: CountWords = words_by_language) -> list[str]:
-    """What makes a response hard to read.
+    """The faults that make a response hard to read.
 
     Args:
         text: the whole response, in the format of R1-Zero or of R1.
         language: language of the question.
-        limits: where the faults begin.
-        count: tells languages apart.
+        limits: the limits of a readable response.
+        count: counts words by language.
 
     Returns:
         The faults, each at most once, in this order: `no thinking` and `no summary` (missing or empty), `mixed
@@ -71,7 +71,7 @@ def faults(text: str, language: str, limits: Limits = READABLE, *, count: CountW
     """
     parsed = parse_response(text)
     thinking = parsed.thinking or ""
-    found = {
+    has_fault = {
         "no thinking": not thinking,
         "no summary": not parsed.summary,
         "mixed languages": consistency(text, language, count=count) < limits.min_consistency,
@@ -80,7 +80,7 @@ def faults(text: str, language: str, limits: Limits = READABLE, *, count: CountW
         "code block": has_code_block(thinking),
     }
 
-    return [name for name, is_found in found.items() if is_found]
+    return [name for name, is_fault in has_fault.items() if is_fault]
 
 
 def is_readable(text: str, language: str, limits: Limits = READABLE, *, count: CountWords = words_by_language) -> bool:
@@ -120,7 +120,10 @@ def repetition(text: str) -> float:
     num_sequences = len(pieces) - NGRAM + 1
     if num_sequences < 1:
         return 0.0
-    return 1.0 - len(set(zip(*(pieces[start:] for start in range(NGRAM)), strict=False))) / num_sequences
+
+    shifted = [pieces[start:] for start in range(NGRAM)]
+    distinct = set(zip(*shifted, strict=False))
+    return 1.0 - len(distinct) / num_sequences
 
 
 def longest_paragraph(text: str, *, count: CountWords = words_by_language) -> int:

@@ -149,16 +149,23 @@ def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tens
 
 
 def _penalty(kl: Tensor, kl_coef: float) -> Tensor:
-    """Beta k3; exact zeros where beta is 0, since k3 may overflow."""
+    """Beta k3; exact zeros where beta is 0."""
+    # k3 may overflow, and an infinite value times zero is undefined.
     return kl_coef * kl if kl_coef else torch.zeros_like(kl)
 
 
 def _shared_advantage(adv_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """The advantage at the first masked token of each sequence, [B], once all its tokens are known to agree."""
+    """The advantage of each sequence, [B], read at its first masked token.
+
+    Raises:
+        ValueError: the tokens of a sequence have different advantages.
+    """
     adv_BT = zero_outside(adv_BT, mask_BT)
     first_B1 = mask_BT.int().argmax(dim=1, keepdim=True)
     adv_B1 = adv_BT.gather(1, first_B1)
-    if not torch.equal(adv_BT, zero_outside(adv_B1.expand_as(adv_BT), mask_BT)):
+
+    expected_BT = zero_outside(adv_B1.expand_as(adv_BT), mask_BT)
+    if not torch.equal(adv_BT, expected_BT):
         raise ValueError(
             "a sequence ratio needs one advantage per response; adv_BT differs within a response: use grpo_loss"
         )

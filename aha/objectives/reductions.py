@@ -21,9 +21,9 @@ __all__ = ["constant_mean", "mean_where", "sequence_mean", "sequence_sum", "toke
 def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
     """The values where the mask is True, exact zeros elsewhere.
 
-    The input that carries the gradient passes through here before any nonlinear arithmetic; the reductions below then
-    mask the result. A product with the mask would not do: an infinite or undefined entry at a padded position times
-    zero is undefined, in the value and again in the gradient.
+    The input that carries the gradient passes through this function before any nonlinear arithmetic; the reductions
+    below then mask the result. A product with the mask would not suffice: an infinite or undefined entry at a padded
+    position times zero is undefined, in the value and again in the gradient.
 
     Args:
         values: any shape, floating; anything at all where the mask is False.
@@ -56,7 +56,7 @@ def sequence_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, M
     Args:
         values_BT: [B, T], the loss of each token.
         mask_BT: [B, T], bool, True where the loss counts.
-        metrics: figures to hand on with the loss.
+        metrics: metrics to return with the loss.
 
     Returns:
         The loss; a sequence without a masked token adds nothing to total or count.
@@ -98,7 +98,7 @@ def token_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, Mean
     Args:
         values_BT: [B, T], the loss of each token.
         mask_BT: [B, T], bool, True where the loss counts.
-        metrics: figures to hand on with the loss.
+        metrics: metrics to return with the loss.
 
     Returns:
         The loss; its count is the number of masked tokens.

@@ -43,6 +43,7 @@ def ranking_loss(scores_B: Tensor, *, group_B: Tensor, quality_B: Tensor, mask_B
     mean is over the pairs that are left, where the paper prints C(K, 2). DeepSeek-R1 says only "pairwise".
     """
     del mask_BT
+    # Entry [w, l] is about the pair in which the row is the better response and the column the worse one.
     shares_prompt_BB = group_B[:, None] == group_B
     is_pair_BB = shares_prompt_BB & (quality_B[:, None] > quality_B)
     wins_B = is_pair_BB.sum(dim=1)
@@ -54,9 +55,10 @@ def ranking_loss(scores_B: Tensor, *, group_B: Tensor, quality_B: Tensor, mask_B
         "pair_accuracy": mean_where((gap_BB > 0).to(gap_BB.dtype), is_pair_BB),
         "margin": mean_where(gap_BB, is_pair_BB),
     }
+
+    # A prompt is counted at its first response.
     is_first_B = shares_prompt_BB.int().argmax(dim=1) == torch.arange(len(group_B), device=group_B.device)
     count = (is_first_B & (pairs_B > 0)).sum()
-
     return Loss(total=zero_outside(losses_BB, is_pair_BB).sum(), count=count, metrics=metrics)
 
 
@@ -78,7 +80,10 @@ def pointwise_loss(scores_B: Tensor, *, is_safe_B: Tensor, mask_BT: Tensor | Non
     cross-entropy, the usual loss of a classifier.
     """
     del mask_BT
-    is_safe_B, counts_B = is_safe_B.bool(), torch.ones_like(is_safe_B, dtype=torch.bool)
+    is_safe_B = is_safe_B.bool()
+    counts_B = torch.ones_like(is_safe_B, dtype=torch.bool)
+
+    # The score itself where the label is safe, its negative elsewhere.
     losses_B = -F.logsigmoid(scores_B.where(is_safe_B, -scores_B))
     accuracy = mean_where(((scores_B > 0) == is_safe_B).to(scores_B.dtype), counts_B)
     return Loss(total=losses_B.sum(), count=counts_B.sum(), metrics={"accuracy": accuracy})

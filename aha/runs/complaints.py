@@ -1,4 +1,4 @@
-"""What is wrong with the options of a command, in one line each."""
+"""Errors in the options of a command, each as one line."""
 
 import re
 
@@ -15,34 +15,39 @@ _ILLEGAL = re.compile(
 
 
 def illegal_value(error: ValidationError) -> str:
-    """What a configuration finds wrong first, in one line."""
+    """The first error of a configuration, in one line."""
     first = error.errors()[0]
-    what = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return what
+        return message
+
     option = ".".join(map(str, first["loc"])).replace("_", "-")
-    return f"--{option}: {what[:1].lower()}{what[1:]} (given: {first['input']})"
+    return f"--{option}: {message[:1].lower()}{message[1:]} (given: {first['input']})"
 
 
 def without_box(text: str) -> str:
-    """A complaint about an illegal value of a configuration in one line; any other complaint as it is."""
+    """The error of an illegal value of a configuration in one line, without its box; any other text unchanged."""
     flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
-    if conflict := _CONFLICT.search(flat):
-        return f"aha: {_with_options_of(*conflict.groups())}\n"
+
+    conflict = _CONFLICT.search(flat)
+    if conflict:
+        section, message = conflict.groups()
+        return f"aha: {_with_full_names(section, message)}\n"
 
     illegal = _ILLEGAL.search(flat)
     if not illegal:
         return text
 
-    where, field, what, value = illegal.groups()
-    option = ".".join(part for part in (where, field) if part).replace("_", "-")
-    return f"aha: --{option}: {what[:1].lower()}{what[1:]} (given: {value})\n"
+    section, field, message, value = illegal.groups()
+    option = ".".join(part for part in (section, field) if part).replace("_", "-")
+    return f"aha: --{option}: {message[:1].lower()}{message[1:]} (given: {value})\n"
 
 
-def _with_options_of(where: str, complaint: str) -> str:
-    """What a configuration finds wrong among its own options, with the names that they have where it stands."""
-    if not where:
-        return complaint
-    option = f"--{where.replace('_', '-')}"
-    named = re.sub(r"--(?=\w)", f"{option}.", complaint)
-    return named if named != complaint else f"{option}: {complaint}"
+def _with_full_names(section: str, message: str) -> str:
+    """An error that a configuration finds among its own options, with their full names on the command line."""
+    if not section:
+        return message
+
+    option = f"--{section.replace('_', '-')}"
+    renamed = re.sub(r"--(?=\w)", f"{option}.", message)
+    return renamed if renamed != message else f"{option}: {message}"

@@ -1,6 +1,6 @@
-"""What a run shows: a progress bar for each stage, and a line for each evaluation, all on standard error.
+"""The display of a run on standard error: a progress bar for each stage, and a line for each evaluation.
 
-Where standard error is no terminal (a log file, a batch system), lines take the place of the bar.
+If standard error is no terminal (a log file, a batch system), lines replace the bar.
 """
 
 import time
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = ["Display"]
 
 SECONDS_BETWEEN_LINES = 5.0
-"""Without a terminal an iteration gets a line when the last line is this old, so that quick ones do not fill a log."""
+"""Without a terminal, an iteration prints a line only if the last line is this old, so that logs stay short."""
 
 _SHOWN = ("accuracy", "length", "reward", "loss", "tokens_per_second")
 
@@ -41,12 +41,12 @@ class Display:
             self._progress.start()
 
     def report(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        """Move the bar of a stage, or print a line where there is no terminal.
+        """Moves the bar of a stage, or prints a line where there is no terminal.
 
         Args:
-            stage: its name.
-            done: iterations done.
-            total: iterations in all. The last one always gets a line.
+            stage: name of the stage.
+            done: number of iterations done.
+            total: number of all iterations; the last one always prints a line.
             figures: metrics of the iteration.
         """
         shown = dict(figures)

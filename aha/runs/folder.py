@@ -1,4 +1,4 @@
-"""The run folder: everything a run writes, laid so that standard tools read it and a killed run goes on where it was.
+"""The run folder: all files of a run, in formats of standard tools, from which a killed run continues.
 
 `run.json` (what was asked, and with which versions), `metrics.jsonl`, `evaluations.jsonl`, `rollouts/*.jsonl.gz`,
 `stages/NAME/` (checkpoints) and `result.json` (at the end).
@@ -37,7 +37,7 @@ def _finite(content: Any) -> Any:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the operating system that names no file, such as a full disk's, name this one."""
+    """Adds the path to errors of the operating system that name no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -47,37 +47,37 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Writes a file completely or not at all."""
     _write_bytes(path, text.encode("utf-8"))
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
         with naming(path):
-            aside.write_bytes(content)
-        os.replace(aside, path)
+            part.write_bytes(content)
+        os.replace(part, path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The settings in which two nested configurations differ, as `name: before -> now`."""
-    found = []
+    lines = []
     for name in sorted(before.keys() | now.keys()):
         old = before.get(name)
         new = now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{name}.")
+            lines += differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            found.append(f"{prefix}{name}: {old} -> {new}")
+            lines.append(f"{prefix}{name}: {old} -> {new}")
 
-    return found
+    return lines
 
 
 class RunFolder:
-    """A folder that one run writes. Only its first process writes; in the others every method that writes does nothing.
+    """The folder of a run. Only its first process writes; in the others, every method that writes does nothing.
 
     Attributes:
         path: the folder.
@@ -91,15 +91,15 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def claim(self, described: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Make the folder this run's, or find that it already is.
+        """Claims the folder for this run, or continues the run that it holds.
 
         Args:
-            described: recipe, scale, seed, config, provenance and so on; the first four must be those of an earlier
-                run here.
-            fresh: throw an earlier run in this folder away.
+            described: recipe, scale, seed, config, provenance and so on; the first four must equal those of an earlier
+                run in this folder.
+            fresh: whether to delete an earlier run in this folder.
 
         Raises:
-            ValueError: the folder holds something else, another run, or is in use.
+            ValueError: the folder holds something else or another run, or is in use.
         """
         if not self.is_writer:
             return
@@ -111,18 +111,17 @@ class RunFolder:
             raise
 
     def _take(self, described: Mapping[str, Any], *, fresh: bool) -> None:
-        """Write down whose folder this is, or find that it says so already."""
+        """Writes the record of this run, or compares it with the record in the folder."""
         record = self.path / "run.json"
         if fresh and record.exists():
             self._clear()
 
         if not record.exists():
-            strangers = sorted(
-                p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".part")
-            )
-            if strangers:
+            names = sorted(path.name for path in self.path.iterdir())
+            foreign = [name for name in names if name != ".lock" and not name.endswith(".part")]
+            if foreign:
                 raise ValueError(
-                    f"{self.path} is not empty and holds no run ({', '.join(strangers[:3])}): "
+                    f"{self.path} is not empty and holds no run ({', '.join(foreign[:3])}): "
                     "name another folder with --run"
                 )
 
@@ -136,9 +135,12 @@ class RunFolder:
                 f"{record} is damaged: name another folder with --run, or start over with --fresh"
             ) from None
 
+        # The record has gone through JSON, which turns tuples into lists: so must the settings of now.
         identity = ("recipe", "scale", "seed", "config")
-        now = json.loads(json.dumps({k: described.get(k) for k in identity}))
-        changed = [line for k in identity for line in differences({k: earlier.get(k)}, {k: now[k]})]
+        now = json.loads(json.dumps({name: described.get(name) for name in identity}))
+        changed: list[str] = []
+        for name in identity:
+            changed += differences({name: earlier.get(name)}, {name: now[name]})
 
         if changed:
             raise ValueError(
@@ -163,13 +165,13 @@ class RunFolder:
             ) from None
 
     def release(self) -> None:
-        """Let go of the folder, so that another process may claim it; the end of the process does the same."""
+        """Releases the folder, so that another process may claim it; the end of the process does the same."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def _clear(self) -> None:
-        """Remove everything but the lock; `run.json` last, so that what a kill leaves is still known as a run."""
+        """Removes everything but the lock; `run.json` goes last, so that an interrupted removal can be repeated."""
         for path in sorted(self.path.iterdir(), key=lambda path: path.name == "run.json"):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -177,22 +179,23 @@ class RunFolder:
                 path.unlink()
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        """Add one line to `NAME.jsonl`."""
+        """Appends one line to `NAME.jsonl`."""
         if self.is_writer:
             path = self.path / f"{name}.jsonl"
             with naming(path), path.open("a", encoding="utf-8") as file:
                 file.write(as_json(dict(row)) + "\n")
 
     def rewind(self, stage: str, iteration: int) -> None:
-        """Forget what a stage logged at this iteration and later, torn lines included: it will be logged again."""
+        """Removes what a stage logged at an iteration and later, and incomplete lines: it will be logged again."""
         if not self.is_writer:
             return
 
         for name in ("metrics", "evaluations"):
             path = self.path / f"{name}.jsonl"
             if path.exists():
-                kept = [line for line in path.read_bytes().split(b"\n") if _is_before(line, stage, iteration)]
-                _write_bytes(path, b"".join(line + b"\n" for line in kept))
+                lines = path.read_bytes().split(b"\n")
+                earlier = [line for line in lines if _is_before(line, stage, iteration)]
+                _write_bytes(path, b"".join(line + b"\n" for line in earlier))
 
         for path in (self.path / "rollouts").glob(f"{stage}-*.jsonl.gz"):
             number = path.name.removeprefix(f"{stage}-").split(".")[0]
@@ -209,27 +212,29 @@ class RunFolder:
         _write_bytes(path, gzip.compress(text.encode("utf-8"), compresslevel=3, mtime=0))
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file whole or not at all."""
+        """Writes a JSON file completely or not at all."""
         if self.is_writer:
             path = self.path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, as_json(dict(content), indent=2) + "\n")
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Content of a JSON file, or None where there is none.
+        """The content of a JSON file; None where there is none.
 
         Raises:
             ValueError: the file is damaged.
         """
         path = self.path / name
+        if not path.exists():
+            return None
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except (TypeError, ValueError):
             raise ValueError(f"{path} is damaged: it holds no JSON object") from None
 
 
 def _is_before(line: bytes, stage: str, iteration: int) -> bool:
-    """Whether a logged line is whole and stays when a stage goes back to an iteration."""
+    """Whether a logged line is complete, and not of a stage at an iteration or later."""
     try:
         row = json.loads(line)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Models and data sets of the Hugging Face hub, by name: fetched once into its cache, and from there ever after.
+"""Models and data sets of the Hugging Face hub, by name; they are downloaded once into the cache of the hub.
 
-Only weights, settings and data are fetched, never code or pickles. Address, token, cache and offline mode are those of
-`huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`.
+Only weights, settings and data are downloaded, never code or pickles. Address, token, cache and offline mode are those
+of `huggingface_hub`: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`.
 """
 
 import os
@@ -15,10 +15,10 @@ from typing import Literal
 __all__ = ["DATA_FILES", "MODEL_FILES", "dataset_files", "model_folder"]
 
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model")
-"""What is fetched of a model, from its top folder."""
+"""The files of a model that are downloaded, from its top folder."""
 
 DATA_FILES = tuple(f"*{suffix}" for suffix in (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".json.gz", ".parquet"))
-"""What may be fetched of a data set."""
+"""The files of a data set that may be downloaded."""
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -72,14 +72,18 @@ def dataset_files(name: str, pattern: str = "", *, revision: str = "", cache: Pa
     patterns = (pattern,) if pattern else DATA_FILES
     folder = _snapshot("dataset", name, revision, patterns, cache)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [path for path in paths if any(fnmatch(path.relative_to(folder).as_posix(), one) for one in patterns)]
+    files = []
+    for path in paths:
+        relative = path.relative_to(folder).as_posix()
+        if any(fnmatch(relative, allowed) for allowed in patterns):
+            files.append(path)
 
-    if not found:
-        there = ", ".join(path.relative_to(folder).as_posix() for path in paths[:5]) or "nothing"
+    if not files:
+        present = ", ".join(path.relative_to(folder).as_posix() for path in paths[:5]) or "nothing"
         wanted = f"file {pattern!r}" if pattern else "data file"
-        raise ValueError(f"data set {name!r} has no {wanted} in {folder}, but {there}")
+        raise ValueError(f"data set {name!r} has no {wanted} in {folder}, but {present}")
 
-    return found
+    return files
 
 
 def _snapshot(
@@ -91,7 +95,7 @@ def _snapshot(
 
     hub = _hub()
     try:
-        found = hub.snapshot_download(
+        folder = hub.snapshot_download(
             name,
             repo_type=kind,
             revision=revision or None,
@@ -102,14 +106,12 @@ def _snapshot(
     # The library lets errors of its network client through, whose types differ between its versions.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        advice = (
-            "HF_HUB_OFFLINE is set, so only the cache is read: fetch it once without, or name a local path"
-            if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-            else "check the name and the connection, and HF_TOKEN for a gated one, or name a local path"
-        )
+        advice = "check the name and the connection, and HF_TOKEN for a gated one, or name a local path"
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            advice = "HF_HUB_OFFLINE is set, so only the cache is read: fetch it once without, or name a local path"
         raise ValueError(f"{kind} {name!r} cannot be had from the hub ({reason}): {advice}") from error
 
-    return Path(found)
+    return Path(folder)
 
 
 def _hub() -> ModuleType:

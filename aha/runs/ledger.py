@@ -1,7 +1,7 @@
-"""The ledger: what another model has answered, so that an interrupted run asks nothing twice.
+"""The ledger: the answers of another model, so that an interrupted run asks nothing twice.
 
 One JSON object per line, `{"key": ..., "answer": ...}`, where the key is a hash of the whole request. Lines are only
-ever added.
+appended.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ __all__ = ["Ledger", "request_key"]
 
 
 def request_key(request: Mapping[str, Any]) -> str:
-    """Hash of a whole request: equal content gives an equal key, in whatever order it was written down.
+    """The hash of a whole request; equal content has an equal key, whatever the order of its fields.
 
     Args:
         request: anything that JSON can hold.
@@ -40,9 +40,9 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a ledger, and make it where there is none.
+        """Opens a ledger, and creates it where there is none.
 
-        A last line that a kill left unfinished is dropped; what is added later starts a line of its own.
+        An incomplete last line, which a killed process has left, is dropped.
 
         Args:
             path: a `.jsonl` file; its folder must exist.
@@ -70,12 +70,14 @@ class Ledger:
             raise ValueError(f"{self.path} is in use by another process: wait for it, or name another file") from None
 
     def _read(self) -> dict[str, str]:
-        """The answers of all whole lines; what follows the last of them is cut off."""
-        whole, newline, torn = self.path.read_bytes().rpartition(b"\n")
-        if torn:
-            os.ftruncate(self._file, len(whole) + len(newline))
+        """The answers of all complete lines; an incomplete last line is cut off the file."""
+        complete, newline, rest = self.path.read_bytes().rpartition(b"\n")
+        if rest:
+            os.ftruncate(self._file, len(complete) + len(newline))
+
+        lines = complete.split(b"\n") if newline else []
         answers: dict[str, str] = {}
-        for number, line in enumerate(whole.split(b"\n") if newline else (), start=1):
+        for number, line in enumerate(lines, start=1):
             key, answer = self._entry(number, line)
             answers.setdefault(key, answer)
         return answers
@@ -101,15 +103,15 @@ class Ledger:
             return self._answers.get(key)
 
     def put(self, key: str, answer: str) -> None:
-        """Keep an answer; of two answers to one request, the first stays.
+        """Stores an answer; of two answers to one request, the first stays.
 
         Args:
-            key: of the request.
+            key: key of the request.
             answer: any text, lone surrogates included.
 
         Raises:
             ValueError: the ledger is closed.
-            OSError: the line could not be written, such as on a full disk; the ledger is then as it was before.
+            OSError: the line could not be written, for example on a full disk; the ledger is then unchanged.
         """
         line = (json.dumps({"key": key, "answer": answer}) + "\n").encode("ascii")
         with self._lock:
@@ -122,12 +124,13 @@ class Ledger:
             self._answers[key] = answer
 
     def _append(self, line: bytes) -> None:
-        """Add a whole line or nothing."""
+        """Appends a whole line or nothing."""
         end = os.fstat(self._file).st_size
-        left = memoryview(line)
+        rest = memoryview(line)
         try:
-            while left:
-                left = left[os.write(self._file, left) :]
+            while rest:
+                num_written = os.write(self._file, rest)
+                rest = rest[num_written:]
             os.fsync(self._file)
         except BaseException:
             os.ftruncate(self._file, end)
@@ -146,7 +149,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; a second time does nothing."""
+        """Closes the file; a second call does nothing."""
         with self._lock:
             if self._is_open:
                 self._is_open = False

@@ -15,12 +15,13 @@ def read_object(path: Path) -> dict[str, Any]:
         ValueError: the file holds none.
     """
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
-    if not isinstance(given, dict):
+
+    if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object: the checkpoint is damaged")
-    return given
+    return content
 
 
 def write_object(path: Path, content: Mapping[str, Any]) -> None:

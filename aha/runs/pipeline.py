@@ -1,4 +1,4 @@
-"""The figure of a recipe: its models and data, what each is made from, and by which stages."""
+"""The figure of a recipe: its models and data, what each of them is made from, and by which stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ __all__ = ["MAIN_MODELS", "PIPELINE_FILE", "Node", "nodes_of", "trained_models",
 PIPELINE_FILE = "pipeline.json"
 KINDS = ("model", "data", "reward")
 MAIN_MODELS = ("zero", "dev1", "dev2", "dev3", "r1")
-"""The models that the paper's Table 3 sets side by side, in its order; the last is what a run is for."""
+"""The models of the paper's Table 3, in its order; the last one is the result of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Node:
 
     Attributes:
         name: short name; an evaluation of the same name belongs to it.
-        title: as the paper calls it.
+        title: its name in the paper.
         kind: `model`, `data` or `reward` (a reward model).
         by: how it is made, in a few words.
         stages: names of the stages that make it, in order.
@@ -35,33 +35,38 @@ class Node:
 
 
 def write_pipeline(folder: RunFolder, nodes: Sequence[Node]) -> None:
-    """Write the figure down, `pipeline.json`, so that the report can draw it before its stages have run."""
+    """Writes the figure as `pipeline.json`, so that the report can draw it before its stages have run."""
     folder.write(PIPELINE_FILE, {"nodes": [asdict(node) for node in nodes]})
 
 
 def nodes_of(content: Mapping[str, object]) -> list[Node]:
-    """The boxes of a `pipeline.json` as it was read; what is no box, or the second of a name, is left out."""
+    """The boxes of the content of a `pipeline.json`; an entry that is no box, or the second of a name, is left out."""
     entries = content.get("nodes")
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
     for entry in entries if isinstance(entries, list) else ():
         node = _node(entry)
         if node is not None:
-            found.setdefault(node.name, node)
-    return list(found.values())
+            nodes.setdefault(node.name, node)
+    return list(nodes.values())
 
 
 def trained_models(nodes: Sequence[Node]) -> list[Node]:
     """The models that are made from others: those of the paper's Table 3 in its order, then the rest."""
     models = {node.name: node for node in nodes if node.kind == "model" and node.parents}
-    order = [*(name for name in MAIN_MODELS if name in models), *(name for name in models if name not in MAIN_MODELS)]
-    return [models[name] for name in order]
+    main = [name for name in MAIN_MODELS if name in models]
+    others = [name for name in models if name not in MAIN_MODELS]
+    return [models[name] for name in (*main, *others)]
 
 
 def _node(entry: object) -> Node | None:
     if not isinstance(entry, dict):
         return None
 
-    words = {key: value for key in ("name", "title", "kind", "by") if isinstance(value := entry.get(key), str)}
+    words: dict[str, str] = {}
+    for key in ("name", "title", "kind", "by"):
+        value = entry.get(key)
+        if isinstance(value, str):
+            words[key] = value
     if not words.get("name") or words.get("kind") not in KINDS:
         return None
 
@@ -76,6 +81,9 @@ def _node(entry: object) -> Node | None:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    """A list of names; a name that could lead out of the run folder is none."""
-    given = value if isinstance(value, list) else []
-    return tuple(name for name in given if isinstance(name, str) and name.strip(".") and not set(name) & set("/\\\0"))
+    """The names in a list; a name that could lead out of the run folder is left out."""
+    if not isinstance(value, list):
+        return ()
+
+    texts = [name for name in value if isinstance(name, str)]
+    return tuple(name for name in texts if name.strip(".") and not set(name) & set("/\\\0"))

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, revision, machine, command. Written before the first step of a run."""
+"""The provenance of a result: versions, revision, machine, command. It is recorded before the first step of a run."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ def revision() -> str:
     """Git revision of the code, with `+changes` where files differ from it; `unknown` outside a checkout."""
     folder = Path(aha.__file__).parent
     try:
-        found = subprocess.run(
+        head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
         )
-        changed = subprocess.run(
+        changes = subprocess.run(
             ["git", "status", "--porcelain", "--", "."],
             cwd=folder,
             capture_output=True,
@@ -38,7 +38,8 @@ def revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
-    return found.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    suffix = "+changes" if changes.stdout.strip() else ""
+    return head.stdout.strip() + suffix
 
 
 def provenance() -> dict[str, object]:

@@ -1,8 +1,7 @@
-"""Data of a run on disk, exactly once: numbered shards, each written whole or not at all.
+"""Data of a run on disk: numbered shards, each written exactly once and atomically.
 
-A shard is a JSONL file whose first line describes the rest (key of the stage, number, counts, rows, checksum). A
-stage that was killed finds the shards that it has finished and goes on after them; a shard that is damaged later is
-found out when it is read.
+A shard is a JSONL file whose first line describes the rest (key of the stage, number, counts, rows, checksum). A stage
+that was killed continues after its finished shards; damage to a shard is detected when it is read.
 """
 
 import hashlib
@@ -23,10 +22,10 @@ class Shard:
     """One finished part of a stage's data.
 
     Attributes:
-        number: its place, from 0.
+        number: index of the shard, from 0.
         key: key of the stage.
-        counts: what became of the items that went into it, by name; they sum to the number of items.
-        rows: what was kept.
+        counts: number of items by what became of them; they sum to the number of all items.
+        rows: the rows of the items that were kept.
     """
 
     number: int
@@ -79,7 +78,7 @@ def read_shard(folder: Path, number: int) -> Shard:
 
 
 def count_shards(folder: Path) -> int:
-    """Shards that are finished, counted from the first: they are written in order."""
+    """The number of finished shards, which are written in order."""
     number = 0
     while _path(folder, number).exists():
         number += 1
