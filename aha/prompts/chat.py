@@ -1,8 +1,8 @@
-"""Chat templates of checkpoints: Jinja that strangers wrote, rendered in a sandbox and within bounds.
+"""Chat templates of checkpoints: untrusted Jinja, rendered in a sandbox and within limits.
 
-A template sees messages and special tokens, nothing else. The sandbox keeps it from Python's internals and from
-changing what it is given; bounds on its steps and on the size of what it makes keep it from never ending. What it may
-use is what `transformers` gives it, so that the prompts agree letter for letter.
+A template sees messages and special tokens, nothing else. The sandbox protects Python's internals and the arguments of
+the template; limits on its steps and on the size of its values bound its time. Filters and functions are those of
+`transformers`, so that the prompts agree letter for letter.
 """
 
 import functools
@@ -28,23 +28,23 @@ from aha.prompts.tokenizer import Tokenizer
 __all__ = ["DATE", "chat"]
 
 DATE = datetime(2024, 7, 26)
-"""The day a template is told where it asks: the one that Llama's template names when it cannot ask. Ours: the day of
-the run would make prompts differ between two days of it."""
+"""The date for templates that ask for one: the date that Llama's template uses when it cannot ask. Ours: the date of
+the run would make its prompts differ from one day to the next."""
 
 MAX_TEMPLATE = 200_000
-"""Characters of a template; those of released models have fewer than 20,000."""
+"""Largest length of a template, in characters; templates of released models have fewer than 20,000."""
 
 MAX_STEPS = 100_000
-"""Turns of loops and calls of one rendering."""
+"""Largest number of loop turns and calls of a rendering."""
 
 MAX_SIZE = 1_000_000
 """Largest text, list or number that a template may make or ask for."""
 
 MAX_FORMAT = 1000
-"""Characters of a text that a template may use as a format."""
+"""Largest length of a format string, in characters."""
 
 _REFUSED = {"lipsum", "pprint", "random", "urlize", "wordwrap", "xmlattr"}
-"""Filters and functions of Jinja that take long, or draw lots; no chat template needs them."""
+"""Filters and functions of Jinja that are slow or random; no chat template needs them."""
 
 _TURNS = "turns of a loop"
 _JOINED = "joined texts"
@@ -54,36 +54,36 @@ _WIDTH = re.compile(r"[0-9]{4,}|\*|:[^{}]*\{")
 def chat(
     tokenizer: Tokenizer, *, system: str | None = None, now: datetime = DATE, options: Mapping[str, Any] | None = None
 ) -> Template:
-    """The chat template of a tokenizer as a prompt template: a question is a user's turn, and the answer comes next.
+    """The chat template of a tokenizer as a prompt template: a question is a turn of the user, the answer comes next.
 
     Args:
         tokenizer: the tokenizer of the checkpoint.
-        system: what stands before the question in a turn of its own; None leaves it to the template.
-        now: what `strftime_now` tells a template that asks.
+        system: the system message; None leaves it to the template.
+        now: the time for `strftime_now`.
         options: variables of the template, such as `enable_thinking` of Qwen3.
 
     Returns:
-        From a question to the text of a prompt.
+        A template that makes the text of a prompt from a question.
 
     Raises:
-        ValueError: the template cannot be understood; rendering raises it, too, where a template fails or goes beyond
-            its bounds.
+        ValueError: the template cannot be compiled; rendering raises it, too, if a template fails or exceeds its
+            limits.
     """
     environment = _Sandbox(now)
-    template = _understood(environment, tokenizer.chat_template)
+    template = _compile(environment, tokenizer.chat_template)
     before = [] if system is None else [{"role": "system", "content": system}]
     special = {"eos_token": tokenizer.end, "pad_token": tokenizer.pad}
 
     if tokenizer.begin is not None:
         special["bos_token"] = tokenizer.begin
 
-    given = {"add_generation_prompt": True, "tools": None, "documents": None, **special, **(options or {})}
+    variables = {"add_generation_prompt": True, "tools": None, "documents": None, **special, **(options or {})}
 
     def prompt(question: str) -> str:
         environment.steps = 0
         messages = [*before, {"role": "user", "content": question}]
         try:
-            return _limited(template.generate(messages=messages, **given))
+            return _limited(template.generate(messages=messages, **variables))
         except _FAILURES as error:
             raise ValueError(
                 f"the chat template of the checkpoint fails ({type(error).__name__}: {str(error)[:200]}): correct "
@@ -106,13 +106,15 @@ _FAILURES = (
 """What a template can raise when it is rendered."""
 
 
-def _understood(environment: "_Sandbox", source: str) -> jinja2.Template:
-    """A template compiled, with its loops, filters and joined texts inside the bounds."""
+def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
+    """Compiles a template, with limits on its loops, filters and joined texts."""
     if len(source) > MAX_TEMPLATE:
         raise ValueError(f"the chat template of the checkpoint has {len(source)} characters, more than {MAX_TEMPLATE}")
 
     try:
         tree = environment.parse(source)
+
+        # Every loop goes through a filter that counts its turns, every `~` through one that limits the text.
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno)
         for joined in list(tree.find_all(nodes.Concat)):
@@ -127,30 +129,34 @@ def _understood(environment: "_Sandbox", source: str) -> jinja2.Template:
 
 
 def _limited(pieces: Iterable[str]) -> str:
-    """The pieces of a text as long as it does not become too long."""
-    kept: list[str] = []
+    """Joins the pieces of a text.
+
+    Raises:
+        SecurityError: it becomes too long.
+    """
+    accepted: list[str] = []
     size = 0
     for piece in pieces:
-        kept.append(piece)
+        accepted.append(piece)
         size += len(piece)
         if size > MAX_SIZE:
             raise SecurityError(f"it writes more than {MAX_SIZE} characters")
-    return "".join(kept)
+    return "".join(accepted)
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what an assistant wrote; for a prompt it means nothing."""
+    """`{% generation %}` marks the text of an assistant; in a prompt it means nothing."""
 
     tags = {"generation"}  # noqa: RUF012 (Jinja's own type)
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """The marked part as if it were not marked."""
+        """Parses the marked part as if it were not marked."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja as `transformers` sets it up, with bounds.
+    """The Jinja environment of `transformers`, with limits.
 
     Attributes:
         steps: turns of loops, calls and operations so far.
@@ -190,17 +196,17 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     @jinja2.pass_context
     def _turns(self, context: Context, values: Iterable[Any]) -> list[Any]:
-        """What a loop goes through, counted."""
+        """The values of a loop, counted."""
         del context
         turns = list(itertools.islice(values, MAX_STEPS + 1))
         self.count(len(turns))
         return turns
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call something for a template; a method counts what it belongs to among its arguments."""
+        """Calls a function or method of a template; the object of a method counts as an argument."""
         self.count()
-        own = [obj.__self__] if isinstance(obj, MethodType | BuiltinMethodType) else []
-        _check(*own, *args, *kwargs.values())
+        receiver = [obj.__self__] if isinstance(obj, MethodType | BuiltinMethodType) else []
+        _check(*receiver, *args, *kwargs.values())
         return _checked(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -223,7 +229,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that refuses to work on, or to make, what is too large."""
+    """A filter that refuses arguments and results that are too large."""
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -234,7 +240,11 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(*values: Any) -> None:
-    """Refuse what may multiply to something too large, such as a text to be centred, and its width."""
+    """Refuses values whose sizes multiply to something too large, such as a text and the width to centre it in.
+
+    Raises:
+        SecurityError: they do.
+    """
     size = 1
     for value in values:
         size *= max(1, _extent(value))
@@ -243,46 +253,50 @@ def _check(*values: Any) -> None:
 
 
 def _checked(value: Any) -> Any:
-    """The same value, if it is not too large."""
+    """The value itself.
+
+    Raises:
+        SecurityError: it is too large.
+    """
     _check(value)
     return value
 
 
 def _extent(value: Any) -> int:
-    """How large a value is when it is written out: characters, or what a number makes when it is a width."""
-    todo = [value]
+    """The size of a value as text: its characters; of a number its value, because it may be a width."""
+    stack = [value]
     extent = 0
-    while todo and extent <= MAX_SIZE:
-        one = todo.pop()
-        if isinstance(one, str | bytes | range):
-            extent += len(one)
-        elif isinstance(one, int):
-            extent += abs(one)
-        elif isinstance(one, Mapping):
-            todo += [*one.keys(), *one.values()]
-        elif isinstance(one, list | tuple | set):
-            todo += one
+    while stack and extent <= MAX_SIZE:
+        current = stack.pop()
+        if isinstance(current, str | bytes | range):
+            extent += len(current)
+        elif isinstance(current, int):
+            extent += abs(current)
+        elif isinstance(current, Mapping):
+            stack += [*current.keys(), *current.values()]
+        elif isinstance(current, list | tuple | set):
+            stack += current
 
-        extent += one is not value
+        extent += current is not value
 
     return extent
 
 
 def _check_widths(text: str) -> None:
-    """Refuse a format that asks for wide fields."""
+    """Refuses a format with wide fields."""
     if len(text) > MAX_FORMAT or _WIDTH.search(text):
         raise SecurityError("it formats text with fields that are too wide")
 
 
 def _format(text: str, *args: Any, **kwargs: Any) -> str:
-    """Jinja's filter of this name."""
+    """Jinja's filter `format`."""
     _check_widths(str(text))
     return str(_checked(str(text) % (kwargs or args)))
 
 
 @jinja2.pass_context
 def _joined(context: Context, parts: list[Any]) -> str:
-    """What `~` makes."""
+    """The text that `~` joins."""
     del context
     _check(parts)
     return "".join(map(str, parts))
@@ -300,5 +314,5 @@ def _to_json(
 
 
 def _complain(message: str) -> None:
-    """What `raise_exception` does in a template."""
+    """The function `raise_exception` of a template."""
     raise jinja2.TemplateError(message)

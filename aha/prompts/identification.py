@@ -1,8 +1,8 @@
-"""Words of real text by language: what a word is, and in which language it is written.
+"""Counts the words of real text by language.
 
-ICU cuts the text into words, Chinese and Japanese ones with its dictionaries; the script of a word leaves few
-languages to choose from, and where it leaves more than one, fastText's model of 176 languages chooses. Everything runs
-offline, from what the extra `language` installs. `docs/decisions/0011-language-identification.md` has the figures.
+ICU splits the text into words, Chinese and Japanese with its dictionaries. The script of a word leaves few languages;
+where it leaves several, fastText's model of 176 languages decides. Everything runs offline, with what the extra
+`language` installs. `docs/decisions/0011-language-identification.md` has the measurements.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7 counts words by language and does not say how.
 """
@@ -101,7 +101,7 @@ class WordCounter:
         return f"{type(self).__name__}(languages={self.languages!r})"
 
     def __call__(self, text: str) -> Counter[str]:
-        """Words by language.
+        """Counts words by language.
 
         Args:
             text: anything.
@@ -109,29 +109,30 @@ class WordCounter:
         Returns:
             Counts under the declared languages and `und`; a language without words has no entry and reads as 0.
         """
-        known: dict[_Run, str | None] = {}
+        languages: dict[_Run, str | None] = {}
         counts: Counter[str] = Counter()
         uncertain: Counter[str] = Counter()
-        seen: dict[str, Counter[str]] = {}
+        certain: dict[str, Counter[str]] = {}
 
         for run in self._runs(prose(text)):
-            if run not in known and len(known) < _MAX_LOOK_UPS:
-                known[run] = self._language(run)
-            language = known.get(run)
+            if run not in languages and len(languages) < _MAX_LOOK_UPS:
+                languages[run] = self._language(run)
+            language = languages.get(run)
             if language is None:
                 uncertain[run.script] += len(run.words)
             else:
                 counts[language] += len(run.words)
-                seen.setdefault(run.script, Counter())[language] += len(run.words)
+                certain.setdefault(run.script, Counter())[language] += len(run.words)
 
+        # An uncertain run gets the language of most other words of its script, or else the first declared one.
         for script, num_words in uncertain.items():
-            likely = seen.get(script) or Counter(self._candidates[script][:1])
+            likely = certain.get(script) or Counter(self._candidates[script][:1])
             counts[max(likely, key=likely.__getitem__)] += num_words
 
         return counts
 
     def _runs(self, text: str) -> Iterator[_Run]:
-        """The words of a text in runs; what is no word and ends no sentence does not end a run."""
+        """The words of a text in runs; signs and numbers end a run only if they end a sentence."""
         script = ""
         words = list[str]()
         scripts: dict[str, str] = {}
@@ -141,8 +142,8 @@ class WordCounter:
             if new is None:
                 new = scripts[piece] = _script(piece)
 
-            is_over = len(words) == _MAX_RUN_WORDS or (new != script if new else not _SENTENCE_ENDS.isdisjoint(piece))
-            if words and is_over:
+            is_over = new != script if new else not _SENTENCE_ENDS.isdisjoint(piece)
+            if words and (is_over or len(words) == _MAX_RUN_WORDS):
                 yield _Run(script, tuple(words))
                 words = []
 
@@ -154,14 +155,17 @@ class WordCounter:
             yield _Run(script, tuple(words))
 
     def _language(self, run: _Run) -> str | None:
-        """Language of a run; None where that is uncertain."""
+        """The language of a run; None where it is uncertain."""
         candidates = self._candidates.get(run.script, [])
-        if not candidates or (run.script != _HAN and run.script not in _SHARED):
-            return candidates[0] if candidates else OTHER
-        found = _chinese_or_japanese(run) if run.script == _HAN else self._most_likely(run)
-        if found in candidates:
-            return found
-        return OTHER if found and len(run.words) >= _MIN_WORDS else None
+        if not candidates:
+            return OTHER
+        if run.script != _HAN and run.script not in _SHARED:
+            return candidates[0]
+
+        guess = _chinese_or_japanese(run) if run.script == _HAN else self._most_likely(run)
+        if guess in candidates:
+            return guess
+        return OTHER if guess and len(run.words) >= _MIN_WORDS else None
 
     def _most_likely(self, run: _Run) -> str | None:
         """The language to which the model gives more than half of the probability."""
@@ -177,13 +181,17 @@ def _chinese_or_japanese(run: _Run) -> str | None:
 
 
 def _script(piece: str) -> str:
-    """Script of a word, by the Unicode name of its first letter; empty for what is no word.
+    """The script of a word, by the Unicode name of its first letter; empty where a piece is no word.
 
-    No word is a piece without a letter, with a digit, or of one Latin letter.
+    A piece is no word if it has no letter, has a digit, or is a single Latin letter.
     """
     letters = [letter for letter in piece if letter.isalpha()]
     if not letters or any(letter.isdigit() for letter in piece):
         return ""
+
+    # The name of a letter begins with its script: "LATIN SMALL LETTER A", "FULLWIDTH LATIN SMALL LETTER A".
     names = unicodedata.name(letters[0], "UNKNOWN").split(maxsplit=2)
     name = names[1] if len(names) > 1 and names[0] in _WIDTHS else names[0]
-    return "" if name == "LATIN" and len(letters) == 1 else _SCRIPT_NAMES.get(name, name)
+    if name == "LATIN" and len(letters) == 1:
+        return ""
+    return _SCRIPT_NAMES.get(name, name)

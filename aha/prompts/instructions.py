@@ -1,7 +1,7 @@
 """Instructions to another model: rewrite a chain of thought, judge an answer, compare two responses.
 
-Questions and answers are put between fences that no text inside can close, so what a model wrote cannot pass for a part
-of the instruction.
+Questions and answers stand between fences that no text inside can close, so that model output cannot pass for a part of
+the instruction.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2: B.3.2 (cold start), B.3.3 and Listing 4 (the judge of rejection sampling), 3.1
 and B.2 (preference pairs). Ours: the wording, other than what is quoted.
@@ -132,12 +132,15 @@ def compare_instruction(question: str, a: str, b: str) -> str:
 
 
 def _summary(response: str) -> str:
-    """What a reader is shown of a response; nothing where its thinking never ends."""
+    """The summary of a response; empty where its thinking never ends."""
     return parse_response(response).summary or ""
 
 
 def _fenced(texts: Mapping[str, str]) -> str:
     """Each text under its name, between fences longer than any run of the fence's sign in them."""
-    longest = max((len(run) for text in texts.values() for run in _FENCE.findall(text)), default=3)
+    runs = [run for text in texts.values() for run in _FENCE.findall(text)]
+    longest = max(map(len, runs), default=3)
     fence = "~" * (longest + 1)
-    return "\n\n".join(f"The {name}:\n{fence}\n{text.strip()}\n{fence}" for name, text in texts.items())
+
+    parts = [f"The {name}:\n{fence}\n{text.strip()}\n{fence}" for name, text in texts.items()]
+    return "\n\n".join(parts)

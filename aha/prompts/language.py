@@ -1,7 +1,7 @@
-"""What language a response thinks in, and how often it stops to doubt: word counts, and nothing but word counts.
+"""Word counts of responses: the language of the thinking, and words of doubt.
 
-The text comes from a model, so anything may be in it: every function here reads it in time proportional to its length
-and never raises because of what it says.
+The text comes from a model and may be anything: every function here reads it in time proportional to its length, and
+no content of it raises an error.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7 (language consistency) and C.2 (words of reflection).
 """
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 CountWords = Callable[[str], Counter[str]]
-"""From a text to its words, counted under the code of their language."""
+"""Counts the words of a text by the code of their language."""
 
 LANGUAGES = ("en", "zh")
 """Languages that `words_by_language` tells apart."""
@@ -42,7 +42,7 @@ _WITHIN_A_LINE = ("`", "$")
 
 
 def reflective_acts(text: str) -> int:
-    """The metric `reflection`: how many words of a response are words of doubt, checking or another try.
+    """The metric `reflection`: the number of words of doubt, checking or another try in a response.
 
     A word is a whole run of Latin letters in any case (`Wait` counts, `waiting` does not) or one Chinese character;
     the words are those of `REFLECTIVE_WORDS`, each counted as often as it stands in the text, tags left out.
@@ -60,7 +60,7 @@ def reflective_acts(text: str) -> int:
 
 
 def words_by_language(text: str) -> Counter[str]:
-    """English and Chinese words of a text, told apart by their script: a `CountWords`.
+    """Counts the English and Chinese words of a text, told apart by their script: a `CountWords`.
 
     A run of Latin letters is one English word and a Chinese character is one Chinese word. What `prose` leaves out
     (formulas, code, tags), numbers, operators and punctuation belong to no language, nor does a letter on its own,
@@ -79,7 +79,7 @@ def words_by_language(text: str) -> Counter[str]:
 
 
 def consistency(text: str, language: str, *, count: CountWords = words_by_language) -> float:
-    """Share of the words of a text that are in the target language.
+    """The fraction of the words of a text that are in the target language.
 
     Reward_language = Num(Words_target) / Num(Words)
 
@@ -119,7 +119,7 @@ def mixes_languages(text: str, language: str) -> bool:
 
 
 def prose(text: str) -> str:
-    r"""A text without what is written in no natural language; a blank stands in its place.
+    r"""A text without formulas, code and tags, which are in no natural language; each is replaced by a blank.
 
     Left out are tags, LaTeX commands (`\frac`, `\begin{align}`), formulas (`\(...\)`, `\[...\]`, `$$...$$`, `$...$`)
     and code (three backquotes to three backquotes, one to one). A delimiter that nothing closes hides nothing. One
@@ -130,26 +130,28 @@ def prose(text: str) -> str:
         text: anything.
 
     Returns:
-        What is left.
+        The rest of the text.
     """
     marks = list(_MARK.finditer(text))
     closing = _closing(text, marks)
-    kept = []
+    pieces = []
     position = 0
 
     for index, mark in enumerate(marks):
         is_plain = mark[0] == "\n" or (mark[0] in _CLOSERS and index not in closing)
         if mark.start() < position or is_plain:
             continue
-        kept.append(text[position : mark.start()])
+        pieces.append(text[position : mark.start()])
         position = marks[closing.get(index, index)].end()
 
-    return " ".join([*kept, text[position:]])
+    return " ".join([*pieces, text[position:]])
 
 
 def _closing(text: str, marks: Sequence[re.Match[str]]) -> Mapping[int, int]:
-    """For each mark that opens a formula or code, which later mark is the first to close it."""
+    """For each mark that opens a formula or code, the index of the first later mark that closes it."""
     closing: dict[int, int] = {}
+
+    # Read from the end, so that the nearest closer of each kind is known at every mark.
     last: dict[str, int] = {}
 
     for index in reversed(range(len(marks))):
@@ -167,9 +169,9 @@ def _closing(text: str, marks: Sequence[re.Match[str]]) -> Mapping[int, int]:
     return closing
 
 
-def _is_blank(text: str, place: int) -> bool:
-    """Whether there is nothing, or a blank, at a place."""
-    return not 0 <= place < len(text) or text[place].isspace()
+def _is_blank(text: str, index: int) -> bool:
+    """Whether a text has a blank, or nothing, at an index."""
+    return not 0 <= index < len(text) or text[index].isspace()
 
 
 def _require_known(language: str) -> None:

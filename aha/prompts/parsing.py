@@ -1,7 +1,7 @@
-"""Responses taken apart: the thinking, the answer, the boxed result.
+"""Parses responses: the thinking, the answer, the boxed result.
 
-The text comes from a model, so anything may be in it: every function here reads it once from left to right, in time
-proportional to its length, and never raises.
+The text comes from a model and may be anything: every function here reads it once from left to right, in time
+proportional to its length, and never raises an error.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the tags) and 2.2.2 (rewards that read them).
 """
@@ -18,7 +18,7 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """The tags of the R1-Zero format, in the order in which a response uses them."""
 
 Ending = Literal["answer", "summary"]
-"""What follows the thinking."""
+"""The part of a response that must follow the thinking."""
 
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 _TAG = re.compile("|".join(TAGS))
@@ -27,16 +27,16 @@ _BOX_OR_BRACE = re.compile(r"(?P<box>\\boxed\s*\{)|\\.|[{}]", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A response taken apart.
+    """The parts of a response.
 
     Attributes:
-        thinking: the first thinking block without its tags; a block that is never closed runs to the end; None without
-            one.
-        answer: the final answer: the only answer block outside the thinking, without its tags; where there is no
-            answer tag outside it, the last box; None where neither is there.
-        summary: what a reader is shown: the answer block, or else all that follows the thinking (the whole text of a
-            response that does not think); None where that is empty or the thinking never ends.
-        is_well_formed: the response keeps to the format that was asked for.
+        thinking: the first thinking block without its tags; a block that is never closed runs to the end. None where
+            there is none.
+        answer: the final answer: the only answer block outside the thinking, without its tags. Where there is no
+            answer tag outside the thinking, it is the last box; None where there is neither.
+        summary: the text for a reader: the answer block, or else everything after the thinking (the whole text of a
+            response that does not think). None where that is empty or the thinking never ends.
+        is_well_formed: whether the response has the required format.
         reason: what breaks the format, in a few words; `ok` where nothing does.
     """
 
@@ -48,7 +48,7 @@ class Parsed:
 
 
 def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
-    r"""Takes a response apart, however badly it keeps to its format.
+    r"""Parses a response, however badly it follows its format.
 
     Two formats exist. R1-Zero's is `<think> ... </think> <answer> ... </answer>`: each tag once, in this order, nothing
     but blanks around the two blocks. R1's is `<think> ... </think> summary`, with the final result in a `\boxed{}`:
@@ -69,22 +69,28 @@ def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
     tokens). Ours: the papers do not say how strict their check is, nor whether it looks at `<answer>`.
     """
     tags = list(_TAG.finditer(text))
-    reason = (_answer_fault(text, tags) if ending == "answer" else _summary_fault(text, tags)) or "ok"
+    fault = _answer_fault(text, tags) if ending == "answer" else _summary_fault(text, tags)
+
+    answer = _answer(text, tags)
     rest = _after_thinking(text, tags)
+    summary = answer if answer is not None else (rest or "").strip()
+
+    # A box counts only where no answer tag says that the answer should be elsewhere.
     has_answer_tags = rest is not None and (_ANSWER in rest or _END_ANSWER in rest)
-    block = _answer(text, tags)
+    if answer is None and rest is not None and not has_answer_tags:
+        answer = last_boxed(rest)
 
     return Parsed(
         thinking=_thinking(text, tags),
-        answer=block if block is not None or has_answer_tags or rest is None else last_boxed(rest),
-        summary=(block if block is not None else (rest or "").strip()) or None,
-        is_well_formed=reason == "ok",
-        reason=reason,
+        answer=answer,
+        summary=summary or None,
+        is_well_formed=not fault,
+        reason=fault or "ok",
     )
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last `\boxed{...}` whose braces balance.
+    r"""The content of the last `\boxed{...}` whose braces balance.
 
     The last one is the one that starts last, so of nested boxes it is the inner one. Escaped braces do not count as
     braces.
@@ -136,17 +142,24 @@ def _answer_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
 def _summary_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
     """What breaks the R1 format; empty where nothing does."""
     names = [tag[0] for tag in tags]
+    faults = []
+
     if names != [_THINK, _END_THINK]:
         counts = Counter(names)
-        faults = [f"{counts[tag] or 'no'} {tag}" for tag in TAGS[:2] if counts[tag] != 1]
-        strangers = [f"{tag} in a summary" for tag in TAGS[2:] if counts[tag]]
-        return ", ".join(faults + strangers) or f"tags out of order: {' '.join(names)}"
-    faults = [f"text before {_THINK}"] if text[: tags[0].start()].strip() else []
-    return ", ".join([*faults, *([] if text[tags[1].end() :].strip() else ["no summary"])])
+        faults += [f"{counts[tag] or 'no'} {tag}" for tag in TAGS[:2] if counts[tag] != 1]
+        faults += [f"{tag} in a summary" for tag in TAGS[2:] if counts[tag]]
+        return ", ".join(faults) or f"tags out of order: {' '.join(names)}"
+
+    think, end_think = tags
+    if text[: think.start()].strip():
+        faults.append(f"text before {_THINK}")
+    if not text[end_think.end() :].strip():
+        faults.append("no summary")
+    return ", ".join(faults)
 
 
 def _after_thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
-    """What follows the first outermost thinking block: the whole text without one, None where it never closes."""
+    """The text after the first outermost thinking block: the whole text without one, None where it never closes."""
     depth = 0
     for tag in tags:
         if tag[0] == _THINK:
@@ -189,7 +202,9 @@ def _answer(text: str, tags: Sequence[re.Match[str]]) -> str | None:
         elif not depth:
             outside.append(index)
 
-    if [tags[index][0] for index in outside] != [_ANSWER, _END_ANSWER] or outside[1] != outside[0] + 1:
+    if [tags[index][0] for index in outside] != [_ANSWER, _END_ANSWER]:
         return None
 
-    return text[tags[outside[0]].end() : tags[outside[1]].start()].strip()
+    first, last = outside
+    has_tag_between = last != first + 1
+    return None if has_tag_between else text[tags[first].end() : tags[last].start()].strip()

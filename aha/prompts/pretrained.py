@@ -47,10 +47,14 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
         raise ValueError(f"the tokenizer in {folder} cannot be read ({error}): the checkpoint is damaged") from None
 
     described = _object(folder / _DESCRIPTION)
-    special = {**_object(folder / "special_tokens_map.json"), **{k: v for k, v in described.items() if v is not None}}
-    end, pad, begin = (_content(special.get(name)) for name in ("eos_token", "pad_token", "bos_token"))
+    special = _object(folder / "special_tokens_map.json")
+    special |= {name: value for name, value in described.items() if value is not None}
+    end = _content(special.get("eos_token"))
+    pad = _content(special.get("pad_token"))
+    begin = _content(special.get("bos_token"))
 
-    if end is None and (stop_ids := _stop_ids(folder)):
+    stop_ids = _stop_ids(folder) if end is None else []
+    if stop_ids:
         end = raw.id_to_token(stop_ids[0])
 
     if end is None:
@@ -59,9 +63,10 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
             "without one of them no response can end"
         )
 
-    if (needed := max(raw.get_vocab().values(), default=0) + 1) > room:
+    num_tokens = max(raw.get_vocab().values(), default=0) + 1
+    if num_tokens > room:
         raise ValueError(
-            f"the tokenizer in {folder} has {needed} tokens, the model only {room}: they do not belong together"
+            f"the tokenizer in {folder} has {num_tokens} tokens, the model only {room}: they do not belong together"
         )
 
     stop_strings = _stop_strings(folder / _GENERATION)
@@ -93,48 +98,47 @@ def _content(token: object) -> str | None:
 
 
 def _stop_ids(folder: Path) -> list[int]:
-    """Tokens at which generation stops, one or several."""
+    """The ids of the tokens at which generation stops."""
     for name in (_GENERATION, "config.json"):
-        given = _object(folder / name).get("eos_token_id")
-        if given is None:
+        named = _object(folder / name).get("eos_token_id")
+        if named is None:
             continue
-        ids = list(given) if isinstance(given, list) else [given]
+        ids = list(named) if isinstance(named, list) else [named]
         if not all(isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**32 for id in ids):
-            raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {given!r}")
+            raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {named!r}")
         return ids
 
     return []
 
 
 def _stop_strings(path: Path) -> list[str]:
-    """Texts at which generation stops, as `transformers` names them; mostly none."""
-    stated = _object(path).get("stop_strings")
-    if stated is None:
+    """The texts at which generation stops, in the format of `transformers`; mostly none."""
+    named = _object(path).get("stop_strings")
+    if named is None:
         return []
 
-    texts = stated if isinstance(stated, list) else [stated]
+    texts = named if isinstance(named, list) else [named]
     if not all(isinstance(text, str) and text for text in texts):
-        raise ValueError(
-            f"{path}: stop_strings must be a text or a list of texts, none of them empty; it is {stated!r}"
-        )
+        raise ValueError(f"{path}: stop_strings must be a text or a list of texts, none of them empty; it is {named!r}")
 
     return texts
 
 
 def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
-    """The chat template of a model folder, from any of the places where it may stand; empty without one."""
+    """The chat template of a model folder, from its own file or from the description; empty without one."""
     if (folder / _TEMPLATE).exists():
         return (folder / _TEMPLATE).read_bytes().decode("utf-8", errors="replace")
-    inside = described.get("chat_template")
-    if isinstance(inside, list):
-        inside = _default(inside)
-    return inside if isinstance(inside, str) else ""
+
+    template = described.get("chat_template")
+    if isinstance(template, list):
+        template = _default(template)
+    return template if isinstance(template, str) else ""
 
 
 def _default(templates: Iterable[object]) -> object:
     """The one called `default` among several named templates."""
-    named = [one for one in templates if isinstance(one, dict)]
-    return next((one.get("template") for one in named if one.get("name") == "default"), None)
+    objects = [template for template in templates if isinstance(template, dict)]
+    return next((template.get("template") for template in objects if template.get("name") == "default"), None)
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -147,19 +151,19 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         folder: where.
     """
     (folder / "tokenizer.json").write_text(tokenizer.raw.to_str(pretty=True), encoding="utf-8")
-    usual = {
+    defaults = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": tokenizer.end,
         "clean_up_tokenization_spaces": False,
     }
 
     if not tokenizer.described or tokenizer.pad != tokenizer.end:
-        usual["pad_token"] = tokenizer.pad
+        defaults["pad_token"] = tokenizer.pad
     if tokenizer.begin is not None:
-        usual["bos_token"] = tokenizer.begin
+        defaults["bos_token"] = tokenizer.begin
 
-    given = {name: value for name, value in tokenizer.described.items() if name not in usual or value is not None}
-    described = {**usual, **given}
+    read = {name: value for name, value in tokenizer.described.items() if name not in defaults or value is not None}
+    described = {**defaults, **read}
 
     if tokenizer.chat_template:
         described["chat_template"] = tokenizer.chat_template

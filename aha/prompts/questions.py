@@ -1,7 +1,8 @@
-"""Wordings: what is said around a question so that its answer can be found, by the domain of the problem.
+"""Wordings: the instructions around a question, by the domain of the problem, so that its answer can be found.
 
-A template puts a question into a conversation; a wording belongs to the question itself. The R1-Zero template says
-itself where the answer stands, so training from a base model uses none; evaluation by the papers' protocol does.
+A template puts a question into a conversation; a wording is part of the question itself. The R1-Zero template already
+says where the answer stands, so that training from a base model needs no wording; evaluation by the papers' protocol
+does.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, appendix J, and the usage notes of the released models (mathematics);
 simple-evals (multiple choice).
@@ -17,31 +18,31 @@ from aha.types import Problem
 __all__ = ["MATH_INSTRUCTION", "WORDINGS", "num_options", "worded"]
 
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
-"""What follows a question of mathematics."""
+"""The instruction after a question of mathematics."""
 
 EXPRESSION_INSTRUCTION = (
     "Please reason step by step, and put your final answer, the expression alone, written with + - * / and parentheses"
     r", within \boxed{}."
 )
-"""What follows a Countdown question."""
+"""The instruction after a Countdown question."""
 
 CHOICE_INSTRUCTION = (
     "Answer the following multiple choice question. The last line of your response should be of the following format: "
     "'Answer: $LETTER' (without quotes) where LETTER is one of {letters}. Think step by step before answering."
 )
-"""What precedes a multiple-choice question."""
+"""The instruction before a multiple-choice question."""
 
 CODE_INSTRUCTION = (
     "Complete the following Python function. Write the whole function, with the imports that it needs, "
     "in one block that starts with ```python and ends with ```."
 )
-"""What precedes a function to complete."""
+"""The instruction before a function to complete."""
 
 PROGRAM_INSTRUCTION = (
     "Write a Python program that reads from standard input and writes to standard output, "
     "in one block that starts with ```python and ends with ```."
 )
-"""What follows the task of a program."""
+"""The instruction after the task of a program."""
 
 _OPTION = re.compile(r"[A-Z]\) ")
 
@@ -70,23 +71,26 @@ def _program(problem: Problem) -> str:
 
 
 def num_options(question: str) -> int:
-    """How many options stand in the last lines of a question, each behind its letter: `A) first`."""
-    lines = question.splitlines()
-    for num, letter in enumerate(reversed([line[:1] if _OPTION.match(line) else "" for line in lines]), start=1):
-        if letter in ("", "A"):
-            return num if letter else 0
+    """The number of options in the last lines of a question, each after its letter: `A) first`."""
+    # Counted upwards from the last line to the option A; any other line above it means that there are no options.
+    for num, line in enumerate(reversed(question.splitlines()), start=1):
+        if not _OPTION.match(line):
+            return 0
+        if line.startswith("A"):
+            return num
     return 0
 
 
 def worded(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, asked as an evaluation asks them; those of other domains as they are.
+    """The problems with the instructions of an evaluation; those of domains without a wording are unchanged.
 
-    Words that all questions share would make every one of them look like the next: look for contamination before.
+    Search for contamination before: words that all questions share would make them match each other.
     """
-    return [
-        replace(problem, question=WORDINGS[problem.domain](problem)) if problem.domain in WORDINGS else problem
-        for problem in problems
-    ]
+    result = []
+    for problem in problems:
+        wording = WORDINGS.get(problem.domain)
+        result.append(problem if wording is None else replace(problem, question=wording(problem)))
+    return result
 
 
 WORDINGS: Mapping[str, Callable[[Problem], str]] = {

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 Template = Callable[[str], str]
-"""From a question to the prompt text."""
+"""Makes the text of a prompt from a question."""
 
 R1_ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
@@ -79,42 +79,47 @@ def jinja_of(template: Template, *, beginning: str = "") -> str | None:
 
     Args:
         template: one of this module.
-        beginning: what the tokenizer of the model puts before every prompt. Whoever renders a chat template does not
-            put it there again, so that it is part of the template.
+        beginning: text that the tokenizer of the model puts before every prompt. A program that renders the chat
+            template does not put it there again, so that it must be part of the template.
 
     Returns:
-        The Jinja; None for a template that a checkpoint brought along.
+        The Jinja; None for a template that came with a checkpoint.
     """
-    name = next((name for name, known in _BY_NAME.items() if known is template), None)
-    return None if name is None else beginning + CHAT_TEMPLATES[name]
+    for name, known_template in _BY_NAME.items():
+        if known_template is template:
+            return beginning + CHAT_TEMPLATES[name]
+    return None
 
 
 def template_of(chat_template: str, *, beginning: str = "") -> Template | None:
     """The template of this module that a checkpoint holds in Jinja; None where it is another one.
 
     Args:
-        chat_template: what the checkpoint holds.
+        chat_template: the Jinja of the checkpoint.
         beginning: as in `jinja_of`.
     """
     text = chat_template.removeprefix(beginning)
-    return next((_BY_NAME[name] for name, jinja in CHAT_TEMPLATES.items() if jinja == text), None)
+    for name, jinja in CHAT_TEMPLATES.items():
+        if jinja == text:
+            return _BY_NAME[name]
+    return None
 
 
 _OPENING = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
 
 
 def opening_of(prompt: str) -> str:
-    """What a prompt writes of the response itself: an opened `<think>`, or an empty thinking block; else nothing.
+    """The beginning of the response at the end of a prompt: an opened `<think>`, an empty thinking block, or nothing.
 
-    The templates of the distilled R1 models, of QwQ and of Qwen3 end like that. The sampled tokens go on from there,
-    and whoever reads the response reads this text before them.
+    The templates of the distilled R1 models, of QwQ and of Qwen3 end like that. The sampled tokens continue from there,
+    and a reader of the response must put this text before them.
     """
-    found = _OPENING.search(prompt)
-    return found[0] if found else ""
+    match = _OPENING.search(prompt)
+    return match[0] if match else ""
 
 
 def continuation(prompt: str, response: str) -> str:
-    """What is left to write of a whole response after a prompt that may have opened its thinking."""
+    """The rest of a whole response after a prompt that may have opened its thinking."""
     opening = opening_of(prompt).strip()
     text = response.lstrip()
     if not opening or not text.startswith(opening):

@@ -94,23 +94,26 @@ class Tokenizer:
         self._before = self._prefix()
 
     def _id(self, token: str) -> int:
-        found = self.raw.token_to_id(token)
-        if found is None:
+        id = self.raw.token_to_id(token)
+        if id is None:
             raise ValueError(
                 f"the tokenizer has no token {token!r}: "
                 "tokenizer.json and the tokens named in tokenizer_config.json disagree"
             )
-        return int(found)
+        return int(id)
 
     def _prefix(self) -> list[int]:
-        """What the tokenizer puts before every text by itself: the token that begins a text, or nothing."""
-        plain, full = (self.raw.encode(".", add_special_tokens=with_special).ids for with_special in (False, True))
-        starts = [n for n in range(len(full)) if plain and full[n : n + len(plain)] == plain]
-        return full[: starts[0]] if starts else []
+        """The tokens that the tokenizer itself puts before every text: the token that begins a text, or none."""
+        plain = self.raw.encode(".", add_special_tokens=False).ids
+        full = self.raw.encode(".", add_special_tokens=True).ids
+        for start in range(len(full)):
+            if plain and full[start : start + len(plain)] == plain:
+                return full[:start]
+        return []
 
     @property
     def beginning(self) -> str:
-        """Text of what the tokenizer puts before every prompt; empty for most."""
+        """The text that the tokenizer puts before every prompt; empty for most."""
         return "".join(str(self.raw.id_to_token(id)) for id in self._before)
 
     def trained_with(self, template: Template, stop: Sequence[str] = ()) -> "Tokenizer":
@@ -121,8 +124,8 @@ class Tokenizer:
             stop: texts that ended a response in it.
         """
         jinja = jinja_of(template, beginning=self.beginning)
-        named = self if jinja is None else self.with_chat_template(jinja)
-        return named.with_stop_strings(stop)
+        tokenizer = self if jinja is None else self.with_chat_template(jinja)
+        return tokenizer.with_stop_strings(stop)
 
     def with_chat_template(self, chat_template: str) -> "Tokenizer":
         """The same tokenizer for a model that is prompted in another way."""
@@ -150,30 +153,32 @@ class Tokenizer:
         A prompt begins with what the model saw at the beginning of every text, such as Llama's `<|begin_of_text|>`,
         unless its template wrote it already.
         """
-        return [
-            ids if ids[: len(self._before)] == self._before else self._before + ids for ids in self.encode_all(prompts)
-        ]
+        encoded = []
+        for ids in self.encode_all(prompts):
+            has_beginning = ids[: len(self._before)] == self._before
+            encoded.append(ids if has_beginning else self._before + ids)
+        return encoded
 
     def encode_prompt(self, prompt: str) -> Tensor:
         """Token ids of a prompt, [T], int64; see `encode_prompts`."""
         return torch.tensor(self.encode_prompts([prompt])[0], dtype=torch.int64)
 
     def decode(self, tokens: Tensor) -> str:
-        """Text of a response; the end token and padding are left out, tags are kept.
+        """The text of a response, without the end token and padding, with its tags.
 
-        Ids that the vocabulary lacks (a model's embedding is often padded to more rows) have no text; bytes that are
-        no whole character become U+FFFD.
+        Ids that the vocabulary lacks (embeddings are often padded to more rows) have no text; bytes of an incomplete
+        character become U+FFFD.
         """
         return str(self.raw.decode(tokens.tolist(), skip_special_tokens=True))
 
     def unknown_words(self, text: str) -> list[str]:
-        """Pieces of a text that the vocabulary lacks, in order."""
+        """The pieces of a text that the vocabulary lacks, in order."""
         encoding = self.raw.encode(text, add_special_tokens=False)
-        return [
-            text[start:stop]
-            for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)
-            if id == self._unknown_id
-        ]
+        words = []
+        for id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+            if id == self._unknown_id:
+                words.append(text[start:stop])
+        return words
 
 
 def build_tokenizer(words: Iterable[str], texts: Iterable[str] = ()) -> Tokenizer:
