@@ -1,4 +1,4 @@
-"""What the pipeline's parts are worth: curves of two models side by side, and learned rewards beside the truth.
+"""Ablations of the pipeline: curves of two models side by side, and learned rewards beside the truth.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, 2.3.1 (cold start); v2, B.6 (language consistency) and B.5 (reward hacking).
 """
@@ -22,18 +22,18 @@ MONITORED = ("r1",)
 """The stage whose rewards are learned ones."""
 LEARNED = ("helpfulness", "harmlessness")
 CLEAR = 2.0
-"""Standard errors from which on a drift counts."""
+"""Number of standard errors above which a change counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """What became of a reward in the course of its stage, as learned and as it truly is.
+    """The change of a reward in the course of its stage, by the reward model and in truth.
 
     Attributes:
-        name: of the reward.
-        learned: its mean over the first and over the last third of the iterations.
-        true: likewise.
-        has_parted: the learned reward rose while the true one fell, both clearly: the mark of reward hacking.
+        name: name of the reward.
+        learned: mean of the learned reward over the first and over the last third of the iterations.
+        true: the same of the true reward.
+        has_parted: whether the learned reward clearly rose while the true one clearly fell: a sign of reward hacking.
     """
 
     name: str
@@ -46,11 +46,12 @@ def zero_record(record: Record, box: Progress) -> Record:
     """R1-Zero's own part of a run, with the base's evaluation as `start` and its own as `end`."""
     part = record.part(box.node.stages)
     ends = {"start": ("start", 0), box.node.name: ("end", part.num_steps)}
-    moved = [
-        replace(one, name=ends[one.name][0], running_step=ends[one.name][1])
-        for one in record.evaluations
-        if one.name in ends
-    ]
+
+    moved = []
+    for evaluation in record.evaluations:
+        if evaluation.name in ends:
+            name, step = ends[evaluation.name]
+            moved.append(replace(evaluation, name=name, running_step=step))
     return replace(part, evaluations=[*part.evaluations, *moved])
 
 
@@ -61,11 +62,15 @@ def language_ablation(record: Record, boxes: Sequence[Progress]) -> list[Markup]
         record: the run.
         boxes: with the reward, then without it.
     """
-    words = "validation; share of the thinking that is in the language of the question"
-    mixed = "training rollouts with a word that is not in the language of the question"
+    consistency_note = "validation; share of the thinking that is in the language of the question"
+    mixing_note = "training rollouts with a word that is not in the language of the question"
     return [
-        _chart("Language consistency", words, [_validated(record, box, "consistency", tone=n) for n, box in _n(boxes)]),
-        _chart("Language mixing", mixed, [_trained(record, box, "mixing", tone=n) for n, box in _n(boxes)]),
+        _chart(
+            "Language consistency",
+            consistency_note,
+            [_validated(record, box, "consistency", tone=n) for n, box in _n(boxes)],
+        ),
+        _chart("Language mixing", mixing_note, [_trained(record, box, "mixing", tone=n) for n, box in _n(boxes)]),
         _chart("Accuracy", "validation pass@1", [_validated(record, box, "pass@1", tone=n) for n, box in _n(boxes)]),
     ]
 
@@ -84,18 +89,20 @@ def cold_start(record: Record, zero: Progress, warm: Progress) -> Markup:
 
 def cold_start_in_words(record: Record, zero: Progress, warm: Progress) -> str:
     """In how many steps the model with a cold start reaches what R1-Zero ends at; empty before both have begun."""
-    ahead, behind = (_validated(record, box, "pass@1", tone=1) for box in (warm, zero))
-    goal = _goal(behind)
-    if goal is None or not ahead.ys:
+    warm_series, zero_series = (_validated(record, box, "pass@1", tone=1) for box in (warm, zero))
+    goal = _goal(zero_series)
+    if goal is None or not warm_series.ys:
         return ""
 
     verb = "ends" if zero.state == "finished" else "stands"
-    first = f"{zero.node.title} {verb} at {in_column(goal, 'pass@1')} in validation after {behind.xs[-1]:,.0f} steps."
-    reached = next((x for x, y in zip(ahead.xs, ahead.ys, strict=True) if y >= goal), None)
-    start = f"{warm.node.title} begins at {in_column(ahead.ys[0], 'pass@1')}"
+    first = (
+        f"{zero.node.title} {verb} at {in_column(goal, 'pass@1')} in validation after {zero_series.xs[-1]:,.0f} steps."
+    )
+    reached = next((x for x, y in zip(warm_series.xs, warm_series.ys, strict=True) if y >= goal), None)
+    start = f"{warm.node.title} begins at {in_column(warm_series.ys[0], 'pass@1')}"
 
     if reached is None:
-        return f"{first} {start} and has not reached that in {ahead.xs[-1]:,.0f} steps."
+        return f"{first} {start} and has not reached that in {warm_series.xs[-1]:,.0f} steps."
 
     return f"{first} {start} and reaches that " + (f"after {reached:,.0f} steps." if reached else "at once.")
 
@@ -124,15 +131,18 @@ def reward_hacking(record: Record, title: str) -> list[Markup]:
 
 
 def drifts(record: Record) -> list[Drift]:
-    """How far each learned reward and its truth have moved; none before there are three iterations of both."""
-    found = []
+    """The drift of each learned reward; none before there are three iterations of it and of its truth."""
+    result = []
     for name in LEARNED:
-        sides = [_values(record, metric) for metric in (name, f"true_{name}")]
-        if min(map(len, sides)) >= 3:
-            learned, true = (_thirds(side) for side in sides)
-            rises = _clear_change(sides[0]) > 0 > _clear_change(sides[1])
-            found.append(Drift(name=name, learned=learned, true=true, has_parted=rises))
-    return found
+        learned = _values(record, name)
+        true = _values(record, f"true_{name}")
+        if min(len(learned), len(true)) < 3:
+            continue
+
+        has_parted = _clear_change(learned) > 0 > _clear_change(true)
+        drift = Drift(name=name, learned=_thirds(learned), true=_thirds(true), has_parted=has_parted)
+        result.append(drift)
+    return result
 
 
 def _n(boxes: Sequence[Progress]) -> list[tuple[int, Progress]]:
@@ -149,18 +159,19 @@ def _validated(record: Record, box: Progress, metric: str, *, tone: int) -> Seri
 
 def _validation_series(part: Record, metric: str, name: str, tone: int) -> Series:
     """A metric of the validations of some stages, with its intervals; one for each step, the last that was made."""
-    rows = {
-        one.running_step: row
-        for one in part.evaluations
-        if one.name == VALIDATION and (row := find_row(one.report, metric)) is not None
-    }
+    rows = {}
+    for evaluation in part.evaluations:
+        row = find_row(evaluation.report, metric)
+        if evaluation.name == VALIDATION and row is not None:
+            rows[evaluation.running_step] = row
 
+    steps = sorted(rows)
     return Series(
         name=name,
-        xs=sorted(rows),
-        ys=[rows[step].value for step in sorted(rows)],
-        lows=[rows[step].low for step in sorted(rows)],
-        highs=[rows[step].high for step in sorted(rows)],
+        xs=steps,
+        ys=[rows[step].value for step in steps],
+        lows=[rows[step].low for step in steps],
+        highs=[rows[step].high for step in steps],
         tone=tone,
     )
 
@@ -171,8 +182,8 @@ def _trained(record: Record, box: Progress, metric: str, *, tone: int) -> Series
 
 def _logged(record: Record, stages: Sequence[str], metric: str, name: str, tone: int) -> Series:
     """A metric of training iterations under its running mean."""
-    found = [update for update in record.part(stages).updates if metric in update.metrics]
-    xs, ys = thin([update.running_step for update in found], [update.metrics[metric] for update in found])
+    updates = [update for update in record.part(stages).updates if metric in update.metrics]
+    xs, ys = thin([update.running_step for update in updates], [update.metrics[metric] for update in updates])
     return Series(name=name, xs=xs, ys=ys, tone=tone, style="trend")
 
 

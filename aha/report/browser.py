@@ -1,6 +1,6 @@
-"""The rollouts that the page lets one browse: a small, fair choice of them, ready to be embedded.
+"""The rollouts that a reader of the page can browse: a small, unbiased choice, ready to be embedded.
 
-What a model wrote is hostile text. Here it only becomes strings of JSON; the page's script puts them into text nodes.
+Model output is untrusted text. Here it only becomes strings of JSON; the page's script puts them into text nodes.
 """
 
 import re
@@ -34,7 +34,7 @@ class Shelf:
     Attributes:
         columns: headings of the columns.
         problems: JSON objects; `sides` holds the rollouts of each column.
-        num_found: how many there were to choose from: problems, or iterations of training.
+        num_found: number of problems, or of training iterations, from which they were chosen.
         notes: what could not be read, in sentences.
     """
 
@@ -46,17 +46,17 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answers:
-    """One problem as it was asked, and its first rollouts."""
+    """One problem and its first rollouts."""
 
     asked: Entry
     rollouts: list[Entry] = field(default_factory=list)
 
 
 def evaluation_shelf(record: Record) -> Shelf:
-    """The same problems answered by the base and by the trained model.
+    """The same problems answered by the base model and by the trained model.
 
-    Problems are dealt in turn from each domain, level and language, in the order in which they were written, so the
-    choice does not look at the answers. Samples are the first of each problem.
+    Problems are taken in turn from each domain, level and language, in the order in which they were written: the choice
+    does not depend on the answers. The samples are the first ones of each problem.
     """
     notes: list[str] = []
     names = {"base model": "evaluation-start", "trained model": "evaluation-end"}
@@ -74,22 +74,22 @@ def models_shelf(record: Record, names: Mapping[str, str]) -> Shelf:
     notes: list[str] = []
     files = {title: f"evaluation-{name}" for title, name in names.items()}
     shelf = _compared(record, files, notes, MAX_SAMPLES_OF_MANY)
-    kept: list[Entry] = []
+    problems: list[Entry] = []
     num_bytes = 0
 
     for problem in shelf.problems:
         num_bytes += len(embed(problem).encode("utf-8", errors="replace"))
-        if kept and num_bytes > BUDGET_BYTES:
+        if problems and num_bytes > BUDGET_BYTES:
             break
-        kept.append(problem)
+        problems.append(problem)
 
-    return replace(shelf, problems=kept)
+    return replace(shelf, problems=problems)
 
 
 def _compared(record: Record, names: Mapping[str, str], notes: list[str], num_samples: int) -> Shelf:
     """Problems that several models answered, a column for each model that has rollouts."""
-    read = {heading: _by_problem(_file(record, name), notes) for heading, name in names.items()}
-    sides = {heading: answers for heading, answers in read.items() if answers}
+    answers_by_heading = {heading: _by_problem(_file(record, name), notes) for heading, name in names.items()}
+    sides = {heading: answers for heading, answers in answers_by_heading.items() if answers}
     if not sides:
         return Shelf(notes=notes)
 
@@ -180,7 +180,7 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _clipped(value: object) -> str:
     """The text, or its two ends where it is very long."""
-    text = value if isinstance(value, str) else "" if value is None else str(value)
+    text = "" if value is None else str(value)
     if len(text) <= MAX_CHARACTERS:
         return text
     head = text[: MAX_CHARACTERS // 2]
@@ -189,21 +189,26 @@ def _clipped(value: object) -> str:
 
 
 def _dealt(asked: Mapping[str, Entry]) -> list[str]:
-    """The problems in turn from each domain, level and language, as cards are dealt."""
-    piles: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    """The keys of the problems, taken in turn from each domain, level and language."""
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for key, problem in asked.items():
-        piles[str(problem["domain"]), str(problem["level"]), str(problem["language"])].append(key)
-    num_deals = max((len(pile) for pile in piles.values()), default=0)
-    return [piles[name][turn] for turn in range(num_deals) for name in sorted(piles) if turn < len(piles[name])]
+        groups[str(problem["domain"]), str(problem["level"]), str(problem["language"])].append(key)
+
+    ordered: list[str] = []
+    num_turns = max((len(group) for group in groups.values()), default=0)
+    for turn in range(num_turns):
+        for name in sorted(groups):
+            ordered += groups[name][turn : turn + 1]
+    return ordered
 
 
 def _within_budget(problems: Iterable[Entry], budget: int) -> list[Entry]:
     """As many problems as fit into `budget` characters; at least one."""
-    kept: list[Entry] = []
+    chosen: list[Entry] = []
     num_characters = 0
     for problem in problems:
         num_characters += len(repr(problem))
-        if kept and num_characters > budget:
+        if chosen and num_characters > budget:
             break
-        kept.append(problem)
-    return kept
+        chosen.append(problem)
+    return chosen

@@ -1,4 +1,4 @@
-"""Figures as the tables of the page write them: a value, and its 95 % interval."""
+"""The figures of the page as text: a value, and its 95 % interval."""
 
 import math
 
@@ -37,13 +37,18 @@ def written(row: Row | None, metric: str) -> tuple[str, str]:
     """A row's value and its interval as text; a dash where there is none."""
     if row is None:
         return "\N{EN DASH}", ""
-    value, low, high = (in_column(number, metric) for number in (row.value, row.low, row.high))
-    is_known = math.isfinite(row.low) and math.isfinite(row.high)
-    return value, f"{low.removesuffix(PERCENT)} \N{EN DASH} {high}" if is_known else ""
+
+    value = in_column(row.value, metric)
+    if not (math.isfinite(row.low) and math.isfinite(row.high)):
+        return value, ""
+
+    low = in_column(row.low, metric)
+    high = in_column(row.high, metric)
+    return value, f"{low.removesuffix(PERCENT)} \N{EN DASH} {high}"
 
 
 def in_column(value: float, metric: str) -> str:
-    """A figure with as many decimals as its column has everywhere."""
+    """A figure with the number of decimals of its column."""
     if is_share(metric):
         return f"{value * 100:.1f}{PERCENT}"
     return f"{value:,.1f}" if metric == "length" else f"{value:,.2f}"

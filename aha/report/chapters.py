@@ -1,4 +1,4 @@
-"""The parts of the page of a run with a pipeline, gathered for its template.
+"""The content of the page of a run with a pipeline, for its template.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2, Tables 3 and 7, B.5, B.6; v1, 2.3.1, Tables 5 and 6.
 """
@@ -28,16 +28,16 @@ OWN_METRICS = ("pass@1", "length", "consistency", "readability", "general", "hel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Section:
-    """What the page says of one box.
+    """The section of the page about one box.
 
     Attributes:
         box: the box.
-        anchor: `id` of its section.
-        headline: its one figure.
+        anchor: `id` of the section.
+        headline: the main figure of the box.
         facts: (label, value) pairs.
-        parents: (anchor, title) of what it is made from.
+        parents: (anchor, title) of the boxes that it is made from.
         samples: a few responses or rows.
-        column: number of its column in the browser of responses, None where it has none.
+        column: index of its column in the browser of responses; None where it has none.
     """
 
     box: Progress
@@ -64,11 +64,11 @@ class _Bill:
 
 
 def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str, object], list[str]]:
-    """Everything that the template of a pipeline draws, and what could not be read, in sentences.
+    """The variables of the template of a pipeline, and what could not be read, in sentences.
 
     Args:
         record: the run.
-        reflective_words: marked in responses.
+        reflective_words: the words that are marked in responses.
     """
     notes: list[str] = []
     boxes = survey(record, notes)
@@ -81,14 +81,14 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
     notes += [note for shelf in shelves for note in shelf.notes]
 
     r1 = by_name.get(DEFAULT_SIDES[1])
-    found: dict[str, object] = {
+    content: dict[str, object] = {
         "diagram": diagram(boxes),
         "stage_table": stages(boxes),
         "student_tables": [models_table(boxes, names(boxes)) for names in (distillation, reinforcement)],
         "ablation_table": models_table(boxes, ABLATION),
         "hacking": reward_hacking(record, r1.node.title if r1 else "R1"),
         "drifts": drifts(record),
-        "harvests": [(box.node.title, _sieve(one)) for box in boxes for one in box.harvests],
+        "harvests": [(box.node.title, _harvest_lines(harvest)) for box in boxes for harvest in box.harvests],
         "bills": _bills(boxes),
         "sections": [_section(record, box, by_name, shelves[0], notes) for box in boxes],
         "shelves": [(shelf, embed(_shelf_data(shelf, titles, reflective_words))) for shelf in shelves],
@@ -96,33 +96,35 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
         "anchor": anchor,
         **_studies(record, by_name),
     }
-    return found, notes
+    return content, notes
 
 
 def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, object]:
-    """Figures that set two models side by side; none where the pipeline has not both."""
+    """The figures that compare two models; empty where the pipeline does not have both."""
     pairs = {names: [by_name[name] for name in names if name in by_name] for names in (ABLATION, COLD_START)}
-    compared = pairs[ABLATION]
-    warmed = pairs[COLD_START]
+    ablation = pairs[ABLATION]
+    cold = pairs[COLD_START]
     zero = by_name.get(COLD_START[0])
 
     return {
-        "language": language_ablation(record, compared) if len(compared) == 2 else [],
-        "cold_start": cold_start(record, *warmed) if len(warmed) == 2 else "",
-        "cold_start_words": cold_start_in_words(record, *warmed) if len(warmed) == 2 else "",
+        "language": language_ablation(record, ablation) if len(ablation) == 2 else [],
+        "cold_start": cold_start(record, *cold) if len(cold) == 2 else "",
+        "cold_start_words": cold_start_in_words(record, *cold) if len(cold) == 2 else "",
         "zero_figures": large_figures(zero_record(record, zero)) if zero else [],
     }
 
 
-def _sieve(harvest: Harvest) -> dict[str, object]:
-    """A harvest with shares of its items; a row may hold several of them, such as the responses to one prompt."""
+def _harvest_lines(harvest: Harvest) -> dict[str, object]:
+    """A harvest with the shares of its items; a row may hold several items, such as the responses to one prompt."""
     num_dropped = sum(harvest.dropped.values())
-    lines = [("kept", max(0, harvest.num_items - num_dropped)), *harvest.dropped.items()]
+    counts = [("kept", max(0, harvest.num_items - num_dropped)), *harvest.dropped.items()]
     total = max(harvest.num_items, 1)
-    return {
-        "harvest": harvest,
-        "lines": [(name, count, _percent(count / total), f"{min(1.0, count / total):.4f}") for name, count in lines],
-    }
+
+    lines = []
+    for name, count in counts:
+        share = count / total
+        lines.append((name, count, _percent(share), f"{min(1.0, share):.4f}"))
+    return {"harvest": harvest, "lines": lines}
 
 
 def _percent(share: float) -> str:
@@ -170,24 +172,30 @@ def _section(
 
 def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     """Figures of a box: evaluated ones with their intervals, rows, cost, and where it lies."""
-    evaluated = [(heading(metric), *written(row, metric)) for metric in OWN_METRICS if (row := row_of(box, metric))]
-    facts = [(name, f"{value} ({interval})" if interval else value) for name, value, interval in evaluated]
+    facts = []
+    for metric in OWN_METRICS:
+        row = row_of(box, metric)
+        if row is not None:
+            facts.append((heading(metric), _with_interval(*written(row, metric))))
 
     if box.held_out is not None:
-        value, interval = written(box.held_out, "pass@1")
-        facts.append(("held-out accuracy", f"{value} ({interval})" if interval else value))
-
+        facts.append(("held-out accuracy", _with_interval(*written(box.held_out, "pass@1"))))
     if box.num_rows is not None:
         facts.append(("rows", f"{box.num_rows:,}"))
 
+    if box.cost is not None and box.cost.num_updates:
+        facts.append(("updates", f"{box.cost.num_updates:,}"))
     if box.cost is not None:
-        facts += [("updates", f"{box.cost.num_updates:,}")] if box.cost.num_updates else []
         facts.append(("time", duration(box.cost.seconds)))
 
     if box.model is not None:
         facts.append(("folder", str(box.model.relative_to(record.folder))))
 
     return facts
+
+
+def _with_interval(value: str, interval: str) -> str:
+    return f"{value} ({interval})" if interval else value
 
 
 def _shelf_data(shelf: Shelf, titles: Mapping[str, str], reflective_words: Sequence[str]) -> dict[str, object]:

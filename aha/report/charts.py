@@ -1,8 +1,8 @@
-"""Line charts, stacks and dumbbells as inline SVG: computed here, coloured by the style sheet, read out by a script.
+"""Line charts, stacks and dumbbells as inline SVG; the style sheet colours them, and a script shows their values.
 
-Coordinates are worked out once, in Python, so a chart is the same in every browser, needs no library and no network,
-and prints. Colours are classes (`tone-1` to `tone-5`) that the style sheet fills in, so one drawing serves light and
-dark pages.
+Coordinates are computed once, in Python: a chart is the same in every browser, needs no library and no network, and can
+be printed. Colours are classes (`tone-1` to `tone-5`) of the style sheet, so that one drawing serves light and dark
+pages.
 """
 
 import json
@@ -46,9 +46,9 @@ class Series:
     """One line of a chart.
 
     Attributes:
-        name: what the legend and the read-out call it.
+        name: its name in the legend and in the read-out.
         xs: positions, rising.
-        ys: values, as many; one that is not finite leaves a gap.
+        ys: values, as many; a value that is not finite leaves a gap.
         lows: lower ends of the 95 % intervals, as many, or none.
         highs: upper ends.
         tone: colour, 1 to 5.
@@ -73,12 +73,12 @@ class Axes:
         title: heading.
         note: a sentence under the heading.
         unit: `share` is written in percent, `number` as it is.
-        width: of the drawing, in its own pixels; the page scales it.
-        height: of the drawing.
-        low: a value the vertical axis must reach, None to follow the data.
-        high: likewise at the top.
-        borders: where stages begin, as (position, name); drawn as thin vertical lines.
-        names_borders: write the stages' names beside the lines.
+        width: width of the drawing, in its own pixels; the page scales it.
+        height: height of the drawing.
+        low: a value that the vertical axis must include; None to follow the data.
+        high: the same at the top.
+        borders: beginnings of stages as (position, name), drawn as thin vertical lines.
+        names_borders: whether the names of the stages stand beside the lines.
     """
 
     title: str
@@ -211,13 +211,19 @@ def dumbbell(start: Estimate | None, end: Estimate | None, high: float) -> Marku
         An `svg` element for a table cell, which holds no text: the cells beside it do.
     """
     plane = _Plane(x_range=(0.0, high), levels=(0.0, 1.0), left=5, right=TRACK_WIDTH - 5, top=0, bottom=20)
-    known = [(kind, estimate) for kind, estimate in (("before", start), ("after", end)) if estimate is not None]
-    ranges = [_across(f"range {kind}", plane, low, top) for kind, (_, low, top) in known if math.isfinite(low + top)]
-    moves = [_across("move", plane, start[0], end[0])] if start is not None and end is not None else []
+    estimates = [(kind, estimate) for kind, estimate in (("before", start), ("after", end)) if estimate is not None]
+
+    # Later layers cover earlier ones: the track, the intervals, the move, the dots.
+    layers = [_across("track", plane, 0.0, high)]
+    for kind, (_, low, top) in estimates:
+        if math.isfinite(low + top):
+            layers.append(_across(f"range {kind}", plane, low, top))
+    if start is not None and end is not None:
+        layers.append(_across("move", plane, start[0], end[0]))
     dot = Markup('<circle class="{}" cx="{:.1f}" cy="10" r="4"/>')
-    dots = [dot.format(kind, plane.x(value)) for kind, (value, _, _) in known]
-    layers = Markup("").join([_across("track", plane, 0.0, high), *ranges, *moves, *dots])
-    return Markup('<svg class="dumbbell" viewBox="0 0 {} 20" aria-hidden="true">{}</svg>').format(TRACK_WIDTH, layers)
+    layers += [dot.format(kind, plane.x(value)) for kind, (value, _, _) in estimates]
+    svg = Markup('<svg class="dumbbell" viewBox="0 0 {} 20" aria-hidden="true">{}</svg>')
+    return svg.format(TRACK_WIDTH, Markup("").join(layers))
 
 
 def _across(kind: str, plane: _Plane, low: float, high: float) -> Markup:

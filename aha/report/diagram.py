@@ -1,8 +1,8 @@
-"""The pipeline as a drawing: boxes for models, data and reward models, arrows from what each is made from.
+"""The pipeline as a drawing: boxes for models, data and reward models, and arrows from the parents of each.
 
-Boxes stand on a grid, in the arrangement of the paper's Figure 2: the three passes from the base model side by side,
-each from top to bottom, and distillation below. Arrows run along the gaps of the grid. There are two arrangements of
-the same boxes, a wide one and a narrow one for phones; the page's style sheet shows the one that fits.
+Boxes stand on a grid like that of the paper's Figure 2: the three passes from the base model side by side, each from
+top to bottom, and distillation below. Arrows run along the gaps of the grid. There are two arrangements of the same
+boxes, a wide one and a narrow one for phones; the page's style sheet shows the one that fits.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2.
 """
@@ -139,24 +139,23 @@ def diagram(boxes: Sequence[Progress]) -> Markup:
 
 
 def _places(grid: str, boxes: Sequence[Progress], num_columns: int) -> dict[str, Place]:
-    """Where each box stands; rows and columns that are empty take no room."""
-    known = {
-        name: (column, row)
-        for row, line in enumerate(grid.strip().splitlines())
-        for column, name in enumerate(line.split())
-        if name != EMPTY
-    }
+    """The cell of each box, without empty rows; boxes that the grid does not know go below."""
+    cells: dict[str, Place] = {}
+    for row, line in enumerate(grid.strip().splitlines()):
+        for column, name in enumerate(line.split()):
+            if name != EMPTY:
+                cells[name] = (column, row)
 
     names = [box.node.name for box in boxes]
-    placed = {name: known[name] for name in names if name in known}
-    rows = sorted({row for _, row in placed.values()})
-    placed = {name: (column, rows.index(row)) for name, (column, row) in placed.items()}
-    strangers = [name for name in names if name not in known]
+    places = {name: cells[name] for name in names if name in cells}
+    rows = sorted({row for _, row in places.values()})
+    places = {name: (column, rows.index(row)) for name, (column, row) in places.items()}
+    unknown = [name for name in names if name not in cells]
 
-    for index, name in enumerate(strangers):
-        placed[name] = (index % num_columns, len(rows) + index // num_columns)
+    for index, name in enumerate(unknown):
+        places[name] = (index % num_columns, len(rows) + index // num_columns)
 
-    return placed
+    return places
 
 
 def _drawing(boxes: Sequence[Progress], sheet: _Sheet, label: str) -> Markup:
@@ -264,8 +263,8 @@ def _route(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> lis
         return [(x + side, y), (to_x - side - TIP * side / half_width, to_y)]
 
     if row == to_row:
-        over = sheet.above(row)
-        return [(x, y - half_height), (x, over), (to_x, over), (to_x, to_y - half_height - TIP)]
+        above = sheet.above(row)
+        return [(x, y - half_height), (x, above), (to_x, above), (to_x, to_y - half_height - TIP)]
 
     if to_row > row and sheet.is_clear(column, range(row + 1, to_row)):
         level = sheet.above(to_row)

@@ -109,11 +109,12 @@ def vote_metric(record: Record) -> str:
 
     The validations on the way may have another number of samples: theirs counts only where there is no test.
     """
-    for reports in ((record.start, record.end), tuple(one.report for one in record.evaluations)):
-        rows = [row for report in reports if report is not None for row in report.rows]
-        votes = sorted({row.metric for row in rows if row.metric.startswith("cons@")})
+    tests = [report for report in (record.start, record.end) if report is not None]
+    for reports in (tests, [evaluation.report for evaluation in record.evaluations]):
+        metrics = {row.metric for report in reports for row in report.rows}
+        votes = [metric for metric in metrics if metric.startswith("cons@")]
         if votes:
-            return votes[0]
+            return min(votes)
     return "cons@16"
 
 
@@ -143,34 +144,35 @@ def small_figures(record: Record) -> list[Markup]:
 
 def comparisons(record: Record) -> list[Comparison]:
     """Start against end for each domain and, below it, each of its levels; empty before the first evaluation."""
-    sides = record.start, record.end
-    suites = sorted(
-        {row.suite for side in sides if side is not None for row in side.rows if _is_domain(row.suite)},
-        key=_suite_order,
-    )
-    rows = {
-        suite: [(find_row(side, "pass@1", suite), find_row(side, "length", suite)) for side in sides]
-        for suite in suites
-    }
-    longest = max(
-        (row.high for pairs in rows.values() for _, row in pairs if row and math.isfinite(row.high)), default=1.0
-    )
+    suites: set[str] = set()
+    for side in (record.start, record.end):
+        if side is not None:
+            suites |= {row.suite for row in side.rows if _is_domain(row.suite)}
 
-    return [_comparison(suite, before, after, longest) for suite, (before, after) in rows.items()]
+    pairs = []
+    for suite in sorted(suites, key=_suite_order):
+        before = (find_row(record.start, "pass@1", suite), find_row(record.start, "length", suite))
+        after = (find_row(record.end, "pass@1", suite), find_row(record.end, "length", suite))
+        pairs.append((suite, before, after))
+
+    # All lengths share a track, which reaches to the end of the longest interval.
+    lengths = [row for _, before, after in pairs for row in (before[1], after[1])]
+    longest = max((row.high for row in lengths if row and math.isfinite(row.high)), default=1.0)
+    return [_comparison(suite, before, after, longest) for suite, before, after in pairs]
 
 
 def _comparison(
     suite: str, before: tuple[Row | None, Row | None], after: tuple[Row | None, Row | None], longest: float
 ) -> Comparison:
     domain, _, level = suite.partition("/")
-    found = [row for row in (*before, *after) if row is not None]
+    rows = [row for row in (*before, *after) if row is not None]
     accuracy = (before[0], after[0])
     length = (before[1], after[1])
 
     return Comparison(
         domain=domain,
         level=level,
-        num_problems=max((row.n for row in found), default=0),
+        num_problems=max((row.n for row in rows), default=0),
         accuracy=accuracy,
         length=length,
         accuracy_drawing=dumbbell(_estimate(accuracy[0]), _estimate(accuracy[1]), 1.0),
@@ -297,8 +299,8 @@ def _timed(record: Record) -> Markup:
     timed = [at for at in record.updates if at.metrics.keys() >= {*TIMED.values(), "seconds"}]
     steps = [0.0, *(float(at.running_step) for at in timed)]  # the first iteration began there
     heights = {name: [at.metrics[metric] for at in timed] for name, metric in TIMED.items()}
-    known = [sum(parts) for parts in zip(*heights.values(), strict=True)]
-    heights["other"] = [max(0.0, at.metrics["seconds"] - seconds) for at, seconds in zip(timed, known, strict=True)]
+    totals = [sum(parts) for parts in zip(*heights.values(), strict=True)]
+    heights["other"] = [max(0.0, at.metrics["seconds"] - seconds) for at, seconds in zip(timed, totals, strict=True)]
 
     layers = []
     floor = [0.0] * len(timed)

@@ -39,7 +39,7 @@ REFLECTIVE_WORDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Headline:
-    """One headline figure: at the start, at the end, and how many times over."""
+    """One headline figure: its values at the start and at the end, and the change."""
 
     label: str
     start: str
@@ -51,7 +51,7 @@ class _Headline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _TableRow:
-    """One evaluated model on one suite: its name, problems, and (value, interval) for each column."""
+    """One evaluated model on one suite: its name, its problems, and (value, interval) for each column."""
 
     name: str
     detail: str
@@ -106,7 +106,9 @@ def summary(run: Path) -> dict[str, object]:
         "seed": record.identity.get("seed"),
         "steps": _num_steps(record),
     }
-    return figures | ({"stages": stage_figures(survey(record, []))} if record.nodes else {})
+    if record.nodes:
+        figures["stages"] = stage_figures(survey(record, []))
+    return figures
 
 
 def models_in_words(run: Path) -> str:
@@ -141,13 +143,12 @@ def _render(record: Record) -> str:
     vote = vote_of(survey(record, [])) if record.nodes else vote_metric(record)
     name = "pipeline" if record.nodes else "report"
 
-    content, notes = chapters(record, REFLECTIVE_WORDS) if record.nodes else _single(record, vote)
-    metrics = (
-        "pass@1",
-        vote,
-        "length",
-        *(("consistency", "readability") if record.nodes else ("reflection", "mixing")),
-    )
+    if record.nodes:
+        content, notes = chapters(record, REFLECTIVE_WORDS)
+        metrics = ("pass@1", vote, "length", "consistency", "readability")
+    else:
+        content, notes = _single(record, vote)
+        metrics = ("pass@1", vote, "length", "reflection", "mixing")
 
     return environment.get_template(f"{name}.html.j2").render(
         facts=_facts(record),
@@ -168,20 +169,21 @@ def _render(record: Record) -> str:
 
 
 def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
-    """What the page of a run without a pipeline holds: one model before and after training."""
-    shelves = evaluation_shelf(record), training_shelf(record)
-    found: dict[str, object] = {
+    """The content of the page of a run without a pipeline: one model before and after training."""
+    shelves = [evaluation_shelf(record), training_shelf(record)]
+    columns = _columns(record, vote)
+    content: dict[str, object] = {
         "figures": large_figures(record),
         "curves": small_figures(record),
-        "columns": _columns(record, vote),
-        "table": _table(record, _columns(record, vote)),
+        "columns": columns,
+        "table": _table(record, columns),
         "shelves": [(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
     }
-    return found, [note for shelf in shelves for note in shelf.notes]
+    return content, [note for shelf in shelves for note in shelf.notes]
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
-    """The header's small print: what was run, when, how long."""
+    """The facts of the header: scale, seed, times, revision, folder; those that are unknown are left out."""
     identity = record.identity
     provenance = identity.get("provenance")
     revision = provenance.get("revision") if isinstance(provenance, dict) else None
@@ -210,13 +212,14 @@ def _moment(value: object) -> str:
 
 def _missing(record: Record) -> list[str]:
     """What an unfinished run does not have yet, in sentences."""
-    is_there = {
-        "No training iteration is recorded yet.": bool(record.updates),
-        "The base model has not been evaluated yet.": record.start is not None,
-        "The trained model has not been evaluated yet: the run is still going, or it was stopped.": record.end
-        is not None,
-    }
-    return [sentence for sentence, is_recorded in is_there.items() if not is_recorded]
+    sentences = []
+    if not record.updates:
+        sentences.append("No training iteration is recorded yet.")
+    if record.start is None:
+        sentences.append("The base model has not been evaluated yet.")
+    if record.end is None:
+        sentences.append("The trained model has not been evaluated yet: the run is still going, or it was stopped.")
+    return sentences
 
 
 def _headline(record: Record, metric: str) -> _Headline:
@@ -236,7 +239,7 @@ def _headline(record: Record, metric: str) -> _Headline:
 
 
 def _change(start: float, end: float, metric: str) -> str:
-    """What became of a figure: points for shares, a factor for counts."""
+    """The change of a figure: points for shares, a factor for counts."""
     if is_share(metric):
         return f"{(end - start) * 100:+.1f} points".replace("-", "\N{MINUS SIGN}")
     return f"\N{MULTIPLICATION SIGN} {end / start:.1f}" if start > 0 else ""
@@ -253,19 +256,21 @@ def _columns(record: Record, vote: str) -> list[tuple[str, str]]:
 def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
     """The paper's Table 2 for this run: each evaluated model, over all problems, then over the hard split."""
     evaluated = [evaluation for evaluation in record.evaluations if evaluation.name != "validation"]
-    asked = [(evaluation, suite) for suite in ("all", HARD) for evaluation in evaluated]
-    rows = []
+    pairs = [(evaluation, suite) for suite in ("all", HARD) for evaluation in evaluated]
+    table_rows = []
 
-    for evaluation, suite in sorted(asked, key=lambda pair: _is_hard(*pair)):
-        found = [find_row(evaluation.report, metric, suite) for metric, _ in columns]
-        if any(row is not None for row in found):
-            num_problems = max(row.n for row in found if row is not None)
-            split = "hard split, " if _is_hard(evaluation, suite) else ""
-            cells = tuple(written(row, metric) for row, (metric, _) in zip(found, columns, strict=True))
-            detail = f"{split}{num_problems:,} problems"
-            rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=cells))
+    for evaluation, suite in sorted(pairs, key=lambda pair: _is_hard(*pair)):
+        rows = [find_row(evaluation.report, metric, suite) for metric, _ in columns]
+        counts = [row.n for row in rows if row is not None]
+        if not counts:
+            continue
 
-    return rows
+        split = "hard split, " if _is_hard(evaluation, suite) else ""
+        cells = [written(row, metric) for row, (metric, _) in zip(rows, columns, strict=True)]
+        detail = f"{split}{max(counts):,} problems"
+        table_rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=tuple(cells)))
+
+    return table_rows
 
 
 def _is_hard(evaluation: Evaluation, suite: str) -> bool:
@@ -279,7 +284,7 @@ def _model_name(evaluation: Evaluation) -> str:
 
 
 def _decoding(record: Record) -> str:
-    """How the headline evaluation sampled, in words."""
+    """The decoding of the headline evaluation, in words."""
     report: Report | None = record.end or record.start
     if report is None:
         return ""
@@ -290,7 +295,10 @@ def _decoding(record: Record) -> str:
         "top_p": "top-p {}",
         "max_new_tokens": "at most {} tokens",
     }
-    parts = [text.format(format_figure(report.decoding[key])) for key, text in names.items() if key in report.decoding]
+    parts = []
+    for key, text in names.items():
+        if key in report.decoding:
+            parts.append(text.format(format_figure(report.decoding[key])))
     return ", ".join(parts)
 
 

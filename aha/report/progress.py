@@ -1,9 +1,10 @@
-"""How far each box of the pipeline has come, what came of it, and what it cost.
+"""The progress of each box of the pipeline: its state, its results, and its cost.
 
-A stage that is finished has a `final` folder (a model) or a `data.json` (data); one in progress has neither, but a
-folder, and says in its `inputs.json` what it is made of.
+A finished stage has a `final` folder (a model) or a `data.json` (data). A stage in progress has only a folder, with its
+inputs in `inputs.json`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,14 +43,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harvest:
-    """What a stage of data kept and dropped.
+    """The items that a data stage kept and dropped.
 
     Attributes:
-        stage: its name.
-        is_finished: whether that is all.
-        num_items: what went into it.
-        num_kept: rows kept.
-        dropped: how many were dropped, by reason, most first.
+        stage: name of the stage.
+        is_finished: whether the stage is finished.
+        num_items: number of items that went into it.
+        num_kept: number of rows that were kept.
+        dropped: number of items that were dropped, by reason, the largest first.
     """
 
     stage: str
@@ -132,14 +133,14 @@ def _state(record: Record, stage: str) -> State:
 
 
 def _joint(states: Sequence[State], is_given: bool) -> State:
-    """How far several stages together have come; a model that was given needs none."""
+    """The state of several stages together; a model that was given needs no stage."""
     if is_given or all(state == "finished" for state in states):
         return "finished"
     return "not begun" if all(state == "not begun" for state in states) else "in progress"
 
 
 def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str]) -> str:
-    """How much is done of the first stage that is not finished."""
+    """The progress of the first stage that is not finished, in words."""
     stage, state = next(pair for pair in zip(node.stages, states, strict=True) if pair[1] != "finished")
     num_done = max((update.iteration + 1 for update in record.updates if update.stage == stage), default=0)
     total = _total(record.folder / "stages" / stage, notes)
@@ -155,33 +156,37 @@ def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str
 
 
 def _total(folder: Path, notes: list[str]) -> int | None:
-    """Iterations or shards that a stage will make, where its inputs say so."""
+    """The number of iterations or shards of a stage; None where its inputs do not say."""
     inputs = read_object(folder / "inputs.json", notes).get("inputs")
-    inputs = inputs if isinstance(inputs, dict) else {}
+    if not isinstance(inputs, dict):
+        return None
     config = inputs.get("config")
-    problems = inputs.get("problems")
-    config = config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return None
+
     iterations = finite(config.get("iterations"))
+    if iterations is not None:
+        return int(iterations)
 
     size = finite(config.get("shard_size"))
-    if iterations is None and size is not None and size >= 1 and isinstance(problems, list):
-        iterations = -(-len(problems) // size)
-
-    return None if iterations is None else int(iterations)
+    problems = inputs.get("problems")
+    if size is None or size < 1 or not isinstance(problems, list):
+        return None
+    return math.ceil(len(problems) / size)
 
 
 def _harvest(record: Record, stage: str, notes: list[str]) -> Harvest | None:
-    """What became of the items of a stage, so far; None for a stage that made no data."""
+    """The harvest of a stage so far; None for a stage that makes no data."""
     sealed = read_object(record.folder / "stages" / stage / "data.json", notes)
-    given = sealed.get("counts")
+    sealed_counts = sealed.get("counts")
     counts: Counter[str] = Counter()
 
-    if isinstance(given, dict):
-        counts.update({str(name): int(finite(count) or 0) for name, count in given.items()})
+    if isinstance(sealed_counts, dict):
+        counts.update({str(name): int(finite(count) or 0) for name, count in sealed_counts.items()})
 
     for update in record.updates if not sealed else ():
-        found = update.metrics.items() if update.stage == stage else ()
-        counts.update({key.removeprefix(HARVESTED): int(n) for key, n in found if key.startswith(HARVESTED)})
+        metrics = update.metrics.items() if update.stage == stage else ()
+        counts.update({key.removeprefix(HARVESTED): int(n) for key, n in metrics if key.startswith(HARVESTED)})
 
     if not sealed and not counts:
         return None
@@ -194,10 +199,10 @@ def _harvest(record: Record, stage: str, notes: list[str]) -> Harvest | None:
 
 
 def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
-    """Accuracy on held-out prompts, written down by the last stage of a reward model."""
+    """The accuracy on held-out prompts, which the last stage of a reward model records."""
     path = record.folder / "stages" / f"{node.stages[-1] if node.stages else node.name}.json"
-    found = read_object(path, notes).get("held_out")
-    numbers = {key: finite(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    content = read_object(path, notes).get("held_out")
+    numbers = {key: finite(value) for key, value in content.items()} if isinstance(content, dict) else {}
     value = numbers.get("accuracy")
 
     if value is None:

@@ -1,7 +1,7 @@
-"""What a run folder says, finished or not: identity and stages, metrics and evaluations on one axis of steps.
+"""The content of a run folder, finished or not: identity and stages, metrics and evaluations on one axis of steps.
 
-A run folder is read while it is being written and after it was killed, so a missing file, a torn line or an odd value
-is left out and noted; only a folder that holds no run is an error.
+A run folder may be read while it is written, and after its run was killed: a missing file, an incomplete line or a
+wrong value is left out and noted. Only a folder without a run is an error.
 """
 
 import gzip
@@ -92,8 +92,11 @@ class Record:
     def seconds(self) -> float | None:
         """Wall seconds of the run; before its end, of the iterations so far; None where nothing was timed."""
         total = finite(self.result.get("seconds"))
+        if total is not None:
+            return total
+
         timed = [update.metrics["seconds"] for update in self.updates if "seconds" in update.metrics]
-        return total if total is not None else sum(timed) if timed else None
+        return sum(timed) if timed else None
 
     def named(self, name: str) -> list[Report]:
         """Reports of the evaluations of one name, in order."""
@@ -110,34 +113,34 @@ class Record:
         return next(reversed(self.named(MAIN_MODELS[-1] if self.nodes else "end")), None)
 
     def part(self, stages: Sequence[str]) -> "Record":
-        """What some stages recorded, on an axis of steps of its own; of the evaluations, those made during them.
+        """The record of some stages alone, with steps counted from their beginning.
 
         Args:
-            stages: their names, in the order in which they ran.
+            stages: names of the stages, in the order in which they ran.
         """
-        stretches = sorted((stage for stage in self.stages if stage.name in stages), key=lambda at: at.begins)
-        begins: dict[str, int] = {}
-        shown: list[Stage] = []
+        chosen = sorted((stage for stage in self.stages if stage.name in stages), key=lambda stage: stage.begins)
 
-        for stage in stretches:
-            begins[stage.name] = stage.begins - (shown[-1].begins + shown[-1].num_steps if shown else 0)
-            shown.append(replace(stage, begins=stage.begins - begins[stage.name]))
+        # Each stage moves left, to where the one before it ends.
+        shifts: dict[str, int] = {}
+        moved: list[Stage] = []
+        end = 0
+        for stage in chosen:
+            shifts[stage.name] = stage.begins - end
+            moved.append(replace(stage, begins=end))
+            end += stage.num_steps
 
-        return replace(
-            self,
-            stages=shown,
-            updates=[
-                replace(update, running_step=update.running_step - begins[update.stage])
-                for update in self.updates
-                if update.stage in begins
-            ],
-            evaluations=[
-                replace(evaluation, running_step=evaluation.running_step - begins[evaluation.stage])
-                for evaluation in self.evaluations
-                if evaluation.stage in begins
-            ],
-            nodes=(),
-        )
+        updates = []
+        for update in self.updates:
+            if update.stage in shifts:
+                updates.append(replace(update, running_step=update.running_step - shifts[update.stage]))
+
+        evaluations = []
+        for evaluation in self.evaluations:
+            if evaluation.stage in shifts:
+                step = evaluation.running_step - shifts[evaluation.stage]
+                evaluations.append(replace(evaluation, running_step=step))
+
+        return replace(self, stages=moved, updates=updates, evaluations=evaluations, nodes=())
 
 
 def read_record(folder: Path) -> Record:
@@ -222,7 +225,7 @@ def find_row(report: Report | None, metric: str, suite: str = "all") -> Row | No
 
 
 def _whole_lines(path: Path, notes: list[str]) -> Iterator[bytes]:
-    """The lines of a file, up to where it breaks off."""
+    """The lines of a file, up to the point where it is damaged."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             yield from file
@@ -251,10 +254,10 @@ def _identity(folder: Path) -> Mapping[str, object]:
         )
 
     inside = sorted(run.parent.name for run in folder.glob("*/run.json")) if folder.is_dir() else []
-    found = f"; runs inside it: {', '.join(inside[:8])}" if inside else ""
+    hint = f"; runs inside it: {', '.join(inside[:8])}" if inside else ""
     state = "has no run.json" if folder.is_dir() else "is no folder"
     raise ValueError(
-        f"{folder} is no run folder: it {state}{found}. Name the folder that a training command wrote, such as "
+        f"{folder} is no run folder: it {state}{hint}. Name the folder that a training command wrote, such as "
         "runs/r1_zero-0, which holds run.json, metrics.jsonl and evaluations.jsonl"
     )
 
@@ -297,11 +300,14 @@ def _placed(entries: Sequence[Mapping[str, object]], stages: Sequence[Stage]) ->
 
     for entry in entries:
         stage = _text(entry, "stage")
-        metrics = {key: number for key, value in entry.items() if (number := finite(value)) is not None}
-        running_step = begins[stage] + _count(entry, "step")
-        updates.append(
-            Update(stage=stage, iteration=_count(entry, "iteration"), running_step=running_step, metrics=metrics)
+        numbers = {key: finite(value) for key, value in entry.items()}
+        update = Update(
+            stage=stage,
+            iteration=_count(entry, "iteration"),
+            running_step=begins[stage] + _count(entry, "step"),
+            metrics={key: number for key, number in numbers.items() if number is not None},
         )
+        updates.append(update)
 
     return sorted(updates, key=lambda update: (order[update.stage], update.iteration))
 
@@ -311,7 +317,7 @@ def _evaluations(
 ) -> list[Evaluation]:
     begins = {stage.name: stage.begins for stage in stages}
     total = sum(stage.num_steps for stage in stages)
-    found = {}
+    evaluations = {}
 
     for entry in entries:
         report = entry.get("report")
@@ -324,9 +330,9 @@ def _evaluations(
         elsewhere = 0 if name == "start" else total
         running_step = begins[stage] + _count(entry, "step") if stage in begins else elsewhere
         evaluation = Evaluation(name=name, stage=stage, running_step=running_step, report=_report(report))
-        found[name, stage, running_step] = evaluation
+        evaluations[name, stage, running_step] = evaluation
 
-    return list(found.values())
+    return list(evaluations.values())
 
 
 def _report(entry: Mapping[str, object]) -> Report:

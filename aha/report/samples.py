@@ -1,6 +1,6 @@
-"""A few samples of each box, as the page shows them: responses of a model, rows of data, labelled responses.
+"""A few samples of each box for the page: responses of a model, rows of data, labelled responses.
 
-They are the first in the order in which they were written; nobody looked at them to choose.
+They are the first ones in the order in which they were written; nothing is picked by its content.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ class Sample:
     """One response with its question.
 
     Attributes:
-        question: what was asked.
-        language: of the question, as an HTML language tag.
-        thinking: its chain of thought with the tags; empty where it has none.
-        summary: what stands after it.
-        label: a word on it: who wrote it, or how it was judged.
+        question: the question.
+        language: language of the question, as an HTML language tag.
+        thinking: the chain of thought with its tags; empty where there is none.
+        summary: the text after the thinking.
+        label: a short remark: its source, or its verdict.
     """
 
     question: str
@@ -48,9 +48,16 @@ def samples_of(record: Record, box: Progress, notes: list[str]) -> list[Sample]:
     if box.node.kind == "model":
         path = record.folder / "rollouts" / f"evaluation-{box.node.name}.jsonl.gz"
         return list(islice(_responses(path, notes), NUM_SAMPLES))
-    shards = [record.folder / "stages" / stage / "shard-000000.jsonl" for stage in box.node.stages]
-    rows = next((found for path in shards if (found := _rows(path, notes))), [])
-    return [sample for row in rows for sample in _of_row(row)][:NUM_SAMPLES]
+
+    # The rows of the first stage that has any.
+    samples: list[Sample] = []
+    for stage in box.node.stages:
+        rows = _rows(record.folder / "stages" / stage / "shard-000000.jsonl", notes)
+        for row in rows:
+            samples += _of_row(row)
+        if rows:
+            break
+    return samples[:NUM_SAMPLES]
 
 
 def _responses(path: Path, notes: list[str]) -> Iterator[Sample]:
@@ -63,7 +70,10 @@ def _responses(path: Path, notes: list[str]) -> Iterator[Sample]:
             reward = entry.get("reward")
             parts = reward.get("parts") if isinstance(reward, dict) else None
             accuracy = finite(parts.get("accuracy")) if isinstance(parts, dict) else None
-            yield _sample(entry, entry.get("text"), "" if accuracy is None else "correct" if accuracy >= 1 else "wrong")
+            label = ""
+            if accuracy is not None:
+                label = "correct" if accuracy >= 1 else "wrong"
+            yield _sample(entry, entry.get("text"), label)
 
 
 def _rows(path: Path, notes: list[str]) -> list[Mapping[str, object]]:

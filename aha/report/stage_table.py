@@ -1,4 +1,4 @@
-"""The models of a pipeline side by side: the paper's tables of stages and of students, as cells, as text, for programs.
+"""Tables of the models of a pipeline: the paper's tables of stages and of students, as cells, as text and as JSON.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Table 3 (stages); v1, Tables 5 and 6 (distillation).
 """
@@ -30,7 +30,7 @@ VOTE = "cons@16"
 SOLVING = ("pass@1", VOTE, "length", "consistency", "readability")
 GENERAL = ("general", "helpfulness", "harmlessness")
 FIGURES = (*SOLVING, "helpfulness", "harmlessness", "general")
-"""What a program gets of each model."""
+"""The metrics of each model in the JSON."""
 NEUTRAL = ("length",)
 """Metrics of which more is neither better nor worse."""
 DISTILLED = "-distilled"
@@ -39,7 +39,7 @@ REINFORCED = "-rl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One figure of one model: its value and interval in words, and whether no model in the table has a better one."""
+    """One figure of one model: its value and interval as text, and whether it is the best of the table."""
 
     value: str
     interval: str
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One row of a table: what it is about, a word on that, and its cells."""
+    """One row of a table: its name, title and detail, and its cells."""
 
     name: str
     title: str
@@ -94,7 +94,8 @@ def stages(boxes: Sequence[Progress]) -> Table:
     for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
         num_problems = max((row.n for row in rows if row is not None), default=0)
-        detail = f"{num_problems:,} {'prompts' if metric in GENERAL else 'problems'}" if num_problems else ""
+        noun = "prompts" if metric in GENERAL else "problems"
+        detail = f"{num_problems:,} {noun}" if num_problems else ""
         lines.append(Line(name=metric, title=heading(metric), detail=detail, cells=_cells(rows, metric)))
     return Table(columns=[(box.node.name, box.node.title) for box in models], lines=lines)
 
@@ -129,9 +130,9 @@ def models_table(boxes: Sequence[Progress], names: Sequence[str]) -> Table:
             name=box.node.name,
             title=box.node.title,
             detail=box.node.by,
-            cells=[columns[metric][place] for metric in metrics],
+            cells=[columns[metric][index] for metric in metrics],
         )
-        for place, box in enumerate(models)
+        for index, box in enumerate(models)
     ]
     return Table(columns=[(metric, heading(metric)) for metric in metrics], lines=lines)
 
@@ -195,13 +196,15 @@ def _plain(row: Row | None, metric: str) -> tuple[str, str]:
     if row is None:
         return "-", ""
     factor = 100 if is_share(metric) else 1
-    value, low, high = (number * factor for number in (row.value, row.low, row.high))
-    return f"{value:.1f}", f"{low:.1f}-{high:.1f}" if math.isfinite(low + high) else ""
+    low = row.low * factor
+    high = row.high * factor
+    interval = f"{low:.1f}-{high:.1f}" if math.isfinite(low + high) else ""
+    return f"{row.value * factor:.1f}", interval
 
 
 def _plain_line(name: str, cells: Sequence[str]) -> str:
-    """A line of columns; a mark stands beyond its column, so that figures stay below each other."""
-    texts = (f"{cell:>12} " if not cell.endswith("*") else f"{cell:>13}" for cell in cells)
+    """A line of columns; a mark stands right of its column, so that figures stay aligned."""
+    texts = [f"{cell:>13}" if cell.endswith("*") else f"{cell:>12} " for cell in cells]
     return f"{name:15}{''.join(texts)}".rstrip()
 
 
