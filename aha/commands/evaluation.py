@@ -16,7 +16,7 @@ from aha.problems.datasets.suites import OpenSuite, open_suite
 from aha.problems.world.questions import held_out_problems
 from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.questions import worded
+from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, r1, r1_zero, template_of
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.assignment import ending_in_words, judges, named_template, rules_of
@@ -142,7 +142,7 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
         else:
             opened = _opened(order.suite)
             name, notes = opened.suite.name, [opened.problems.says, opened.note]
-            problems = list(opened.problems) if prompt is r1_zero else worded(opened.problems)
+            problems = list(opened.problems) if prompt is r1_zero else add_instructions(opened.problems)
             config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
             domains = {one.domain for one in problems}
             allow_weak, packages = order.suite.weak_sandbox, order.suite.packages

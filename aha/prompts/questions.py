@@ -15,7 +15,7 @@ from string import ascii_uppercase
 
 from aha.types import Problem
 
-__all__ = ["MATH_INSTRUCTION", "WORDINGS", "num_options", "worded"]
+__all__ = ["MATH_INSTRUCTION", "WORDINGS", "add_instructions", "num_options"]
 
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 """The instruction after a question of mathematics."""
@@ -81,7 +81,7 @@ def num_options(question: str) -> int:
     return 0
 
 
-def worded(problems: Iterable[Problem]) -> list[Problem]:
+def add_instructions(problems: Iterable[Problem]) -> list[Problem]:
     """The problems with the instructions of an evaluation; those of domains without a wording are unchanged.
 
     Search for contamination before: words that all questions share would make them match each other.

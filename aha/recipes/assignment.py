@@ -14,7 +14,7 @@ from aha.problems.splits import draw_sample, file_problems, hold_out, without
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.questions import worded
+from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
 from aha.recipes.own_data import OwnData, TemplateName
 from aha.recipes.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
@@ -110,7 +110,7 @@ def assigned(
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
     with ExitStack() as stack:
         template = named_template(own.template, start)
-        wording = worded if own.problems and template is not r1_zero else list
+        wording = add_instructions if own.problems and template is not r1_zero else list
         limits = prompt_limits(start, scale, template, wording, own.long_prompts)
         if own.problems:
             assignment = _from_files(own, scale, seed, stack, limits)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from aha.prompts.questions import num_options, worded
+from aha.prompts.questions import add_instructions, num_options
 from aha.types import Problem
 
 
 def asked(domain: str, question: str, starter: str = "") -> str:
     problem = Problem(id="a", question=question, answer="b", domain=domain, starter=starter)
-    (found,) = worded([problem])
+    (found,) = add_instructions([problem])
     assert (found.id, found.answer) == ("a", "b")
     return found.question
 
