@@ -34,14 +34,14 @@ from torch import Tensor
 from aha.rewards.table import overlaps
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["OwnReward", "failure_kind", "load_reward"]
+__all__ = ["CustomReward", "failure_kind", "load_reward"]
 
 _KIND = re.compile(r".*?:\d+: (?:\w+|returned [^:]+)(?=: |$)", re.DOTALL)
 _SPEC = re.compile(r"(?P<where>.+?):(?P<name>[A-Za-z_]\w*)(?:=(?P<weight>[^=]+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnReward:
+class CustomReward:
     """A user's function as a reward function. A call never raises an `Exception`, nor does it end the process.
 
     Attributes:
@@ -112,7 +112,7 @@ def failure_kind(reason: str) -> str:
     """The kind of a failure: file, line, and the type of the error or of the returned object.
 
     Args:
-        reason: reason of a `crash` verdict; a reason that is not from an `OwnReward` is a kind of its own.
+        reason: reason of a `crash` verdict; a reason that is not from an `CustomReward` is a kind of its own.
     """
     kind = _KIND.match(reason)
     return kind[0] if kind else reason
@@ -138,7 +138,7 @@ def _location(error: BaseException, file: str) -> str:
     return f"{frame.filename}:{frame.lineno}"
 
 
-def load_reward(spec: str) -> tuple[OwnReward, float]:
+def load_reward(spec: str) -> tuple[CustomReward, float]:
     """Loads a user's reward function.
 
     Args:
@@ -176,7 +176,7 @@ def load_reward(spec: str) -> tuple[OwnReward, float]:
 
     file = module.__file__ or ""
     source = Path(file).read_bytes() if file else b""
-    reward = OwnReward(
+    reward = CustomReward(
         name=match["name"],
         function=function,
         file=file,

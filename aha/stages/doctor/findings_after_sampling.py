@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from aha.rewards.custom import OwnReward
+from aha.rewards.custom import CustomReward
 from aha.rewards.table import part_name
 from aha.stages.doctor.diagnosis import END_TOKENS, Finding, RunCandidate
 from aha.stages.groups import has_spread
@@ -158,7 +158,7 @@ def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[F
 def _own_parts(candidate: RunCandidate) -> frozenset[str]:
     """Names of the parts of the reward that are the user's own."""
     functions = [function for row in candidate.reward.values() for function in row]
-    return frozenset(part_name(function) for function in functions if isinstance(function, OwnReward))
+    return frozenset(part_name(function) for function in functions if isinstance(function, CustomReward))
 
 
 def _spread(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
