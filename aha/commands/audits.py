@@ -21,7 +21,7 @@ from aha.rewards.format import format_reward as zero_format
 from aha.rewards.language import language_reward
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.summary import format_reward as summary_format
-from aha.rewards.table import RewardFunction, RewardTable, merged
+from aha.rewards.table import RewardFunction, RewardTable, merge_tables
 from aha.rewards.verifier import MathVerifier
 from aha.types import Problem
 
@@ -171,7 +171,7 @@ def audit_named_reward(
             which and where.
         RuntimeError: the file needs a package that is not installed.
     """
-    table = merged(*(_reward_named(one) for one in (spec, *beside)))
+    table = merge_tables(*(_reward_named(one) for one in (spec, *beside)))
     name = spec.partition("=")[0]
     default_domain = name if name in ("math", "choice") else "math"
     if path is None:

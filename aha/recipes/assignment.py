@@ -26,7 +26,7 @@ from aha.rewards.custom import load_reward
 from aha.rewards.format import format_reward as zero_format
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.summary import format_reward
-from aha.rewards.table import RULES, RewardFunction, RewardTable, merged
+from aha.rewards.table import RULES, RewardFunction, RewardTable, merge_tables
 from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import Setting
 from aha.stages.task import ProblemSource, Task, Validation
@@ -128,7 +128,7 @@ def assigned(
         if own.stop is None and limits.tokenizer.stop_strings:
             stop = limits.tokenizer.stop_strings
             notes = (*notes, ending_in_words(stop))
-        yield replace(assignment, reward=merged(assignment.reward, mine), stop=stop, notes=notes)
+        yield replace(assignment, reward=merge_tables(assignment.reward, mine), stop=stop, notes=notes)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:

@@ -23,7 +23,7 @@ from aha.recipes.students import distil
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.language import language_reward
 from aha.rewards.summary import format_reward
-from aha.rewards.table import RULES, RewardTable, merged, rules
+from aha.rewards.table import RULES, RewardTable, merge_tables, rules
 from aha.runs.pipeline import Node, write_pipeline
 from aha.runs.seeds import generator
 from aha.stages.evaluate import true_worth
@@ -160,7 +160,7 @@ def train_r1(
     """
     write_pipeline(run.folder, PIPELINE)
     exam = Examination(run=run, scale=scale.zero)
-    stream, rewards = TrainingProblems(seed=run.seed), merged(R1_RULES, LANGUAGE)
+    stream, rewards = TrainingProblems(seed=run.seed), merge_tables(R1_RULES, LANGUAGE)
     reasoning = Task(problems=stream, reward=rewards, validation=exam.validation, template=r1)
     clean = Contamination(problem.question for problem in exam.held_out)
     exam.take("start", base, template=r1_zero)
@@ -265,7 +265,7 @@ def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int, num_asked: 
         problems=Mixture(
             first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE, joins_after=num_asked
         ),
-        reward=merged(reasoning.reward, learned, FORMAT, LANGUAGE),
+        reward=merge_tables(reasoning.reward, learned, FORMAT, LANGUAGE),
         truth=true_worth,
     )
 

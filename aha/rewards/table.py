@@ -20,7 +20,7 @@ __all__ = [
     "identities",
     "identity",
     "judge",
-    "merged",
+    "merge_tables",
     "overlaps",
     "part_name",
     "rules",
@@ -103,7 +103,7 @@ def part_name(function: RewardFunction) -> str:
     return function.__name__.removesuffix("_reward")
 
 
-def merged(*tables: RewardTable) -> RewardTable:
+def merge_tables(*tables: RewardTable) -> RewardTable:
     """One table with the rows of several: a domain gets the functions of each table that has it.
 
     Args:

@@ -7,7 +7,7 @@ from aha.rewards.accuracy import COMPARERS
 from aha.rewards.format import format_reward as zero_format
 from aha.rewards.language import language_reward
 from aha.rewards.summary import format_reward
-from aha.rewards.table import merged, rules, score
+from aha.rewards.table import merge_tables, rules, score
 from aha.types import Problem, Rollout
 
 FIVE = Problem(id="p", question="compute 2 + 3", answer="5", domain="arithmetic")
@@ -32,7 +32,7 @@ def test_each_format_has_its_reward(text: str, of_zero: float, of_r1: float) -> 
 
 
 def test_the_first_stage_of_r1_sums_three_parts() -> None:
-    table = merged(rules(COMPARERS, format_reward), {domain: {language_reward: 1.0} for domain in COMPARERS})
+    table = merge_tables(rules(COMPARERS, format_reward), {domain: {language_reward: 1.0} for domain in COMPARERS})
     text = r"<think> first 2 + 3 = 5 再 check </think> so the answer is \boxed { 5 } ."
     reward = score(table, FIVE, rollout(text))
     assert reward.parts == {"accuracy": 1.0, "format": 1.0, "language": pytest.approx(2 / 3)}

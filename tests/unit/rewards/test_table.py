@@ -6,7 +6,7 @@ import pytest
 
 from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.format import format_reward
-from aha.rewards.table import RULES, BatchedReward, Keyed, identity, merged, part_name, rules, score, score_all
+from aha.rewards.table import RULES, BatchedReward, Keyed, identity, merge_tables, part_name, rules, score, score_all
 from aha.types import Problem, Rollout, Verdict
 
 PROBLEM = Problem(id="p-3", question="compute 7 + 7", answer="14", domain="arithmetic")
@@ -165,14 +165,14 @@ def test_plain_functions_are_neither_batched_nor_keyed() -> None:
 def test_merged_tables_have_the_rows_of_all() -> None:
     first = {"arithmetic": {accuracy: 1.0, format_reward: 1.0}, "essay": {format_reward: 1.0}}
     second = {"essay": {length_reward: 2.0}, "poem": {length_reward: 3.0}, "arithmetic": {format_reward: 0.5}}
-    assert merged(first, second) == {
+    assert merge_tables(first, second) == {
         "arithmetic": {accuracy: 1.0, format_reward: 0.5},
         "essay": {format_reward: 1.0, length_reward: 2.0},
         "poem": {length_reward: 3.0},
     }
     assert first["arithmetic"] == {accuracy: 1.0, format_reward: 1.0}
-    assert merged() == {}
-    assert merged(first) == first
+    assert merge_tables() == {}
+    assert merge_tables(first) == first
 
 
 def test_the_identity_of_a_function_is_its_name_wherever_its_module_is() -> None:
