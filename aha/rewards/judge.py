@@ -23,8 +23,8 @@ __all__ = [
     "Judgement",
     "Outcome",
     "balance_lengths",
+    "is_clear_vote",
     "judgements",
-    "keeps",
     "length_gap",
     "parse_comparison",
     "parse_judgement",
@@ -226,7 +226,7 @@ def parse_comparison(reply: str) -> int | None:
     return SCORES[verdicts.pop()] if len(verdicts) == 1 else None
 
 
-def keeps(mean: float, margin: float = 1.0) -> bool:
+def is_clear_vote(mean: float, margin: float = 1.0) -> bool:
     """Whether the votes are clear enough for a preference pair: |mean| > margin.
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1.

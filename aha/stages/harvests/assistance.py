@@ -13,7 +13,7 @@ from statistics import fmean
 
 from aha.engines.endpoint import ChatRequest, Endpoint
 from aha.prompts.instructions import rewrite_instruction
-from aha.rewards.judge import AskAll, balance_lengths, judgements, keeps, preference_votes
+from aha.rewards.judge import AskAll, balance_lengths, is_clear_vote, judgements, preference_votes
 from aha.runs.seeds import derive_seed, generator
 from aha.stages.harvests.labelling import Label
 from aha.stages.harvests.rejection import Editor, Judge
@@ -104,7 +104,7 @@ def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
         )
 
         scores = [0.0] * len(texts)
-        is_clear = [mean is not None and keeps(mean) for mean in means]
+        is_clear = [mean is not None and is_clear_vote(mean) for mean in means]
         for (first, second), mean, decides in zip(indices, means, is_clear, strict=True):
             gain = float((mean or 0.0) > 0) if decides else 0.5
             scores[first] += gain

@@ -14,8 +14,8 @@ from aha.rewards.judge import (
     SCORES,
     Judgement,
     balance_lengths,
+    is_clear_vote,
     judgements,
-    keeps,
     length_gap,
     parse_comparison,
     parse_judgement,
@@ -248,7 +248,7 @@ def test_truth_is_recovered_from_noise() -> None:
         a, b = rng.sample(range(100), 2)
         mean = votes_on(noisy, "q", str(a), str(b), rng=rng)
         assert mean is not None
-        if keeps(mean):
+        if is_clear_vote(mean):
             kept += 1
             right += (mean > 0) == (a > b)
     assert kept > 150
@@ -269,8 +269,8 @@ def test_votes_come_in_twos(num_votes: int) -> None:
 
 
 def test_the_margin_is_strict() -> None:
-    assert [keeps(mean) for mean in (-2, -1.25, -1, 0, 1, 1.25)] == [True, True, False, False, False, True]
-    assert keeps(0.75, margin=0.5)
+    assert [is_clear_vote(mean) for mean in (-2, -1.25, -1, 0, 1, 1.25)] == [True, True, False, False, False, True]
+    assert is_clear_vote(0.75, margin=0.5)
 
 
 # Lengths
