@@ -12,7 +12,7 @@ from aha.problems.datasets.sets import ProblemSet, digest
 from aha.runs.seeds import generator
 from aha.types import Problem
 
-__all__ = ["FileProblems", "draw_sample", "file_problems", "hold_out", "without"]
+__all__ = ["FileProblems", "draw_sample", "exclude_questions", "file_problems", "hold_out"]
 
 _PARTS = 1_000_000
 
@@ -83,7 +83,7 @@ def draw_sample(sets: Sequence[ProblemSet], num: int) -> list[ProblemSet]:
     return parts
 
 
-def without(problems: ProblemSet, others: Iterable[Problem]) -> tuple[ProblemSet, list[Problem]]:
+def exclude_questions(problems: ProblemSet, others: Iterable[Problem]) -> tuple[ProblemSet, list[Problem]]:
     """Removes the questions from a set that other problems ask too; case and blanks do not matter.
 
     Args:

@@ -10,7 +10,7 @@ from aha.policy.pretrained import read_config
 from aha.problems.datasets.formats import OWN
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.datasets.sources import open_splits, split_in_name
-from aha.problems.splits import draw_sample, file_problems, hold_out, without
+from aha.problems.splits import draw_sample, exclude_questions, file_problems, hold_out
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
@@ -227,7 +227,7 @@ def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple
     compared = [problem for one in held_out for problem in without_instruction(one.problems)]
     kept, notes, examples = [], list[str](), list[str]()
     for one in train:
-        apart, same = without(one, questions)
+        apart, same = exclude_questions(one, questions)
         clean = decontaminate(without_instruction(apart.problems), () if one.is_generated else compared)
         ids = {problem.id for problem in clean.kept}
         kept.append(replace(apart, problems=[problem for problem in apart if problem.id in ids]))

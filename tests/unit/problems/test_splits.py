@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aha.problems.datasets.sets import ProblemSet
-from aha.problems.splits import FileProblems, file_problems, hold_out, without
+from aha.problems.splits import FileProblems, exclude_questions, file_problems, hold_out
 from aha.types import Problem
 
 
@@ -48,7 +48,7 @@ def test_no_part_may_be_empty(num: int) -> None:
 
 def test_questions_of_another_split_are_taken_out() -> None:
     train, test = problem_set(10), [Problem(id="t", question="  what is\n3? ", answer="3", domain="math")]
-    kept, dropped = without(train, test)
+    kept, dropped = exclude_questions(train, test)
     assert ids(dropped) == ["a/3"]
     assert ids(list(kept)) == ids([problem for problem in train if problem.id != "a/3"])
     assert "1 that another split asks too" in kept.says
