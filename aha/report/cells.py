@@ -4,7 +4,7 @@ import math
 
 from aha.types import Row
 
-__all__ = ["duration", "heading", "in_column", "is_share", "operations", "written"]
+__all__ = ["duration", "heading", "in_column", "is_share", "operations", "value_and_interval"]
 
 SHARES = (
     *("pass@", "cons@", "mixing", "format", "truncated", "unparsable", "unsupported"),
@@ -33,7 +33,7 @@ def is_share(metric: str) -> bool:
     return metric.startswith(SHARES)
 
 
-def written(row: Row | None, metric: str) -> tuple[str, str]:
+def value_and_interval(row: Row | None, metric: str) -> tuple[str, str]:
     """A row's value and its interval as text; a dash where there is none."""
     if row is None:
         return "\N{EN DASH}", ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aha.report.ablations import cold_start, cold_start_in_words, drifts, language_ablation, reward_hacking, zero_record
 from aha.report.browser import Shelf, models_shelf
-from aha.report.cells import duration, heading, in_column, operations, written
+from aha.report.cells import duration, heading, in_column, operations, value_and_interval
 from aha.report.charts import embed
 from aha.report.diagram import anchor, diagram, headline
 from aha.report.figures import large_figures
@@ -176,10 +176,10 @@ def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     for metric in OWN_METRICS:
         row = row_of(box, metric)
         if row is not None:
-            facts.append((heading(metric), _with_interval(*written(row, metric))))
+            facts.append((heading(metric), _with_interval(*value_and_interval(row, metric))))
 
     if box.held_out is not None:
-        facts.append(("held-out accuracy", _with_interval(*written(box.held_out, "pass@1"))))
+        facts.append(("held-out accuracy", _with_interval(*value_and_interval(box.held_out, "pass@1"))))
     if box.num_rows is not None:
         facts.append(("rows", f"{box.num_rows:,}"))
 

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 from aha.report.browser import Shelf, evaluation_shelf, training_shelf
-from aha.report.cells import duration, heading, is_share, written
+from aha.report.cells import duration, heading, is_share, value_and_interval
 from aha.report.chapters import chapters
 from aha.report.charts import embed, format_figure
 from aha.report.figures import HARD, comparisons, large_figures, small_figures, vote_metric
@@ -160,7 +160,7 @@ def _render(record: Record) -> str:
         comparisons=comparisons(record),
         config=list(_flat(record.identity.get("config"))),
         provenance=list(_flat(record.identity.get("provenance"))),
-        figure=written,
+        figure=value_and_interval,
         style=Markup(environment.get_template(f"{name}.css.j2").render()),
         script=script,
         script_hash=f"sha256-{digest}",
@@ -225,8 +225,8 @@ def _missing(record: Record) -> list[str]:
 def _headline(record: Record, metric: str) -> _Headline:
     start = find_row(record.start, metric)
     end = find_row(record.end, metric)
-    start_text, start_range = written(start, metric)
-    end_text, end_range = written(end, metric)
+    start_text, start_range = value_and_interval(start, metric)
+    end_text, end_range = value_and_interval(end, metric)
 
     return _Headline(
         label="response length, tokens" if metric == "length" else heading(metric),
@@ -266,7 +266,7 @@ def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
             continue
 
         split = "hard split, " if _is_hard(evaluation, suite) else ""
-        cells = [written(row, metric) for row, (metric, _) in zip(rows, columns, strict=True)]
+        cells = [value_and_interval(row, metric) for row, (metric, _) in zip(rows, columns, strict=True)]
         detail = f"{split}{max(counts):,} problems"
         table_rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=tuple(cells)))
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aha.report.cells import heading, is_share, written
+from aha.report.cells import heading, is_share, value_and_interval
 from aha.report.progress import Cost, Progress
 from aha.report.record import find_row, finite
 from aha.runs.pipeline import MAIN_MODELS, trained_models
@@ -180,7 +180,7 @@ def _cells(rows: Sequence[Row | None], metric: str) -> list[Cell]:
     best = _best(rows, metric)
     cells = []
     for row in rows:
-        value, interval = written(row, metric)
+        value, interval = value_and_interval(row, metric)
         cells.append(Cell(value=value, interval=interval, is_best=row is not None and row.value == best))
     return cells
 

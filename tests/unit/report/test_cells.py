@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from aha.report.cells import duration, in_column, operations, written
+from aha.report.cells import duration, in_column, operations, value_and_interval
 from aha.types import Row
 
 
@@ -36,5 +36,5 @@ def test_shares_are_in_percent_and_counts_are_not() -> None:
 
 def test_an_interval_that_is_not_known_is_left_out() -> None:
     row = Row(suite="all", metric="pass@1", value=0.5, low=math.nan, high=0.6, n=1)
-    assert written(row, "pass@1") == ("50.0\N{NO-BREAK SPACE}%", "")
-    assert written(None, "pass@1") == ("\N{EN DASH}", "")
+    assert value_and_interval(row, "pass@1") == ("50.0\N{NO-BREAK SPACE}%", "")
+    assert value_and_interval(None, "pass@1") == ("\N{EN DASH}", "")
