@@ -305,13 +305,17 @@ def _draw(line: Series, plane: _Plane, axes: Axes) -> Markup:
 
     parts = [_band(line, plane)] if line.lows else []
     if line.style == "trend":
+        # The data themselves are faint; the line is their running mean.
         parts.append(_stroke(points, "raw"))
-        points = list(zip([x for x, _ in points], _smooth([y for _, y in points], line.xs, axes.borders), strict=True))
+        means = _smooth([y for _, y in points], line.xs, axes.borders)
+        points = [(x, mean) for (x, _), mean in zip(points, means, strict=True)]
 
+    # A few points are marked each; a single one would not show as a line.
     parts.append(_stroke(points, "line"))
     visible = [point for point in points if math.isfinite(point[1])]
     if len(visible) == 1 or (line.style == "line" and len(visible) <= MAX_DOTTED_POINTS):
-        parts += [Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.6"/>').format(*point) for point in visible]
+        dot = Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="2.6"/>')
+        parts += [dot.format(x, y) for x, y in visible]
 
     return Markup('<g class="tone-{}">{}</g>').format(line.tone, Markup("").join(parts))
 

@@ -283,11 +283,15 @@ def _route(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> lis
 
 def _around(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> list[Point]:
     """An arrow downwards past boxes in its way, by the outer gap on its side of the drawing."""
-    (column, row), (to_column, to_row) = sheet.places[parent], sheet.places[node.name]
+    column, row = sheet.places[parent]
+    to_column, to_row = sheet.places[node.name]
     is_right = column >= sheet.num_columns / 2
     sign = 1 if is_right else -1
+
+    # Arrows of different parents of one column keep to lanes of their own.
     lane = LANE * lanes.setdefault(parent, sum(sheet.places[other][0] == column for other in lanes))
-    outer = sheet.left(sheet.num_columns - 1) + sheet.width + 9 + lane if is_right else sheet.left(0) - 9 - lane
+    right_edge = sheet.left(sheet.num_columns - 1) + sheet.width
+    outer = right_edge + 9 + lane if is_right else sheet.left(0) - 9 - lane
 
     leave = (sheet.across(column) + sign * sheet.width / 2, sheet.down(row) + SIDE_ENTRY)
     if column == to_column:
@@ -301,13 +305,20 @@ def _around(sheet: _Sheet, parent: str, node: Node, lanes: dict[str, int]) -> li
 
 def _rounded(points: Sequence[Point]) -> str:
     """The `d` of a path through corners, each of them rounded."""
-    points = [point for index, point in enumerate(points) if index == 0 or point != points[index - 1]]
-    parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-    for before, corner, after in zip(points, points[1:], points[2:], strict=False):
-        first = _towards(corner, before)
-        last = _towards(corner, after)
-        parts.append(f"L{first[0]:.1f} {first[1]:.1f}Q{corner[0]:.1f} {corner[1]:.1f} {last[0]:.1f} {last[1]:.1f}")
-    return "".join([*parts, f"L{points[-1][0]:.1f} {points[-1][1]:.1f}"])
+    # A point that repeats the one before it is no corner.
+    corners = [point for index, point in enumerate(points) if index == 0 or point != points[index - 1]]
+
+    start_x, start_y = corners[0]
+    parts = [f"M{start_x:.1f} {start_y:.1f}"]
+    for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
+        x, y = corner
+        into_x, into_y = _towards(corner, before)
+        out_x, out_y = _towards(corner, after)
+        parts.append(f"L{into_x:.1f} {into_y:.1f}Q{x:.1f} {y:.1f} {out_x:.1f} {out_y:.1f}")
+
+    end_x, end_y = corners[-1]
+    parts.append(f"L{end_x:.1f} {end_y:.1f}")
+    return "".join(parts)
 
 
 def _towards(corner: Point, other: Point) -> Point:

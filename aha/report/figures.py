@@ -214,15 +214,23 @@ def _borders(record: Record) -> list[tuple[float, str]]:
 
 def _evaluated(evaluations: Sequence[Evaluation], metric: str, *, name: str, tone: int, suite: str = "all") -> Series:
     """One metric of some evaluations with its intervals: diamonds for start and end, a banded line for validation."""
-    found = [(at.running_step, row) for at in evaluations if (row := find_row(at.report, metric, suite)) is not None]
+    steps: list[float] = []
+    rows: list[Row] = []
+    for evaluation in evaluations:
+        row = find_row(evaluation.report, metric, suite)
+        if row is not None:
+            steps.append(evaluation.running_step)
+            rows.append(row)
+
+    is_validation = all(evaluation.name == "validation" for evaluation in evaluations)
     return Series(
         name=name,
-        xs=[step for step, _ in found],
-        ys=[row.value for _, row in found],
-        lows=[row.low for _, row in found],
-        highs=[row.high for _, row in found],
+        xs=steps,
+        ys=[row.value for row in rows],
+        lows=[row.low for row in rows],
+        highs=[row.high for row in rows],
         tone=tone,
-        style="line" if all(at.name == "validation" for at in evaluations) else "marks",
+        style="line" if is_validation else "marks",
     )
 
 
@@ -296,19 +304,23 @@ def _small_axes(record: Record, curve: _Curve) -> Axes:
 def _timed(record: Record) -> Markup:
     """Seconds of each iteration by part, stacked; the top of the stack is the whole iteration."""
     curve = _Curve(title="Where the time went", note="seconds per iteration", metrics=())
-    timed = [at for at in record.updates if at.metrics.keys() >= {*TIMED.values(), "seconds"}]
-    steps = [0.0, *(float(at.running_step) for at in timed)]  # the first iteration began there
-    heights = {name: [at.metrics[metric] for at in timed] for name, metric in TIMED.items()}
-    totals = [sum(parts) for parts in zip(*heights.values(), strict=True)]
-    heights["other"] = [max(0.0, at.metrics["seconds"] - seconds) for at, seconds in zip(timed, totals, strict=True)]
+    updates = [update for update in record.updates if update.metrics.keys() >= {*TIMED.values(), "seconds"}]
 
+    heights = {name: [update.metrics[metric] for update in updates] for name, metric in TIMED.items()}
+    timed = [sum(parts) for parts in zip(*heights.values(), strict=True)]
+    totals = [update.metrics["seconds"] for update in updates]
+    heights["other"] = [max(0.0, total - seconds) for total, seconds in zip(totals, timed, strict=True)]
+
+    # Each layer begins at step 0, where the first iteration began, with the height of that iteration.
+    steps = [0.0, *(float(update.running_step) for update in updates)]
     layers = []
-    floor = [0.0] * len(timed)
-
+    floor = [0.0] * len(updates)
     for tone, (name, values) in enumerate(heights.items(), start=1):
         top = [low + value for low, value in zip(floor, values, strict=True)]
-        (xs, ys), (_, lows), (_, highs) = (thin(steps, [*of[:1], *of]) for of in (values, floor, top))
+        xs, ys = thin(steps, [*values[:1], *values])
+        _, lows = thin(steps, [*floor[:1], *floor])
+        _, highs = thin(steps, [*top[:1], *top])
         layers.append(Series(name=name, xs=xs, ys=ys, lows=lows, highs=highs, tone=tone, style="layer"))
         floor = top
 
-    return line_chart(layers if timed else [], _small_axes(record, curve))
+    return line_chart(layers if updates else [], _small_axes(record, curve))
