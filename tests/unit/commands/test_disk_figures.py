@@ -6,6 +6,7 @@ from pathlib import Path
 from tables import assert_as_in_table
 from tiny import tiny_config
 
+from aha.algorithms.grpo import GRPO
 from aha.commands.disk import checkpoint_bytes, disk_estimate
 from aha.policy.config import PolicyConfig
 from aha.recipes.r1_scales import R1_SCALES
@@ -27,7 +28,7 @@ def test_no_figure_of_the_disk_changes_unnoticed() -> None:
     paper = R1_SCALES["paper"]
     found["checkpoints"] = {
         "reinforcement": checkpoint_bytes(START, paper.dev2),
-        "without a reference": checkpoint_bytes(START, paper.dev2.model_copy(update={"kl_coef": 0.0})),
+        "without a reference": checkpoint_bytes(START, paper.dev2.model_copy(update={"algorithm": GRPO(kl_coef=0.0)})),
         "fine-tuning": checkpoint_bytes(START, paper.dev3),
     }
     assert_as_in_table(found, Path(__file__).with_name("disk_figures.json"))
