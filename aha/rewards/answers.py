@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
 from aha.rewards.math.arithmetic import TooLargeError, exact
 from aha.rewards.math.comparison import difference
-from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Named, Quantity, Value, Words
 from aha.rewards.math.quantities import is_literal
-from aha.rewards.math.tokens import MAX_CHARS, plain_text
+from aha.rewards.math.reading.grammar import read
+from aha.rewards.math.reading.tokens import MAX_CHARS, plain_text
 
 __all__ = ["boxes_differ", "final_answer", "normal_form", "readable_value", "votes"]
 

@@ -1,6 +1,6 @@
 r"""The accuracy reward for mathematics: is the final answer equal to the reference?
 
-One grammar reads both into typed values (`aha.rewards.math.grammar`), and each type has a rule of comparison
+One grammar reads both into typed values (`aha.rewards.math.reading.grammar`), and each type has a rule of comparison
 (`aha.rewards.math.comparison`). Python never evaluates what a model wrote, and prose is never searched for a number
 that fits. Every computation has its own limits, none of them in wall-clock time: a verdict depends on two texts alone.
 
@@ -18,10 +18,10 @@ from typing import Final
 from aha.rewards.answers import final_answer, readable_value
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
-from aha.rewards.math.grammar import read
 from aha.rewards.math.nodes import Collection, Number, Quantity, Value
 from aha.rewards.math.quantities import is_literal
-from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
+from aha.rewards.math.reading.grammar import read
+from aha.rewards.math.reading.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 __all__ = ["MathVerifier", "gold_fault", "is_compared_as_text"]

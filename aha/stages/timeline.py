@@ -13,7 +13,7 @@ PARTS = ("sampling", "scoring", "reference", "learning")
 class Timeline:
     """Seconds of each part of an iteration, and of all of it.
 
-    A part begins and ends when what was asked of the device is done.
+    A part begins and ends when the model has done what was asked of it.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class Timeline:
         """Begin.
 
         Args:
-            synchronize: waits for the device on which the parts compute.
+            synchronize: waits until the model has done what was asked of it.
             now: a clock, seconds.
         """
         self._synchronize, self._now = synchronize, now
@@ -44,6 +44,6 @@ class Timeline:
         return {**parts, "seconds": self._moment() - self._begun}
 
     def _moment(self) -> float:
-        """Now, once the device is done."""
+        """Now, once the model has done what was asked of it."""
         self._synchronize()
         return self._now()

@@ -16,21 +16,15 @@ Modules:
 """
 
 __all__ = [
-    "amounts",
     "arithmetic",
     "comparison",
     "forms",
-    "grammar",
     "near_misses",
     "nodes",
-    "parser",
     "points",
     "quantities",
-    "reader",
+    "reading",
     "regions",
     "relations",
     "statements",
-    "tokens",
-    "units",
-    "vocabulary",
 ]

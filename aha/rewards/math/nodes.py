@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from aha.rewards.math.units import Unit
+from aha.rewards.math.reading.units import Unit
 
 __all__ = [
     "CONSTANTS",

@@ -7,7 +7,7 @@ from typing import Final
 from aha.rewards.math.arithmetic import exact, real_value
 from aha.rewards.math.nodes import Node, Number, Operation, Quantity, Symbol, symbols_of, walk
 from aha.rewards.math.points import are_equal
-from aha.rewards.math.units import unit_symbol
+from aha.rewards.math.reading.units import unit_symbol
 
 __all__ = ["EVIDENT_DIGITS", "has_same_value", "is_literal", "quantity_difference"]
 

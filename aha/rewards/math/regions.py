@@ -19,7 +19,7 @@ from aha.rewards.math.nodes import (
     symbols_of,
 )
 from aha.rewards.math.points import are_equal
-from aha.rewards.math.tokens import UnreadableError
+from aha.rewards.math.reading.tokens import UnreadableError
 
 _UNKNOWNS = (Symbol("x"), Symbol("y"), Symbol("z"), Symbol("t"))
 

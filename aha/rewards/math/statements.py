@@ -21,8 +21,8 @@ from aha.rewards.math.nodes import (
     Words,
     symbols_of,
 )
+from aha.rewards.math.reading.tokens import UnreadableError
 from aha.rewards.math.regions import join_regions, region_of
-from aha.rewards.math.tokens import UnreadableError
 
 __all__ = ["check_approximation", "coordinates", "join_values", "measured_value", "name_of", "relate"]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
-from aha.rewards.math.grammar import read
-from aha.rewards.math.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
+from aha.rewards.math.reading.grammar import read
+from aha.rewards.math.reading.tokens import MAX_CHARS, UnreadableError, is_balanced, plain_text
 
 EQUAL = [
     ("5", "5.0"), ("5", "5."), ("5", "+5"), ("-5", "- 5"), ("5", "05"), ("5", "$5$"), ("5", r"\(5\)"), ("5", r"\$5"),

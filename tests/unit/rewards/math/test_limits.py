@@ -6,8 +6,8 @@ import pytest
 
 from aha.rewards.math.arithmetic import TooLargeError
 from aha.rewards.math.comparison import difference
-from aha.rewards.math.grammar import read
-from aha.rewards.math.tokens import UnreadableError
+from aha.rewards.math.reading.grammar import read
+from aha.rewards.math.reading.tokens import UnreadableError
 
 Text = Callable[[int], str]
 """A text by its size."""

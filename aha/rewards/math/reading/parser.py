@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import Final
 
 from aha.rewards.math.nodes import Node, Number, Operation, Symbol, product_of, quotient_of, read_number
-from aha.rewards.math.reader import TokenReader, spelling
-from aha.rewards.math.tokens import Token, UnreadableError
-from aha.rewards.math.vocabulary import (
+from aha.rewards.math.reading.reader import TokenReader, spelling
+from aha.rewards.math.reading.tokens import Token, UnreadableError
+from aha.rewards.math.reading.vocabulary import (
     FACTORS,
     FENCES,
     FIGURES,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from aha.rewards.math.nodes import Node, Operation, Symbol
-from aha.rewards.math.tokens import CLOSING, OPENING, Token, UnreadableError
-from aha.rewards.math.vocabulary import MATRICES
+from aha.rewards.math.reading.tokens import CLOSING, OPENING, Token, UnreadableError
+from aha.rewards.math.reading.vocabulary import MATRICES
 
 __all__ = ["TokenReader", "spelling"]
 

@@ -6,10 +6,10 @@ from typing import Final
 
 from aha.rewards.math.arithmetic import exact
 from aha.rewards.math.nodes import Collection, Matrix, Node, Number, Operation, Quantity, Symbol, Value, walk
-from aha.rewards.math.parser import ExpressionParser
 from aha.rewards.math.quantities import is_literal
-from aha.rewards.math.tokens import DOTS, Token, UnreadableError
-from aha.rewards.math.units import Suffix, Unit, read_unit, unit_symbol
+from aha.rewards.math.reading.parser import ExpressionParser
+from aha.rewards.math.reading.tokens import DOTS, Token, UnreadableError
+from aha.rewards.math.reading.units import Suffix, Unit, read_unit, unit_symbol
 
 __all__ = ["AmountParser"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from aha.rewards.math.units import SPACED_LETTERS, is_unit
+from aha.rewards.math.reading.units import SPACED_LETTERS, is_unit
 
 __all__ = [
     "CLOSING",

@@ -5,7 +5,7 @@ r"""Answers as typed values: numbers with units, lists, intervals, equations, wo
     side     = words | piece { "\cup" piece } | piece "\setminus" piece
     piece    = bracketed | expression [unit]
 
-`aha.rewards.math.parser` reads the expressions, `aha.rewards.math.amounts` the units and signs. A text that cannot be
+`aha.rewards.math.reading.parser` reads the expressions, `aha.rewards.math.reading.amounts` the units and signs. A text that cannot be
 read raises `UnreadableError`, which says where reading stopped.
 """
 
@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
-from aha.rewards.math.amounts import AmountParser
 from aha.rewards.math.nodes import (
     EVERYTHING,
     Chain,
@@ -27,11 +26,12 @@ from aha.rewards.math.nodes import (
     Value,
     Words,
 )
-from aha.rewards.math.reader import spelling
+from aha.rewards.math.reading.amounts import AmountParser
+from aha.rewards.math.reading.reader import spelling
+from aha.rewards.math.reading.tokens import DOTS, UnreadableError, plain_text, tokenize
+from aha.rewards.math.reading.vocabulary import NAMES, SAME_NAMES
 from aha.rewards.math.regions import combine_sets
 from aha.rewards.math.statements import check_approximation, join_values, name_of, relate
-from aha.rewards.math.tokens import DOTS, UnreadableError, plain_text, tokenize
-from aha.rewards.math.vocabulary import NAMES, SAME_NAMES
 
 __all__ = ["read"]
 
