@@ -5,8 +5,8 @@ r"""Answers as typed values: numbers with units, lists, intervals, equations, wo
     side     = words | piece { "\cup" piece } | piece "\setminus" piece
     piece    = bracketed | expression [unit]
 
-`aha.rewards.math.reading.parser` reads the expressions, `aha.rewards.math.reading.amounts` the units and signs. A text that cannot be
-read raises `UnreadableError`, which says where reading stopped.
+The module `parser` reads the expressions, `amounts` the units and signs. A text that cannot be read raises
+`UnreadableError`, which says where reading stopped.
 """
 
 import re
