@@ -1,0 +1,99 @@
+"""The loop in `examples/grpo.py`, to be read beside the paper, computes what the recipe computes."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command import ROOT, Call
+from safetensors.torch import load_file
+
+from aha.recipes.base_model import BUILT_IN
+
+GRPO = ROOT / "examples" / "grpo.py"
+
+LOOP = {
+    "iterations": 3,
+    "problems-per-iteration": 3,
+    "group-size": 4,
+    "num-minibatches": 2,
+    "max-new-tokens": 40,
+    "reference-every": 3,
+    "evaluate-every": 2,
+}
+"""Three iterations of two updates each, after the third of which the reference moves."""
+
+REST = {
+    "longer.iterations": 0,
+    "validation.num-problems": 2,
+    "validation.num-samples": 2,
+    "validation.max-new-tokens": 8,
+    "evaluation.num-problems": 1,
+    "evaluation.num-samples": 2,
+    "evaluation.max-new-tokens": 8,
+    "processes": 1,
+}
+"""What a run does besides, as little of it as can be."""
+
+
+def call_example(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run the file as a program, in this process."""
+    monkeypatch.setattr(sys, "argv", [str(GRPO), *arguments])
+    threads = torch.get_num_threads()
+    try:
+        runpy.run_path(str(GRPO), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.full
+def test_the_example_ends_with_the_bits_of_the_recipe(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [f"--zero.{name}={value}" for name, value in LOOP.items()]
+    options += [f"--{name}={value}" for name, value in REST.items()]
+    ended = call("run", "r1_zero", "--seed", 5, "--run", tmp_path / "run", *options)
+    assert ended.status == 0, ended.err
+
+    own = [f"--{name}={value}" for name, value in LOOP.items()]
+    call_example(monkeypatch, *own, "--num-validated=2", "--seed=5", f"--out={tmp_path / 'model'}")
+    printed = capsys.readouterr().out
+
+    start = load_file(BUILT_IN / "model.safetensors")
+    recipe = load_file(tmp_path / "run" / "stages" / "zero" / "final" / "model.safetensors")
+    example = load_file(tmp_path / "model" / "model.safetensors")
+    assert example.keys() == recipe.keys()
+    assert all(torch.equal(example[name], recipe[name]) for name in recipe)
+    assert not all(torch.equal(start[name], recipe[name]) for name in recipe)
+    assert printed.count("\niteration ") + printed.startswith("iteration ") == LOOP["iterations"]
+
+
+def test_the_example_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        call_example(monkeypatch, "--help")
+    assert ended.value.code == 0
+    help_text = capsys.readouterr().out
+    assert "GRPO" in help_text
+    assert "--group-size" in help_text
+
+
+def test_the_example_refuses_a_folder_that_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SystemExit, match=r"--out .* is not empty: name a new folder"):
+        call_example(monkeypatch, f"--out={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--group-size=1"], "--group-size 1"),
+        (["--num-minibatches=5", "--problems-per-iteration=2", "--group-size=4"], "--num-minibatches 5"),
+    ],
+)
+def test_the_example_refuses_numbers_without_a_meaning(
+    options: list[str], error: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        call_example(monkeypatch, *options)
+    assert error in capsys.readouterr().err
