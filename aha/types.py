@@ -1,7 +1,30 @@
 """The nouns of the house: what flows from a question to a gradient.
 
-Shape letters, one legend for the whole package: P problems, G rollouts per problem, B sequences (P * G when
-flattened), T tokens, N tokens of several sequences laid end to end, V vocabulary, D width, H heads, K head size.
+Tensors end in their shape, a letter for each dimension: `logp_BT` is [sequences, tokens]. A digit is a size of its own.
+One legend for the whole package; where a letter has a second meaning, the room that uses it so is named.
+
+    B  sequences: all P * G of an iteration, those of a mini-batch, or the rows that are decoded at once
+    C  leading tokens common to all prompts; kernels and slots: a few entries of each row
+    D  width of the model
+    E  experts of a mixture
+    F  fields that describe a row to a kernel
+    G  rollouts per problem
+    H  query heads
+    I  inner width of a feed-forward block
+    J  key-value heads; kernels: several projections side by side
+    K  size of a query or key head, rotary angles: half of it; 8-bit moments: blocks
+    L  layers
+    M  size of a value head, after J; elsewhere entries that were picked out, such as the tokens that the loss counts
+    N  tokens of several sequences laid end to end
+    O  outputs of a linear map
+    P  problems, and their prompts
+    Q  queries of a padded row
+    R  rows of a padded block, new rows of a batch; adapters: the rank; a cache: query heads of a key-value head
+    S  slots; attention: keys that a query may see, and segments of the stream
+    T  tokens of a sequence, or its positions
+    U  tokens that several sequences share
+    V  vocabulary
+    X  any other dimensions
 
 Entry t of any `_BT` array is about token t, never about the position that predicts it; only `aha.policy.scoring`
 shifts.

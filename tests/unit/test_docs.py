@@ -10,9 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 EQUATIONS = ROOT / "docs" / "equations.md"
 METRICS_PAGE = ROOT / "docs" / "metrics.md"
+GLOSSARY = ROOT / "docs" / "glossary.md"
 MATHEMATICS = ("aha/objectives", "aha/advantages")
 PARTS_OF_EQUATIONS = {"zero_outside", "sequence_sum", "mean_where"}
 """What the equations are made of, tested in tests/unit, and no equations themselves."""
+NOT_A_SHAPE = {"lora_A", "reward_NAME"}
+"""What ends in letters that are no shape: what `peft` calls a matrix, and a metric with a name to be filled in."""
 KEYS = {"stage", "iteration", "step"}
 """What a line of metrics belongs to, not a metric."""
 
@@ -46,6 +49,39 @@ def public_functions(folder: Path) -> set[str]:
     paths = [path for path in folder.glob("*.py") if path.stem != "__init__"]
     nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+
+
+def names_in(tree: ast.AST) -> set[str]:
+    """Every name that is defined, used or passed in a piece of code, and every text that could be a key."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)):
+                names.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Constant(value=str(name)):
+                names.add(name)
+    return names
+
+
+def is_in_module(name: str, module: str) -> bool:
+    """Whether a module has a name; of `Class.member` also whether the class has the member."""
+    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
+    owner, _, member = name.rpartition(".")
+    if not owner:
+        return name in names_in(tree)
+    return any(isinstance(node, ast.ClassDef) and node.name == owner and member in names_in(node) for node in tree.body)
+
+
+def legend() -> dict[str, str]:
+    """The shape letters, with what each stands for."""
+    text = ast.get_docstring(ast.parse((ROOT / "aha" / "types.py").read_text(encoding="utf-8"))) or ""
+    return dict(re.findall(r"^    ([A-Z])  (.+)$", text, flags=re.MULTILINE))
+
+
+def shape_suffixes(tree: ast.AST) -> dict[str, str]:
+    """The names that end in a shape, with their shapes: a digit is a size of its own."""
+    found = {name: re.fullmatch(r"_?[a-z][a-z0-9_]*_([A-Z][A-Z0-9]*)", name) for name in names_in(tree)}
+    return {name: match[1] for name, match in found.items() if match and name not in NOT_A_SHAPE}
 
 
 EQUATION_ROWS = rows(EQUATIONS.read_text(encoding="utf-8"))
@@ -119,3 +155,53 @@ def test_links_resolve() -> None:
     assert links
     broken = [f"{page.name}: {target}" for page, target in links if not (page.parent / target).exists()]
     assert not broken
+
+
+def test_the_glossary_names_what_is_in_the_code() -> None:
+    page = GLOSSARY.read_text(encoding="utf-8").split("## Shape letters\n")[0]
+    table = rows(page)
+    assert all(len(row) == 5 and all(row) for row in table)
+
+    missing = [
+        f"{row[0]}: {name} is not in {code(row[3])}"
+        for row in table
+        for name in re.findall(r"`([^`]+)`", row[2])
+        if not is_in_module(name, code(row[3]))
+    ]
+    assert not missing, "\n".join(missing)
+
+    # A name outside the two columns for names would not be held to the code.
+    in_table = sum(row[2].count("`") + row[3].count("`") for row in table)
+    assert page.count("`") == in_table
+
+
+def test_a_term_is_in_the_glossary_once() -> None:
+    terms = [row[0] for row in rows(GLOSSARY.read_text(encoding="utf-8"))]
+    assert len(terms) == len(set(terms)) > 60
+
+
+@pytest.mark.parametrize("name", ["grpo_gone", "Batch.gone", "Gone.tokens_BT"])
+def test_the_glossary_would_notice_what_is_gone(name: str) -> None:
+    assert is_in_module("Batch.tokens_BT", "aha.types")
+    assert not is_in_module(name, "aha.types")
+
+
+def test_the_legend_has_every_shape_letter() -> None:
+    letters = legend()
+    unknown = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "aha").rglob("*.py"))
+        for name, shape in shape_suffixes(ast.parse(path.read_text(encoding="utf-8"))).items()
+        if set(shape) - set("0123456789") - letters.keys()
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_the_glossary_repeats_the_legend() -> None:
+    table = rows(GLOSSARY.read_text(encoding="utf-8"), "Shape letters")
+    assert {letter: meaning for letter, meaning in table} == legend()
+
+
+def test_shape_suffixes_are_seen() -> None:
+    tree = ast.parse("def f(x_BT, R1_ZERO): self._y_N4 = MAX_LEN, lora_A, {'adv_PG': 1}")
+    assert shape_suffixes(tree) == {"x_BT": "BT", "_y_N4": "N4", "adv_PG": "PG"}
