@@ -33,20 +33,21 @@ def rewriting(endpoint: Endpoint, *, seed: int, temperature: float = 0.7) -> Edi
     """
 
     def edit_by_endpoint(drafts: Sequence[Draft]) -> list[str | None]:
-        requests = [
-            ChatRequest(
-                messages=rewrite_instruction(
-                    draft.problem.question, draft.thinking, draft.answer, draft.problem.language
-                ),
-                temperature=temperature,
-                seed=derive_seed(seed, "rewrite", draft.problem.id, draft.thinking) % 2**31,
-            )
-            for draft in drafts
-        ]
+        requests = [_rewrite_request(draft, seed, temperature) for draft in drafts]
         return [answer.text for answer in endpoint.ask_all(requests)]
 
     edit_by_endpoint.__qualname__ = f"rewriting({endpoint.model}, {temperature})"
     return edit_by_endpoint
+
+
+def _rewrite_request(draft: Draft, seed: int, temperature: float) -> ChatRequest:
+    """The request to rewrite one draft."""
+    problem = draft.problem
+
+    # Servers take seeds of 31 bits.
+    request_seed = derive_seed(seed, "rewrite", problem.id, draft.thinking) % 2**31
+    instruction = rewrite_instruction(problem.question, draft.thinking, draft.answer, problem.language)
+    return ChatRequest(messages=instruction, temperature=temperature, seed=request_seed)
 
 
 def judging(endpoint: Endpoint) -> Judge:
@@ -95,17 +96,14 @@ def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
 
     def compare_by_endpoint(problem: Problem, texts: Sequence[str]) -> list[float] | None:
         indices = list(combinations(range(len(texts)), 2))
-        means = preference_votes(
-            _asking(endpoint),
-            problem.question,
-            [(texts[first], texts[second]) for first, second in indices],
-            num_votes=num_votes,
-            rng=generator(seed, "votes", problem.id),
-        )
+        pairs = [(texts[first], texts[second]) for first, second in indices]
+        rng = generator(seed, "votes", problem.id)
+        means = preference_votes(_asking(endpoint), problem.question, pairs, num_votes=num_votes, rng=rng)
 
         scores = [0.0] * len(texts)
         is_clear = [mean is not None and is_clear_vote(mean) for mean in means]
         for (first, second), mean, decides in zip(indices, means, is_clear, strict=True):
+            # A comparison that is not clear is a draw: half a point each.
             gain = float((mean or 0.0) > 0) if decides else 0.5
             scores[first] += gain
             scores[second] += 1 - gain
@@ -134,12 +132,18 @@ class Balanced:
 
     def __call__(self) -> Sequence[Preference]:
         """The preferences that stay, in order; those between responses of equal quality do not."""
-        unequal = [one for one in self.source() if len(set(one.qualities)) > 1]
-        return balance_lengths(unequal, [_lengths(one) for one in unequal])
+        unequal = [preference for preference in self.source() if len(set(preference.qualities)) > 1]
+        lengths = [_lengths(preference) for preference in unequal]
+        return balance_lengths(unequal, lengths)
 
 
 def _lengths(preference: Preference) -> tuple[int, int]:
     """Letters of the chosen and of the rejected response, on average over the pairs that are learned from."""
     rated = list(zip(preference.responses, preference.qualities, strict=True))
-    pairs = [(len(a), len(b)) for (a, better), (b, worse) in permutations(rated, 2) if better > worse]
-    return round(fmean(chosen for chosen, _ in pairs)), round(fmean(rejected for _, rejected in pairs))
+    chosen_lengths: list[int] = []
+    rejected_lengths: list[int] = []
+    for (first, first_quality), (second, second_quality) in permutations(rated, 2):
+        if first_quality > second_quality:
+            chosen_lengths.append(len(first))
+            rejected_lengths.append(len(second))
+    return round(fmean(chosen_lengths)), round(fmean(rejected_lengths))

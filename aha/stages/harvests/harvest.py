@@ -3,6 +3,7 @@
 Rejection sampling and the collection of preferences are harvests that differ in what they pick.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,10 +24,13 @@ __all__ = ["Field", "Pick", "Picked", "harvest", "write_demonstrations"]
 
 Row = Mapping[str, Any]
 
+NUM_SHOWN_GROUPS = 8
+"""Groups of a shard whose rollouts are written as they are, for a reader; the data holds all that is kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picked:
-    """What became of some groups.
+    """The rows that a pick keeps of some groups, and the counts of what it drops.
 
     Attributes:
         rows: what is kept, ready for JSON.
@@ -70,8 +74,8 @@ class Field:
 def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionConfig) -> Dataset:
     """Sample every problem, keep what the pick keeps, and write it in shards.
 
-    A row that was kept before is dropped as `duplicate`. A kill loses nothing and
-    repeats nothing: shards are written whole, in order, and an interrupted harvest goes on after the last one.
+    A row that equals an earlier one is dropped as `duplicate`. Shards are written whole and in order, and an
+    interrupted harvest goes on after the last one: a kill loses nothing that was written, and nothing is written twice.
 
     Args:
         run: the run.
@@ -102,32 +106,45 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
     )
     if done := run.finished_data(name, key):
         return done
+
     path = run.folder.path / "stages" / name
     first = run.count_finished_shards(name)
-    seen = _seen(run, name, key, first)
-    total = -(-len(ids) // config.shard_size)
+    seen = _rows_of_earlier_shards(run, name, key, first)
+    total = math.ceil(len(ids) / config.shard_size)
+
+    # A harvest whose shards are all there needs no model: only its entry in the run is missing.
     if first < total:
         actor = run.actors.policy(field.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
+
     for number in range(first, total):
         started = time.perf_counter()
-        part = field.problems[number * config.shard_size : (number + 1) * config.shard_size]
-        groups = sample_groups(actor, part, sampling, reward=field.reward, template=field.template)
+        problems = field.problems[number * config.shard_size : (number + 1) * config.shard_size]
+        groups = sample_groups(actor, problems, sampling, reward=field.reward, template=field.template)
+
         if run.folder.is_writer:
             shard = _shard(number, key, groups, pick, seen)
+
+            # The shard comes last: what was logged for a shard that a kill prevented is rewound and logged again.
             run.folder.rewind(name, number)
-            run.folder.write_rollouts(f"{name}-{number:06d}", record(groups[:8]))
-            run.folder.append("metrics", _row(name, shard, groups, actor.forward_flops(1), started))
+            run.folder.write_rollouts(f"{name}-{number:06d}", record(groups[:NUM_SHOWN_GROUPS]))
+            run.folder.append("metrics", _metrics_row(name, shard, groups, actor.forward_flops(1), started))
             write_shard(path, shard)
             run.report(name, number + 1, total, {"tokens": 0.0})
+
         if run.should_stop():
             raise Interrupted(f"stopped after shard {number + 1} of {total} of stage {name!r}")
+
     return run.finish_data(name, key, parents=(field.policy.key,))
 
 
-def _seen(run: Run, name: str, key: str, num_shards: int) -> set[str]:
-    """What earlier shards hold, which must be this stage's own."""
+def _rows_of_earlier_shards(run: Run, name: str, key: str, num_shards: int) -> set[str]:
+    """The identities of the rows of earlier shards.
+
+    Raises:
+        ValueError: an earlier shard was made with other inputs or settings.
+    """
     path = run.folder.path / "stages" / name
     seen = set[str]()
     for number in range(num_shards):
@@ -136,40 +153,48 @@ def _seen(run: Run, name: str, key: str, num_shards: int) -> set[str]:
             raise ValueError(
                 f"{path} holds data made with other inputs or settings: name another folder with --run, or use --fresh"
             )
-        seen |= {_identity(row) for row in shard.rows}
+        seen.update(_identity(row) for row in shard.rows)
     return seen
 
 
 def _identity(row: Row) -> str:
-    """What makes a row the same as another: all of it."""
+    """A text that two rows share only where all of their fields are equal."""
     return as_json(dict(row))
 
 
 def _shard(number: int, key: str, groups: Sequence[Group], pick: Pick, seen: set[str]) -> Shard:
-    """One shard of picked rows, each new."""
-    rows: list[Row] = []
-    counts: Counter[str] = Counter(items=sum(len(group.rollouts) for group in groups))
+    """A shard of the picked rows that are in no earlier shard; their identities are added to `seen`."""
     picked = pick(groups)
+    counts: Counter[str] = Counter(items=sum(len(group.rollouts) for group in groups))
     counts.update(picked.dropped)
+
+    rows: list[Row] = []
     for row in picked.rows:
-        if _identity(row) in seen:
+        identity = _identity(row)
+        if identity in seen:
             counts["duplicate"] += 1
         else:
-            seen.add(_identity(row))
+            seen.add(identity)
             rows.append(row)
+
     counts["kept"] = len(rows)
     return Shard(number=number, key=key, counts=counts, rows=rows)
 
 
-def _row(name: str, shard: Shard, groups: Sequence[Group], flops_per_token: float, started: float) -> dict[str, Any]:
+def _metrics_row(
+    name: str, shard: Shard, groups: Sequence[Group], flops_per_token: float, started: float
+) -> dict[str, Any]:
     """What is logged for a shard."""
+    counts = {f"harvest_{reason}": count for reason, count in shard.counts.items()}
     num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+
+    # A prompt is computed once for all of its responses.
     num_prompt_tokens = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
     return {
         "stage": name,
         "iteration": shard.number,
         "step": 0,
-        **{f"harvest_{reason}": count for reason, count in shard.counts.items()},
+        **counts,
         "tokens": num_tokens,
         "trained_tokens": 0,
         "flops": flops_per_token * (num_tokens + num_prompt_tokens),
@@ -178,14 +203,27 @@ def _row(name: str, shard: Shard, groups: Sequence[Group], flops_per_token: floa
 
 
 def write_demonstrations(run: Run, name: str, written: Sequence[Demonstration], *, key: str) -> Dataset:
-    """Data that was written by hand rather than sampled, as one shard."""
+    """Write demonstrations that need no sampling as one shard.
+
+    Args:
+        run: the run.
+        name: of this stage.
+        written: the demonstrations.
+        key: what decides them.
+
+    Returns:
+        The data. A stage that was finished before is not written again.
+    """
     stage = stage_key(name, written=key)
     done = run.finished_data(name, stage)
-    run.wait_for_all()  # what is written below must not be found by a process that comes late
+
+    # All processes look before one of them writes: a late one would find the data and take another path than the rest.
+    run.wait_for_all()
     if done:
         return done
+
     if run.folder.is_writer:
-        counts = {"items": len(written), "kept": len(written)}
-        shard = Shard(number=0, key=stage, counts=counts, rows=[asdict(one) for one in written])
-        write_shard(run.folder.path / "stages" / name, shard)
+        rows = [asdict(demonstration) for demonstration in written]
+        counts = {"items": len(rows), "kept": len(rows)}
+        write_shard(run.folder.path / "stages" / name, Shard(number=0, key=stage, counts=counts, rows=rows))
     return run.finish_data(name, stage, parents=())

@@ -51,11 +51,13 @@ class Labelled:
         dropped: Counter[str] = Counter()
         rows = []
         for group in groups:
-            texts = list(dict.fromkeys(filter(None, (self._text(rollout) for rollout in group.rollouts))))
+            texts = self._different_texts(group)
             dropped["unreadable or repeated"] += len(group.rollouts) - len(texts)
+
             if self.num_kept:
                 dropped["surplus"] += len(texts[self.num_kept :])
                 texts = texts[: self.num_kept]
+
             labels = self.label(group.problem, texts) if texts else None
             if labels is None:
                 dropped["not labelled"] += len(texts)
@@ -65,11 +67,18 @@ class Labelled:
                 rows.append(asdict(self._preference(group.problem, texts, labels)))
         return Picked(rows=rows, dropped=dropped)
 
+    def _different_texts(self, group: Group) -> list[str]:
+        """The different texts that can be read, in the order of sampling."""
+        texts = [self._text(rollout) for rollout in group.rollouts]
+        return list(dict.fromkeys(text for text in texts if text is not None))
+
     def _text(self, rollout: Rollout) -> str | None:
         """What is read of a response; None where there is nothing to read."""
-        return (rollout.text if self.reads == "response" else parse_response(rollout.text).summary) or None
+        text = rollout.text if self.reads == "response" else parse_response(rollout.text).summary
+        return text or None
 
     def _preference(self, problem: Problem, texts: Sequence[str], labels: Sequence[float]) -> Preference:
+        """The labelled texts of one problem, with the prompt that the reward model reads."""
         return Preference(
             problem_id=problem.id,
             prompt=self.template(problem.question),

@@ -78,9 +78,10 @@ class Rejection:
             dropped["surplus"] += max(0, len(good) - self.num_kept)
             chosen += good[: self.num_kept]
 
-        texts = self._edited(chosen)
+        texts = self._final_texts(chosen)
+        faults_of_edits = self._faults_of_edits(chosen, texts)
         rows = []
-        for (problem, _), text, fault in zip(chosen, texts, self._faults_of_edits(chosen, texts), strict=True):
+        for (problem, _), text, fault in zip(chosen, texts, faults_of_edits, strict=True):
             if fault:
                 dropped[fault] += 1
             else:
@@ -89,12 +90,15 @@ class Rejection:
 
     def _faults(self, samples: Sequence[tuple[Problem, Rollout]]) -> list[str]:
         """Why each rollout is not kept; empty where it is."""
-        known = [self._fault(problem, rollout) for problem, rollout in samples]
+        faults_without_judge = [self._fault(problem, rollout) for problem, rollout in samples]
         responses = [(problem, rollout.text) for problem, rollout in samples]
-        return self._with_verdicts(known, responses, wrong="incorrect")
+        return self._add_verdicts(faults_without_judge, responses, wrong="incorrect")
 
     def _fault(self, problem: Problem, rollout: Rollout) -> str:
-        """Why a rollout is not kept, as far as that can be said without the judge; empty where nothing is wrong."""
+        """Why a rollout is not kept, as far as that can be said without the judge; empty where nothing is wrong.
+
+        Each rollout is counted under its first fault, so the order of the checks decides the counts.
+        """
         if rollout.finish != "stop":
             return "cut"
         if self.contamination.overlaps(problem.question):
@@ -103,54 +107,54 @@ class Rejection:
             return "incorrect"
         if not parse_response(rollout.text, ending=self.ending).is_well_formed:
             return "malformed"
-        return next(iter(faults(rollout.text, problem.language, self.limits)), "")
+
+        unreadable = faults(rollout.text, problem.language, self.limits)
+        return unreadable[0] if unreadable else ""
 
     def _is_judged(self, problem: Problem) -> bool:
         """Whether the judge decides what is right, because no rule does."""
         return self.judge is not None and not has_rule(problem.domain)
 
-    def _with_verdicts(self, known: list[str], responses: Sequence[tuple[Problem, str]], *, wrong: str) -> list[str]:
+    def _add_verdicts(
+        self, faults_without_judge: list[str], responses: Sequence[tuple[Problem, str]], *, wrong: str
+    ) -> list[str]:
         """The faults of responses, those that the judge finds included.
 
         Args:
-            known: the fault of each response that was found without the judge; empty where it could be kept.
+            faults_without_judge: the fault of each response; empty where it could be kept.
             responses: problems, each with the whole text of a response.
             wrong: the fault of a response that the judge refuses.
         """
         # A question to the judge costs a request, so it is asked last, and all its questions are asked at once.
         could_be_kept = [
-            index for index, (problem, _) in enumerate(responses) if not known[index] and self._is_judged(problem)
+            index
+            for index, (problem, _) in enumerate(responses)
+            if not faults_without_judge[index] and self._is_judged(problem)
         ]
         if self.judge is None or not could_be_kept:
-            return known
+            return faults_without_judge
         verdicts = self.judge([_prediction(*responses[index]) for index in could_be_kept])
 
-        complete = list(known)
+        all_faults = list(faults_without_judge)
         for index, verdict in zip(could_be_kept, verdicts, strict=True):
             if not verdict:
-                complete[index] = "no verdict" if verdict is None else wrong
-        return complete
+                all_faults[index] = "no verdict" if verdict is None else wrong
+        return all_faults
 
-    def _edited(self, chosen: Sequence[tuple[Problem, Rollout]]) -> Sequence[str | None]:
-        """The texts that are kept, rewritten where there is an editor."""
+    def _final_texts(self, chosen: Sequence[tuple[Problem, Rollout]]) -> Sequence[str | None]:
+        """The texts that are kept, rewritten where there is an editor; None where it could not rewrite one."""
         if self.editor is None:
             return [rollout.text for _, rollout in chosen]
-        parsed = [(problem, parse_response(rollout.text)) for problem, rollout in chosen]
-        return self.editor(
-            [
-                Draft(problem=problem, thinking=parts.thinking or "", answer=parts.answer or parts.summary or "")
-                for problem, parts in parsed
-            ]
-        )
+        return self.editor([_draft(problem, rollout) for problem, rollout in chosen])
 
     def _faults_of_edits(self, chosen: Sequence[tuple[Problem, Rollout]], texts: Sequence[str | None]) -> Sequence[str]:
         """Why each rewritten response is not kept: an editor must leave the answer right and the format whole."""
         if self.editor is None:
             return [""] * len(chosen)
         edits = list(zip(chosen, texts, strict=True))
-        known = [self._fault_of_edit(problem, rollout, text) for (problem, rollout), text in edits]
+        faults_without_judge = [self._fault_of_edit(problem, rollout, text) for (problem, rollout), text in edits]
         responses = [(problem, text or "") for (problem, _), text in edits]
-        return self._with_verdicts(known, responses, wrong="made wrong by the editor")
+        return self._add_verdicts(faults_without_judge, responses, wrong="made wrong by the editor")
 
     def _fault_of_edit(self, problem: Problem, rollout: Rollout, text: str | None) -> str:
         """Why a rewritten response is not kept, as far as that can be said without the judge."""
@@ -163,12 +167,19 @@ class Rejection:
         return "unreadable after the editor" if faults(text, problem.language, self.limits) else ""
 
 
+def _draft(problem: Problem, rollout: Rollout) -> Draft:
+    """A sample as an editor sees it; one without an answer of its own is edited by its summary."""
+    parts = parse_response(rollout.text)
+    return Draft(problem=problem, thinking=parts.thinking or "", answer=parts.answer or parts.summary or "")
+
+
 def _prediction(problem: Problem, response: str) -> tuple[Problem, str]:
     """What the judge is asked about a response: only its summary is shown."""
     return problem, parse_response(response).summary or ""
 
 
 def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:
+    """A response as a row of the data."""
     return Demonstration(
         problem_id=problem.id,
         question=problem.question,
@@ -209,6 +220,7 @@ def rejection(
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
     """
-    unrewarded: RewardTable = {problem.domain: {} for problem in problems}
-    where = Field(policy=policy, problems=problems, reward=unrewarded, template=template)
-    return harvest(run, name, field=where, pick=keep, config=config)
+    # The filters look at texts, never at rewards: no reward is computed.
+    no_rewards: RewardTable = {problem.domain: {} for problem in problems}
+    field = Field(policy=policy, problems=problems, reward=no_rewards, template=template)
+    return harvest(run, name, field=field, pick=keep, config=config)
