@@ -1,9 +1,9 @@
 """Where preferences come from: memory, or the files of a stage that labelled responses."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from aha.runs.folder import as_json
 from aha.runs.shards import read_rows
@@ -63,14 +63,16 @@ class StoredPreferences:
 
     def __call__(self) -> Sequence[Preference]:
         """All rows, in order."""
-        return [
-            Preference(
-                problem_id=row["problem_id"],
-                prompt=row["prompt"],
-                responses=tuple(row["responses"]),
-                qualities=tuple(row["qualities"]),
-                source=row["source"],
-            )
-            for part in self.data
-            for row in read_rows(part.path)
-        ]
+        rows = [row for part in self.data for row in read_rows(part.path)]
+        return [_preference(row) for row in rows]
+
+
+def _preference(row: Mapping[str, Any]) -> Preference:
+    """A row of JSON as a preference."""
+    return Preference(
+        problem_id=row["problem_id"],
+        prompt=row["prompt"],
+        responses=tuple(row["responses"]),
+        qualities=tuple(row["qualities"]),
+        source=row["source"],
+    )

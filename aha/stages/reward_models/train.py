@@ -76,11 +76,17 @@ class RewardModelSpec:
     has_origin: bool
 
 
-def _ranked(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
+def _ranking_signals(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
+    """The inputs of the ranking loss: which responses answer one prompt, and how good they are."""
     return {"group_B": group_B, "quality_B": quality_B}
 
 
-def _labelled(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
+def _safety_signals(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
+    """The input of the point-wise loss: whether each response is safe, whatever its prompt.
+
+    Raises:
+        ValueError: a label is neither 0 nor 1.
+    """
     del group_B
     if not ((quality_B == 0) | (quality_B == 1)).all():
         raise ValueError(f"a safety label is 1 (safe) or 0; got {sorted(set(quality_B.tolist()))[:4]}")
@@ -88,12 +94,12 @@ def _labelled(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
 
 
 HELPFULNESS = RewardModelSpec(
-    reads="summary", objective=ranking_loss, signals=_ranked, accuracy="pair_accuracy", has_origin=False
+    reads="summary", objective=ranking_loss, signals=_ranking_signals, accuracy="pair_accuracy", has_origin=False
 )
 """Pairs of responses, of which the model is shown the summary. Source: R1 v2 3.1."""
 
 HARMLESSNESS = RewardModelSpec(
-    reads="response", objective=pointwise_loss, signals=_labelled, accuracy="accuracy", has_origin=True
+    reads="response", objective=pointwise_loss, signals=_safety_signals, accuracy="accuracy", has_origin=True
 )
 """Safe and unsafe responses, of which the model is shown all. Source: R1 v2 3.1."""
 
@@ -115,7 +121,7 @@ class _Example:
     @property
     def num_tokens(self) -> int:
         """Tokens that are computed for it."""
-        return len(self.prompt) + sum(map(len, self.responses))
+        return len(self.prompt) + sum(len(response) for response in self.responses)
 
 
 def reward_model(
@@ -158,13 +164,14 @@ def reward_model(
     )
     if done := run.finished(name, key):
         return done
+
     resumed = run.resume(name, key)
     shape = read_config(policy.path)
     tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
     limit = min(config.max_tokens, shape.max_position_embeddings)
     examples = _examples(name, data(), kind, tokenizer, limit)
-    unseen = _examples(name, held_out(), kind, tokenizer, limit)
-    updates = _order(run, name, config, len(examples))
+    held_out_examples = _examples(name, held_out(), kind, tokenizer, limit)
+    updates = _prompts_by_update(run, name, config, len(examples))
 
     plan = TrainingPlan(
         name=name,
@@ -182,8 +189,10 @@ def reward_model(
 
     progress = begin_updates(actor, resumed, total=len(updates), checkpoint_every=config.checkpoint_every)
     saved = make_updates(run, name, key, progress, update)
+
+    # The shift changes the weights that are saved below, and no comparison of two responses.
     _centre(actor, examples, kind)
-    _examine(run, name, key, actor, unseen, kind)
+    _examine(run, name, key, actor, held_out_examples, kind)
     return run.finish(name, key, saved, parents=(policy.key, data.key))
 
 
@@ -191,29 +200,41 @@ def _examples(
     name: str, preferences: Sequence[Preference], kind: RewardModelSpec, tokenizer: Tokenizer, max_tokens: int
 ) -> list[_Example]:
     """Preferences as tokens; those without anything to learn, such as equal labels where pairs count, are left out."""
-    for one in preferences:
-        if len(one.responses) != len(one.qualities) or not all(map(math.isfinite, one.qualities)):
+    for preference in preferences:
+        qualities = preference.qualities
+        if len(preference.responses) != len(qualities) or not all(map(math.isfinite, qualities)):
             raise ValueError(
-                f"stage {name!r}: the {len(one.responses)} responses of preference {one.problem_id!r} need a finite "
-                f"label each, not {one.qualities}"
+                f"stage {name!r}: the {len(preference.responses)} responses of preference {preference.problem_id!r} "
+                f"need a finite label each, not {qualities}"
             )
-    examples = [_example(one, tokenizer, max_tokens) for one in preferences if one.responses]
-    found = [one for one in examples if _loss([0.0] * len(one.responses), one, kind).count > 0]
-    if not found:
+
+    examples = [_example(preference, tokenizer, max_tokens) for preference in preferences if preference.responses]
+    examples = [example for example in examples if _has_loss(example, kind)]
+    if not examples:
         raise ValueError(f"stage {name!r}: none of {len(preferences)} preferences has anything to learn")
-    return found
+    return examples
 
 
-def _example(one: Preference, tokenizer: Tokenizer, max_tokens: int) -> _Example:
+def _has_loss(example: _Example, kind: RewardModelSpec) -> bool:
+    """Whether an example counts in the objective. What counts depends on the labels alone, so any scores tell it."""
+    return bool(_loss([0.0] * len(example.responses), example, kind).count > 0)
+
+
+def _example(preference: Preference, tokenizer: Tokenizer, max_tokens: int) -> _Example:
     """A preference as tokens."""
-    prompt_T, end_id = tokenizer.encode_prompt(one.prompt), tokenizer.end_id
-    written = [tokenizer.encode(continuation(one.prompt, text)) for text in one.responses]
-    fitted = [ended(prompt_T, response_T, end_id=end_id, max_tokens=max_tokens) for response_T in written]
-    return _Example(prompt=fitted[0][0], responses=tuple(r for _, r in fitted), qualities=one.qualities)
+    prompt_T = tokenizer.encode_prompt(preference.prompt)
+    prompts: list[Tensor] = []
+    responses: list[Tensor] = []
+    for text in preference.responses:
+        response_T = tokenizer.encode(continuation(preference.prompt, text))
+        fitting_prompt_T, ended_response_T = ended(prompt_T, response_T, end_id=tokenizer.end_id, max_tokens=max_tokens)
+        prompts.append(fitting_prompt_T)
+        responses.append(ended_response_T)
+    return _Example(prompt=prompts[0], responses=tuple(responses), qualities=preference.qualities)
 
 
-def _order(run: Run, name: str, config: SupervisedConfig, num_examples: int) -> list[list[int]]:
-    """The prompts of every update; every epoch has an order of its own."""
+def _prompts_by_update(run: Run, name: str, config: SupervisedConfig, num_examples: int) -> list[list[int]]:
+    """The indices of the prompts of every update; every epoch has an order of its own."""
     updates = []
     for epoch in range(config.epochs):
         order = list(range(num_examples))
@@ -224,18 +245,18 @@ def _order(run: Run, name: str, config: SupervisedConfig, num_examples: int) -> 
 
 def _micro_batches(examples: Sequence[_Example], kind: RewardModelSpec, max_tokens: int) -> list[Batch]:
     """Micro-batches of whole examples."""
-    costs = [example.num_tokens for example in examples]
-    chunks = best_fit(costs, max([max_tokens, *costs]))
-    return [_batch([examples[place] for place in chunk], kind) for chunk in chunks]
+    lengths = [example.num_tokens for example in examples]
+
+    # Responses to one prompt are compared with each other: an example that is too long alone is not cut.
+    chunks = best_fit(lengths, max([max_tokens, *lengths]))
+    return [_batch([examples[index] for index in chunk], kind) for chunk in chunks]
 
 
 def _batch(examples: Sequence[_Example], kind: RewardModelSpec) -> Batch:
     """All responses of some examples, with the objective's signals."""
-    return stack(
-        [example.prompt for example in examples for _ in example.responses],
-        [response for example in examples for response in example.responses],
-        _signals(examples, kind),
-    )
+    prompts = [example.prompt for example in examples for _ in example.responses]
+    responses = [response for example in examples for response in example.responses]
+    return stack(prompts, responses, _signals(examples, kind))
 
 
 def _signals(examples: Sequence[_Example], kind: RewardModelSpec) -> Mapping[str, Tensor]:
@@ -255,6 +276,8 @@ def _scores(actor: LocalRewardModel, examples: Sequence[_Example]) -> list[list[
     own_examples = actor.share_items(examples)
     prompts = [example.prompt for example in own_examples for _ in example.responses]
     responses = [response for example in own_examples for response in example.responses]
+
+    # All responses are scored at once, then dealt out to their examples again.
     scores = iter(actor.score_responses(prompts, responses))
     return actor.collect([[next(scores) for _ in example.responses] for example in own_examples])
 
@@ -267,18 +290,24 @@ def _centre(actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardM
     """
     if kind.has_origin:
         return
-    places = [max(range(len(one.qualities)), key=one.qualities.__getitem__) for one in examples]
-    scores = _scores(actor, examples)
-    actor.shift_scores(fmean(of_one[place] for of_one, place in zip(scores, places, strict=True)))
+
+    best_scores = []
+    for example, scores in zip(examples, _scores(actor, examples), strict=True):
+        best = example.qualities.index(max(example.qualities))
+        best_scores.append(scores[best])
+    actor.shift_scores(fmean(best_scores))
 
 
 def _examine(
     run: Run, name: str, key: str, actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardModelSpec
 ) -> None:
     """Write down the accuracy on held-out prompts, with its interval over prompts."""
-    losses = [_loss(scores, one, kind) for scores, one in zip(_scores(actor, examples), examples, strict=True)]
-    shares = [loss.metrics[kind.accuracy] for loss in losses]
-    value, low, high = mean_interval([float(share.total / share.count) for share in shares], bounds=(0.0, 1.0))
-    found = {"accuracy": value, "low": low, "high": high, "n": len(shares)}
-    run.folder.write(f"stages/{name}.json", {"key": key, "held_out": found})
-    run.say(f"{name}: held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}, {len(shares)} prompts)")
+    accuracies = []
+    for example, scores in zip(examples, _scores(actor, examples), strict=True):
+        mean = _loss(scores, example, kind).metrics[kind.accuracy]
+        accuracies.append(float(mean.total / mean.count))
+
+    value, low, high = mean_interval(accuracies, bounds=(0.0, 1.0))
+    held_out = {"accuracy": value, "low": low, "high": high, "n": len(accuracies)}
+    run.folder.write(f"stages/{name}.json", {"key": key, "held_out": held_out})
+    run.say(f"{name}: held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}, {len(accuracies)} prompts)")
