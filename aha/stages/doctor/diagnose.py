@@ -23,9 +23,12 @@ from aha.types import Group, Problem, Reward, Rollout
 
 __all__ = ["MAX_RESPONSES", "MAX_TOKENS", "diagnose"]
 
-MAX_RESPONSES, MAX_TOKENS = 128, 200_000
-"""Budget of the search for a group with spread. 128 responses miss a policy that is right one time in twenty with a
-probability of .0014; the tokens bound the time where responses are long."""
+MAX_RESPONSES = 128
+"""Responses to sample at most in search of a group with spread. So many miss a policy that is right one time in twenty
+with a probability of .0014."""
+
+MAX_TOKENS = 200_000
+"""Tokens after which that search ends, which bounds its time where responses are long."""
 
 NUM_EXAMPLES = 3
 """Responses that are shown."""
@@ -70,6 +73,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
 
 
 def _fatal_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings with the fatal ones first, otherwise in the order of the checks."""
     return tuple(sorted(findings, key=lambda finding: not finding.is_fatal))
 
 
@@ -91,38 +95,36 @@ def _sample_until_spread(candidate: RunCandidate) -> list[Group]:
 
 def _sample(candidate: RunCandidate, problems: Sequence[Problem]) -> list[Group]:
     """A group for each problem."""
-    return sample_groups(
-        candidate.policy,
-        problems,
-        Sampling(num_samples=candidate.group_size, decoding=candidate.decoding, seed=(candidate.seed, "doctor")),
-        reward=candidate.reward,
-        template=candidate.template,
-    )
+    sampling = Sampling(num_samples=candidate.group_size, decoding=candidate.decoding, seed=(candidate.seed, "doctor"))
+    return sample_groups(candidate.policy, problems, sampling, reward=candidate.reward, template=candidate.template)
 
 
 def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
     """Three responses: the first one of each verdict, then the first ones of further groups."""
-    judged = [
+    samples = [
         (group.problem, rollout, reward)
         for group in groups
         for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
     ]
     chosen: list[tuple[Problem, Rollout, Reward]] = []
     for kind in ("correct", "wrong", "unsupported", "unparsable"):
-        chosen += [one for one in judged if one[2].kinds.get("accuracy") == kind][:1]
+        chosen += [sample for sample in samples if sample[2].kinds.get("accuracy") == kind][:1]
 
-    first_of_each_group = judged[:: len(groups[0].rollouts)]
-    for one in (*first_of_each_group, *judged):
-        if not any(one is other for other in chosen):
-            chosen.append(one)
-    return tuple(_example(*one) for one in chosen[:NUM_EXAMPLES])
+    first_of_each_group = samples[:: len(groups[0].rollouts)]
+    for sample in (*first_of_each_group, *samples):
+        # By identity: rollouts hold tensors, which have no single truth value when they are compared.
+        if not any(sample is other for other in chosen):
+            chosen.append(sample)
+    return tuple(_example(*sample) for sample in chosen[:NUM_EXAMPLES])
 
 
 def _example(problem: Problem, rollout: Rollout, reward: Reward) -> ExampleResponse:
     """A response with what was read as its answer."""
     is_mathematics = problem.domain == "math"
     answer = final_answer(rollout.text)[0] if is_mathematics else parse_response(rollout.text).answer
-    kind, reason = reward.kinds.get("accuracy", ""), reward.reasons.get("accuracy", "")
+
+    kind = reward.kinds.get("accuracy", "")
+    reason = reward.reasons.get("accuracy", "")
     return ExampleResponse(
         question=problem.question,
         text=rollout.text,
@@ -150,9 +152,11 @@ def _figures(candidate: RunCandidate, groups: Sequence[Group], seconds: float) -
 
 def _mismatch(candidate: RunCandidate, rollouts: Sequence[Rollout]) -> float:
     """Mean gap between the engine's log-probabilities and the learner's, nats."""
-    batch = stack([one.prompt_tokens for one in rollouts], [one.tokens for one in rollouts])
+    batch = stack([rollout.prompt_tokens for rollout in rollouts], [rollout.tokens for rollout in rollouts])
     logp_BT = candidate.policy.learner_logp(batch)
-    sampled = torch.cat([one.logp for one in rollouts])
+    sampled = torch.cat([rollout.logp for rollout in rollouts])
+
+    # A NaN would compare as neither large nor small: a broken policy has an infinite gap.
     gap = float((logp_BT[batch.mask_BT] - sampled).abs().mean())
     return gap if math.isfinite(gap) else math.inf
 

@@ -20,10 +20,10 @@ MAX_FAILED = 0.05
 """Largest share of verdicts that a verifier may leave open before a run is told."""
 
 RARE = 0.05
-"""Responses that get another reward than the rest: the rarest that a run without spread must have excluded."""
+"""Share of responses with another reward than the rest that a diagnosis of no spread has to rule out."""
 
 CERTAINTY = 0.95
-"""How surely."""
+"""Probability with which it has to rule them out."""
 
 _ANSWERED = re.compile(r"</answer>\s*\S")
 _KIND_OF_ERROR = re.compile(r".*?:\d+: [^:]*")
@@ -60,8 +60,11 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
     tokenizer = candidate.tokenizer
     ids = {tokenizer.raw.token_to_id(token): token for token in END_TOKENS}
     end_tokens = {id: token for id, token in ids.items() if id is not None and id not in tokenizer.stop_ids}
-    ignored = Counter(end_tokens[id] for one in rollouts for id in one.tokens.tolist() if id in end_tokens)
-    num_answered = sum(one.finish == "length" and _ANSWERED.search(one.text) is not None for one in rollouts)
+    sampled_ids = [id for rollout in rollouts for id in rollout.tokens.tolist()]
+    ignored = Counter(end_tokens[id] for id in sampled_ids if id in end_tokens)
+
+    cut_texts = [rollout.text for rollout in rollouts if rollout.finish == "length"]
+    num_answered = sum(_ANSWERED.search(text) is not None for text in cut_texts)
 
     what = f"{cut_share:.0%} of the responses are cut at {candidate.decoding.max_new_tokens} tokens"
     remedy = "raise max-new-tokens, or see that the model knows its stop token (eos_token_id)"
@@ -81,10 +84,12 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
 def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Answers that cannot be read."""
     del candidate
-    kinds = [reward.kinds["accuracy"] for group in groups for reward in group.rewards if "accuracy" in reward.kinds]
+    rewards = [reward for group in groups for reward in group.rewards]
+    kinds = [reward.kinds["accuracy"] for reward in rewards if "accuracy" in reward.kinds]
     unparsable = fmean(kind == "unparsable" for kind in kinds) if kinds else 0.0
     if unparsable < 0.9:
         return
+
     remedy = (
         "look at the responses: is the template the one that this model follows? A base model may need "
         "examples (cold start) before it can be rewarded"
@@ -122,6 +127,7 @@ def _unsupported(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[F
     counts = count_verdicts(rewards, own_parts)
     if counts["unsupported"] <= MAX_FAILED * sum(counts.values()):
         return
+
     reasons = Counter(
         reward.reasons.get(name, "no reason")
         for reward in rewards
@@ -140,12 +146,18 @@ def _unsupported(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[F
 def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Reward functions of the user's own that raise, each kind of error once."""
     own_parts = _own_parts(candidate)
+    rewards = [reward for group in groups for reward in group.rewards]
+
+    # Errors of one line differ in what they quote of a response; they are one kind of error.
     failures: dict[str, list[str]] = {}
-    for reward in (reward for group in groups for reward in group.rewards):
+    for reward in rewards:
         for name in own_parts & reward.kinds.keys():
             if reward.kinds[name] == "crash":
-                kind = _KIND_OF_ERROR.match(reward.reasons[name])
-                failures.setdefault(kind[0] if kind else name, []).append(reward.reasons[name])
+                reason = reward.reasons[name]
+                match = _KIND_OF_ERROR.match(reason)
+                kind = match[0] if match else name
+                failures.setdefault(kind, []).append(reason)
+
     if failures:
         yield Finding(
             code="reward-broken",
@@ -186,6 +198,7 @@ def _spread(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findin
 
 def _exactness(gap: float) -> Iterator[Finding]:
     """An engine that samples from another policy than the one that is trained."""
+    # Not `gap > ...`, which a NaN would pass.
     if not gap <= MAX_MISMATCH_NATS:
         yield Finding(
             code="mismatch",

@@ -34,22 +34,29 @@ def _weights(candidate: RunCandidate) -> Iterator[Finding]:
 
 def _lengths(candidate: RunCandidate) -> Iterator[Finding]:
     """Prompts that leave too few positions for the response."""
-    limit, cap = candidate.policy.max_positions, candidate.decoding.max_new_tokens
+    limit = candidate.policy.max_positions
+    cap = candidate.decoding.max_new_tokens
     lengths = [len(ids) for ids in candidate.tokenizer.encode_prompts(candidate.prompts)]
-    if not min(lengths) or max(lengths) + cap > limit:
+    shortest = min(lengths)
+    longest = max(lengths)
+
+    # An empty prompt has no last token from which the first one of a response could be predicted.
+    if shortest == 0 or longest + cap > limit:
         yield Finding(
             code="no-room",
             is_fatal=True,
-            what=f"prompts of {min(lengths)} to {max(lengths)} tokens and {cap} new ones; the model has {limit} places",
-            remedy=f"lower max-new-tokens to {max(0, limit - max(lengths))} or less, or leave out the longest problems",
+            what=f"prompts of {shortest} to {longest} tokens and {cap} new ones; the model has {limit} places",
+            remedy=f"lower max-new-tokens to {max(0, limit - longest)} or less, or leave out the longest problems",
         )
 
 
 def _words(candidate: RunCandidate) -> Iterator[Finding]:
     """Words that the vocabulary lacks."""
-    prompts, tokenizer = candidate.prompts, candidate.tokenizer
+    prompts = candidate.prompts
+    tokenizer = candidate.tokenizer
     unknown = Counter(word for prompt in prompts for word in tokenizer.unknown_words(prompt))
-    share = unknown.total() / max(1, sum(len(ids) for ids in tokenizer.encode_prompts(prompts)))
+    num_tokens = sum(len(ids) for ids in tokenizer.encode_prompts(prompts))
+    share = unknown.total() / max(1, num_tokens)
     if unknown:
         shown = ", ".join(repr(word) for word, _ in unknown.most_common(5))
         yield Finding(
@@ -64,18 +71,25 @@ def _served(candidate: RunCandidate) -> Iterator[Finding]:
     """A template that the checkpoint cannot name, so that the trained model would be asked in another way."""
     tokenizer = candidate.tokenizer.trained_with(candidate.template)
     question = candidate.problems[0].question
-    trained = tokenizer.encode_prompts([candidate.template(question)])[0]
+    trained_ids = tokenizer.encode_prompts([candidate.template(question)])[0]
+
     # A server renders the chat template of the checkpoint and puts nothing before it.
-    served = tokenizer.encode_all([chat(tokenizer)(question)])[0] if tokenizer.chat_template else None
-    if served != trained:
-        place = next((n for n, (a, b) in enumerate(zip(served or [], trained, strict=False)) if a != b), 0)
-        yield Finding(
-            code="served-otherwise",
-            is_fatal=False,
-            what="the chat template that the trained model will have makes another prompt than training does"
-            + (f", from token {place} on" if served else ": there is none"),
-            remedy="take --template r1_zero, r1, bare or chat, or write chat_template.jinja for your template",
-        )
+    served_ids = tokenizer.encode_all([chat(tokenizer)(question)])[0] if tokenizer.chat_template else None
+    if served_ids == trained_ids:
+        return
+
+    if served_ids:
+        pairs = enumerate(zip(served_ids, trained_ids, strict=False))
+        difference = next((index for index, (served, trained) in pairs if served != trained), 0)
+        where = f", from token {difference} on"
+    else:
+        where = ": there is none"
+    yield Finding(
+        code="served-otherwise",
+        is_fatal=False,
+        what=f"the chat template that the trained model will have makes another prompt than training does{where}",
+        remedy="take --template r1_zero, r1, bare or chat, or write chat_template.jinja for your template",
+    )
 
 
 def _tags(candidate: RunCandidate) -> Iterator[Finding]:
@@ -95,14 +109,15 @@ def _tags(candidate: RunCandidate) -> Iterator[Finding]:
 def _stops(candidate: RunCandidate) -> Iterator[Finding]:
     """A template that ends turns with a token at which sampling does not stop."""
     tokenizer = candidate.tokenizer
+
     # Only the template in use counts: a base model may come with a chat template that this run never renders. What ends
     # the turn of the user in a prompt ends the turn of the model too.
     prompt = candidate.template(_SAMPLE_QUESTION)
-    written = [token for token in END_TOKENS if token in prompt]
-    if written and not any(tokenizer.raw.token_to_id(token) in tokenizer.stop_ids for token in written):
+    turn_ends = [token for token in END_TOKENS if token in prompt]
+    if turn_ends and not any(tokenizer.raw.token_to_id(token) in tokenizer.stop_ids for token in turn_ends):
         yield Finding(
             code="stop-token-missing",
             is_fatal=True,
-            what=f"the prompt ends turns with {written[0]}, but sampling stops only at {tokenizer.end}",
-            remedy=f"add the id of {written[0]} to eos_token_id in generation_config.json",
+            what=f"the prompt ends turns with {turn_ends[0]}, but sampling stops only at {tokenizer.end}",
+            remedy=f"add the id of {turn_ends[0]} to eos_token_id in generation_config.json",
         )
