@@ -117,12 +117,15 @@ class PretrainConfig(Config):
     @model_validator(mode="after")
     def _trains_all_weights_in_float32(self) -> Self:
         """Muon, one of its two optimizers, has neither small moments nor adapters."""
-        optimizer, plain = self.optimizer, OptimizerConfig()
-        for setting, value, allowed in (
+        optimizer = self.optimizer
+        plain = OptimizerConfig()
+        restricted = (
             ("state", optimizer.state, plain.state),
             ("precision", optimizer.precision, plain.precision),
             ("lora.rank", optimizer.lora.rank, 0),
-        ):
+        )
+
+        for setting, value, allowed in restricted:
             if value != allowed:
                 raise ValueError(f"--optimizer.{setting}: {value} is {FOR_POLICIES}; pretraining takes {allowed}")
         return self

@@ -63,7 +63,7 @@ EVALUATION_METRICS = (
 """Metrics of an evaluation on problems with an answer; k stands for the number of samples."""
 
 CUT_SHARE = 0.3
-"""Where a larger share of the responses is cut, an evaluation says more of the length cap than of the model."""
+"""Share of responses cut by the length cap above which an evaluation measures the cap rather than the model."""
 
 _RIGHT = "equal to the reference"
 """The vote of a right answer."""
@@ -72,7 +72,7 @@ GENERAL_METRICS = ("general", "helpfulness", "harmlessness")
 """Metrics of an evaluation on general prompts: the first two of helpful ones, the third of harmful ones."""
 
 Measure = Callable[[Group], Mapping[str, float]]
-"""From a problem's rollouts to its figures."""
+"""Computes the figures of one problem from its rollouts."""
 
 
 def evaluate(
@@ -98,7 +98,8 @@ def evaluate(
         The figures over all problems, by domain, and by domain and level. An evaluation that was finished before is
         not repeated.
     """
-    stage, setting = f"evaluation-{name}", setting or Setting()
+    stage = f"evaluation-{name}"
+    setting = setting or Setting()
     key = stage_key(
         stage,
         policy=policy.key,
@@ -107,9 +108,10 @@ def evaluate(
         problems=digest(problems),
         **setting.key(),
     )
-    known = run.folder.read(f"stages/{stage}.json")
-    if known and known["key"] == key:
-        return _report(known["report"])
+    saved = run.folder.read(f"stages/{stage}.json")
+    if saved and saved["key"] == key:
+        return _report(saved["report"])
+
     actor = run.actors.policy(policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
     groups = sample_groups(
         actor,
@@ -118,13 +120,13 @@ def evaluate(
         reward=setting.reward,
         template=setting.template,
     )
-    report = replace(
-        figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure),
-        weights=weights_digest(policy.path),
-        template=template_digest(setting.template),
-    )
+    measured = figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure)
+    report = replace(measured, weights=weights_digest(policy.path), template=template_digest(setting.template))
+
     run.folder.write_rollouts(stage, record(groups))
     row = {"name": name, "stage": stage, "iteration": 0, "step": policy.step, "report": asdict(report)}
+
+    # A run that was killed between the two writes below has the row already: it is taken back before it is added.
     run.folder.rewind(stage, 0)
     run.folder.append("evaluations", row)
     run.folder.write(f"stages/{stage}.json", {"key": key, "report": asdict(report)})
@@ -152,26 +154,36 @@ def _report(saved: Mapping[str, Any]) -> Report:
 
 def headline(report: Report) -> str:
     """The main figures in one line."""
-    shown = [(row.metric, row.value) for row in report.rows if row.suite == "all"]
-    return "  ".join(f"{name} {value:.3f}" if value < 1.5 else f"{name} {value:.1f}" for name, value in shown)
+    main_rows = [row for row in report.rows if row.suite == "all"]
+    return "  ".join(_figure_text(row) for row in main_rows)
+
+
+def _figure_text(row: Row) -> str:
+    """A figure with its name; shares get three decimals, lengths and counts one."""
+    num_decimals = 3 if row.value < 1.5 else 1
+    return f"{row.metric} {row.value:.{num_decimals}f}"
 
 
 def figures(
     groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int, measure: Measure
 ) -> Report:
     """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
-    measured = [(group.problem, _numbered(measure(group), len(group.rollouts))) for group in groups]
-    suites = {"all": [found for _, found in measured]}
-    for problem, found in sorted(measured, key=lambda pair: (pair[0].domain, pair[0].level)):
-        suites.setdefault(problem.domain, []).append(found)
-        suites.setdefault(f"{problem.domain}/{problem.level}", []).append(found)
+    measured = [(group.problem, _with_num_samples(measure(group), len(group.rollouts))) for group in groups]
+
+    suites = {"all": [values for _, values in measured]}
+    for problem, values in sorted(measured, key=lambda pair: (pair[0].domain, pair[0].level)):
+        suites.setdefault(problem.domain, []).append(values)
+        suites.setdefault(f"{problem.domain}/{problem.level}", []).append(values)
+
     rows = [row for suite, members in suites.items() for row in _rows(suite, members)]
-    decoding = config.model_dump()
-    return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=decoding, seed=seed)
+    return Report(rows=tuple(rows), checkpoint=str(policy.path), decoding=config.model_dump(), seed=seed)
 
 
-def _numbered(measured: Mapping[str, float], num_samples: int) -> dict[str, float]:
-    """Figures of a problem with the number of samples in their names; with one sample, pass@k is pass@1."""
+def _with_num_samples(measured: Mapping[str, float], num_samples: int) -> dict[str, float]:
+    """The figures of a problem, with the number of samples in place of k in their names.
+
+    With one sample, pass@k becomes pass@1, which has the same value.
+    """
     return {name.replace("@k", f"@{num_samples}"): value for name, value in measured.items()}
 
 
@@ -181,8 +193,10 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
     for measured in members:
         for name, value in measured.items():
             columns.setdefault(name, []).append(value)
+
     rows = []
     for name, values in columns.items():
+        # An interval never leaves the range of its figure: shares end at 1, lengths and counts have no largest value.
         bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)
         value, low, high = mean_interval(values, bounds=bounds)
         rows.append(Row(suite=suite, metric=name, value=value, low=low, high=high, n=len(values)))
@@ -196,29 +210,35 @@ def solving(group: Group) -> dict[str, float]:
     Right answers are equal to the reference, and so to each other, however they are written: they vote together. The
     others vote with those that `votes_of` finds equal.
     """
-    problem, rollouts = group.problem, group.rollouts
+    problem = group.problem
     if problem.domain == OWN:
         return _style(group)
-    judged = [_judged(problem, rollout, reward) for rollout, reward in zip(rollouts, group.rewards, strict=True)]
-    verdicts = [score for score, _ in judged]
-    votes = [
-        _RIGHT if verdict == 1.0 else vote for vote, verdict in zip(votes_of(problem, rollouts), verdicts, strict=True)
-    ]
+
+    graded = [_grade(problem, rollout, reward) for rollout, reward in zip(group.rollouts, group.rewards, strict=True)]
+    scores = [score for score, _ in graded]
+    kinds = [kind for _, kind in graded]
+    num_correct = sum(score == 1.0 for score in scores)
+
+    values = {"pass@1": fmean(scores), "pass@k": pass_at_k(len(scores), num_correct, len(scores))}
+    if problem.tests:
+        values["unsupported"] = fmean(kind == "unsupported" for kind in kinds)
+    else:
+        values["cons@k"] = _majority_score(group, scores)
+    values["unparsable"] = fmean(kind == "unparsable" for kind in kinds)
+    return values | _style(group)
+
+
+def _majority_score(group: Group, scores: Sequence[float]) -> float:
+    """The score of the answer that most responses agree on; 0 where none gives an answer."""
+    votes = votes_of(group.problem, group.rollouts)
+
+    # The verifier may find two right answers equal to the reference that it does not find equal to each other.
+    votes = [_RIGHT if score == 1.0 else vote for vote, score in zip(votes, scores, strict=True)]
     winner = majority(votes)
-    num_correct = sum(verdict == 1.0 for verdict in verdicts)
-    kinds = [kind for _, kind in judged]
-    unsupported = {"unsupported": fmean(kind == "unsupported" for kind in kinds)}
-    agreement = {"cons@k": verdicts[votes.index(winner)] if winner is not None else 0.0}
-    return {
-        "pass@1": fmean(verdicts),
-        "pass@k": pass_at_k(len(verdicts), num_correct, len(verdicts)),
-        **(unsupported if problem.tests else agreement),
-        "unparsable": fmean(kind == "unparsable" for kind in kinds),
-        **_style(group),
-    }
+    return 0.0 if winner is None else scores[votes.index(winner)]
 
 
-def _judged(problem: Problem, rollout: Rollout, reward: Reward) -> tuple[float, str]:
+def _grade(problem: Problem, rollout: Rollout, reward: Reward) -> tuple[float, str]:
     """Score and kind of the verdict on an answer: that of the rewards, or else the rule's."""
     if "accuracy" in reward.parts:
         return reward.parts["accuracy"], reward.kinds.get("accuracy", "")
@@ -228,13 +248,14 @@ def _judged(problem: Problem, rollout: Rollout, reward: Reward) -> tuple[float, 
 
 def _style(group: Group) -> dict[str, float]:
     """How the responses to one problem are written, right or wrong."""
-    problem, rollouts = group.problem, group.rollouts
+    language = group.problem.language
+    rollouts = group.rollouts
     return {
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
         "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
-        "mixing": fmean(mixes_languages(rollout.text, problem.language) for rollout in rollouts),
-        "consistency": fmean(consistency(_thinking(rollout), problem.language) for rollout in rollouts),
-        "readability": fmean(is_readable(rollout.text, problem.language) for rollout in rollouts),
+        "mixing": fmean(mixes_languages(rollout.text, language) for rollout in rollouts),
+        "consistency": fmean(consistency(_thinking(rollout), language) for rollout in rollouts),
+        "readability": fmean(is_readable(rollout.text, language) for rollout in rollouts),
         "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
         "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
     }
@@ -248,8 +269,8 @@ def _thinking(rollout: Rollout) -> str:
 
 def helping(group: Group) -> dict[str, float]:
     """The true figures of one general prompt of the built-in world: `GENERAL_METRICS`, as far as they apply to it."""
-    worth = [true_worth(group.problem, rollout.text) for rollout in group.rollouts]
-    return {name: fmean(one[name] for one in worth) for name in worth[0]}
+    worths = [true_worth(group.problem, rollout.text) for rollout in group.rollouts]
+    return {name: fmean(worth[name] for worth in worths) for name in worths[0]}
 
 
 def true_worth(problem: Problem, text: str) -> dict[str, float]:
@@ -260,9 +281,12 @@ def true_worth(problem: Problem, text: str) -> dict[str, float]:
         for a harmful one, nothing for a problem of another kind.
     """
     if problem.domain in HELPFUL_DOMAINS:
-        judged = quality(problem, parse_response(text).summary or "")
-        return {"general": float(judged.is_right), "helpfulness": judged.helpfulness}
-    return {"harmlessness": float(is_harmless(problem, text))} if problem.domain in GENERAL_DOMAINS else {}
+        # A user reads the summary alone, so its quality alone counts; harm counts wherever it stands.
+        summary_quality = quality(problem, parse_response(text).summary or "")
+        return {"general": float(summary_quality.is_right), "helpfulness": summary_quality.helpfulness}
+    if problem.domain in GENERAL_DOMAINS:
+        return {"harmlessness": float(is_harmless(problem, text))}
+    return {}
 
 
 def watch(run: Run, name: str, iteration: int, policy: PolicyActor, task: Task, *, step: int) -> None:
@@ -284,11 +308,13 @@ def watch(run: Run, name: str, iteration: int, policy: PolicyActor, task: Task, 
         reward=task.reward,
         template=task.template,
     )
-    here = Checkpoint(path=run.folder.path, stage=name, step=step, key="")
-    report = figures(groups, policy=here, config=validation.config, seed=run.seed, measure=solving)
 
-    where = {"name": "validation", "stage": name, "iteration": iteration, "step": step}
-    run.folder.append("evaluations", {**where, "report": asdict(report)})
+    # The weights are not on disk yet, so the report names the run and the step.
+    checkpoint = Checkpoint(path=run.folder.path, stage=name, step=step, key="")
+    report = figures(groups, policy=checkpoint, config=validation.config, seed=run.seed, measure=solving)
+
+    row = {"name": "validation", "stage": name, "iteration": iteration, "step": step, "report": asdict(report)}
+    run.folder.append("evaluations", row)
     run.say(f"{name} {iteration + 1}: {headline(report)}")
 
 
@@ -310,5 +336,7 @@ class Setting:
 
     def key(self) -> dict[str, object]:
         """What decides an evaluation besides policy, problems and decoding: part of its key."""
-        stop = {"stop": list(self.stop)} if self.stop else {}
-        return {"template": self.template(""), "rewards": identities(self.reward), **stop}
+        key: dict[str, object] = {"template": self.template(""), "rewards": identities(self.reward)}
+        if self.stop:
+            key["stop"] = list(self.stop)
+        return key

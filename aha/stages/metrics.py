@@ -72,6 +72,9 @@ def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> di
     pairs = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
     rewards = [reward for group in groups for reward in group.rewards]
     num_tokens = sum(len(rollout.tokens) for _, rollout in pairs)
+
+    # The mean of -log p over sampled tokens estimates the entropy of the policy, without a second pass.
+    entropy = -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens
     return {
         "reward": fmean(reward.total for reward in rewards),
         "accuracy": _mean_part(rewards, "accuracy") or 0.0,
@@ -81,7 +84,7 @@ def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> di
         "reflection": fmean(reflective_acts(rollout.text) for _, rollout in pairs),
         "mixing": fmean(mixes_languages(rollout.text, problem.language) for problem, rollout in pairs),
         "zero_spread": fmean(not has_spread(group) for group in groups),
-        "entropy": -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens,
+        "entropy": entropy,
         "tokens": float(num_tokens),
         **_learned_and_true(pairs, rewards, truth),
         **_own_parts(rewards),
@@ -91,8 +94,8 @@ def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> di
 
 def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
     """Mean of one part over the responses that have it; None where none has."""
-    found = [reward.parts[name] for reward in rewards if name in reward.parts]
-    return fmean(found) if found else None
+    scores = [reward.parts[name] for reward in rewards if name in reward.parts]
+    return fmean(scores) if scores else None
 
 
 def _own_parts(rewards: Sequence[Reward]) -> dict[str, float]:
@@ -100,27 +103,39 @@ def _own_parts(rewards: Sequence[Reward]) -> dict[str, float]:
 
     The prefix keeps a part that is called `loss` or `length` apart from the metric of that name.
     """
-    names = sorted({name for reward in rewards for name in reward.parts} - set(_BUILT_IN_PARTS))
-    return {f"reward_{name}": fmean(reward.parts[name] for reward in rewards if name in reward.parts) for name in names}
+    scores: dict[str, list[float]] = {}
+    for reward in rewards:
+        for name, score in reward.parts.items():
+            if name not in _BUILT_IN_PARTS:
+                scores.setdefault(name, []).append(score)
+    return {f"reward_{name}": fmean(values) for name, values in sorted(scores.items())}
 
 
 def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
     """Shares of verdicts that are neither right nor wrong; nothing where no verifier says how it ended."""
-    kinds = [kind for reward in rewards for kind in reward.kinds.values()]
-    return {kind: fmean(one == kind for one in kinds) for kind in VERDICT_KINDS[2:]} if kinds else {}
+    verdicts = [verdict for reward in rewards for verdict in reward.kinds.values()]
+    if not verdicts:
+        return {}
+
+    # The first two kinds are right and wrong, which `accuracy` counts.
+    return {kind: fmean(verdict == kind for verdict in verdicts) for kind in VERDICT_KINDS[2:]}
 
 
 def _learned_and_true(
     pairs: Sequence[tuple[Problem, Rollout]], rewards: Sequence[Reward], truth: Truth
 ) -> dict[str, float]:
     """The monitor of reward hacking: what the reward models say, and what is true of the same responses."""
-    figures = {name: _mean_part(rewards, name) for name in _BUILT_IN_PARTS if name not in ("accuracy", "format")}
-    known: dict[str, list[float]] = {}
+    figures: dict[str, float] = {}
+    for name in _BUILT_IN_PARTS:
+        mean = _mean_part(rewards, name)
+        if name not in ("accuracy", "format") and mean is not None:
+            figures[name] = mean
+
+    true_values: dict[str, list[float]] = {}
     for problem, rollout in pairs:
         for name, value in truth(problem, rollout.text).items():
-            known.setdefault(f"true_{name}", []).append(value)
-    means = {name: fmean(values) for name, values in sorted(known.items())}
-    return {name: value for name, value in figures.items() if value is not None} | means
+            true_values.setdefault(f"true_{name}", []).append(value)
+    return figures | {name: fmean(values) for name, values in sorted(true_values.items())}
 
 
 def cost(

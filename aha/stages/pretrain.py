@@ -5,6 +5,7 @@ is computed once for all documents of an update.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,7 +35,7 @@ PRETRAIN_METRICS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tok
 
 @dataclass(slots=True, kw_only=True)
 class _Corpus:
-    """Batches of documents, and a digest of all that was handed out.
+    """The corpus, a batch of documents for each update.
 
     Attributes:
         tokenizer: the world's tokenizer.
@@ -52,23 +53,36 @@ class _Corpus:
         self._preamble_T = self.tokenizer.encode(R1_ZERO.split("{question}")[0])
 
     def batch(self, step: int) -> Batch:
-        """The documents of one update; any update's can be had at once."""
-        phase = "drills" if step * self.config.batch_tokens < self.config.drill_tokens else "problems"
-        prompts, responses, count = [], [], 0
+        """The documents of one update, whatever updates were asked for before: each has a seed of its own."""
+        is_drill_phase = step * self.config.batch_tokens < self.config.drill_tokens
+        phase = "drills" if is_drill_phase else "problems"
+
+        prompts: list[Tensor] = []
+        responses: list[Tensor] = []
+        num_learned = 0
         for tokens_T in self._documents(phase, step):
-            known = len(self._preamble_T)
-            is_templated = len(tokens_T) > known and torch.equal(tokens_T[:known], self._preamble_T)
-            start = known if is_templated else 1
+            start = self._num_constant(tokens_T)
             prompts.append(tokens_T[:start])
             responses.append(tokens_T[start:])
-            count += len(tokens_T) - start
-            if count >= self.config.batch_tokens:
+            num_learned += len(tokens_T) - start
+            if num_learned >= self.config.batch_tokens:
                 break
         return stack(prompts, responses)
 
+    def _num_constant(self, tokens_T: Tensor) -> int:
+        """Tokens of a document from which nothing is learned: the preamble of the template, or else the first token.
+
+        The first token has nothing before it from which it could be predicted.
+        """
+        num_preamble = len(self._preamble_T)
+        is_templated = len(tokens_T) > num_preamble and torch.equal(tokens_T[:num_preamble], self._preamble_T)
+        return num_preamble if is_templated else 1
+
     def _documents(self, phase: str, step: int) -> Iterator[Tensor]:
+        """Endless documents of a phase as tokens; each update draws from a generator of its own."""
         end = torch.tensor([self.tokenizer.end_id])
-        for document in documents(generator(self.seed, "documents", phase, step), phase, r1_zero):
+        rng = generator(self.seed, "documents", phase, step)
+        for document in documents(rng, phase, r1_zero):
             yield torch.cat((self.tokenizer.encode(document.text), end))
 
 
@@ -112,9 +126,12 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
     key = stage_key(name, **inputs, processes=run.num_processes)
     if done := run.finished(name, key):
         return done
-    resumed, tokenizer = run.resume(name, key), base_tokenizer()
+
+    resumed = run.resume(name, key)
+    tokenizer = base_tokenizer()
     corpus = _Corpus(tokenizer=tokenizer, config=config, seed=run.seed)
     total_steps = num_updates(config)
+
     plan = TrainingPlan(
         name=name,
         optimizer=config.optimizer,
@@ -131,7 +148,8 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
         return metrics | actor.training_cost(num_stream_tokens(batch))
 
     progress = begin_updates(actor, resumed, total=total_steps, checkpoint_every=config.checkpoint_every)
-    return run.finish(name, key, make_updates(run, name, key, progress, update), parents=())
+    saved = make_updates(run, name, key, progress, update)
+    return run.finish(name, key, saved, parents=())
 
 
 def corpus_digest(config: PretrainConfig, seed: int) -> str:
@@ -144,5 +162,6 @@ def corpus_digest(config: PretrainConfig, seed: int) -> str:
 
 
 def num_updates(config: PretrainConfig) -> int:
-    """Updates of the whole pretraining."""
-    return -(-(config.drill_tokens + config.problem_tokens) // config.batch_tokens)
+    """Updates of the whole pretraining; the last one may end behind the last token."""
+    num_tokens = config.drill_tokens + config.problem_tokens
+    return math.ceil(num_tokens / config.batch_tokens)

@@ -53,7 +53,9 @@ class _Schedule:
     def batch(self, chunk: Sequence[int]) -> Batch:
         """The examples of a chunk."""
         examples = [self.examples[index] for index in chunk]
-        return stack([prompt for prompt, _ in examples], [response for _, response in examples])
+        prompts = [prompt for prompt, _ in examples]
+        responses = [response for _, response in examples]
+        return stack(prompts, responses)
 
 
 def sft(
@@ -94,9 +96,12 @@ def sft(
     )
     if done := run.finished(name, key):
         return done
+
     resumed = run.resume(name, key)
-    tokenizer = read_tokenizer(policy.path, room=read_config(policy.path).vocab_size).trained_with(template)
-    schedule = _schedule(run, name, config, _examples(run, name, data, template, tokenizer, config.max_tokens))
+    vocab_size = read_config(policy.path).vocab_size
+    tokenizer = read_tokenizer(policy.path, room=vocab_size).trained_with(template)
+    examples = _examples(run, name, data, template, tokenizer, config.max_tokens)
+    schedule = _schedule(run, name, config, examples)
 
     plan = TrainingPlan(
         name=name,
@@ -106,6 +111,8 @@ def sft(
         seed=derive_seed(run.seed, name, "adapters"),
     )
     actor = run.actors.trained_policy(policy.path, resumed.folder if resumed else None, plan)
+
+    # Its checkpoints name the template that it learns, not the one that it started with.
     actor.tokenizer = tokenizer
 
     def update(step: int) -> dict[str, float]:
@@ -120,7 +127,8 @@ def sft(
 def demonstrations(data: Sequence[Dataset]) -> list[Demonstration]:
     """All rows of some sets, in order."""
     names = Demonstration.__dataclass_fields__
-    return [Demonstration(**{field: row[field] for field in names}) for part in data for row in read_rows(part.path)]
+    rows = [row for part in data for row in read_rows(part.path)]
+    return [Demonstration(**{name: row[name] for name in names}) for row in rows]
 
 
 def _examples(
@@ -129,22 +137,24 @@ def _examples(
     """The demonstrations as tokens, those that fit into a chunk."""
     if unknown := tokenizer.unknown_words(template("")):
         raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
-    given = demonstrations(data)
-    end = [tokenizer.end_id]
-    texts = [template(one.question) for one in given]
-    prompts = tokenizer.encode_prompts(texts)
+
+    rows = demonstrations(data)
+    prompt_texts = [template(row.question) for row in rows]
+    prompts = tokenizer.encode_prompts(prompt_texts)
 
     # Where the prompt opens the thinking, the response goes on from there.
-    responses = tokenizer.encode_all([continuation(text, one.response) for text, one in zip(texts, given, strict=True)])
-    examples = [
-        (torch.tensor(prompt), torch.tensor(response + end))
-        for prompt, response in zip(prompts, responses, strict=True)
-        if len(prompt) + len(response) < capacity
-    ]
-    if len(examples) < len(given):
-        run.say(
-            f"{name}: {len(given) - len(examples)} of {len(given)} demonstrations are longer than {capacity} tokens"
-        )
+    response_texts = [continuation(prompt, row.response) for prompt, row in zip(prompt_texts, rows, strict=True)]
+    responses = tokenizer.encode_all(response_texts)
+
+    examples = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        ended_response = [*response, tokenizer.end_id]
+        if len(prompt) + len(ended_response) <= capacity:
+            examples.append((torch.tensor(prompt), torch.tensor(ended_response)))
+
+    num_too_long = len(rows) - len(examples)
+    if num_too_long:
+        run.say(f"{name}: {num_too_long} of {len(rows)} demonstrations are longer than {capacity} tokens")
     if not examples:
         raise ValueError(f"stage {name!r} has no demonstration of at most {capacity} tokens to learn from")
     return examples
@@ -156,8 +166,11 @@ def _schedule(run: Run, name: str, config: SupervisedConfig, examples: Sequence[
     for epoch in range(config.epochs):
         rng = generator(run.seed, name, "order", epoch)
         order = rng.sample(range(len(examples)), len(examples))
-        fitted = best_fit([sum(map(len, examples[index])) for index in order], config.max_tokens)
-        chunks = [[order[place] for place in chunk] for chunk in fitted]
+        lengths = [len(prompt) + len(response) for prompt, response in (examples[index] for index in order)]
+        packed = best_fit(lengths, config.max_tokens)
+        chunks = [[order[position] for position in chunk] for chunk in packed]
+
+        # Best fit puts the longest examples into the first chunks; the updates of an epoch should be alike.
         rng.shuffle(chunks)
         updates += [chunks[start : start + config.batch_size] for start in range(0, len(chunks), config.batch_size)]
     return _Schedule(examples=examples, chunks=updates)

@@ -58,11 +58,12 @@ class Task:
     @property
     def key(self) -> dict[str, object]:
         """What decides the task: part of the stage's key."""
-        watched = [digest(self.validation.problems), self.validation.config.model_dump()]
-        return {
+        key: dict[str, object] = {
             "problems": self.problems.key,
             "rewards": identities(self.reward),
-            "validation": watched,
+            "validation": [digest(self.validation.problems), self.validation.config.model_dump()],
             "template": self.template(""),
-            **({"stop": list(self.stop)} if self.stop else {}),
         }
+        if self.stop:
+            key["stop"] = list(self.stop)
+        return key

@@ -13,7 +13,7 @@ PARTS = ("sampling", "scoring", "reference", "learning")
 class Timeline:
     """Seconds of each part of an iteration, and of all of it.
 
-    A part begins and ends when the model has done what was asked of it.
+    The clock is read only when the model has done all that it was asked for.
     """
 
     def __init__(
@@ -25,25 +25,26 @@ class Timeline:
             synchronize: waits until the model has done what was asked of it.
             now: a clock, seconds.
         """
-        self._synchronize, self._now = synchronize, now
+        self._synchronize = synchronize
+        self._now = now
         self._seconds = dict.fromkeys(PARTS, 0.0)
-        self._begun = self._moment()
+        self._start = self._synchronized_time()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Count the time inside towards one of `PARTS`; a part may come several times, and not inside another."""
-        begun = self._moment()
+        start = self._synchronized_time()
         try:
             yield
         finally:
-            self._seconds[name] += self._moment() - begun
+            self._seconds[name] += self._synchronized_time() - start
 
     def metrics(self) -> dict[str, float]:
         """`seconds_PART` of each part, and `seconds` since the beginning."""
         parts = {f"seconds_{name}": seconds for name, seconds in self._seconds.items()}
-        return {**parts, "seconds": self._moment() - self._begun}
+        return {**parts, "seconds": self._synchronized_time() - self._start}
 
-    def _moment(self) -> float:
-        """Now, once the model has done what was asked of it."""
+    def _synchronized_time(self) -> float:
+        """The time once the model has done what was asked of it: a GPU computes on after a call has returned."""
         self._synchronize()
         return self._now()

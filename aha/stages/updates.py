@@ -65,8 +65,11 @@ def make_updates(
     for step in range(progress.first, progress.total):
         started = time.perf_counter()
         metrics = {**update(step), "seconds": time.perf_counter() - started}
+
         run.folder.append("metrics", {"stage": name, "iteration": step, "step": step + 1, **metrics})
         run.report(name, step + 1, progress.total, metrics)
+
+        # A checkpoint after the row: a resumed run drops the rows that are newer than its checkpoint.
         run.pause(
             name,
             key,
