@@ -24,6 +24,7 @@ from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
 from aha.rewards.custom import load_reward
 from aha.rewards.format import format_reward as zero_format
+from aha.rewards.language import LANGUAGE, load_language_reward
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merge_tables
@@ -122,13 +123,18 @@ def assigned(
                 f"problems of domain {OWN} are judged by rewards of your own alone: give one with "
                 "--reward FILE.py:FUNCTION"
             )
-        functions: dict[RewardFunction, float] = dict(load_reward(spec) for spec in own.reward)
+        functions: dict[RewardFunction, float] = dict(_load_reward(spec) for spec in own.reward)
         mine: RewardTable = {domain: functions for domain in assignment.reward}
         stop, notes = own.stop or (), assignment.notes
         if own.stop is None and limits.tokenizer.stop_strings:
             stop = limits.tokenizer.stop_strings
             notes = (*notes, ending_in_words(stop))
         yield replace(assignment, reward=merge_tables(assignment.reward, mine), stop=stop, notes=notes)
+
+
+def _load_reward(spec: str) -> tuple[RewardFunction, float]:
+    """A reward that the command line names: the one for language, or a function of the user's own."""
+    return load_language_reward(spec) if spec.partition("=")[0] == LANGUAGE else load_reward(spec)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:

@@ -34,7 +34,8 @@ class OwnData:
     """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on;
     those that its checkpoint names where the option is not given, none where it is given alone."""
     reward: tuple[str, ...] = ()
-    """Functions of your own that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION, with =WEIGHT if it is not 1."""
+    """Functions that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION of your own, or `language` (does the thinking
+    keep to the language of the question?), with =WEIGHT if it is not 1."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()

@@ -6,11 +6,15 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7; v1, 2.3.2.
 from dataclasses import dataclass
 from types import FunctionType
 
+from aha.prompts.identification import WordCounter
 from aha.prompts.language import CountWords, consistency, words_by_language
 from aha.prompts.parsing import parse_response
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["LanguageReward", "language_reward"]
+__all__ = ["LANGUAGE", "LanguageReward", "language_reward", "load_language_reward"]
+
+LANGUAGE = "language"
+"""Name of this reward on the command line."""
 
 
 def language_reward(problem: Problem, rollout: Rollout) -> Verdict:
@@ -64,6 +68,28 @@ class LanguageReward:
     def __call__(self, problem: Problem, rollout: Rollout) -> Verdict:
         """The verdict on one rollout, as `language_reward` gives it."""
         return _judge(problem, rollout, self.count)
+
+
+def load_language_reward(spec: str) -> tuple[LanguageReward, float]:
+    """The reward with a counter of real text, as the command line names it.
+
+    Args:
+        spec: `language`, with `=WEIGHT` where the weight is not 1.
+
+    Returns:
+        The reward function and its weight.
+
+    Raises:
+        ValueError: the weight is no number, or the extra that counts words is not installed; says what to do.
+    """
+    _, _, weight = spec.partition("=")
+    try:
+        counter = WordCounter()
+        return LanguageReward(counter), float(weight or 1.0)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--reward {spec}: {error}") from error
+    except ValueError:
+        raise ValueError(f"--reward {spec}: {weight!r} is no weight, write a number") from None
 
 
 def _judge(problem: Problem, rollout: Rollout, count: CountWords) -> Verdict:

@@ -15,6 +15,7 @@ from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
+from aha.rewards.language import LanguageReward
 from aha.rewards.table import RULES, part_name, score
 from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import solving
@@ -173,6 +174,32 @@ def test_a_reward_of_the_users_own_joins_every_domain(tmp_path: Path) -> None:
             "format": 1.0,
             "short": 0.1,
         }
+
+
+def test_the_language_reward_joins_by_name(tmp_path: Path) -> None:
+    own = OwnData(problems=(write(tmp_path / "train.jsonl", 40),), reward=("language=0.5",))
+    with assigned(own, open_base(), SCALE, seed=0) as assignment:
+        table = assignment.reward["math"]
+        reward, weight = next((one, weight) for one, weight in table.items() if isinstance(one, LanguageReward))
+    assert weight == 0.5
+    german = replace(assignment.watched[0], language="de")
+    response = "<think> Das ist ein einfacher Satz auf Deutsch. </think> <answer> 3 </answer>"
+    rollout = Rollout(
+        problem_id="p",
+        prompt_tokens=torch.zeros(1),
+        tokens=torch.zeros(1),
+        logp=torch.zeros(1),
+        text=response,
+        finish="stop",
+    )
+    assert reward(german, rollout).score == 1.0
+    assert reward(assignment.watched[0], rollout).score == 0.0
+    bad = replace(own, reward=("language=much",))
+    with (
+        pytest.raises(ValueError, match="--reward language=much: 'much' is no weight"),
+        assigned(bad, open_base(), SCALE, seed=0),
+    ):
+        pass
 
 
 def test_stop_strings_reach_training_and_evaluation(tmp_path: Path) -> None:
