@@ -6,11 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from aha.advantages.group import group_advantages
+from aha.problems.world.questions import TrainingProblems
+from aha.rewards.audits.reward import rollout_of
+from aha.rewards.table import RULES, score
 
 ROOT = Path(__file__).parent.parent.parent
 EQUATIONS = ROOT / "docs" / "equations.md"
 METRICS_PAGE = ROOT / "docs" / "metrics.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
+TOUR = ROOT / "docs" / "tour.md"
 MATHEMATICS = ("aha/objectives", "aha/advantages")
 PARTS_OF_EQUATIONS = {"zero_outside", "sequence_sum", "mean_where"}
 """What the equations are made of, tested in tests/unit, and no equations themselves."""
@@ -205,3 +212,33 @@ def test_the_glossary_repeats_the_legend() -> None:
 def test_shape_suffixes_are_seen() -> None:
     tree = ast.parse("def f(x_BT, R1_ZERO): self._y_N4 = MAX_LEN, lora_A, {'adv_PG': 1}")
     assert shape_suffixes(tree) == {"x_BT": "BT", "_y_N4": "N4", "adv_PG": "PG"}
+
+
+def test_the_tour_is_ten_files() -> None:
+    way = TOUR.read_text(encoding="utf-8").split("\n## ")[0]
+    steps = re.findall(r"^(\d+)\. (.+(?:\n   .+)*)", way, flags=re.MULTILINE)
+    assert [number for number, _ in steps] == [str(number) for number in range(1, 11)]
+
+    files = [re.findall(r"\]\(\.\./(aha/[^)]+)\)", text) for _, text in steps]
+    assert all(len(links) == 1 for links in files)
+    assert len({links[0] for links in files}) == 10
+    for (_, text), (path,) in zip(steps, files, strict=True):
+        module = path.removesuffix(".py").replace("/", ".")
+        names = re.findall(r"`([a-zA-Z_0-9]+)`", re.sub(r"\[.*?\]\(.*?\)", "", text))
+        assert names, path
+        assert all(is_in_module(name, module) for name in names), (path, names)
+
+
+def test_the_group_of_the_tour_is_rewarded_as_it_says() -> None:
+    page = TOUR.read_text(encoding="utf-8")
+    (asked,) = re.findall(r"\*(find two of .*?)\*", page)
+    (problem,) = [one for one in TrainingProblems(seed=0)(0, 40) if one.question == asked]
+    assert f"*{problem.answer}*" in page
+
+    table = rows(page.split("\n## ")[0])
+    rewards = [score(RULES, problem, rollout_of(problem, code(row[0]))) for row in table]
+    assert [[reward.parts["accuracy"], reward.parts["format"], reward.total] for reward in rewards] == [
+        [float(cell) for cell in row[1:4]] for row in table
+    ]
+    advantages = group_advantages(torch.tensor([[reward.total for reward in rewards]]))[0].tolist()
+    assert [f"{advantage:.2f}" for advantage in advantages] == [row[4] for row in table]
