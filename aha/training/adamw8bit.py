@@ -42,14 +42,20 @@ def _codes(is_signed: bool) -> Tensor:
 
     Source: Dettmers 2016, arXiv:1511.04561, section 2.2; arXiv:2110.02861, section 2.2 and appendix F.
     """
-    values = []
-    num_exponents, num_bits = 7, 7 if is_signed else 8
+    num_exponents = 7
+    num_bits = 7 if is_signed else 8
+    values: list[float] = []
     for exponent in range(num_exponents):
         count = 2 ** (exponent + num_bits - num_exponents)
         edges = torch.linspace(0.1, 1.0, count + 1, dtype=torch.float64)
         means = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (exponent - num_exponents + 1)
-        values += means.tolist() + ([-value for value in means.tolist()] if is_signed else [])
-    values += [1.0, 0.0] if is_signed else [1.0, 10.0**-num_exponents]
+        values += means.tolist()
+        if is_signed:
+            values += (-means).tolist()
+
+    # Where the source has 0, the unsigned values have the lower end of the smallest decade: AdamW divides by them.
+    smallest = 0.0 if is_signed else 10.0**-num_exponents
+    values += [1.0, smallest]
     return torch.tensor(sorted(values), dtype=torch.float32)
 
 
@@ -62,10 +68,15 @@ def _values(is_signed: bool, device: torch.device) -> Tensor:
 @cache
 def _nearest(is_signed: bool, device: torch.device) -> Tensor:
     """The code nearest to each float32 number, by its first 18 bits: one look-up where a search takes eight."""
-    bits = (torch.arange(1 << INDEX_BITS, dtype=torch.int64) << (32 - INDEX_BITS)) + (1 << (31 - INDEX_BITS))
-    numbers = torch.where(bits >= 1 << 31, bits - (1 << 32), bits).to(torch.int32).view(torch.float32)
+    # Each entry stands for the number in the middle of those with its leading bits.
+    leading = torch.arange(1 << INDEX_BITS, dtype=torch.int64) << (32 - INDEX_BITS)
+    bits = leading + (1 << (31 - INDEX_BITS))
+    signed_bits = torch.where(bits >= 1 << 31, bits - (1 << 32), bits)
+    numbers = signed_bits.to(torch.int32).view(torch.float32)
+
     codes = _codes(is_signed)
-    return torch.bucketize(numbers.nan_to_num(), (codes[1:] + codes[:-1]) / 2).to(device=device, dtype=torch.uint8)
+    borders = (codes[1:] + codes[:-1]) / 2
+    return torch.bucketize(numbers.nan_to_num(), borders).to(device=device, dtype=torch.uint8)
 
 
 def quantise(values_M: Tensor, *, is_signed: bool) -> tuple[Tensor, Tensor]:
@@ -80,7 +91,12 @@ def quantise(values_M: Tensor, *, is_signed: bool) -> tuple[Tensor, Tensor]:
     """
     padded_KB = F.pad(values_M, (0, -len(values_M) % BLOCK)).view(-1, BLOCK)
     scales_K = padded_KB.abs().amax(1)
-    relative_M = (padded_KB / scales_K.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).flatten()[: len(values_M)]
+
+    # A block of zeros has a scale of 0, and must not be divided by it.
+    divisors_K = scales_K.clamp(min=torch.finfo(torch.float32).tiny)
+    relative_M = (padded_KB / divisors_K[:, None]).flatten()[: len(values_M)]
+
+    # A shift of a negative int32 fills in ones, which are masked out.
     index_M = (relative_M.view(torch.int32) >> (32 - INDEX_BITS)).bitwise_and_((1 << INDEX_BITS) - 1)
     return _nearest(is_signed, values_M.device)[index_M], scales_K
 
@@ -96,6 +112,7 @@ def split(values_M: Tensor) -> tuple[Tensor, Tensor]:
     """A float32 tensor as the nearest bfloat16 one, and what that leaves out as int16: `join` puts them together."""
     rounded_M = values_M.to(torch.bfloat16)
     rest_M = values_M.view(torch.int32) - (rounded_M.view(torch.int16).int() << 16)
+
     # A tie that rounds down leaves 32768, one more than fits: the value loses its last bit.
     return rounded_M, rest_M.clamp_(max=32767).to(torch.int16)
 
@@ -138,25 +155,36 @@ class AdamW8bit(Optimizer):
 def _update(weight: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:
     """Update one weight, a chunk at a time."""
     if not state:
-        state.update(_fresh(weight))
+        state.update(_initial_state(weight))
     state["step"] += 1
-    flat, grad = weight.view(-1), weight.grad
-    assert grad is not None
+    step = int(state["step"])
+    assert weight.grad is not None
+    flat = weight.view(-1)
+    flat_grad = weight.grad.reshape(-1)
+
+    # Chunk by chunk, so that the float32 moments of a large weight never exist all at once.
     for start in range(0, flat.numel(), CHUNK):
-        part, blocks = slice(start, start + CHUNK), slice(start // BLOCK, (start + CHUNK) // BLOCK)
+        part = slice(start, start + CHUNK)
+        blocks = slice(start // BLOCK, (start + CHUNK) // BLOCK)
         values = join(flat[part], state["rest"][part]) if "rest" in state else flat[part]
         first, root = _moments(state, part, blocks)
-        _descend(values, grad.reshape(-1)[part].float(), first, root, int(state["step"]), group)
-        _keep(state, first, root, part, blocks)
+        _descend(values, flat_grad[part].float(), first, root, step, group)
+        _store_moments(state, first, root, part, blocks)
         if "rest" in state:
             flat[part], state["rest"][part] = split(values)
 
 
-def _fresh(weight: Tensor) -> dict[str, Tensor]:
-    """State before the first update."""
-    device, count = weight.device, weight.numel()
+def _initial_state(weight: Tensor) -> dict[str, Tensor]:
+    """State before the first update.
+
+    Raises:
+        ValueError: the weight is neither float32 nor bfloat16.
+    """
     if weight.dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"8-bit moments are for float32 and bfloat16 weights, not {weight.dtype}")
+
+    device = weight.device
+    count = weight.numel()
     state = {"step": torch.zeros((), dtype=torch.int64)}
     for name in ("first", "root"):
         if count < WHOLE:
@@ -164,6 +192,7 @@ def _fresh(weight: Tensor) -> dict[str, Tensor]:
         else:
             state[name] = torch.zeros(count, dtype=torch.uint8, device=device)
             state[f"{name}_scales"] = torch.zeros(-(-count // BLOCK), device=device)
+
     if weight.dtype == torch.bfloat16:
         state["rest"] = torch.zeros(count, dtype=torch.int16, device=device)
     return state
@@ -174,13 +203,15 @@ def _moments(state: Mapping[str, Tensor], part: slice, blocks: slice) -> tuple[T
     if "first_scales" not in state:
         return state["first"][part], state["root"][part]
     first = dequantise(state["first"][part], state["first_scales"][blocks], is_signed=True)
-    return first, dequantise(state["root"][part], state["root_scales"][blocks], is_signed=False)
+    root = dequantise(state["root"][part], state["root_scales"][blocks], is_signed=False)
+    return first, root
 
 
-def _keep(state: Mapping[str, Tensor], first: Tensor, root: Tensor, part: slice, blocks: slice) -> None:
+def _store_moments(state: Mapping[str, Tensor], first: Tensor, root: Tensor, part: slice, blocks: slice) -> None:
     """Write the moments of a part back."""
+    # Float32 moments were updated where they lie.
     if "first_scales" not in state:
-        return  # they were updated where they are
+        return
     state["first"][part], state["first_scales"][blocks] = quantise(first, is_signed=True)
     state["root"][part], state["root_scales"][blocks] = quantise(root, is_signed=False)
 
@@ -190,10 +221,13 @@ def _descend(values: Tensor, grad: Tensor, first: Tensor, root: Tensor, step: in
 
     Source: arXiv:1711.05101, Algorithm 2.
     """
-    (beta1, beta2), rate = group["betas"], group["lr"]
+    beta1, beta2 = group["betas"]
+    rate = group["lr"]
     values.mul_(1 - rate * group["weight_decay"])
     first.lerp_(grad, 1 - beta1)
     root.square_().mul_(beta2).addcmul_(grad, grad, value=1 - beta2).sqrt_()
+
+    # Both moments start at 0; dividing by 1 - beta^step takes that bias out.
     denominator = (root / (1 - beta2**step) ** 0.5).add_(group["eps"])
     values.addcdiv_(first, denominator, value=-rate / (1 - beta1**step))
 
@@ -225,7 +259,8 @@ class MasterAdamW(Optimizer):
         """
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
         self._device = torch.device(device) if device is not None else None
-        for weight in (weight for group in self.param_groups for weight in group["params"]):
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for weight in weights:
             dtype = torch.promote_types(weight.dtype, torch.float32)
             master = weight.detach().to(device=self._device or weight.device, dtype=dtype, copy=True)
             zero = torch.zeros_like(master)
@@ -246,7 +281,9 @@ class MasterAdamW(Optimizer):
                     self._update(weight, group)
 
     def _update(self, weight: Tensor, group: Mapping[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[weight], group["betas"]
+        """Update the copy of one weight, and round the weight from it."""
+        state = self.state[weight]
+        beta1, beta2 = group["betas"]
         assert weight.grad is not None
         grad = weight.grad.to(state["master"])
         torch_adamw(
@@ -275,15 +312,18 @@ class MasterAdamW(Optimizer):
             weight.copy_(state["master"])
 
 
-def _load(optimizer: Optimizer, given: Mapping[str, Any], device: torch.device | None = None) -> None:
+def _load(optimizer: Optimizer, saved: Mapping[str, Any], device: torch.device | None = None) -> None:
     """Give an optimizer the state and the settings that its `state_dict` returned."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    for index, state in given["state"].items():
-        place = device or weights[index].device
-        optimizer.state[weights[index]] = {
-            # A count that is read here stays here; one that the fused update reads lies with the moments.
-            name: value.clone() if value.dtype == torch.int64 else value.to(place, copy=True)
-            for name, value in state.items()
-        }
-    for group, saved in zip(optimizer.param_groups, given["param_groups"], strict=True):
-        group.update({name: value for name, value in saved.items() if name != "params"})
+    for index, saved_state in saved["state"].items():
+        weight = weights[index]
+        state: dict[str, Tensor] = {}
+        for name, value in saved_state.items():
+            # A count that Python reads stays on the CPU; one that the fused update reads lies with the moments.
+            is_read_here = value.dtype == torch.int64
+            state[name] = value.clone() if is_read_here else value.to(device or weight.device, copy=True)
+        optimizer.state[weight] = state
+
+    for group, saved_group in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        settings = {name: value for name, value in saved_group.items() if name != "params"}
+        group.update(settings)

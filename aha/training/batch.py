@@ -25,19 +25,22 @@ def stack(
         signals: either one [T] tensor a response, laid at the response's tokens and 0 elsewhere, or a [B] tensor,
             taken as it is.
     """
-    lengths_B = torch.tensor([len(p) + len(r) for p, r in zip(prompts, responses, strict=True)])
-    shape = (len(prompts), int(lengths_B.max()))
-    tokens_BT, mask_BT = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
-    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+    pairs = list(zip(prompts, responses, strict=True))
+    lengths_B = torch.tensor([len(prompt) + len(response) for prompt, response in pairs])
+    shape = (len(pairs), int(lengths_B.max()))
+    tokens_BT = torch.zeros(shape, dtype=torch.int64)
+    mask_BT = torch.zeros(shape, dtype=torch.bool)
+    for row, (prompt, response) in enumerate(pairs):
         tokens_BT[row, : lengths_B[row]] = torch.cat((prompt, response))
         mask_BT[row, len(prompt) : lengths_B[row]] = True
-    laid: dict[str, Tensor] = {}
+
+    signal_tensors: dict[str, Tensor] = {}
     for name, values in (signals or {}).items():
         if isinstance(values, Tensor):
-            laid[name] = values
+            signal_tensors[name] = values
         else:
-            laid[name] = torch.zeros(shape).masked_scatter_(mask_BT, torch.cat(list(values)))
-    return Batch(tokens_BT=tokens_BT, mask_BT=mask_BT, lengths_B=lengths_B, signals=laid)
+            signal_tensors[name] = torch.zeros(shape).masked_scatter_(mask_BT, torch.cat(list(values)))
+    return Batch(tokens_BT=tokens_BT, mask_BT=mask_BT, lengths_B=lengths_B, signals=signal_tensors)
 
 
 def select(batch: Batch, rows: Sequence[int] | Tensor) -> Batch:
@@ -79,35 +82,45 @@ def layout_of(batch: Batch, *, with_last: bool = True) -> Layout:
 
 
 def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
-    """Cut a batch into as few parts as there can be of at most `max_tokens` tokens (one sequence at least), evenly.
+    """Cut a batch into parts of about equal size, in as few as `max_tokens` allows.
 
-    Equal prompts are together, and a prompt counts once in each part.
+    Sequences with equal prompts are neighbours, and a prompt counts once in each part. A sequence that is longer than
+    `max_tokens` is a part by itself.
     """
     if not len(batch.lengths_B):
         return []
+
     prompt_lengths = batch.mask_BT.int().argmax(-1).tolist()
     lengths = batch.lengths_B.tolist()
     prompts = [tuple(tokens[:n]) for tokens, n in zip(batch.tokens_BT.tolist(), prompt_lengths, strict=True)]
     order = sorted(range(len(lengths)), key=lambda row: (prompts[row], lengths[row]))
-    numbers = {prompt: number for number, prompt in enumerate(prompts)}  # quicker to compare than prompts
-    asked = [numbers[prompt] for prompt in prompts]
 
-    def cut(most: int) -> list[list[int]]:
+    # Cutting is tried for many capacities, and numbers are quicker to compare than prompts.
+    numbers = {prompt: number for number, prompt in enumerate(prompts)}
+    prompt_numbers = [numbers[prompt] for prompt in prompts]
+
+    def cut(capacity: int) -> list[list[int]]:
         parts: list[list[int]] = []
-        room, current = 0, -1
+        remaining = 0
+        last_prompt = -1
         for row in order:
-            need = lengths[row] - (prompt_lengths[row] if asked[row] == current else 0)
-            if not parts or need > room:
+            shares_prompt = prompt_numbers[row] == last_prompt
+            num_tokens = lengths[row] - (prompt_lengths[row] if shares_prompt else 0)
+            if not parts or num_tokens > remaining:
+                # A new part computes the prompt anew.
                 parts.append([])
-                need, room = lengths[row], most
+                remaining = capacity
+                num_tokens = lengths[row]
             parts[-1].append(row)
-            room, current = room - need, asked[row]
+            remaining -= num_tokens
+            last_prompt = prompt_numbers[row]
         return parts
 
-    # Filled one after another, the last would often be a small one, which takes more time a token.
-    count = len(cut(max_tokens))
-    most = bisect_left(range(max_tokens), True, key=lambda most: len(cut(most)) == count)
-    return [select(batch, part) for part in cut(most)]
+    # Filled to the brim one after another, the last part would often be small, and small parts take more time a token.
+    # The smallest capacity that needs no more parts fills them evenly.
+    fewest = len(cut(max_tokens))
+    capacity = bisect_left(range(max_tokens), True, key=lambda capacity: len(cut(capacity)) == fewest)
+    return [select(batch, part) for part in cut(capacity)]
 
 
 def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
@@ -119,12 +132,13 @@ def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
     """
     order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
     counts = batch.mask_BT.sum(1).tolist()
-    total, seen = max(1, sum(counts)), 0
+    total = max(1, sum(counts))
 
-    # A row belongs to the process in whose part of all tokens its middle lies.
+    # A row belongs to the process in whose part of all tokens its middle lies. All is doubled, to stay with integers.
     rows_by_rank: list[list[int]] = [[] for _ in range(num_ranks)]
+    num_before = 0
     for row in order:
-        rank = (2 * seen + counts[row]) * num_ranks // (2 * total)
+        rank = (2 * num_before + counts[row]) * num_ranks // (2 * total)
         rows_by_rank[min(num_ranks - 1, rank)].append(row)
-        seen += counts[row]
+        num_before += counts[row]
     return rows_by_rank

@@ -48,8 +48,10 @@ __all__ = [
 
 MANIFEST = "checksums.json"
 PROVENANCE = "provenance.json"
-"""What says where a model folder comes from that is no checkpoint."""
-_STATE, _TENSORS = "trainer.json", "trainer.safetensors"
+"""The file that says where a model folder comes from that is no checkpoint."""
+
+_STATE = "trainer.json"
+_TENSORS = "trainer.safetensors"
 
 
 def write_checkpoint(
@@ -83,7 +85,7 @@ def write_checkpoint(
 
 @contextmanager
 def _written_aside(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, which gets its final name once it is full; where something fails, it goes.
+    """A new folder to fill. It gets its final name when it is complete, and is removed where something fails.
 
     Raises:
         OSError: the disk is full or cannot be written; what had the final name before has it again.
@@ -123,11 +125,14 @@ def _write_tensors(optimizers: Sequence[Optimizer], reference: Policy | None, pa
     """Moments and reference in one file; no file where there are none."""
     tensors = _optimizer_tensors(optimizers)
     if reference is not None:
-        tensors |= {
-            f"reference.{name}": weight for name, weight in reference.named_parameters() if weight.requires_grad
-        }
+        for name, weight in reference.named_parameters():
+            # What is frozen is shared with the policy, whose start has it.
+            if weight.requires_grad:
+                tensors[f"reference.{name}"] = weight
+
     if tensors:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(stored, path)
 
 
 def _as_os_error(error: SafetensorError, path: Path) -> OSError:
@@ -155,7 +160,10 @@ def restore_optimizers(optimizers: Sequence[Optimizer], tensors: Mapping[str, Te
             if key.startswith(f"optimizer.{number}."):
                 _, _, index, name = key.split(".", 3)
                 moments.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+        # The settings of the groups are those of this run: only the moments are taken over.
+        param_groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments, "param_groups": param_groups})
 
 
 def verify(folder: Path, *, with_training: bool = True) -> None:
@@ -172,17 +180,21 @@ def verify(folder: Path, *, with_training: bool = True) -> None:
         raise ValueError(
             f"no model folder at {folder}: give the folder of a checkpoint (with config.json and model.safetensors)"
         )
+
     damage = "the checkpoint is damaged; use an earlier one"
     if not (folder / MANIFEST).exists():
         if (folder / _STATE).exists():
             raise ValueError(f"{folder} has lost {MANIFEST}: {damage}")
         return
+
     try:
         digests = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
     except (TypeError, ValueError):
         raise ValueError(f"{folder / MANIFEST} is not valid JSON: {damage}") from None
+
     if not with_training:
         digests.pop(_TENSORS, None)
+
     for name, digest in digests.items():
         if not (folder / name).exists():
             raise ValueError(f"{folder} has lost {name}: {damage}")
@@ -254,7 +266,8 @@ def weights_digest(folder: Path) -> str:
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise ValueError(f"{folder} has no model.safetensors: it is not a model folder")
-    return hashlib.sha256("".join(_digest(path) for path in files).encode()).hexdigest()[:16]
+    digests = "".join(_digest(path) for path in files)
+    return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
 def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path:
@@ -274,6 +287,7 @@ def publish_model(model: Path, out: Path, provenance: Mapping[str, Any]) -> Path
     verify(model)
     if _is_occupied(out) and not (out / PROVENANCE).exists():
         raise ValueError(f"{out} holds something else than a published model: name another folder with --out")
+
     with _written_aside(out.resolve()) as aside:
         left_out = shutil.ignore_patterns(_STATE, _TENSORS, MANIFEST)
         shutil.copytree(model, aside, ignore=left_out, dirs_exist_ok=True)
@@ -320,7 +334,9 @@ def _is_occupied(out: Path) -> bool:
 
 
 def _write_provenance(provenance: Mapping[str, Any], folder: Path) -> None:
-    (folder / PROVENANCE).write_text(json.dumps(dict(provenance), indent=2) + "\n", encoding="utf-8")
+    """Write what made a model beside it."""
+    text = json.dumps(dict(provenance), indent=2)
+    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
 
 
 def _seal(folder: Path) -> None:
@@ -333,27 +349,34 @@ def _seal(folder: Path) -> None:
 
 def _make_durable(folder: Path) -> None:
     """Let a folder and its files outlive a power cut."""
-    for path in (*sorted(folder.iterdir()), folder):
+    files = sorted(folder.iterdir())
+
+    # The files before the folder: a name must not outlive what it names.
+    for path in (*files, folder):
         _flush(path)
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
     """Give a folder its final name; an older one of that name goes only once the new one is there."""
+    # A folder that is not empty cannot be replaced at once, so the older one is moved out of the way first.
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
+
     try:
         os.replace(aside, folder)
     except BaseException:
         if old.exists():
             os.replace(old, folder)
         raise
+
     _flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

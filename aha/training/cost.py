@@ -13,8 +13,9 @@ __all__ = ["cost_of_training", "forward_flops", "num_stream_tokens"]
 
 def _num_matrix_parameters(model: nn.Module) -> int:
     """Parameters that every token is multiplied with: all but the embedding, the output head (tied or not) included."""
-    names = {name: weight.numel() for name, weight in model.named_parameters(remove_duplicate=False)}
-    return sum(count for name, count in names.items() if not name.endswith("embed_tokens.weight"))
+    # A tied head is named twice, as embedding and as head: its product with the hidden states counts.
+    sizes = {name: weight.numel() for name, weight in model.named_parameters(remove_duplicate=False)}
+    return sum(size for name, size in sizes.items() if not name.endswith("embed_tokens.weight"))
 
 
 def forward_flops(model: nn.Module, num_tokens: int) -> float:
@@ -38,10 +39,12 @@ def num_stream_tokens(batch: Batch) -> int:
     """Tokens that are computed for a batch: all responses, and each different prompt once."""
     if not len(batch.lengths_B):
         return 0
+
     starts = batch.mask_BT.int().argmax(-1).tolist()
     rows = zip(batch.tokens_BT.tolist(), starts, batch.lengths_B.tolist(), strict=True)
-    prompts, num_responding = set(), 0
+    prompts = set()
+    num_response_tokens = 0
     for tokens, start, length in rows:
         prompts.add(tuple(tokens[:start]))
-        num_responding += length - start
-    return num_responding + sum(len(prompt) for prompt in prompts)
+        num_response_tokens += length - start
+    return num_response_tokens + sum(len(prompt) for prompt in prompts)

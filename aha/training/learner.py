@@ -1,7 +1,7 @@
 """The learner: from batches and an objective to one optimizer step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -78,9 +78,14 @@ class Learner(Generic[Model]):
             max_tokens: tokens of a micro-batch; bounds memory and changes nothing else.
             world: the processes that add up their gradients.
         """
-        self.policy, self.optimizers, self.num_steps = policy, list(optimizers), 0
-        self._factor, self._grad_clip, self._forward = factor, grad_clip, forward
-        self._max_tokens, self._world = max_tokens, world or World()
+        self.policy = policy
+        self.optimizers = list(optimizers)
+        self.num_steps = 0
+        self._factor = factor
+        self._grad_clip = grad_clip
+        self._forward = forward
+        self._max_tokens = max_tokens
+        self._world = world or World()
 
     def step(self, batch: Batch, objective: Objective, *, name: str, extra_count: float = 0.0) -> dict[str, float]:
         """One update from this process's part of a batch.
@@ -91,7 +96,7 @@ class Learner(Generic[Model]):
             batch: this process's sequences; may be empty if another process has some.
             objective: the loss; the batch's signals are passed to it by name.
             name: what the batch is called in an error.
-            extra_count: what counts besides, of sequences without loss and gradient that were left out by this process.
+            extra_count: added to the loss's count, for sequences without loss and gradient that this process left out.
 
         Returns:
             The objective's metrics, `loss`, `grad_norm` and `learning_rate`.
@@ -122,45 +127,69 @@ class Learner(Generic[Model]):
         weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
         for weight in weights:
             _begin_gradient(weight)
-        sums: dict[str, Tensor] = {}
-        for given in parts:
-            output, part = self._forward(self.policy, given), on_device(given, weights[0].device)
-            loss = objective(output, mask_BT=part.mask_BT, **part.signals)
-            loss.total.backward()  # type: ignore[no-untyped-call]
-            _accumulate(sums, loss)
-        sums = self._add_up({name: pair.cpu() for name, pair in sums.items()}, extra_count)
+
+        sums = self._backward(parts, objective, weights[0].device)
+        sums = self._add_up(sums, extra_count)
         grads = [weight.grad for weight in weights if weight.grad is not None]
         self._world.add_up(grads)
+
+        # The division comes last: a mean of the means of micro-batches would weigh their tokens differently.
         total, count = sums.pop("loss").tolist()
         if not count:
             raise NonFiniteLossError(f"{name}: no token counts towards the loss; nothing was updated")
         for grad in grads:
             grad /= count
+
         norm = torch.nn.utils.get_total_norm(grads)
         if not math.isfinite(total) or not math.isfinite(float(norm)):
             raise NonFiniteLossError(
                 f"{name}: the loss is {total / count}, the gradient norm {float(norm)}; nothing was updated. "
                 "Lower the learning rate, or look at this batch's rollouts"
             )
+
         torch.nn.utils.clip_grads_with_norm_(weights, self._grad_clip, norm)
-        factor = self._factor(self.num_steps)
-        set_learning_rate(self.optimizers, factor)
+        set_learning_rate(self.optimizers, self._factor(self.num_steps))
         for optimizer in self.optimizers:
             optimizer.step()
+        self.num_steps += 1
+
+        # Sampling comes next and needs the memory.
         for weight in weights:
             weight.grad = None
-        self.num_steps += 1
-        metrics = {key: (value[0] / value[1]).item() if value[1] else 0.0 for key, value in sums.items()}
+
         rate = self.optimizers[0].param_groups[0]["lr"]
-        return metrics | {"loss": total / count, "grad_norm": float(norm), "learning_rate": rate}
+        return _means(sums) | {"loss": total / count, "grad_norm": float(norm), "learning_rate": rate}
+
+    def _backward(self, parts: Sequence[Batch], objective: Objective, device: torch.device) -> dict[str, Tensor]:
+        """Add the gradients of the micro-batches to the weights'.
+
+        Returns:
+            The loss and the metrics, each a float64 pair of total and count, on the CPU.
+        """
+        sums: dict[str, Tensor] = {}
+        for part in parts:
+            output = self._forward(self.policy, part)
+            part_there = on_device(part, device)
+            loss = objective(output, mask_BT=part_there.mask_BT, **part_there.signals)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            _accumulate(sums, loss)
+        return {name: pair.cpu() for name, pair in sums.items()}
 
     def _add_up(self, sums: dict[str, Tensor], extra_count: float) -> dict[str, Tensor]:
         """Sum (total, count) pairs over the processes; one that had no sequences learns the names from the others."""
-        sums["loss"] = sums.get("loss", 0.0) + torch.tensor([0.0, extra_count], dtype=torch.float64)
-        names = sorted({name for part in self._world.collect([list(sums)]) for name in part} | {"loss"})
-        pairs = [sums.get(name, torch.zeros(2, dtype=torch.float64)) for name in names]
+        nothing = torch.zeros(2, dtype=torch.float64)
+        sums["loss"] = sums.get("loss", nothing) + torch.tensor([0.0, extra_count], dtype=torch.float64)
+
+        # All processes add up the same names in the same order, or totals of different metrics would be mixed.
+        names = sorted({name for names_there in self._world.collect([list(sums)]) for name in names_there})
+        pairs = [sums.get(name, nothing.clone()) for name in names]
         self._world.add_up(pairs)
         return dict(zip(names, pairs, strict=True))
+
+
+def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
+    """Each total over its count; 0 where nothing counted."""
+    return {name: (total / count).item() if count else 0.0 for name, (total, count) in sums.items()}
 
 
 def _begin_gradient(weight: Tensor) -> None:
@@ -172,13 +201,11 @@ def _begin_gradient(weight: Tensor) -> None:
 
 
 def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
-    """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count, where the loss is.
+    """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count, where the loss is."""
+    figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()}
+    figures["loss"] = (loss.total, loss.count)
 
-    Nothing is read here: a GPU goes on while the next micro-batch is laid out.
-    """
-    figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()} | {
-        "loss": (loss.total, loss.count)
-    }
+    # No number is read here, which would wait for a GPU: it computes while the next micro-batch is laid out.
     for name, (total, count) in figures.items():
         pair = torch.stack((total.detach().double(), count.double()))
         sums[name] = sums[name] + pair if name in sums else pair
@@ -199,16 +226,17 @@ def reference_logp(policy: Policy, batch: Batch, *, temperature: float, max_toke
     """
     if scores_packed(policy) and len(batch.lengths_B):
         return packed_score(policy, batch.tokens_BT, batch.mask_BT, batch.lengths_B, temperature=temperature)
-    scored: list[tuple[Tensor, Tensor]] = []
-    rows = Batch(
-        tokens_BT=batch.tokens_BT,
-        mask_BT=batch.mask_BT,
-        lengths_B=batch.lengths_B,
-        signals={"row": torch.arange(len(batch.lengths_B))},
+
+    # Micro-batches are in an order of their own: each sequence takes its row with it.
+    row_B = torch.arange(len(batch.lengths_B))
+    numbered = Batch(
+        tokens_BT=batch.tokens_BT, mask_BT=batch.mask_BT, lengths_B=batch.lengths_B, signals={"row": row_B}
     )
-    for part in micro_batches(rows, max_tokens):
-        scored.append((part.signals["row"], log_probabilities(policy, part, temperature=temperature)))
+    parts = micro_batches(numbered, max_tokens)
+
+    # All parts are asked for before the first is read, so that a GPU never waits between two.
+    logp_of_parts = [log_probabilities(policy, part, temperature=temperature) for part in parts]
     result_BT = torch.zeros(batch.mask_BT.shape)
-    for row_B, logp_BT in scored:
-        result_BT[row_B, : logp_BT.shape[1]] = logp_BT.cpu()
+    for part, logp_BT in zip(parts, logp_of_parts, strict=True):
+        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT.cpu()
     return result_BT

@@ -35,7 +35,8 @@ from aha.training.config import OptimizerConfig
 
 __all__ = ["GIB", "Estimate", "Workload", "activation_bytes", "available_bytes", "decoded_rows", "describe", "estimate"]
 
-GIB, CPU = 1 << 30, torch.device("cpu")
+GIB = 1 << 30
+CPU = torch.device("cpu")
 
 RECOMPUTE_ABOVE = 2 * GIB
 """Activations of a micro-batch above which layers are recomputed: it changes memory and time, and no result."""
@@ -49,7 +50,7 @@ CACHE_SHARE = 0.3
 MAX_ROWS = 512
 """Rows that are decoded at once on the CPU, whatever their memory; on a GPU twice as many."""
 
-FILLED = 0.9
+FILLED_SHARE = 0.9
 """Share of a GPU's memory above which layers are recomputed there."""
 
 RUNTIME = GIB // 2
@@ -110,14 +111,20 @@ class Estimate:
     @property
     def peak(self) -> int:
         """The most that is held at once, where the model is."""
-        held, updating = self.weights + self.reference + self.optimizer, self.gradients + self.activations + self.logits
-        return held + max(updating, self.cache + self.copies) + RUNTIME
+        always = self.weights + self.reference + self.optimizer
+        updating = self.gradients + self.activations + self.logits
+        sampling = self.cache + self.copies
+        return always + max(updating, sampling) + RUNTIME
 
 
 def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
     """Shapes of the projections that get adapters."""
-    named = [(name.rsplit(".", 1)[-1], module) for name, module in model.named_modules()]
-    return [module.weight.shape for name, module in named if isinstance(module, nn.Linear) and name in targets]
+    shapes = []
+    for path, module in model.named_modules():
+        name = path.rsplit(".", 1)[-1]
+        if isinstance(module, nn.Linear) and name in targets:
+            shapes.append(module.weight.shape)
+    return shapes
 
 
 def activation_bytes(
@@ -146,11 +153,12 @@ def activation_bytes(
     norms = num_heads * spec.key_size if config.model_type == "qwen3" else 0
     feed_forward = (3 if is_fused else 4) * config.intermediate_size
     layer = 4 * config.hidden_size + attention + norms + feed_forward
-    layers = config.num_hidden_layers
+    num_layers = config.num_hidden_layers
 
-    # While a layer is differentiated, the gradients of its figures are there too.
-    kept = layers * config.hidden_size + 2 * layer if recomputes else (layers + 1) * layer
-    return num_tokens * size * kept
+    # While a layer is differentiated, the gradients of its figures are there too: as much as one layer more.
+    layer_inputs = num_layers * config.hidden_size
+    per_token = layer_inputs + 2 * layer if recomputes else (num_layers + 1) * layer
+    return num_tokens * size * per_token
 
 
 def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
@@ -170,7 +178,8 @@ def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
 def _mask_bytes(config: PolicyConfig, load: Workload, size: int) -> int:
     """The attention's bias, quadratic in a sequence, and once more for each query head that shares a key head."""
     repeat = config.num_attention_heads // config.cache_spec().num_heads
-    return max(load.micro_batch_tokens, load.sequence_tokens) * load.sequence_tokens * (4 + size * repeat)
+    num_tokens = max(load.micro_batch_tokens, load.sequence_tokens)
+    return num_tokens * load.sequence_tokens * (4 + size * repeat)
 
 
 def _optimizer_bytes(config: OptimizerConfig, num_trained: int) -> int:
@@ -185,8 +194,14 @@ def _optimizer_bytes(config: OptimizerConfig, num_trained: int) -> int:
 def _logits_bytes(config: PolicyConfig, num_tokens: int, size: int, device: torch.device, is_trained: bool) -> int:
     """A chunk of logits, and the embedding's gradient while it waits to be added; bfloat16 is there in both types."""
     chunk = min(num_tokens, chunk_tokens(config.vocab_size, is_on_cpu=device.type == "cpu"))
-    waits = is_trained and (size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens)
-    return (6 if size == 2 else 4) * config.vocab_size * (chunk + config.hidden_size * waits)
+
+    # The embedding's gradient is dense where the tokens of a micro-batch may name much of the vocabulary.
+    has_dense_gradient = is_trained and (size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens)
+    num_rows = chunk + (config.hidden_size if has_dense_gradient else 0)
+
+    # Logits are float32; half precision has them, and the gradient, in its own type too.
+    bytes_per_number = 6 if size == 2 else 4
+    return bytes_per_number * config.vocab_size * num_rows
 
 
 def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device = CPU) -> Estimate:
@@ -198,33 +213,40 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
         load: how much is computed at once.
         device: where the policy is.
     """
+    # On the meta device a model has shapes and no memory.
     with torch.device("meta"):
-        model, rank = make_policy(config), optimizer.lora.rank
+        model = make_policy(config)
+    rank = optimizer.lora.rank
     size = 2 if optimizer.precision == "bfloat16" else 4
     count = sum(weight.numel() for weight in model.parameters())
     adapted = _adapted(model, optimizer.lora.targets) if rank else []
     num_adapters = sum(rank * sum(shape) for shape in adapted)
     num_trained = num_adapters if rank else count
+
     state = _optimizer_bytes(optimizer, num_trained)
+    state_here = 0 if optimizer.state == "host" else state
     tokens = max(load.micro_batch_tokens, load.sequence_tokens)
     logits = _logits_bytes(config, tokens, size, device, not rank)
-    others = size * count * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME
-    others += 0 if optimizer.state == "host" else state
+
+    # Layers are recomputed where the activations do not fit beside everything else.
+    others = size * count * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME + state_here
     recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
-    has_kernels = _has_kernels(config, size, device)
+    if not _has_kernels(config, size, device):
+        activations += _mask_bytes(config, load, size)
+
     # Whether sampling copies the weights, as `can_be_packed` will decide it.
     is_copied = device.type == "cpu" and size == 4 and not rank and has_packed_sizes(config, size * count)
     return Estimate(
         weights=size * count + 4 * num_adapters,
         reference=(4 * num_adapters if rank else size * count) * load.has_reference,
-        optimizer=0 if optimizer.state == "host" else state,
+        optimizer=state_here,
         gradients=4 * num_trained,
-        activations=activations + (not has_kernels) * _mask_bytes(config, load, size),
+        activations=activations,
         logits=logits,
         cache=load.num_rows * _row_bytes(config, load.sequence_tokens, size),
         copies=size * (sum(shape.numel() for shape in adapted) + count * is_copied),
-        host_optimizer=state if optimizer.state == "host" else 0,
+        host_optimizer=state - state_here,
         recomputes=recomputes,
         seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
     )
@@ -234,7 +256,7 @@ def _is_tight(activations: int, others: int, device: torch.device) -> bool:
     """Whether layers are to be recomputed: on a GPU that is here, where else they would not fit."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return activations > RECOMPUTE_ABOVE
-    return others + activations > FILLED * available_bytes(device)
+    return others + activations > FILLED_SHARE * available_bytes(device)
 
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
@@ -253,9 +275,15 @@ def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4, device
         size: bytes of a figure.
         device: where they are decoded.
     """
-    is_on_cpu, row = device.type == "cpu", _row_bytes(config, num_tokens, size)
-    room = CACHE_BYTES if is_on_cpu else int(CACHE_SHARE * available_bytes(device))
-    return max(1, min(MAX_ROWS if is_on_cpu else 2 * MAX_ROWS, room // row))
+    if device.type == "cpu":
+        max_rows = MAX_ROWS
+        capacity = CACHE_BYTES
+    else:
+        max_rows = 2 * MAX_ROWS
+        capacity = int(CACHE_SHARE * available_bytes(device))
+
+    num_fitting = capacity // _row_bytes(config, num_tokens, size)
+    return max(1, min(max_rows, num_fitting))
 
 
 def available_bytes(device: torch.device) -> int:
@@ -265,28 +293,37 @@ def available_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def describe(found: Estimate, limit_bytes: int = 0) -> str:
+def describe(needed: Estimate, limit_bytes: int = 0) -> str:
     """An estimate in words, in a few lines.
 
     Args:
-        found: the estimate.
+        needed: the estimate.
         limit_bytes: memory that is there; 0 where it is not known.
     """
-    held = {"weights": found.weights, "reference": found.reference, "optimizer": found.optimizer}
-    updating = {"gradients": found.gradients, "activations": found.activations, "logits": found.logits}
-    sampling = {"cache": found.cache, "copied weights": found.copies}
+    sections = {
+        "held": {"weights": needed.weights, "reference": needed.reference, "optimizer": needed.optimizer},
+        "while updating": {
+            "gradients": needed.gradients,
+            "activations": needed.activations,
+            "logits": needed.logits,
+        },
+        "while sampling": {"cache": needed.cache, "copied weights": needed.copies},
+    }
     limit = f" of {limit_bytes / GIB:.1f}" if limit_bytes else ""
-    lines = [f"memory: about {found.peak / GIB:.1f}{limit} GiB"]
-    for title, parts in (("held", held), ("while updating", updating), ("while sampling", sampling)):
+    lines = [f"memory: about {needed.peak / GIB:.1f}{limit} GiB"]
+    for title, parts in sections.items():
+        # What would be shown as 0.00 is left out.
         shown = [f"{name} {value / GIB:.2f}" for name, value in parts.items() if value > GIB // 200]
-        lines += [f"  {title}: {', '.join(shown)}"] if shown else []
-    if found.recomputes:
+        if shown:
+            lines.append(f"  {title}: {', '.join(shown)}")
+
+    if needed.recomputes:
         lines.append("  layers are recomputed in the backward pass")
-    if found.host_optimizer:
-        lines.append(f"  in the host's memory: optimizer {found.host_optimizer / GIB:.2f}")
-    if found.seconds:
-        lines.append(f"time: about {found.seconds / 3600:.1f} hours")
-    if limit_bytes and found.peak > limit_bytes:
+    if needed.host_optimizer:
+        lines.append(f"  in the host's memory: optimizer {needed.host_optimizer / GIB:.2f}")
+    if needed.seconds:
+        lines.append(f"time: about {needed.seconds / 3600:.1f} hours")
+    if limit_bytes and needed.peak > limit_bytes:
         lines.append(
             "  this does not fit: use --optimizer.state 8-bit, --optimizer.precision bfloat16, --optimizer.lora.rank "
             "16, or a lower length cap"

@@ -21,10 +21,10 @@ def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -
         total_steps: updates of the stage.
         config: warm-up and final share.
     """
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     progress = max(0.0, step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return warm * (config.final_share + (1 - config.final_share) * cosine)
+    return warmup * (config.final_share + (1 - config.final_share) * cosine)
 
 
 def set_learning_rate(optimizers: Sequence[Optimizer], factor: float) -> None:
@@ -46,22 +46,25 @@ def adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
 
     Source: arXiv:1711.05101. The papers do not say which optimizer RL used.
     """
-    weights = [weight for weight in policy.parameters() if weight.requires_grad]
     _check_fits(policy, config)
+    weights = [weight for weight in policy.parameters() if weight.requires_grad]
     matrices = [weight for weight in weights if weight.dim() > 1]
     vectors = [weight for weight in weights if weight.dim() == 1]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay, "base_lr": config.learning_rate},
         {"params": vectors, "weight_decay": 0.0, "base_lr": config.learning_rate},
     ]
-    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    rate = config.learning_rate
+    betas = (config.beta1, config.beta2)
+
     if config.state == "8-bit":
         return [AdamW8bit(groups, rate, betas=betas)]
     if config.state == "host":
         return [MasterAdamW(groups, rate, betas=betas, device="cpu")]
     if config.precision == "bfloat16" or config.lora.rank:
         return [MasterAdamW(groups, rate, betas=betas)]
-    # In one pass: the plain form needs twice the largest weight's memory for a moment.
+
+    # The fused form passes over memory once; the plain one briefly needs twice the memory of the largest weight.
     is_fused = all(weight.device.type in FUSED_ON for weight in weights)
     return [AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=is_fused)]
 
@@ -78,6 +81,7 @@ def _check_fits(policy: nn.Module, config: OptimizerConfig) -> None:
             f"lora.rank is {config.lora.rank}, but {len(frozen)} parameters of the model are frozen: adapters are "
             f"{FOR_POLICIES}; set lora.rank to 0 elsewhere"
         )
+
     is_half = any(weight.dtype == torch.bfloat16 for weight in policy.parameters())
     if is_half != (config.precision == "bfloat16"):
         raise ValueError(
@@ -99,18 +103,22 @@ def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer
     if config.state != "float32":
         raise ValueError(f"state {config.state!r} is {FOR_POLICIES}; set state to 'float32' elsewhere")
     _check_fits(policy, config)
-    hidden = [weight for name, weight in policy.named_parameters() if weight.dim() == 2 and "layers." in name]
-    is_hidden = {id(weight) for weight in hidden}
-    rest = [weight for weight in policy.parameters() if id(weight) not in is_hidden]
+
+    # Muon makes updates orthogonal, which has a meaning for matrices between hidden states alone.
+    matrices = [weight for name, weight in policy.named_parameters() if weight.dim() == 2 and "layers." in name]
+    matrix_ids = {id(weight) for weight in matrices}
+    others = [weight for weight in policy.parameters() if id(weight) not in matrix_ids]
+
     rate = config.learning_rate
+    betas = (config.beta1, config.beta2)
     muon = Muon(
-        [{"params": hidden, "base_lr": rate}],
+        [{"params": matrices, "base_lr": rate}],
         lr=rate,
         weight_decay=config.weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )
-    others = AdamW([{"params": rest, "base_lr": rate}], lr=rate, betas=(config.beta1, config.beta2), weight_decay=0.0)
-    return [muon, others]
+    adamw_of_others = AdamW([{"params": others, "base_lr": rate}], lr=rate, betas=betas, weight_decay=0.0)
+    return [muon, adamw_of_others]
 
 
 OptimizerFactory = Callable[[nn.Module, OptimizerConfig], list[torch.optim.Optimizer]]

@@ -14,7 +14,7 @@ __all__ = ["best_fit"]
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Best fit decreasing: every sequence, longest first, goes where it leaves the least room.
+    """Best fit decreasing: every sequence, longest first, goes into the fullest chunk that can hold it.
 
     Args:
         lengths: tokens of each sequence, each at least 1.
@@ -31,15 +31,22 @@ def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     for index, length in enumerate(lengths):
         if not 1 <= length <= capacity:
             raise ValueError(f"sequence {index} has {length} tokens; a chunk holds 1 to {capacity}")
+
+    longest_first = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     chunks: list[list[int]] = []
-    rooms: list[tuple[int, int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        place = bisect_left(rooms, (lengths[index], -1))
-        if place < len(rooms):
-            room, chunk = rooms.pop(place)
+
+    # Free tokens and number of each chunk, the fullest chunk first, so that the best fit is found by bisection.
+    free: list[tuple[int, int]] = []
+    for index in longest_first:
+        length = lengths[index]
+        best = bisect_left(free, (length, -1))
+        if best < len(free):
+            num_free, chunk = free.pop(best)
         else:
-            room, chunk = capacity, len(chunks)
+            num_free = capacity
+            chunk = len(chunks)
             chunks.append([])
+
         chunks[chunk].append(index)
-        insort(rooms, (room - lengths[index], chunk))
+        insort(free, (num_free - length, chunk))
     return chunks
