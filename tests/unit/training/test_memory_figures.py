@@ -49,7 +49,7 @@ LOADS = {
 def test_no_figure_of_an_estimate_changes_unnoticed(has_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether there are kernels depends on the processor, so that it is said here."""
     monkeypatch.setattr(memory, "_has_kernels", lambda *_: has_kernels)
-    monkeypatch.setattr(memory, "has_sizes", lambda _: has_kernels)
+    monkeypatch.setattr(memory, "has_packed_sizes", lambda *_: has_kernels)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found: dict[str, Any] = {}
     for shape, optimizer, load, device in product(SHAPES, OPTIMIZERS, LOADS, ("cpu", "cuda")):
