@@ -56,14 +56,21 @@ def score(
     """
     if mask_BT[:, 0].any():
         raise ValueError("the first token of a sequence has no log-probability: nothing predicts it")
-    # All places are found where the sequences are, on the CPU: a GPU is not waited for.
-    device, there = policy.head_VD.device, layout.to(policy.head_VD.device)
-    predicting_M, place_M = layout.where_BT[:, :-1][mask_BT[:, 1:]], mask_BT.flatten().nonzero()[:, 0]
-    targets_M = tokens_BT.flatten()[place_M]
-    hidden_ND = policy(there.tokens_N, there.positions_N, there)
+
+    # The shift: token t is predicted by the hidden state of token t - 1. M counts the masked tokens. All indices are
+    # made where the sequences are, on the CPU: a GPU is not waited for.
+    predicting_M = layout.where_BT[:, :-1][mask_BT[:, 1:]]
+    index_M = mask_BT.flatten().nonzero()[:, 0]
+    targets_M = tokens_BT.flatten()[index_M]
+
+    device = policy.head_VD.device
+    on_model = layout.to(device)
+    hidden_ND = policy(on_model.tokens_N, on_model.positions_N, on_model)
     hidden_MD = gathered(hidden_ND, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
-    return logp_M.new_zeros(mask_BT.numel()).index_copy(0, place_M.to(device), logp_M).view(mask_BT.shape)
+
+    # Back to the shape of the batch, each at its own token.
+    return logp_M.new_zeros(mask_BT.numel()).index_copy(0, index_M.to(device), logp_M).view(mask_BT.shape)
 
 
 def chosen_logp(
