@@ -219,26 +219,39 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
     shared = list(prefix_lengths) if prefix_lengths is not None else [0] * len(lengths)
     if any(prefix > length for prefix, length in zip(shared, lengths, strict=True)):
         raise ValueError(f"a shared prefix is part of its sequence; prefixes {shared}, sequences {lengths}")
+
     sequences = [tuple(tokens[:length]) for tokens, length in zip(tokens_BT.tolist(), lengths, strict=True)]
-    prefixes: dict[tuple[int, ...], Segment] = {}
     stream: list[int] = []
-    for prefix in sorted(
-        {tokens[:n] for tokens, n in zip(sequences, shared, strict=True) if n}, key=lambda p: (len(p), p)
-    ):
+
+    # First the prefixes, each different one once. Short ones come first: blocks are made of neighbours of like length.
+    different = {tokens[:num_shared] for tokens, num_shared in zip(sequences, shared, strict=True) if num_shared}
+    prefixes: dict[tuple[int, ...], Segment] = {}
+    for prefix in sorted(different, key=lambda prefix: (len(prefix), prefix)):
         prefixes[prefix] = Segment(start=len(stream), length=len(prefix))
         stream += prefix
-    owns: dict[int, Segment] = {}
+
+    # Then what each sequence has of its own, again in the order of length.
+    continuations: dict[int, Segment] = {}
     for row in sorted(range(len(sequences)), key=lambda row: (lengths[row] - shared[row], row)):
-        prefix, own = sequences[row][: shared[row]], sequences[row][shared[row] :]
-        prefix_start = prefixes[prefix].start if prefix else 0
-        place = {"start": len(stream), "length": len(own), "prefix_start": prefix_start, "prefix_length": len(prefix)}
-        owns[row] = Segment(**place)
-        stream += own
-    segments = (*prefixes.values(), *(segment for segment in owns.values() if segment.length))
-    device, where_BT = tokens_BT.device, torch.zeros(tokens_BT.shape, dtype=torch.int64)
-    for row, segment in owns.items():
+        prefix = sequences[row][: shared[row]]
+        continuations[row] = Segment(
+            start=len(stream),
+            length=lengths[row] - shared[row],
+            prefix_start=prefixes[prefix].start if prefix else 0,
+            prefix_length=len(prefix),
+        )
+        stream += sequences[row][shared[row] :]
+
+    # A sequence that is all prefix has no segment of its own, and still an index for each of its tokens.
+    segments = (*prefixes.values(), *(segment for segment in continuations.values() if segment.length))
+    device = tokens_BT.device
+    where_BT = torch.zeros(tokens_BT.shape, dtype=torch.int64)
+    for row, segment in continuations.items():
         where_BT[row, : lengths[row]] = torch.tensor(segment.indices)
-    positions = [segment.prefix_length + place for segment in segments for place in range(segment.length)]
+
+    positions: list[int] = []
+    for segment in segments:
+        positions += range(segment.prefix_length, segment.prefix_length + segment.length)
     return Layout(
         tokens_N=torch.tensor(stream, dtype=torch.int64, device=device),
         positions_N=torch.tensor(positions, dtype=torch.int64, device=device),
