@@ -45,10 +45,10 @@ class Settings:
 
     out: Path = Path("grpo-model")  # Folder for the trained model; new or empty.
     seed: int = 0  # Every random draw derives from it.
-    iterations: int = 60  # Rounds of sampling and updating.
-    problems_per_iteration: int = 12  # Problems of a round (P).
+    iterations: int = 60  # Iterations of sampling and updating.
+    problems_per_iteration: int = 12  # Problems of an iteration (P).
     group_size: int = 16  # Responses to each problem (G), 2 or more.
-    num_minibatches: int = 2  # Updates of a round, each on a random part of it of two responses or more.
+    num_minibatches: int = 2  # Updates of an iteration, each on a random part of it, of two responses or more.
     max_new_tokens: int = 128  # Length cap of a response, tokens.
     clip_eps: float = 0.2  # Half-width of the interval that the ratio is clipped to (epsilon).
     kl_coef: float = 0.001  # Weight of the KL to the reference (beta), above 0.
@@ -66,7 +66,7 @@ class Settings:
             raise ValueError(f"--group-size {self.group_size}: there is nothing to compare; give 2 or more")
         if not 1 <= self.num_minibatches <= num_responses // 2:
             raise ValueError(
-                f"--num-minibatches {self.num_minibatches}: {num_responses} responses a round make 1 to "
+                f"--num-minibatches {self.num_minibatches}: {num_responses} responses an iteration make 1 to "
                 f"{num_responses // 2} parts of two or more"
             )
 
@@ -150,7 +150,7 @@ def sample_groups(
     requests = []
     times_asked: Counter[str] = Counter()
     for problem in problems:
-        # The draws hang on the problem's name alone. When it is asked again in the same round they must differ.
+        # The draws hang on the problem's name alone. When it is asked again in the same iteration they must differ.
         again = (times_asked[problem.id],) if times_asked[problem.id] else ()
         times_asked[problem.id] += 1
         prompt = r1_zero(problem.question)
