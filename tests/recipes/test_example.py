@@ -10,6 +10,7 @@ from command import ROOT, Call
 from safetensors.torch import load_file
 
 from aha.recipes.base_model import BUILT_IN
+from aha.recipes.scales import R1_ZERO_SCALES
 
 GRPO = ROOT / "examples" / "grpo.py"
 
@@ -23,6 +24,9 @@ LOOP = {
     "evaluate-every": 2,
 }
 """Three iterations of two updates each, after the third of which the reference moves."""
+
+WARMUP_STEPS = 2
+"""The learning rate rises for two updates and then falls along its cosine."""
 
 REST = {
     "longer.iterations": 0,
@@ -53,11 +57,13 @@ def test_the_example_ends_with_the_bits_of_the_recipe(
 ) -> None:
     options = [f"--zero.{name}={value}" for name, value in LOOP.items()]
     options += [f"--{name}={value}" for name, value in REST.items()]
+    options += [f"--zero.optimizer.warmup-steps={WARMUP_STEPS}"]
     ended = call("run", "r1_zero", "--seed", 5, "--run", tmp_path / "run", *options)
     assert ended.status == 0, ended.err
 
     own = [f"--{name}={value}" for name, value in LOOP.items()]
-    call_example(monkeypatch, *own, "--num-validated=2", "--seed=5", f"--out={tmp_path / 'model'}")
+    own += [f"--warmup-steps={WARMUP_STEPS}", "--num-validated=2", "--seed=5", f"--out={tmp_path / 'model'}"]
+    call_example(monkeypatch, *own)
     printed = capsys.readouterr().out
 
     start = load_file(BUILT_IN / "model.safetensors")
@@ -67,6 +73,20 @@ def test_the_example_ends_with_the_bits_of_the_recipe(
     assert all(torch.equal(example[name], recipe[name]) for name in recipe)
     assert not all(torch.equal(start[name], recipe[name]) for name in recipe)
     assert printed.count("\niteration ") + printed.startswith("iteration ") == LOOP["iterations"]
+
+
+def test_the_numbers_of_the_example_are_those_of_the_recipe() -> None:
+    settings = runpy.run_path(str(GRPO))["Settings"]()
+    config = R1_ZERO_SCALES["tiny"].zero
+    algorithm, optimizer = config.algorithm, config.optimizer
+    assert algorithm.name == "grpo"
+    assert (settings.clip_eps, settings.kl_coef) == (algorithm.clip_eps, algorithm.kl_coef)
+    for part, names in (
+        (config, [name.replace("-", "_") for name in LOOP]),
+        (optimizer, ["learning_rate", "warmup_steps", "final_share"]),
+    ):
+        numbers = part.model_dump()
+        assert {name: vars(settings)[name] for name in names} == {name: numbers[name] for name in names}
 
 
 def test_the_example_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
