@@ -9,14 +9,18 @@ import torch
 from command import ROOT, Call
 from safetensors.torch import load_file
 
+from aha.problems.world.questions import TrainingProblems
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.scales import R1_ZERO_SCALES
 
 GRPO = ROOT / "examples" / "grpo.py"
 
+SEED = 26
+"""With it one problem is asked twice in the second iteration, and its responses must not be the same ones again."""
+
 LOOP = {
     "iterations": 3,
-    "problems-per-iteration": 3,
+    "problems-per-iteration": 6,
     "group-size": 4,
     "num-minibatches": 2,
     "max-new-tokens": 40,
@@ -55,14 +59,16 @@ def call_example(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_the_example_ends_with_the_bits_of_the_recipe(
     tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    asked = TrainingProblems(seed=SEED)(LOOP["problems-per-iteration"], LOOP["problems-per-iteration"])
+    assert len({problem.id for problem in asked}) < len(asked)
     options = [f"--zero.{name}={value}" for name, value in LOOP.items()]
     options += [f"--{name}={value}" for name, value in REST.items()]
     options += [f"--zero.optimizer.warmup-steps={WARMUP_STEPS}"]
-    ended = call("run", "r1_zero", "--seed", 5, "--run", tmp_path / "run", *options)
+    ended = call("run", "r1_zero", "--seed", SEED, "--run", tmp_path / "run", *options)
     assert ended.status == 0, ended.err
 
     own = [f"--{name}={value}" for name, value in LOOP.items()]
-    own += [f"--warmup-steps={WARMUP_STEPS}", "--num-validated=2", "--seed=5", f"--out={tmp_path / 'model'}"]
+    own += [f"--warmup-steps={WARMUP_STEPS}", "--num-validated=2", f"--seed={SEED}", f"--out={tmp_path / 'model'}"]
     call_example(monkeypatch, *own)
     printed = capsys.readouterr().out
 
