@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from aha.runs.seeds import uniforms
 __all__ = ["Batch", "Draw", "Ended", "NewTokens", "RequestState", "SharedPrompt", "remove_request"]
 
 REFILL_SHARE = 8
-"""Slots are filled again when one in this many is free, so that prompts are computed several at a time."""
+"""Slots are filled again when at least one in 8 is free, so that several prompts are computed at a time."""
 
 Draw = Callable[[Tensor, Slots, Sequence[DrawnAlike]], tuple[Tensor, Tensor]]
 """(logits [B, V], slots, which rows are drawn alike): each row's next token and its log-probability, [B]."""
@@ -50,8 +51,8 @@ class RequestState:
         request_id: its number at the engine.
         request: what was asked for.
         shared: its prompt.
-        on_tokens: told its tokens as they come, if anybody listens.
-        num_told: tokens of which it was told.
+        on_tokens: called with its new tokens, where there is a listener.
+        num_told: tokens with which it has been called so far.
     """
 
     request_id: RequestId
@@ -72,7 +73,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTokens:
-    """What a listener is to be told: the tokens of a request since the last time."""
+    """The tokens of a request since its listener was last called."""
 
     state: RequestState
     token_ids: list[int]
@@ -99,7 +100,10 @@ class Batch:
     ) -> None:
         """Take a decoder that was made for this work, and the requests that wait for it."""
         device = policy.head_VD.device
-        self._tokenizer, self._decoder, self._work, self._draw = tokenizer, decoder, work, draw
+        self._tokenizer = tokenizer
+        self._decoder = decoder
+        self._work = work
+        self._draw = draw
         self.waiting = deque(waiting)
         self.new_tokens: list[NewTokens] = []
         self._running: dict[int, RequestState] = {}
@@ -159,6 +163,7 @@ class Batch:
             return True
         if request_id not in self._running:
             return False
+
         row = self._rows.index(self._running.pop(request_id))
         self._slots.end(row, int(self._slots.length_B[row]))
         return True
@@ -168,11 +173,10 @@ class Batch:
         slots = self._slots
         if not self.waiting or slots.num_free * REFILL_SHARE < self._work.num_slots:
             return
-        new = [self.waiting.popleft() for _ in range(min(slots.num_free, len(self.waiting)))]
-        draws = [
-            uniforms(one.decoding.max_new_tokens, *one.seed, one.index) for one in (state.request for state in new)
-        ]
-        slots.fill([state.request_id for state in new], draws)
+
+        num_new = min(slots.num_free, len(self.waiting))
+        new = [self.waiting.popleft() for _ in range(num_new)]
+        slots.fill([state.request_id for state in new], [_draws(state.request) for state in new])
         logits_RV = self._decoder.admit([state.shared.prompt for state in new])
         self._logits_BV = torch.cat((self._logits_BV, logits_RV))
 
@@ -194,6 +198,7 @@ class Batch:
         """Find out which rows are drawn alike, which have the same stop strings, and which somebody listens to."""
         if self._has_listeners:
             self._listened_to = [row for row, state in enumerate(self._rows) if state.on_tokens is not None]
+
         # The usual case is quick: rows leave in nearly every step of a large batch.
         if len(self._decodings) == 1:
             (decoding,) = self._decodings
@@ -207,15 +212,12 @@ class Batch:
             decoding = state.request.decoding
             by_draw.setdefault((decoding.temperature, decoding.top_p), []).append(row)
             by_stop.setdefault(decoding.stop, []).append(row)
+
         self._rows_by_stop = by_stop
-        self._drawn_alike = [
-            DrawnAlike(
-                rows=self._stop_ids.new_tensor(rows),
-                temperature=temperature,
-                top_p=top_p,
-            )
-            for (temperature, top_p), rows in by_draw.items()
-        ]
+        self._drawn_alike = []
+        for (temperature, top_p), rows in by_draw.items():
+            row_indices = self._stop_ids.new_tensor(rows)
+            self._drawn_alike.append(DrawnAlike(rows=row_indices, temperature=temperature, top_p=top_p))
 
     def _end_at_strings(self) -> None:
         """End the rows whose newest tokens complete a stop string, each with the token that does."""
@@ -226,9 +228,11 @@ class Batch:
             if stop not in self._stop_strings:
                 self._stop_strings[stop] = StopStrings(stop, self._tokenizer)
             stop_strings = self._stop_strings[stop]
+
+            # The last tokens of all rows are decoded at once; only rows that may have ended are decoded as a whole.
             tails = self._slots.tails(num_new + stop_strings.num_tail)
-            for place in stop_strings.may_end([tails[row] for row in rows]):
-                row = rows[place]
+            for index in stop_strings.may_end([tails[row] for row in rows]):
+                row = rows[index]
                 length = stop_strings.end_of(self._slots.tokens(row), num_new=num_new)
                 if length is not None:
                     self._slots.end(row, length)
@@ -238,8 +242,10 @@ class Batch:
         collected: list[NewTokens] = []
         for row in self._listened_to:
             state = self._rows[row]
+            # A request that was cancelled still has its row until the next look.
             if state.request_id not in self._running:
                 continue
+
             token_ids, logp = self._slots.since(row, state.num_told)
             state.num_told += len(token_ids)
             collected.append(NewTokens(state=state, token_ids=token_ids, logp=logp))
@@ -261,6 +267,14 @@ class Batch:
         self._rows = [self._rows[row] for row in kept_B.tolist()]
         self._partition()
         return kept_B
+
+
+def _draws(request: Request) -> np.ndarray:
+    """A uniform draw for each token that a response may have, from the request's own seed.
+
+    All are drawn at once: a response does not depend on when, and beside whom, it is sampled.
+    """
+    return uniforms(request.decoding.max_new_tokens, *request.seed, request.index)
 
 
 def remove_request(waiting: deque[RequestState], request_id: RequestId) -> RequestState | None:

@@ -25,14 +25,18 @@ class Cache:
             num_columns: columns of a row: the longest rest of a prompt plus the longest response.
             like: a tensor whose type and device the cache takes.
         """
-        layers, heads = spec.num_layers, spec.num_heads
-        # Keys, and behind them values, but where a value is the beginning of its key.
+        layers = spec.num_layers
+        heads = spec.num_heads
+
+        # Two tensors, of keys and of values. Where a value is the beginning of its key there is one: with multi-head
+        # latent attention.
         self._common = [like.new_zeros(layers, heads, num_common, size) for size in spec.stored_sizes]
         self._own = [like.new_zeros(layers, num_slots, heads, num_columns, size) for size in spec.stored_sizes]
-        self._num_common, self._value_size = num_common, spec.value_size
+        self._num_common = num_common
+        self._value_size = spec.value_size
         self._slots = torch.arange(num_slots, device=like.device)
         self._lengths: list[int] = []
-        self._places_B = self._slots[:0]
+        self._new_columns_B = self._slots[:0]
         self._bias_BS: Tensor | None = None
 
     def set_common(self, keys_LNJK: Tensor, values_LNJM: Tensor) -> None:
@@ -43,31 +47,41 @@ class Cache:
 
     def common(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
         """Keys and values of the first `length` tokens of the common beginning, [length, J, K] and [length, J, M]."""
-        keys, values = self._common[0][layer], self._common[-1][layer, ..., : self._value_size]
+        # The last tensor is that of the values, or that of the keys with which they begin.
+        keys = self._common[0][layer]
+        values = self._common[-1][layer, ..., : self._value_size]
         return keys[:, :length].transpose(0, 1), values[:, :length].transpose(0, 1)
 
     def add(self, keys_LNJK: Tensor, values_LNJM: Tensor) -> None:
         """Add a row whose prompt, after the common beginning, has these keys and values."""
-        row, length = len(self._lengths), keys_LNJK.shape[1]
+        row = len(self._lengths)
+        length = keys_LNJK.shape[1]
         for own, stream in zip(self._own, (keys_LNJK, values_LNJM), strict=False):
             own[:, row, :, :length] = stream.transpose(1, 2)
         self._lengths.append(length)
 
     def keep(self, rows_B: Tensor) -> None:
         """Forget all rows but these; they are counted in this order from now on."""
-        rows, used = rows_B.tolist(), max(self._lengths, default=0)
-        moved = [(place, row) for place, row in enumerate(rows) if place != row]
-        if moved:
-            to, where = (torch.tensor(column, device=self._slots.device) for column in zip(*moved, strict=True))
+        rows = rows_B.tolist()
+        num_used = max(self._lengths, default=0)
+
+        # Rows lie in the first slots, so a row that moves up is copied. The others stay where they are.
+        new_slots = [slot for slot, row in enumerate(rows) if slot != row]
+        if new_slots:
+            to = torch.tensor(new_slots, device=self._slots.device)
+            origin = torch.tensor([rows[slot] for slot in new_slots], device=self._slots.device)
             for own in self._own:
-                own[:, to, :, :used] = own[:, where, :, :used]
+                own[:, to, :, :num_used] = own[:, origin, :, :num_used]
         self._lengths = [self._lengths[row] for row in rows]
 
     def open_column(self) -> None:
         """Begin a step: each row gets one column more."""
         device = self._slots.device
         lengths_B = torch.tensor(self._lengths, device=device)
-        self._places_B, stop = lengths_B, max(self._lengths) + 1
+        self._new_columns_B = lengths_B
+        stop = max(self._lengths) + 1
+
+        # Rows of one length need no bias: they see all of their columns.
         self._bias_BS = None
         if min(self._lengths) + 1 < stop:
             is_hidden_BS = torch.arange(stop, device=device) > lengths_B[:, None]
@@ -77,10 +91,12 @@ class Cache:
     def attend(self, layer: int, q_BHK: Tensor, k_BJK: Tensor, v_BJM: Tensor, scale: float) -> Tensor:
         """One step of every row: write the new column, attend to the common beginning and to the row, [B, H, M]."""
         num_rows, num_heads, size = q_BHK.shape
-        num_shared, num_common, stop = k_BJK.shape[1], self._num_common, max(self._lengths)
+        num_shared = k_BJK.shape[1]
+        num_common = self._num_common
+        stop = max(self._lengths)
         rows_B = self._slots[:num_rows]
         for own, column in zip(self._own, (k_BJK, v_BJM), strict=False):
-            own[layer][rows_B, :, self._places_B] = column
+            own[layer][rows_B, :, self._new_columns_B] = column
 
         keys = self._own[0][layer, :num_rows, :, :stop]
         values = self._own[-1][layer, :num_rows, :, :stop, : self._value_size]
@@ -92,11 +108,13 @@ class Cache:
             return torch.matmul(scores.softmax(-1), values).view(num_rows, num_heads, -1)
 
         # All rows meet the common beginning in one product.
-        common_keys, common_values = self._common[0][layer], self._common[-1][layer, ..., : self._value_size]
+        common_keys = self._common[0][layer]
+        common_values = self._common[-1][layer, ..., : self._value_size]
         q_JBK = q_BJRK.transpose(0, 1).reshape(num_shared, -1, size)
         common = torch.bmm(q_JBK, common_keys.transpose(-1, -2))
         common = common.view(num_shared, num_rows, -1, num_common).transpose(0, 1)
 
+        # One softmax over both parts, whose products with the values are then added.
         weights = torch.cat((common, scores), dim=-1).softmax(-1)
         out = torch.matmul(weights[..., num_common:], values)
         first = weights[..., :num_common].transpose(0, 1).reshape(num_shared, -1, num_common)

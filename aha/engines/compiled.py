@@ -4,6 +4,7 @@ A row's keys and values lie in three segments: the beginning that all prompts sh
 all rows of the prompt share, and what it has written itself. Where torch has several threads, each takes some rows.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,10 +23,13 @@ PREFILL_ROWS = 256
 """Prompt tokens computed at once, which bounds the scratch memory."""
 
 MAX_HUGE_BYTES = 1 << 28
-"""Rows that need more memory get small pages: their responses will hardly all be as long as they may be."""
+"""Largest memory of all rows that gets huge pages. More gets small ones, since few responses are as long as allowed."""
 
-_OWN_MEMORY, _OWN_LENGTH, _TOKEN, _POSITION = 2, 5, 9, 10
-"""Fields of a row that are its own, or change from step to step."""
+_OWN_MEMORY = 2
+_OWN_LENGTH = 5
+_TOKEN = 9
+_POSITION = 10
+"""Fields of a row that are its own, or change from step to step; `PackedPolicy.rows_of` lays them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +58,19 @@ class CompiledDecoder:
         self._packed = PackedPolicy(policy, work.max_prompt_tokens + work.max_new_tokens)
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
-        floats = work.num_slots * self._packed.segment_floats(work.max_new_tokens)
-        own = huge_memory(floats) if 4 * floats <= MAX_HUGE_BYTES else torch.empty(floats)
+
+        # Small pages are given only when they are written to: rows that stay short then need less memory.
+        num_floats = work.num_slots * self._packed.segment_floats(work.max_new_tokens)
+        own = huge_memory(num_floats) if 4 * num_floats <= MAX_HUGE_BYTES else torch.empty(num_floats)
         self._own_SM = own.view(work.num_slots, -1)
         self._free = list(range(work.num_slots))[::-1]
+
         self._num_common = len(work.common)
         self._common = self._segment(self._num_common)
         if self._num_common:
             rows_NF = self._packed.rows_of(work.common, self._common, ())
             self._prefill([rows_NF])
+
         self._prompts: dict[int, _PromptCache] = {}
         self._use = PromptUse()
         self._rows_BF = torch.zeros(0, ROW_FIELDS, dtype=torch.int64)
@@ -74,7 +82,8 @@ class CompiledDecoder:
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
         self._compute([prompt for prompt in distinct(prompts) if prompt.number not in self._prompts])
-        self._rows_BF = torch.cat((self._rows_BF, torch.stack([self._row(prompt.number) for prompt in prompts])))
+        new_rows_BF = torch.stack([self._row(prompt.number) for prompt in prompts])
+        self._rows_BF = torch.cat((self._rows_BF, new_rows_BF))
         self._longest = int(self._rows_BF[:, _POSITION].max()) + 1
         return torch.stack([self._prompts[prompt.number].logits_V for prompt in prompts])
 
@@ -86,10 +95,13 @@ class CompiledDecoder:
     def keep(self, rows_B: Tensor) -> None:
         """Go on with these rows only; the memory of the others is free again."""
         rows = rows_B.tolist()
-        for number, slot in (self._members[row] for row in sorted(set(range(len(self._members))) - set(rows))):
+        ended = sorted(set(range(len(self._members))) - set(rows))
+        for row in ended:
+            number, slot = self._members[row]
             self._free.append(slot)
             if self._use.remove_row(number):
                 del self._prompts[number]
+
         self._members = [self._members[row] for row in rows]
         self._rows_BF = self._rows_BF[rows_B]
 
@@ -97,21 +109,23 @@ class CompiledDecoder:
         """Take each row's next token; the logits of the one after it, [B, V]."""
         rows_BF = self._rows_BF
         rows_BF[:, _TOKEN] = tokens_B
-        share = -(-len(rows_BF) // self._num_threads)
-        if self._pool is None or share < 2:
-            logits_BV = self._computed(rows_BF)
+        rows_per_thread = math.ceil(len(rows_BF) / self._num_threads)
+        if self._pool is None or rows_per_thread < 2:
+            logits_BV = self._logits(rows_BF)
         else:
-            logits_BV = torch.cat(list(self._pool.map(self._computed, torch.split(rows_BF, share))))
+            parts = torch.split(rows_BF, rows_per_thread)
+            logits_BV = torch.cat(list(self._pool.map(self._logits, parts)))
+
         rows_BF += self._one_step_F
         self._longest += 1
         return logits_BV
 
-    def _computed(self, rows_BF: Tensor) -> Tensor:
+    def _logits(self, rows_BF: Tensor) -> Tensor:
         """Logits of some rows."""
         return self._packed.logits(self._packed.forward(rows_BF, self._longest))
 
     def _segment(self, num_tokens: int) -> Tensor:
-        """Memory for so many tokens."""
+        """Memory for the keys and values of some tokens."""
         return torch.empty(self._packed.segment_floats(num_tokens))
 
     def _row(self, number: int) -> Tensor:
@@ -127,12 +141,16 @@ class CompiledDecoder:
         """Prefill these prompts."""
         if not prompts:
             return
+
+        packed = self._packed
+        common = (self._common, self._num_common)
         rests = [prompt.tokens[self._num_common :] for prompt in prompts]
         memories = [self._segment(len(rest)) for rest in rests]
-        common, packed = (self._common, self._num_common), self._packed
         parts = [packed.rows_of(rest, memory, (common,)) for rest, memory in zip(rests, memories, strict=True)]
         logits_PV = packed.logits(self._prefill(parts))
+
         for prompt, rest, memory, logits_V in zip(prompts, rests, memories, logits_PV, strict=True):
+            # A row to copy for each response: it reads the prompt, and its own memory is filled in later.
             row_1F = packed.rows_of(rest[:1], self._own_SM[0], (common, (memory, len(rest))))
             self._prompts[prompt.number] = _PromptCache(memory=memory, logits_V=logits_V, row_F=row_1F[0])
 
@@ -140,5 +158,7 @@ class CompiledDecoder:
         """Compute the rows of prompts, each in its order; hidden states of the last of each, [P, D]."""
         rows_NF = torch.cat(list(parts))
         longest = int(rows_NF[:, _POSITION].max()) + 1
-        hidden_ND = torch.cat([self._packed.forward(rows, longest) for rows in torch.split(rows_NF, PREFILL_ROWS)])
-        return hidden_ND[torch.tensor([len(part) for part in parts]).cumsum(0) - 1]
+        chunks = torch.split(rows_NF, PREFILL_ROWS)
+        hidden_ND = torch.cat([self._packed.forward(rows_CF, longest) for rows_CF in chunks])
+        last_P = torch.tensor([len(part) for part in parts]).cumsum(0) - 1
+        return hidden_ND[last_P]

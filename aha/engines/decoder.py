@@ -139,8 +139,10 @@ class PromptUse:
         return self._is_unused(number)
 
     def _is_unused(self, number: int) -> bool:
+        """Whether a prompt has no rows and will get none; it is forgotten then."""
         if self._num_rows[number] or number not in self._released:
             return False
+
         del self._num_rows[number]
         self._released.remove(number)
         return True
@@ -166,6 +168,7 @@ def work_for(
             max_prompt_tokens=max_prompt_tokens,
             max_new_tokens=max_new_tokens,
         )
+
     return Work(
         # Nobody knows how the prompts that are still to come begin.
         common=prompts[0][:0],

@@ -50,9 +50,16 @@ class ChatRequest:
         messages = self.messages
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
-        seed = {} if self.seed is None else {"seed": self.seed}
-        sampling = {"temperature": float(self.temperature), "max_tokens": self.max_tokens, **seed}
-        return {"model": model, "messages": [dict(message) for message in messages], **sampling}
+
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [dict(message) for message in messages],
+            "temperature": float(self.temperature),
+            "max_tokens": self.max_tokens,
+        }
+        if self.seed is not None:
+            body["seed"] = self.seed
+        return body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +91,8 @@ class _Failure:
     is_final: bool = False
     pause_seconds: float = 0.0
 
-    def said(self, secret: str) -> str:
-        """One line that does not hold the secret."""
+    def describe(self, secret: str) -> str:
+        """The failure in one line; the secret, which a server may quote, is blotted out."""
         detail = " ".join(self.detail.replace(secret, "***")[:_LONGEST_DETAIL].split())
         return f"{self.kind}: {detail}" if detail else self.kind
 
@@ -109,9 +116,11 @@ class Pace:
         if burst < 1 or (per_minute is not None and not per_minute > 0):
             raise ValueError(f"{per_minute} requests per minute in bursts of {burst}; both must be above 0")
         self._per_second = None if per_minute is None else per_minute / 60
-        self._burst, self._clock = burst, clock
+        self._burst = burst
+        self._clock = clock
         self._lock = threading.Lock()
-        self._tokens, self._then = float(burst), clock()
+        self._tokens = float(burst)
+        self._last_take = clock()
 
     def take(self, sleep: Callable[[float], object] = time.sleep) -> None:
         """Wait until it is this caller's turn; callers are served in the order in which they came.
@@ -121,13 +130,16 @@ class Pace:
         """
         if self._per_second is None:
             return
+
+        # The token is taken at once, below 0 where there is none, so that the next caller waits behind this one.
         with self._lock:
             now = self._clock()
-            self._tokens = min(self._burst, self._tokens + (now - self._then) * self._per_second) - 1
-            self._then = now
-            debt = -self._tokens / self._per_second
-        if debt > 0:
-            sleep(debt)
+            refilled = self._tokens + (now - self._last_take) * self._per_second
+            self._tokens = min(self._burst, refilled) - 1
+            self._last_take = now
+            wait_seconds = -self._tokens / self._per_second
+        if wait_seconds > 0:
+            sleep(wait_seconds)
 
 
 @dataclass(eq=False)
@@ -183,10 +195,17 @@ class Endpoint:
         self._asked: Counter[str] = Counter()
 
     def _connect(self, api_key: str) -> "openai.OpenAI":
+        """The client; nothing is sent.
+
+        Raises:
+            RuntimeError: the package `openai` is not installed.
+        """
         try:
             import openai
         except ImportError as error:
             raise RuntimeError("an endpoint needs the package `openai`: pip install 'aha[endpoint]'") from error
+
+        # Attempts are counted and paced here, not by the client.
         return openai.OpenAI(base_url=self.base_url, api_key=api_key, timeout=self.timeout_seconds, max_retries=0)
 
     def __enter__(self) -> Self:
@@ -224,7 +243,8 @@ class Endpoint:
             OSError: the ledger could not be written.
         """
         request = ChatRequest(messages=messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
-        return self._answer(*self._keyed(request), threading.Event()).text
+        body, key = self._next_key(request)
+        return self._answer(body, key, threading.Event()).text
 
     def ask_all(self, requests: Sequence[ChatRequest]) -> list[Answer]:
         """Ask many times at once.
@@ -238,7 +258,8 @@ class Endpoint:
         Raises:
             OSError: the ledger could not be written.
         """
-        keyed = [self._keyed(request) for request in requests]
+        # In the order of the requests, before threads mix it: the same requests find the same entries in the ledger.
+        keyed = [self._next_key(request) for request in requests]
         is_over = threading.Event()
         pool = ThreadPoolExecutor(self.num_workers)
         try:
@@ -248,7 +269,7 @@ class Endpoint:
             is_over.set()
             pool.shutdown(cancel_futures=True)
 
-    def _keyed(self, request: ChatRequest) -> tuple[dict[str, Any], str]:
+    def _next_key(self, request: ChatRequest) -> tuple[dict[str, Any], str]:
         """What is sent, and its key: the address is not part of it, how often it was asked before is."""
         body = request.body(self.model)
         key = request_key(body)
@@ -259,12 +280,13 @@ class Endpoint:
 
     def _answer(self, body: dict[str, Any], key: str, is_over: threading.Event) -> Answer:
         """The answer from the ledger or from the endpoint."""
-        known = None if self.ledger is None else self.ledger.get(key)
-        if known is not None:
-            return Answer(text=known)
+        earlier = None if self.ledger is None else self.ledger.get(key)
+        if earlier is not None:
+            return Answer(text=earlier)
+
         result = self._ask(body, is_over)
         if isinstance(result, _Failure):
-            return Answer(text=None, failure=result.said(self._client.api_key))
+            return Answer(text=None, failure=result.describe(self._client.api_key))
         if self.ledger is not None:
             self.ledger.put(key, result)
         return Answer(text=result)
@@ -276,10 +298,13 @@ class Endpoint:
             result = _Failure(kind="abandoned", is_final=True) if is_over.is_set() else self._attempt(body)
             if isinstance(result, str):
                 return result
+
             with self._lock:
                 self.failures[result.kind] += 1
             if result.is_final or attempt == self.max_retries:
                 break
+
+            # The exponent is bounded, or the power would overflow; the pause itself is bounded below.
             pause = max(self.pause_seconds * 2.0 ** min(attempt, 30), result.pause_seconds)
             is_over.wait(min(pause, _LONGEST_PAUSE_SECONDS))
         return result

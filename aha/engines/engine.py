@@ -144,7 +144,7 @@ def sample(
         for number, request in enumerate(requests):
             for member in range(num_samples):
                 request_id = engine.submit(replace(request, index=request.index + member))
-                unfinished[request_id] = number, member
+                unfinished[request_id] = (number, member)
 
         groups: list[dict[int, Rollout]] = [{} for _ in requests]
         for number, member, rollout in _finish(engine, unfinished):
@@ -159,7 +159,7 @@ def sample(
 
 
 def _finish(engine: Engine, unfinished: dict[RequestId, tuple[int, int]]) -> Iterator[tuple[int, int, Rollout]]:
-    """Step until nothing is unfinished: number of the group, place in it, and rollout of each request as it ends.
+    """Step until nothing is unfinished: number of the group, index in it, and rollout of each request as it ends.
 
     Raises:
         ValueError: a rollout is of none of these requests.

@@ -27,10 +27,10 @@ PREFILL_TOKENS = 16384
 """Tokens of prompts that are computed at once, where a prompt has no more."""
 
 ALIGNED = 16
-"""Columns of the cache come in multiples of so many."""
+"""The number of columns of the cache is a multiple of this."""
 
 LOOK_EVERY = 16
-"""Steps between two looks at the rows: the host waits for the GPU as rarely."""
+"""Steps between two looks at the rows. To look, the host waits for the GPU."""
 
 _PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 _FEED_FORWARD = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
@@ -52,9 +52,14 @@ class _Layer:
 
 
 def _layer(block: nn.Module) -> _Layer:
-    q, k, v, out, gate, up, down = (_linear(block, name) for name in (*_PROJECTIONS, *_FEED_FORWARD))
+    """The weights of one block, as its kernels read them."""
+    q, k, v, out = (_linear(block, name) for name in _PROJECTIONS)
+    gate, up, down = (_linear(block, name) for name in _FEED_FORWARD)
+
+    # Three products with one input are one product with the weights joined, which a GPU does in less time.
     qkv, qkv_bias = adjacent([q, k, v])
-    q_norm, k_norm = (block.get_submodule(f"self_attn.{name}_norm") for name in "qk")
+    q_norm = block.get_submodule("self_attn.q_norm")
+    k_norm = block.get_submodule("self_attn.k_norm")
     has_norms = isinstance(q_norm, RMSNorm) and isinstance(k_norm, RMSNorm)
     return _Layer(
         before=block.get_parameter("input_layernorm.weight"),
@@ -70,6 +75,7 @@ def _layer(block: nn.Module) -> _Layer:
 
 
 def _linear(block: nn.Module, name: str) -> nn.Linear:
+    """A projection of a block."""
     part = block.get_submodule(name)
     assert isinstance(part, nn.Linear)
     return part
@@ -100,25 +106,35 @@ class GraphedDecoder:
         """
         if not is_dense(policy):
             raise ValueError("graphs compute plain policies of the dense family: ask `can_be_graphed` first")
-        config, like = policy.config, policy.head_VD
-        self._policy, self._like = policy, like
+        config = policy.config
+        like = policy.head_VD
+        self._policy = policy
+        self._like = like
         self._layers = [_layer(block) for block in policy.layers]
-        num_prompts, longest = work.num_prompts, work.max_prompt_tokens
-        heads = (config.num_hidden_layers, 2)
-        shared, size = config.num_key_value_heads, config.head_dim
-        shapes = (num_prompts, shared, _aligned(longest)), (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
-        columns = [prod(shape) for shape in shapes]
-        parts = torch.split(like.new_empty(*heads, sum(columns), size), columns, dim=2)
-        self._prompts, self._own = (torch.unflatten(part, 2, shape) for part, shape in zip(parts, shapes, strict=True))
-        angles = torch.arange(longest + self._own.shape[4], device=like.device).float()[:, None]
-        angles = angles * frequencies(config, config.head_dim, like.device)
-        self._cos, self._sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+
+        # Keys and values of prompts and of rows are two parts of one memory. Padding writes into one more slot.
+        shared = config.num_key_value_heads
+        prompt_shape = (work.num_prompts, shared, _aligned(work.max_prompt_tokens))
+        own_shape = (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
+        columns = [prod(prompt_shape), prod(own_shape)]
+        memory = like.new_empty(config.num_hidden_layers, 2, sum(columns), config.head_dim)
+        prompts, own = torch.split(memory, columns, dim=2)
+        self._prompts = torch.unflatten(prompts, 2, prompt_shape)
+        self._own = torch.unflatten(own, 2, own_shape)
+
+        num_positions = work.max_prompt_tokens + self._own.shape[4]
+        positions = torch.arange(num_positions, device=like.device).float()[:, None]
+        angles = positions * frequencies(config, config.head_dim, like.device)
+        self._cos = angles.cos().to(like.dtype)
+        self._sin = angles.sin().to(like.dtype)
+
         self._sizes = _sizes(work.num_slots)
         self._nothing = torch.tensor([[work.num_slots], [0], [0], [0]], dtype=torch.int32, device=like.device)
         self._rows = self._nothing.repeat(1, work.num_slots)
         self._tokens = torch.zeros(work.num_slots, dtype=torch.int64, device=like.device)
         self._open: list[tuple[int, int]] = []
-        self._free_slots, self._free_prompts = (list(range(n))[::-1] for n in (work.num_slots, num_prompts))
+        self._free_slots = list(range(work.num_slots))[::-1]
+        self._free_prompts = list(range(work.num_prompts))[::-1]
         self._prompt_slots: dict[int, int] = {}
         self._use = PromptUse()
         self._first_logits: dict[int, Tensor] = {}
@@ -129,34 +145,40 @@ class GraphedDecoder:
         new = [prompt for prompt in distinct(prompts) if prompt.number not in self._prompt_slots]
         for part in _parts(new):
             self._compute(part)
-        before, rows = len(self._open), []
+
+        num_before = len(self._open)
+        rows = []
         for prompt in prompts:
             slot = self._free_slots.pop()
             self._open.append((slot, prompt.number))
             self._use.add_row(prompt.number)
             rows.append((slot, 0, self._prompt_slots[prompt.number], len(prompt.tokens)))
-        self._rows[:, before : len(self._open)] = torch.tensor(rows, dtype=torch.int32).T.to(self._rows.device)
+
+        new_rows = torch.tensor(rows, dtype=torch.int32).T
+        self._rows[:, num_before : len(self._open)] = new_rows.to(self._rows.device)
         return torch.stack([self._first_logits[prompt.number] for prompt in prompts])
 
     def release(self, prompt: Prompt) -> None:
-        """No further row of this prompt will be added; it makes room for another when its rows have ended."""
+        """No further row of this prompt will be added; its slot becomes free when all of its rows have ended."""
         if self._use.release(prompt.number):
             self._forget(prompt.number)
 
     def keep(self, rows_B: Tensor) -> None:
-        """Go on with these rows only; a prompt of which all rows have ended makes room for another."""
-        kept, before = rows_B.tolist(), len(self._open)
-        for row in set(range(before)) - set(kept):
+        """Go on with these rows only; the slot of a prompt of which all rows have ended becomes free."""
+        rows = rows_B.tolist()
+        num_before = len(self._open)
+        for row in set(range(num_before)) - set(rows):
             slot, number = self._open[row]
             self._free_slots.append(slot)
             if self._use.remove_row(number):
                 self._forget(number)
-        self._open = [self._open[row] for row in kept]
-        self._rows[:, : len(kept)] = self._rows[:, rows_B]
-        self._rows[:, len(kept) : before] = self._nothing
+
+        self._open = [self._open[row] for row in rows]
+        self._rows[:, : len(rows)] = self._rows[:, rows_B]
+        self._rows[:, len(rows) : num_before] = self._nothing
 
     def _forget(self, number: int) -> None:
-        """Give the place of a prompt to another, if it was computed at all."""
+        """Free the slot of a prompt, if it was computed at all."""
         if number in self._prompt_slots:
             self._free_prompts.append(self._prompt_slots.pop(number))
             del self._first_logits[number]
@@ -169,56 +191,77 @@ class GraphedDecoder:
         return self._run(size)[:count]
 
     def _run(self, size: int) -> Tensor:
-        """One step of so many rows: at first as it is, which also builds the kernels; then recorded; then replayed."""
+        """One step of `size` rows: the first runs as it is, the second is recorded, all later ones are replayed."""
+        # Kernels are built when they are first called, which cannot be recorded.
         if not self._like.is_cuda or size not in self._graphs:
             self._graphs[size] = None
             return self._forward(size)
-        known = self._graphs[size]
-        if known is None:
+
+        recorded = self._graphs[size]
+        if recorded is None:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 logits_BV = self._forward(size)
-            known = self._graphs[size] = graph, logits_BV
-        known[0].replay()
-        return known[1]
+            recorded = (graph, logits_BV)
+            self._graphs[size] = recorded
+
+        graph, logits_BV = recorded
+        graph.replay()
+        return logits_BV
 
     def _forward(self, size: int) -> Tensor:
-        """Logits of so many rows; their keys and values are kept, and one token is counted for each, [size, V]."""
+        """Logits of the first `size` rows, [size, V]. Stores their keys and values, and adds one to their lengths."""
         from aha.kernels.cuda.decoding import add_norm, attend, place
         from aha.kernels.cuda.training import swiglu_halves
 
-        config, model = self._policy.config, self._policy.model
-        eps, scale = config.rms_norm_eps, config.head_dim**-0.5
-        x, update = F.embedding(self._tokens[:size], model.embed_tokens.weight), None
+        config = self._policy.config
+        model = self._policy.model
+        num_heads = config.num_attention_heads
+        eps = config.rms_norm_eps
+        scale = config.head_dim**-0.5
+
+        # A layer's result is added to the residual stream by the norm that follows it: one pass over memory for both.
+        x_BD = F.embedding(self._tokens[:size], model.embed_tokens.weight)
+        update_BD = None
         for layer, prompts, own in zip(self._layers, self._prompts, self._own, strict=True):
-            x, normed = add_norm(x, update, layer.before, eps)
-            qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
-            heads = config.num_attention_heads
-            q_BHK = place(qkv, self._cos, self._sin, layer.norms, own, self._rows, num_heads=heads, eps=eps)
+            x_BD, normed_BD = add_norm(x_BD, update_BD, layer.before, eps)
+            qkv = F.linear(normed_BD, layer.qkv, layer.qkv_bias)
+            q_BHK = place(qkv, self._cos, self._sin, layer.norms, own, self._rows, num_heads=num_heads, eps=eps)
             mixed_BHK = attend(q_BHK, prompts, own, self._rows, scale=scale)
-            x, normed = add_norm(x, F.linear(mixed_BHK.flatten(1), layer.out, layer.out_bias), layer.between, eps)
-            update = F.linear(swiglu_halves(F.linear(normed, layer.gate_up)), layer.down)
-        logits_BV = logits_of(add_norm(x, update, model.norm.weight, eps)[1], self._like)
+            update_BD = F.linear(mixed_BHK.flatten(1), layer.out, layer.out_bias)
+
+            x_BD, normed_BD = add_norm(x_BD, update_BD, layer.between, eps)
+            inner = swiglu_halves(F.linear(normed_BD, layer.gate_up))
+            update_BD = F.linear(inner, layer.down)
+
+        _, normed_BD = add_norm(x_BD, update_BD, model.norm.weight, eps)
+        logits_BV = logits_of(normed_BD, self._like)
+
         # A row that has ended goes on until the engine looks, and must not leave its slot.
         self._rows[1, :size].add_(1).clamp_(max=self._own.shape[4] - 1)
         return logits_BV
 
     def _compute(self, new: Sequence[Prompt]) -> None:
         """Prefill these prompts, all in one pass."""
-        device, prompts = self._like.device, [prompt.tokens for prompt in new]
+        device = self._like.device
         slots = [self._free_prompts.pop() for _ in new]
-        lengths = torch.tensor([len(prompt) for prompt in prompts])
-        stops = lengths.cumsum(0).tolist()
-        segments = [Segment(start=stop - len(p), length=len(p)) for p, stop in zip(prompts, stops, strict=True)]
+        lengths_P = torch.tensor([len(prompt.tokens) for prompt in new])
+        lengths = lengths_P.tolist()
+        stops = lengths_P.cumsum(0).tolist()
+
+        segments = [Segment(start=stop - length, length=length) for length, stop in zip(lengths, stops, strict=True)]
         layout = Layout(
-            tokens_N=torch.cat(prompts),
-            positions_N=torch.cat([torch.arange(len(prompt)) for prompt in prompts]),
+            tokens_N=torch.cat([prompt.tokens for prompt in new]),
+            positions_N=torch.cat([torch.arange(length) for length in lengths]),
             where_BT=torch.zeros(0, 0, dtype=torch.int64),
             segments=tuple(segments),
         ).to(device)
-        slot_N = torch.tensor(slots).repeat_interleave(lengths).to(device)
+        slot_N = torch.tensor(slots).repeat_interleave(lengths_P).to(device)
         hidden_ND = self._policy(layout.tokens_N, layout.positions_N, _Prompts(layout, slot_N, self._prompts))
-        logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._like)
+
+        # Only the last token of a prompt predicts a token that is drawn.
+        last_tokens = [stop - 1 for stop in stops]
+        logits_PV = logits_of(hidden_ND[last_tokens], self._like)
         for prompt, slot, logits_V in zip(new, slots, logits_PV, strict=True):
             self._prompt_slots[prompt.number] = slot
             self._first_logits[prompt.number] = logits_V
@@ -226,14 +269,17 @@ class GraphedDecoder:
 
 def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
     """Prompts in parts of at most `PREFILL_TOKENS` tokens, or one prompt."""
-    part, room = list[Prompt](), PREFILL_TOKENS
+    part: list[Prompt] = []
+    remaining = PREFILL_TOKENS
     for prompt in prompts:
         length = len(prompt.tokens)
-        if part and length > room:
+        if part and length > remaining:
             yield part
-            part, room = [], PREFILL_TOKENS
+            part = []
+            remaining = PREFILL_TOKENS
         part.append(prompt)
-        room -= length
+        remaining -= length
+
     if part:
         yield part
 
@@ -243,7 +289,9 @@ class _Prompts:
 
     def __init__(self, layout: Layout, slot_N: Tensor, cache: Tensor) -> None:
         """Take the prompts' layout, each token's slot, and the slots, [L, 2, slots, J, columns, K]."""
-        self._layout, self._slot_N, self._cache = layout, slot_N, cache
+        self._layout = layout
+        self._slot_N = slot_N
+        self._cache = cache
 
     def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float) -> Tensor:
         """Causal attention inside each prompt."""
@@ -254,4 +302,5 @@ class _Prompts:
 
 
 def _aligned(count: int) -> int:
+    """The next multiple of `ALIGNED`."""
     return -(-count // ALIGNED) * ALIGNED

@@ -32,16 +32,19 @@ def fastest_decoder(policy: Policy, work: Work) -> Decoder:
     """What computes the policy fastest, a `DecoderFactory`: C on the CPU, graphs on a GPU, torch for what is left."""
     if can_be_graphed(policy):
         return GraphedDecoder(policy, work)
-    return CompiledDecoder(policy, work) if can_be_packed(policy) else PlainDecoder(policy, work)
+    if can_be_packed(policy):
+        return CompiledDecoder(policy, work)
+    return PlainDecoder(policy, work)
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with so many threads."""
+    """A context in which torch computes with `count` threads."""
     before = torch.get_num_threads()
     if count == before:
         yield
         return
+
     torch.set_num_threads(count)
     try:
         yield
@@ -77,8 +80,11 @@ class LocalEngine:
                 for no more than that, which needs the least memory.
             decoder: what computes logits.
         """
-        self._policy, self._tokenizer = policy, tokenizer
-        self._max_rows, self._capacity, self._decoder = max_rows, capacity, decoder
+        self._policy = policy
+        self._tokenizer = tokenizer
+        self._max_rows = max_rows
+        self._capacity = capacity
+        self._decoder = decoder
         self._version = 0
         self._num_requests = 0
         self._waiting: deque[RequestState] = deque()
@@ -97,7 +103,8 @@ class LocalEngine:
                 f"weights of version {version} cannot be loaded while {unfinished} requests are waiting or running: "
                 "step until they have ended, or cancel them"
             )
-        self._policy, self._version = policy, version
+        self._policy = policy
+        self._version = version
 
     def submit(self, request: Request, on_tokens: OnTokens | None = None) -> RequestId:
         """Queue a request.
@@ -110,7 +117,8 @@ class LocalEngine:
             ValueError: its prompt has no tokens, or prompt and response are longer than the policy's positions.
         """
         tokens = self._encode(request.prompt)
-        num_tokens, max_new_tokens = len(tokens), request.decoding.max_new_tokens
+        num_tokens = len(tokens)
+        max_new_tokens = request.decoding.max_new_tokens
         limit = self._policy.config.max_position_embeddings
         if not num_tokens or num_tokens + max_new_tokens > limit:
             raise ValueError(
@@ -121,6 +129,7 @@ class LocalEngine:
         request_id = RequestId(self._num_requests)
         self._num_requests += 1
         waiting = self._queue_for(num_tokens, max_new_tokens)
+
         # Only neighbours in a queue share a prompt: then no more prompts are open than rows.
         if waiting and _are_one_group(waiting[-1].request, request):
             shared = waiting[-1].shared
@@ -140,13 +149,14 @@ class LocalEngine:
             if batch is None:
                 return []
 
-            # What fails halfway is not gone on with.
+            # If this step fails halfway, the rows are in no known state: the batch is given up.
             self._batch = None
-            with torch_threads(1 if batch.has_own_threads else torch.get_num_threads()):
+            num_threads = 1 if batch.has_own_threads else torch.get_num_threads()
+            with torch_threads(num_threads):
                 ended = batch.step()
             self._batch = batch if len(batch) else None
 
-        rollouts = [self._rollout(one) for one in ended]
+        rollouts = [self._rollout(request) for request in ended]
         for new in batch.new_tokens:
             if new.state.on_tokens is not None:
                 new.state.on_tokens(new.state.request_id, new.token_ids, new.logp)
@@ -202,8 +212,9 @@ class LocalEngine:
         return sample_rows(logits_BV, slots.uniforms_B, parts)
 
     def _rollout(self, ended: Ended) -> Rollout:
-        """One response, told from the token or the text that may end it."""
-        request, tokens_T = ended.state.request, ended.tokens_T
+        """The rollout of a request that has ended, without the text of its end token."""
+        request = ended.state.request
+        tokens_T = ended.tokens_T
         has_end_token = int(tokens_T[-1]) in self._tokenizer.stop_ids
         text = self._tokenizer.decode(tokens_T[:-1] if has_end_token else tokens_T)
         has_ended = has_end_token or StopStrings(request.decoding.stop, self._tokenizer).are_in(text)
@@ -220,6 +231,6 @@ class LocalEngine:
         )
 
 
-def _are_one_group(one: Request, other: Request) -> bool:
+def _are_one_group(first: Request, second: Request) -> bool:
     """Whether two requests differ at most in their index and their decoding."""
-    return one.prompt == other.prompt and one.seed == other.seed
+    return first.prompt == second.prompt and first.seed == second.seed

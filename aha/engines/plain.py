@@ -61,6 +61,7 @@ class PlainDecoder:
             computed = self._prompts[prompt.number]
             self._cache.add(computed.keys_LNJK, computed.values_LNJM)
             logits.append(computed.logits_V)
+
         lengths = [len(prompt.tokens) for prompt in prompts]
         self._positions_B = torch.cat((self._positions_B, self._positions_B.new_tensor(lengths)))
         return torch.stack(logits)
@@ -85,10 +86,14 @@ class PlainDecoder:
         """Prefill these prompts, all in one pass."""
         if not prompts:
             return
+
         rests = [prompt.tokens[self._num_common :] for prompt in prompts]
         hidden_ND, keys_LNJK, values_LNJM = self._prefill(rests, first=self._num_common)
         stops = torch.tensor([len(rest) for rest in rests]).cumsum(0).tolist()
-        logits_PV = logits_of(hidden_ND[[stop - 1 for stop in stops]], self._policy.head_VD)
+
+        # Only the last token of a prompt predicts a token that is drawn.
+        last_tokens = [stop - 1 for stop in stops]
+        logits_PV = logits_of(hidden_ND[last_tokens], self._policy.head_VD)
         for prompt, rest, stop, logits_V in zip(prompts, rests, stops, logits_PV, strict=True):
             span = slice(stop - len(rest), stop)
             self._prompts[prompt.number] = _PromptCache(
@@ -118,7 +123,9 @@ class _Prompts:
         """Take the cache with the common beginning, each prompt's tokens, and how many common ones they follow."""
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self._cache, self._lengths, self._num_before = cache, list(lengths), num_before
+        self._cache = cache
+        self._lengths = list(lengths)
+        self._num_before = num_before
 
     def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
         """Causal attention inside each prompt and to what is before it, [N, H, M]."""
@@ -126,17 +133,27 @@ class _Prompts:
         self.values.append(v_NJM)
         keys_CJK, values_CJM = self._cache.common(layer, self._num_before)
 
+        queries = torch.split(q_NHK, self._lengths)
+        keys = torch.split(k_NJK, self._lengths)
+        values = torch.split(v_NJM, self._lengths)
         outs = []
-        for q, k, v in zip(*(torch.split(x, self._lengths) for x in (q_NHK, k_NJK, v_NJM)), strict=True):
-            outs.append(_causal(q, torch.cat((keys_CJK, k)), torch.cat((values_CJM, v)), scale))
+        for q_THK, k_TJK, v_TJM in zip(queries, keys, values, strict=True):
+            k_SJK = torch.cat((keys_CJK, k_TJK))
+            v_SJM = torch.cat((values_CJM, v_TJM))
+            outs.append(_attend_causally(q_THK, k_SJK, v_SJM, scale))
         return torch.cat(outs)
 
 
-def _causal(q_NHK: Tensor, k_SJK: Tensor, v_SJM: Tensor, scale: float) -> Tensor:
+def _attend_causally(q_NHK: Tensor, k_SJK: Tensor, v_SJM: Tensor, scale: float) -> Tensor:
     """Attention of the last N of S tokens to all that come before them and to themselves, [N, H, M]."""
-    num_queries, num_keys = len(q_NHK), len(k_SJK)
+    num_queries = len(q_NHK)
+    num_keys = len(k_SJK)
     is_seen_NS = torch.ones(num_queries, num_keys, dtype=torch.bool, device=q_NHK.device).tril(num_keys - num_queries)
+
+    # Each key-value head serves several query heads, which torch wants repeated.
     repeat = q_NHK.shape[1] // k_SJK.shape[1]
-    q, k, v = q_NHK.transpose(0, 1), k_SJK.transpose(0, 1), v_SJM.transpose(0, 1)
-    k, v = k.repeat_interleave(repeat, 0), v.repeat_interleave(repeat, 0)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=is_seen_NS, scale=scale).transpose(0, 1)
+    q_HNK = q_NHK.transpose(0, 1)
+    k_HSK = k_SJK.transpose(0, 1).repeat_interleave(repeat, 0)
+    v_HSM = v_SJM.transpose(0, 1).repeat_interleave(repeat, 0)
+    out_HNM = F.scaled_dot_product_attention(q_HNK, k_HSK, v_HSM, attn_mask=is_seen_NS, scale=scale)
+    return out_HNM.transpose(0, 1)

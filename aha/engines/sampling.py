@@ -20,14 +20,14 @@ LIKELIEST = 1024
 """Tokens among which the nucleus is looked for first on a GPU: to sort a large vocabulary takes ten times as long."""
 
 _BLOCK = 128
-"""At least the kernel's."""
+"""Entries by which the kernel's scratch memory is longer than the vocabulary: the kernel works in whole blocks."""
 
 
 @cache
 def _kernel() -> Callable[..., Any] | None:
     """Draws from the whole distribution of each row; None where there is no compiler."""
-    found = functions("sampling", {"draw": "piiifpppp"})
-    return None if found is None else found["draw"]
+    kernels = functions("sampling", {"draw": "piiifpppp"})
+    return None if kernels is None else kernels["draw"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +83,17 @@ def sample_tokens(
         Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
         the untempered one where the temperature is 0), whatever the nucleus.
     """
-    if temperature > 0 and top_p == 1 and logits_BV.is_cuda and has_gpu_kernels():
+    is_whole = temperature > 0 and top_p == 1
+    if is_whole and logits_BV.is_cuda and has_gpu_kernels():
         from aha.kernels.cuda.decoding import draw
 
         return draw(logits_BV.contiguous(), uniforms_B, temperature)
+
     logits_BV = logits_BV.float()
-    kernel = _kernel() if temperature > 0 and top_p == 1 and logits_BV.device.type == "cpu" else None
+    kernel = _kernel() if is_whole and logits_BV.device.type == "cpu" else None
     if kernel is not None:
-        return _drawn(kernel, logits_BV, uniforms_B, temperature)
+        return _draw_by_kernel(kernel, logits_BV, uniforms_B, temperature)
+
     logp_BV = torch.log_softmax(logits_BV / (temperature or 1.0), dim=-1)
     if temperature == 0:
         tokens_B = logp_BV.argmax(-1)
@@ -98,19 +101,35 @@ def sample_tokens(
         tokens_B = _nucleus(logp_BV, uniforms_B, top_p)
     else:
         tokens_B = _invert(logp_BV, uniforms_B)
+
+    # Of the whole distribution, whatever the nucleus: the learner computes the same.
     return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
-def _drawn(
+def _draw_by_kernel(
     kernel: Callable[..., Any], logits_BV: Tensor, uniforms_B: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The same by the kernel."""
-    num_rows, count = logits_BV.shape
-    given = (logits_BV if logits_BV.stride(1) == 1 else logits_BV.contiguous(), uniforms_B.contiguous())
-    scratch, tokens_B = torch.empty(count + _BLOCK), torch.empty(num_rows, dtype=torch.int64)
+    """Tokens and log-probabilities of draws from the whole distribution, by the C kernel."""
+    # The kernel takes rows with gaps between them, such as views, but none within them.
+    if logits_BV.stride(1) != 1:
+        logits_BV = logits_BV.contiguous()
+    uniforms_B = uniforms_B.contiguous()
+
+    num_rows, vocab_size = logits_BV.shape
+    scratch = torch.empty(vocab_size + _BLOCK)
+    tokens_B = torch.empty(num_rows, dtype=torch.int64)
     logp_B = torch.empty(num_rows)
-    addresses = [x.data_ptr() for x in (*given, scratch, tokens_B, logp_B)]
-    kernel(addresses[0], num_rows, given[0].stride(0), count, temperature, *addresses[1:])
+    kernel(
+        logits_BV.data_ptr(),
+        num_rows,
+        logits_BV.stride(0),
+        vocab_size,
+        temperature,
+        uniforms_B.data_ptr(),
+        scratch.data_ptr(),
+        tokens_B.data_ptr(),
+        logp_B.data_ptr(),
+    )
     return tokens_B, logp_B
 
 
@@ -118,10 +137,13 @@ def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """The first token at which the cumulative probability exceeds the draw."""
     cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
     total_B = cumulative_BV[:, -1]
+
     # Below the total even where the product rounds to it, or a token without any probability could be drawn.
     threshold_B = torch.minimum(uniforms_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
     tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
-    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)  # what is no number still gives a token
+
+    # Where the logits are NaN the search ends behind the vocabulary; the row still gets a token.
+    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)
 
 
 def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
@@ -133,14 +155,17 @@ def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
 
 
 def _ordered(logp_BV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The tokens in falling order, and their places; on a GPU only the first, where they reach `top_p` in every row."""
+    """Log-probabilities in falling order, and the tokens that have them.
+
+    On a GPU these are only the first `LIKELIEST` ones, where they reach `top_p` in every row.
+    """
     if logp_BV.is_cuda and logp_BV.shape[-1] > LIKELIEST:
         # Equal ones in the order of the vocabulary, as the whole sort has them.
         order_BV = logp_BV.topk(LIKELIEST).indices.sort(dim=-1).values
         top_BV = logp_BV.gather(-1, order_BV)
         if bool((top_BV.exp().sum(-1) >= top_p).all()):
-            ordered_BV, places_BV = top_BV.sort(dim=-1, descending=True, stable=True)
-            return ordered_BV, order_BV.gather(-1, places_BV)
+            ordered_BV, indices_BV = top_BV.sort(dim=-1, descending=True, stable=True)
+            return ordered_BV, order_BV.gather(-1, indices_BV)
     return logp_BV.sort(dim=-1, descending=True, stable=True)
 
 

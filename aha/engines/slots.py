@@ -32,7 +32,9 @@ class Slots:
         self._slot_B = self.request_B
         self._cap_B = self.request_B
         self._free = list(range(num_slots))[::-1]
-        shape = (num_slots, max_new_tokens + 1)  # one column for what is written behind a full row
+
+        # A row that has ended is written on until the engine looks: one column more is for what is written behind it.
+        shape = (num_slots, max_new_tokens + 1)
         self._tokens_ST = torch.zeros(shape, dtype=torch.int64, device=device)
         self._logp_ST = torch.zeros(shape, device=device)
         self._uniforms_ST = torch.zeros(shape, dtype=torch.float64, device=device)
@@ -90,35 +92,44 @@ class Slots:
 
     def since(self, row: int, start: int) -> tuple[list[int], list[float]]:
         """Tokens and log-probabilities of a row from its token `start` on."""
-        slot, columns = int(self._slot_B[row]), slice(start, int(self.length_B[row]))
+        slot = int(self._slot_B[row])
+        columns = slice(start, int(self.length_B[row]))
         return self._tokens_ST[slot, columns].tolist(), self._logp_ST[slot, columns].tolist()
 
     def end(self, row: int, length: int) -> None:
         """End a row behind its first `length` tokens."""
-        self.length_B[row], self.is_over_B[row] = length, True
+        self.length_B[row] = length
+        self.is_over_B[row] = True
 
     def read(self) -> list[tuple[int, Tensor, Tensor]]:
         """Number of the request, tokens and log-probabilities of each row that has ended, on the CPU."""
-        slot_R, length_R, request_R = (x[self.is_over_B] for x in (self._slot_B, self.length_B, self.request_B))
-        rows = zip(request_R.tolist(), length_R.tolist(), strict=True)
-        tokens_RT, logp_RT = self._tokens_ST[slot_R].cpu(), self._logp_ST[slot_R].cpu()
+        slot_R = self._slot_B[self.is_over_B]
+        lengths = self.length_B[self.is_over_B].tolist()
+        requests = self.request_B[self.is_over_B].tolist()
+        tokens_RT = self._tokens_ST[slot_R].cpu()
+        logp_RT = self._logp_ST[slot_R].cpu()
         return [
             (request, tokens_T[:length], logp_T[:length])
-            for (request, length), tokens_T, logp_T in zip(rows, tokens_RT, logp_RT, strict=True)
+            for request, length, tokens_T, logp_T in zip(requests, lengths, tokens_RT, logp_RT, strict=True)
         ]
 
     def drop(self) -> Tensor:
-        """Free the slots of rows that have ended; the last of the others take the places that become free before them.
+        """Free the slots of rows that have ended; the last of the running rows take their numbers.
 
         Returns:
             For each row that is left, which row it was.
         """
         is_over_B = self.is_over_B
         self._free += self._slot_B[is_over_B].tolist()
-        count = len(is_over_B) - int(is_over_B.sum())
-        kept_B = torch.arange(count, device=is_over_B.device)
-        kept_B[is_over_B[:count]] = (~is_over_B[count:]).nonzero()[:, 0] + count
-        self.request_B, self.length_B = self.request_B[kept_B], self.length_B[kept_B]
-        self._slot_B, self._cap_B = self._slot_B[kept_B], self._cap_B[kept_B]
-        self.is_over_B = self.is_over_B[kept_B]
-        return kept_B
+        num_running = len(is_over_B) - int(is_over_B.sum())
+
+        # Most rows keep their numbers, so that a decoder has few keys and values to move.
+        rows_B = torch.arange(num_running, device=is_over_B.device)
+        rows_B[is_over_B[:num_running]] = (~is_over_B[num_running:]).nonzero()[:, 0] + num_running
+
+        self.request_B = self.request_B[rows_B]
+        self.length_B = self.length_B[rows_B]
+        self.is_over_B = self.is_over_B[rows_B]
+        self._slot_B = self._slot_B[rows_B]
+        self._cap_B = self._cap_B[rows_B]
+        return rows_B

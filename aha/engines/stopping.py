@@ -21,7 +21,9 @@ class StopStrings:
 
     def __init__(self, strings: Sequence[str], tokenizer: Tokenizer) -> None:
         """Take the strings, none of them empty, and the tokenizer that decodes responses."""
-        self._strings, self._tokenizer = tuple(strings), tokenizer
+        self._strings = tuple(strings)
+        self._tokenizer = tokenizer
+
         # A token with any text at all has at least one byte of it.
         self.num_tail = max((len(string.encode()) for string in strings), default=0)
 
@@ -54,8 +56,11 @@ class StopStrings:
         num_seen = max(0, len(tokens) - num_new)
         if self.are_in(self._text(tokens[:num_seen])):
             return None
+
+        # Text grows with tokens, yet a token may hold a part of a character: each length is decoded as a whole.
         lengths = range(num_seen + 1, len(tokens) + 1)
         return next((length for length in lengths if self.are_in(self._text(tokens[:length]))), None)
 
     def _text(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens, without special ones."""
         return str(self._tokenizer.raw.decode(list(tokens), skip_special_tokens=True))
