@@ -13,7 +13,7 @@ from aha.policy.policy import Context
 __all__ = ["SPARSE_ABOVE", "Backbone", "Block", "FeedForward", "RMSNorm", "projected"]
 
 SPARSE_ABOVE = 8
-"""Words of the vocabulary for each token of a micro-batch, above which most of the embedding's gradient is 0."""
+"""Ratio of the vocabulary to the tokens of a micro-batch above which most of the embedding's gradient is 0."""
 
 
 class RMSNorm(nn.Module):
@@ -22,7 +22,8 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float) -> None:
         """Make the weight, 1."""
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
 
     def forward(self, x_XD: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
@@ -30,9 +31,10 @@ class RMSNorm(nn.Module):
 
 
 def projected(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
-    """Projections of one input; one that is no plain `nn.Linear` has a way of its own."""
+    """Projections of one input; one that is no plain `nn.Linear`, such as an adapter, is called as a module."""
     plain = [projection for projection in projections if type(projection) is nn.Linear]
     if len(plain) == len(projections):
+        # Computed together, so that a kernel may keep their input once for all gradients.
         return linear(x_ND, *((projection.weight, projection.bias) for projection in plain))
     return tuple(projection(x_ND) for projection in projections)
 
@@ -86,15 +88,18 @@ class Backbone(nn.Module):
 
     def forward(self, tokens_N: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Hidden states of tokens [N] whose positions turn by these angles, [N, D]."""
-        hidden_ND = self._embedded(tokens_N)
+        hidden_ND = self._embed(tokens_N)
         for layer in self.layers:
             hidden_ND = layer(hidden_ND, cos_NK, sin_NK, context)
         out: Tensor = self.norm(hidden_ND)
         return out
 
-    def _embedded(self, tokens_N: Tensor) -> Tensor:
-        """[N] -> [N, D]. Where a gradient is added to one that is there, a large vocabulary's is sparse."""
+    def _embed(self, tokens_N: Tensor) -> Tensor:
+        """[N] -> [N, D]."""
         weight_VD = self.embed_tokens.weight
-        is_awaited = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
-        is_sparse = is_awaited and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
+
+        # A sparse gradient saves a second tensor of the embedding's size, but only where there is a dense one of the
+        # same type to which it is added.
+        has_dense_gradient = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
+        is_sparse = has_dense_gradient and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
         return F.embedding(tokens_N, weight_VD, sparse=is_sparse)

@@ -22,8 +22,12 @@ class RecomputedLayer(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         """Take a layer."""
         super().__init__()
-        self._modules = layer._modules  # shared, so that nothing is called otherwise in a checkpoint
-        self._layer = (layer,)  # in a tuple, or it would be a module of this one
+
+        # The layer's own modules, so that parameters have the same names in a checkpoint.
+        self._modules = layer._modules
+
+        # In a tuple: a module that is an attribute would add its own name to those of its parameters.
+        self._layer = (layer,)
 
     def forward(self, *inputs: Any) -> Tensor:
         """What the layer computes."""
@@ -31,6 +35,7 @@ class RecomputedLayer(nn.Module):
         if not torch.is_grad_enabled():
             plain: Tensor = layer(*inputs)
             return plain
+
         # Nothing in a layer draws random numbers.
         out: Tensor = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
         return out

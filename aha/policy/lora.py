@@ -26,8 +26,10 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 SomePolicy = TypeVar("SomePolicy", bound=nn.Module)
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
+"""What `peft` puts before the names of modules."""
 
 
 class LoRALinear(nn.Module):
@@ -44,12 +46,16 @@ class LoRALinear(nn.Module):
     def __init__(self, linear: nn.Linear, *, rank: int, alpha: float, generator: torch.Generator) -> None:
         """Take over a projection's weights, without a copy, and freeze them."""
         super().__init__()
-        self.weight, self.bias = linear.weight.requires_grad_(False), linear.bias
+        self.weight = linear.weight.requires_grad_(False)
+        self.bias = linear.bias
         if self.bias is not None:
             self.bias.requires_grad_(False)
         num_out, num_in = linear.weight.shape
+
         # The adapter of a bfloat16 policy is float32: its updates are smaller than bfloat16 can tell apart.
         dtype = torch.promote_types(linear.weight.dtype, torch.float32)
+
+        # Drawn on the CPU in float64, so that the adapter is the same on every device and for every type.
         draws = torch.rand(rank, num_in, generator=generator, dtype=torch.float64) * 2 - 1
         self.lora_A = nn.Parameter((draws * num_in**-0.5).to(device=linear.weight.device, dtype=dtype))
         self.lora_B = nn.Parameter(torch.zeros(num_out, rank, device=linear.weight.device, dtype=dtype))
@@ -58,7 +64,8 @@ class LoRALinear(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, in] -> [N, out]."""
         low_NR = F.linear(x_ND.to(self.lora_A.dtype), self.lora_A)
-        return F.linear(x_ND, self.weight, self.bias) + (F.linear(low_NR, self.lora_B) * self.scaling).to(x_ND.dtype)
+        update_NO = F.linear(low_NR, self.lora_B) * self.scaling
+        return F.linear(x_ND, self.weight, self.bias) + update_NO.to(x_ND.dtype)
 
     def folded(self) -> nn.Linear:
         """An ordinary projection that does the same: W + (alpha / r) B A, added in the adapter's type."""
@@ -91,26 +98,35 @@ def add_lora(
         raise ValueError(f"the rank of an adapter is {rank}; it must be at least 1")
     if _adapted(policy):
         raise ValueError("the policy has adapters already: merge them first")
+
     linears = [(name, module) for name, module in policy.named_modules() if isinstance(module, nn.Linear)]
-    known = sorted({name.rsplit(".", 1)[-1] for name, _ in linears if ".layers." in f".{name}"})
-    if unknown := sorted(set(targets) - set(known)):
-        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {', '.join(known)}")
+    projections = sorted({_last_name(name) for name, _ in linears if ".layers." in f".{name}"})
+    unknown = sorted(set(targets) - set(projections))
+    if unknown:
+        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {', '.join(projections)}")
+
     policy.requires_grad_(False)
     for name, linear in linears:
-        if name.rsplit(".", 1)[-1] in targets:
+        if _last_name(name) in targets:
             policy.set_submodule(name, LoRALinear(linear, rank=rank, alpha=alpha, generator=generator))
 
 
+def _last_name(path: str) -> str:
+    """The name of a module within the module that holds it."""
+    return path.rsplit(".", 1)[-1]
+
+
 def _adapted(policy: nn.Module) -> list[tuple[str, LoRALinear]]:
+    """The projections that have adapters, with their names, in the order of the policy."""
     return [(name, module) for name, module in policy.named_modules() if isinstance(module, LoRALinear)]
 
 
 @contextmanager
 def merged(policy: nn.Module) -> Iterator[None]:
-    """Inside, a policy with adapters is an ordinary one with the merged weights: to sample from, or to be written.
+    """A context in which a policy with adapters is an ordinary one with the merged weights, to sample from or to write.
 
-    The frozen weights are put aside, not added to and subtracted from: outside, every bit is as before. A policy
-    without adapters stays as it is. Costs the memory of the adapted projections once more.
+    The frozen weights are put aside, not added to and subtracted from, so that afterwards every bit is as before. A
+    policy without adapters stays as it is. Costs the memory of the adapted projections once more.
     """
     adapted = _adapted(policy)
     try:
@@ -145,6 +161,7 @@ def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
     adapted = _adapted(policy)
     if not adapted:
         raise ValueError("the policy has no adapters to write")
+
     first = adapted[0][1]
     rank = first.lora_A.shape[0]
     described = {
@@ -156,16 +173,21 @@ def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
-        "target_modules": sorted({name.rsplit(".", 1)[-1] for name, _ in adapted}),
+        "target_modules": sorted({_last_name(name) for name, _ in adapted}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    tensors = {
-        f"{PREFIX}{name}.{side}.weight": weight.detach().cpu().contiguous()
-        for name, module in adapted
-        for side, weight in (("lora_A", module.lora_A), ("lora_B", module.lora_B))
-    }
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in _adapter_weights(policy).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _adapter_weights(policy: nn.Module) -> dict[str, Tensor]:
+    """The weights of all adapters, by the names that `peft` gives them."""
+    weights: dict[str, Tensor] = {}
+    for name, module in _adapted(policy):
+        weights[f"{PREFIX}{name}.lora_A.weight"] = module.lora_A
+        weights[f"{PREFIX}{name}.lora_B.weight"] = module.lora_B
+    return weights
 
 
 def read_adapter(policy: nn.Module, folder: Path) -> None:
@@ -177,39 +199,51 @@ def read_adapter(policy: nn.Module, folder: Path) -> None:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).exists():
             raise ValueError(f"{folder} has no {name}: it is not the folder of an adapter")
+
     try:
-        given = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        described = dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         tensors = load_file(folder / WEIGHTS)
-        rank, alpha, targets = int(given["r"]), float(given["lora_alpha"]), given["target_modules"]
+        rank = int(described["r"])
+        alpha = float(described["lora_alpha"])
+        targets = described["target_modules"]
     except (TypeError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"the adapter in {folder} cannot be read ({error}): it is damaged") from None
-    _check_plain(given, folder)
+    _check_plain(described, folder)
+
+    # The initial values are drawn and then overwritten.
     generator = torch.Generator()
     add_lora(policy, rank=rank, alpha=alpha, targets=[str(name) for name in targets], generator=generator)
-    weights = {
-        f"{PREFIX}{name}.{side}.weight": weight
-        for name, module in _adapted(policy)
-        for side, weight in (("lora_A", module.lora_A), ("lora_B", module.lora_B))
-    }
-    wrong = sorted(set(weights) ^ set(tensors))
-    wrong += sorted(name for name in set(weights) & set(tensors) if weights[name].shape != tensors[name].shape)
+    weights = _adapter_weights(policy)
+
+    in_one_only = sorted(weights.keys() ^ tensors.keys())
+    of_other_shape = sorted(
+        name for name in weights.keys() & tensors.keys() if weights[name].shape != tensors[name].shape
+    )
+    wrong = in_one_only + of_other_shape
     if wrong:
         raise ValueError(f"the adapter in {folder} does not fit this policy: {', '.join(wrong[:3])}")
+
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(tensors[name])
 
 
-def _check_plain(given: dict[str, Any], folder: Path) -> None:
+def _check_plain(described: dict[str, Any], folder: Path) -> None:
     """Refuse the variants of peft that compute something else.
 
     Raises:
         ValueError: the adapter is such a variant.
     """
     variants = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save")
-    found = [f"{name} = {given[name]!r}" for name in variants if given.get(name)]
-    found += [f"bias = {given['bias']!r}"] if given.get("bias", "none") != "none" else []
-    found += [f"target_modules = {given['target_modules']!r}"] if not isinstance(given["target_modules"], list) else []
-    if given.get("peft_type") != "LORA" or found:
-        what = ", ".join(found) or f"peft_type = {given.get('peft_type')!r}"
+    unsupported = [f"{name} = {described[name]!r}" for name in variants if described.get(name)]
+    if described.get("bias", "none") != "none":
+        unsupported.append(f"bias = {described['bias']!r}")
+
+    # A text would be a pattern for the names of modules.
+    if not isinstance(described["target_modules"], list):
+        unsupported.append(f"target_modules = {described['target_modules']!r}")
+
+    peft_type = described.get("peft_type")
+    if peft_type != "LORA" or unsupported:
+        what = ", ".join(unsupported) or f"peft_type = {peft_type!r}"
         raise ValueError(f"{folder / CONFIG}: {what} is not supported, only plain LoRA")

@@ -52,9 +52,11 @@ def write_policy(
     Raises:
         ValueError: checkpoints of the policy's family are not written.
     """
+    # The end token comes first: readers that know only one take that.
     stops = [end_id, *(id for id in stop_ids if id != end_id)]
     end = stops if len(stops) > 1 else end_id
     tokens = {"eos_token_id": end, "pad_token_id": pad_id, "bos_token_id": begin_id}
+
     weights = policy.state_dict()
     if policy.config.tie_word_embeddings:
         weights.pop("lm_head.weight")
@@ -89,18 +91,23 @@ def write_files(
             f"checkpoints of {config.model_type!r} are not written, only those of {', '.join(_FAMILIES)}: keep the "
             "weights with `policy.state_dict()`"
         )
+
     dtype = weights["model.embed_tokens.weight"].dtype
-    content: dict[str, Any] = config.model_dump(exclude=_OWN) | {
+    content: dict[str, Any] = config.model_dump(exclude=_OWN)
+    content |= {
         "architectures": [_FAMILIES[config.model_type] + kind],
         "hidden_act": "silu",
         "attention_bias": config.attention_bias,
         "attention_dropout": 0.0,
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
-        **_rotary(config),
-        **({"sliding_window": None} if config.model_type == "mistral" else {}),
-        **described,
     }
+    content |= _rotary(config)
+
+    # Without the entry, `transformers` gives a Mistral a window of its own.
+    if config.model_type == "mistral":
+        content["sliding_window"] = None
+    content |= described
     write_object(folder / "config.json", content)
     write_weights(weights, folder, max_bytes=max_shard_bytes)
 
@@ -130,6 +137,8 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtyp
         policy = Transformer(config)
     copies = {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_word_embeddings else None
     load_weights(policy, folder, device=device, dtype=dtype, copies=copies)
+
+    # The loaded tensors took the place of the shared one.
     policy.tie()
     return policy
 
@@ -147,81 +156,96 @@ def read_config(folder: Path) -> DenseConfig:
         )
     if not path.exists():
         raise ValueError(f"{folder} has no config.json: it is not a model folder")
-    given = read_object(path)
-    for complaint in (_strange_rotation(given), _short_window(given), _strange_layers(given)):
+
+    described = read_object(path)
+    for complaint in (_strange_rotation(described), _short_window(described), _strange_layers(described)):
         if complaint:
             raise ValueError(f"{path}: {complaint}")
+
     try:
-        return DenseConfig.model_validate(_known(given))
+        return DenseConfig.model_validate(_dense_fields(described))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']} (given: {first.get('input')!r})"
-        ) from None
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path}: {field}: {first['msg']} (given: {first.get('input')!r})") from None
 
 
-def _known(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `DenseConfig` as a config.json gives them, or leaves them out."""
-    rope = _rope(given)
-    known: dict[str, Any] = {name: given[name] for name in DenseConfig.model_fields if given.get(name) is not None}
-    known.pop("rope_scaling", None)
-    known.setdefault("model_type", None)
-    if known["model_type"] not in ("llama", "qwen3"):
-        known.pop("attention_bias", None)
-    known["rope_theta"] = rope.get("rope_theta") or known.get("rope_theta", 10000.0)
-    if _rope_type(given) == "llama3":
-        known["rope_scaling"] = {name: rope[name] for name in RopeConfig.model_fields if name in rope}
-    known.setdefault("tie_word_embeddings", False)
-    known.setdefault("num_key_value_heads", known.get("num_attention_heads"))
-    width, heads = known.get("hidden_size"), known.get("num_attention_heads")
-    if "head_dim" not in known and isinstance(width, int) and isinstance(heads, int) and heads > 0:
-        known["head_dim"] = width // heads
-    return known
+def _dense_fields(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `DenseConfig` from a config.json, with the defaults that `transformers` has for missing ones."""
+    fields: dict[str, Any] = {}
+    for name in DenseConfig.model_fields:
+        if described.get(name) is not None:
+            fields[name] = described[name]
+
+    # The default of a `DenseConfig` is not what a config.json without a family means: validation refuses None.
+    fields.setdefault("model_type", None)
+
+    # Other families have the entry in their files without a meaning.
+    if fields["model_type"] not in ("llama", "qwen3"):
+        fields.pop("attention_bias", None)
+
+    rope = _rope(described)
+    fields.pop("rope_scaling", None)
+    fields["rope_theta"] = rope.get("rope_theta") or fields.get("rope_theta", 10000.0)
+    if _rope_type(described) == "llama3":
+        fields["rope_scaling"] = {name: rope[name] for name in RopeConfig.model_fields if name in rope}
+
+    fields.setdefault("tie_word_embeddings", False)
+    fields.setdefault("num_key_value_heads", fields.get("num_attention_heads"))
+    width = fields.get("hidden_size")
+    heads = fields.get("num_attention_heads")
+    if "head_dim" not in fields and isinstance(width, int) and isinstance(heads, int) and heads > 0:
+        fields["head_dim"] = width // heads
+    return fields
 
 
-def _rope(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The rotary settings, from either of the places where they may stand."""
-    rope = given.get("rope_parameters") or given.get("rope_scaling") or {}
+def _rope(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rotary settings, from either of the entries that may hold them: a new one and an old one."""
+    rope = described.get("rope_parameters") or described.get("rope_scaling") or {}
     return rope if isinstance(rope, Mapping) else {"rope_type": f"{rope!r} (no object)"}
 
 
-def _rope_type(given: Mapping[str, Any]) -> object:
-    rope = _rope(given)
+def _rope_type(described: Mapping[str, Any]) -> object:
+    """The kind of the rotary settings; old files have another name for the entry."""
+    rope = _rope(described)
     return rope.get("rope_type", rope.get("type", "default"))
 
 
-def _strange_rotation(given: Mapping[str, Any]) -> str:
+def _strange_rotation(described: Mapping[str, Any]) -> str:
     """What is not supported of the rotary settings; empty where all is."""
-    if _rope_type(given) not in ("default", "llama3"):
+    rope_type = _rope_type(described)
+    if rope_type not in ("default", "llama3"):
         return (
-            f"rotary scaling {_rope_type(given)!r} is not supported, only 'llama3'; remove it to train within the "
+            f"rotary scaling {rope_type!r} is not supported, only 'llama3'; remove it to train within the "
             "original length"
         )
-    share = _rope(given).get("partial_rotary_factor", given.get("partial_rotary_factor"))
+
+    share = _rope(described).get("partial_rotary_factor", described.get("partial_rotary_factor"))
     return "" if share in (None, 1, 1.0) else f"partial_rotary_factor {share!r} is not supported, only 1"
 
 
-def _short_window(given: Mapping[str, Any]) -> str:
-    """Why a sliding window would be seen; empty where there is none, or no sequence leaves it."""
-    if given.get("model_type") == "mistral":
-        window, length = given.get("sliding_window", _MISTRAL_WINDOW), given.get("max_position_embeddings")
+def _short_window(described: Mapping[str, Any]) -> str:
+    """Why a sliding window would change a result; empty where there is none, or no sequence is longer than it."""
+    if described.get("model_type") == "mistral":
+        window = described.get("sliding_window", _MISTRAL_WINDOW)
+        length = described.get("max_position_embeddings")
         if not isinstance(window, int) or (isinstance(length, int) and window >= length):
             return ""
         return (
             f"sliding-window attention is not supported, and the window of {window} tokens is shorter than "
             f"max_position_embeddings ({length}): lower max_position_embeddings to {window} to stay within it"
         )
-    if given.get("use_sliding_window") or "sliding_attention" in (given.get("layer_types") or ()):
+    if described.get("use_sliding_window") or "sliding_attention" in (described.get("layer_types") or ()):
         return "sliding-window attention is not supported"
     return ""
 
 
-def _strange_layers(given: Mapping[str, Any]) -> str:
+def _strange_layers(described: Mapping[str, Any]) -> str:
     """What is not supported of the layers; empty where all is."""
-    if given.get("hidden_act", "silu") != "silu":
-        return f"activation {given['hidden_act']!r} is not supported, only 'silu'"
-    if given.get("mlp_bias"):
+    if described.get("hidden_act", "silu") != "silu":
+        return f"activation {described['hidden_act']!r} is not supported, only 'silu'"
+    if described.get("mlp_bias"):
         return "mlp_bias is not supported: no released checkpoint of a supported family has one"
-    if given.get("quantization_config"):
+    if described.get("quantization_config"):
         return "quantised checkpoints are not supported: take the one in bfloat16 or float32"
     return ""

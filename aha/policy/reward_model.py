@@ -83,10 +83,17 @@ class RewardModel(nn.Module):
         Source: DeepSeek-R1, arXiv:2501.12948v2, section 3.1 (a scalar head on the policy's architecture); InstructGPT,
         arXiv:2203.02155, section 3.5 (the unembedding removed, the bias chosen so that demonstrations have mean 0).
         """
-        last_B, there = layout.where_BT.gather(1, lengths_B[:, None] - 1)[:, 0], layout.to(self.bias.device)
-        hidden_ND = self.backbone(there.tokens_N, there.positions_N, there)
-        last_BD = hidden_ND.index_select(0, last_B.to(self.bias.device))
-        last_BD = last_BD if last_BD.dtype == torch.float64 else last_BD.float()
+        device = self.bias.device
+
+        # The last tokens are looked up where the sequences are, on the CPU, which does not wait for a GPU.
+        last_B = layout.where_BT.gather(1, lengths_B[:, None] - 1)[:, 0]
+        layout = layout.to(device)
+        hidden_ND = self.backbone(layout.tokens_N, layout.positions_N, layout)
+        last_BD = hidden_ND.index_select(0, last_B.to(device))
+
+        # Scores are float32 or better: bfloat16 has too few digits to tell good responses apart.
+        if last_BD.dtype != torch.float64:
+            last_BD = last_BD.float()
         scores_B: Tensor = last_BD @ self.score.weight[0].to(last_BD.dtype) - self.bias
         return scores_B
 
@@ -106,13 +113,15 @@ def from_policy(policy: Policy, generator: torch.Generator, *, reads: Reads) -> 
     model.backbone.load_state_dict(weights)
     with torch.no_grad():
         model.score.weight.normal_(0.0, (policy.config.hidden_size + 1) ** -0.5, generator=generator)
-    return _with_precise_bias(model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype), 0.0)
+    model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype)
+    return _with_precise_bias(model, 0.0)
 
 
 def _with_precise_bias(model: RewardModel, bias: float) -> RewardModel:
     """The model with this bias, float32 or better: bfloat16 would round every score by up to 1/256 of it."""
     weight = model.score.weight
-    model.bias = torch.tensor(bias, device=weight.device, dtype=torch.promote_types(weight.dtype, torch.float32))
+    precise = torch.promote_types(weight.dtype, torch.float32)
+    model.bias = torch.tensor(bias, device=weight.device, dtype=precise)
     return model
 
 
@@ -123,15 +132,15 @@ def ended(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_tokens: int)
         prompt_T: the prompt, [T0].
         response_T: the response without an end token, [T]; may be empty.
         end_id: the end token.
-        max_tokens: most tokens of both together, >= 1. Where they are more, the response loses its end; a prompt that
-            is too long by itself loses its beginning.
+        max_tokens: tokens of both together, >= 1. Where there are more, the response loses its end; a prompt that is
+            too long by itself loses its beginning.
 
     Returns:
         The prompt, and the response with its end token.
     """
     prompt_T = prompt_T[max(0, len(prompt_T) - max_tokens + 1) :]
-    kept_T = response_T[: max_tokens - 1 - len(prompt_T)]
-    return prompt_T, torch.cat((kept_T, kept_T.new_tensor([end_id])))
+    response_T = response_T[: max_tokens - 1 - len(prompt_T)]
+    return prompt_T, torch.cat((response_T, response_T.new_tensor([end_id])))
 
 
 @torch.no_grad()
@@ -152,15 +161,18 @@ def score_responses(
     device = model.score.weight.device
     scores_B = torch.zeros(len(prompts), dtype=torch.promote_types(model.score.weight.dtype, torch.float32))
     lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+
+    # Rows with one prompt come one after the other, so that the prompt is computed once for all of a part.
     order = sorted(range(len(lengths)), key=lambda row: (prompts[row].tolist(), lengths[row], row))
     parts: list[list[int]] = []
-    room = 0
+    remaining = 0
     for row in order:
-        if lengths[row] > room:
+        if lengths[row] > remaining:
             parts.append([])
-            room = max_tokens
+            remaining = max_tokens
         parts[-1].append(row)
-        room -= lengths[row]
+        remaining -= lengths[row]
+
     for part in parts:
         tokens_BT = pad_sequence([torch.cat((prompts[row], responses[row])) for row in part], batch_first=True)
         lengths_B = torch.tensor([lengths[row] for row in part])
@@ -191,8 +203,10 @@ def write_reward_model(model: RewardModel, folder: Path, *, end_id: int, pad_id:
         "label2id": {"reward": 0},
     }
     write_files(weights, model.config, folder, kind="ForSequenceClassification", described=described)
-    own = {"bias": float(model.bias), "reads": model.reads}
-    (folder / _DESCRIPTION).write_text(json.dumps(own, indent=2, sort_keys=True) + "\n")
+
+    # `transformers` has no bias for this head, and no word for what of a response is read.
+    description = {"bias": float(model.bias), "reads": model.reads}
+    (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
 def read_reward_model(
@@ -208,13 +222,17 @@ def read_reward_model(
     Raises:
         ValueError: no such folder, a missing or broken file, or weights that do not fit; the message says which.
     """
-    config, path = read_config(folder), folder / _DESCRIPTION
+    config = read_config(folder)
+    path = folder / _DESCRIPTION
     if not path.exists():
         raise ValueError(f"{folder} has no {_DESCRIPTION}: it is a model folder, but no reward model")
-    given = read_object(path)
-    bias, reads = given.get("bias"), given.get("reads")
+
+    description = read_object(path)
+    bias = description.get("bias")
+    reads = description.get("reads")
     if not isinstance(bias, int | float) or reads not in ("summary", "response"):
-        raise ValueError(f"{path} needs a number `bias`, and `reads` of summary or response; it has {given}")
+        raise ValueError(f"{path} needs a number `bias`, and `reads` of summary or response; it has {description}")
+
     with torch.device("meta"):
         model = RewardModel(config, reads=reads)
     load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))

@@ -24,22 +24,27 @@ def frequencies(config: PositionConfig, size: int, device: torch.device) -> Tens
     """
     exponents_K = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
     plain_K = 1.0 / config.rope_theta**exponents_K
-    return plain_K if config.rope_scaling is None else _stretched(plain_K, config.rope_scaling)
+    return plain_K if config.rope_scaling is None else _stretch(plain_K, config.rope_scaling)
 
 
 def turns(config: PositionConfig, size: int, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the angles at some positions, [N, 1, K/2] each; arguments as for `frequencies`."""
+    # In float32 whatever the policy's type: bfloat16 cannot tell positions above 256 apart.
     angles_NK = positions_N.float()[:, None] * frequencies(config, size, positions_N.device)
-    return angles_NK.cos()[:, None, :].to(dtype), angles_NK.sin()[:, None, :].to(dtype)
+    cos_NK = angles_NK.cos()[:, None, :].to(dtype)
+    sin_NK = angles_NK.sin()[:, None, :].to(dtype)
+    return cos_NK, sin_NK
 
 
-def _stretched(plain_K: Tensor, rope: RopeConfig) -> Tensor:
+def _stretch(plain_K: Tensor, rope: RopeConfig) -> Tensor:
     """Low frequencies divided by the factor, high ones as they are, a linear passage between the two.
 
     Source: Llama 3.1's reference implementation (`apply_scaling`); The Llama 3 Herd of Models, arXiv:2407.21783,
     section 3.2, for the base. The order of operations is that of `transformers`, so that the bits agree.
     """
-    length, low, high = rope.original_max_position_embeddings, rope.low_freq_factor, rope.high_freq_factor
+    length = rope.original_max_position_embeddings
+    low = rope.low_freq_factor
+    high = rope.high_freq_factor
     wavelengths_K = 2 * math.pi / plain_K
     scaled_K = torch.where(wavelengths_K > length / low, plain_K / rope.factor, plain_K)
     share_K = (length / wavelengths_K - low) / (high - low)

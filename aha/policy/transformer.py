@@ -25,29 +25,36 @@ class Attention(nn.Module):
     def __init__(self, config: DenseConfig, layer: int) -> None:
         """Make the projections of one layer."""
         super().__init__()
-        self.layer, self.head_dim = layer, config.head_dim
+        self.layer = layer
+        self.head_dim = config.head_dim
         self.scale = 1 / math.sqrt(config.head_dim)
-        width, has_bias = config.hidden_size, config.attention_bias or config.model_type == "qwen2"
-        inner, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+
+        width = config.hidden_size
+        inner = config.num_attention_heads * config.head_dim
+        shared = config.num_key_value_heads * config.head_dim
+        has_bias = config.attention_bias or config.model_type == "qwen2"
         self.q_proj = nn.Linear(width, inner, bias=has_bias)
         self.k_proj = nn.Linear(width, shared, bias=has_bias)
         self.v_proj = nn.Linear(width, shared, bias=has_bias)
         self.o_proj = nn.Linear(inner, width, bias=config.attention_bias)
+
         if config.model_type == "qwen3":
             self.q_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
             self.k_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
         else:
-            self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
+            self.q_norm = nn.Identity()
+            self.k_norm = nn.Identity()
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Mix tokens as the context allows, [N, D] -> [N, D]."""
         heads = (-1, self.head_dim)
         q, k, v = projected(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
-        q_NHK, k_NJK, v_NJK = (torch.unflatten(x, -1, heads) for x in (q, k, v))
+        q_NHK = self.q_norm(torch.unflatten(q, -1, heads))
+        k_NJK = self.k_norm(torch.unflatten(k, -1, heads))
+        v_NJK = torch.unflatten(v, -1, heads)
 
-        q_NHK, k_NJK = self.q_norm(q_NHK), self.k_norm(k_NJK)
-        q_NHK, k_NJK = rotate(q_NHK, cos_NK, sin_NK), rotate(k_NJK, cos_NK, sin_NK)
-
+        q_NHK = rotate(q_NHK, cos_NK, sin_NK)
+        k_NJK = rotate(k_NJK, cos_NK, sin_NK)
         mixed_NHK = context.attend(self.layer, q_NHK, k_NJK, v_NJK, self.scale)
         (out_ND,) = projected(mixed_NHK.flatten(-2), self.o_proj)
         return out_ND
@@ -104,6 +111,11 @@ def initialise(policy: Policy, generator: torch.Generator) -> None:
             if weight.dim() == 1:
                 weight.fill_(0.0 if name.endswith("bias") else 1.0)
                 continue
-            std = weight.shape[1] ** -0.5 if "embed" not in name and "lm_head" not in name else 0.02
-            std *= depth_scale if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+
+            is_vocabulary = "embed" in name or "lm_head" in name
+            std = 0.02 if is_vocabulary else weight.shape[1] ** -0.5
+
+            # What is added to the residual stream is scaled down, or its variance would grow with the depth.
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                std *= depth_scale
             weight.normal_(0.0, std, generator=generator)

@@ -28,7 +28,8 @@ _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 _CHUNK = 1 << 22
 """Entries of a tensor that are read at once."""
 
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
 _EMBEDDING = "model.embed_tokens.weight"
 _BUFFER = "rotary_emb.inv_freq"
 """Old Llama checkpoints hold what every program computes for itself."""
@@ -69,21 +70,30 @@ def load_weights(
     parameters = dict(model.named_parameters())
     expected = {stored_name(name): name for name in parameters}
     stored = _directory(folder)
-    found = {name for name in stored if not name.endswith(_BUFFER)} - set(copies or {})
-    missing, surplus = sorted(expected.keys() - found), sorted(found - expected.keys())
-    wrong = [n for n in sorted(found & expected.keys()) if stored[n].shape != list(parameters[expected[n]].shape)]
-    if missing or surplus or wrong:
+    present = {name for name in stored if not name.endswith(_BUFFER)} - set(copies or {})
+    missing = sorted(expected.keys() - present)
+    unexpected = sorted(present - expected.keys())
+    misshapen = []
+    for name in sorted(present & expected.keys()):
+        if stored[name].shape != list(parameters[expected[name]].shape):
+            misshapen.append(name)
+    if missing or unexpected or misshapen:
         raise ValueError(
             f"the weights in {folder} do not fit its config.json: "
-            f"missing {missing[:3]}, unexpected {surplus[:3]}, of another shape {wrong[:3]}"
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {misshapen[:3]}"
         )
+
+    # All types are looked at, so that a quantised tensor is refused before anything is read.
     types = {name: _type_of(stored[name], name, folder) for name in sorted(expected)}
     target = types[next(iter(expected))] if dtype == "auto" else dtype
+
     loaded: dict[str, Tensor] = {}
     for path in sorted({stored[name].path for name in expected}):
-        here = [name for name in expected if stored[name].path == path]
-        loaded |= {expected[name]: w for name, w in _read(path, here, device=device, dtype=target).items()}
+        names = [name for name in expected if stored[name].path == path]
+        for name, weight in _read(path, names, device=device, dtype=target).items():
+            loaded[expected[name]] = weight
     model.load_state_dict(loaded, strict=False, assign=True)
+
     for copy, original in (copies or {}).items():
         if copy in stored:
             _compare(stored[copy].path, copy, loaded[expected[original]])
@@ -125,14 +135,18 @@ def _files(folder: Path) -> list[Path]:
     """The files of weights: the single one, or those that the index names."""
     names = [_SINGLE]
     if (folder / _INDEX).exists() and not (folder / _SINGLE).exists():
-        places = read_object(folder / _INDEX).get("weight_map")
-        names = sorted({str(name) for name in places.values()}) if isinstance(places, dict) else []
+        weight_map = read_object(folder / _INDEX).get("weight_map")
+        names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+
+        # A name with a folder in it could point anywhere on the disk.
         if not names or any(Path(name).name != name for name in names):
             raise ValueError(f"{folder / _INDEX} names no files of this folder: the checkpoint is damaged")
+
     for name in names:
         if (folder / name).exists():
             continue
-        if pickles := sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)):
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        if pickles:
             raise ValueError(
                 f"{folder} has its weights only in {pickles[0]}, which can run code when it is loaded: convert it to "
                 "safetensors where you trust it (transformers: model.save_pretrained writes safetensors)"
@@ -142,6 +156,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _open(path: Path) -> safe_open:
+    """A file of weights, mapped into memory.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         return safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:
@@ -159,6 +178,8 @@ def _read(path: Path, names: list[str], *, device: torch.device | str, dtype: to
             if not shape or weights[name].numel() <= _CHUNK:
                 weights[name].copy_(file.get_tensor(name))
                 continue
+
+            # A large tensor is read in parts: another type would need it twice in memory.
             rows = max(1, _CHUNK * shape[0] // weights[name].numel())
             for start in range(0, shape[0], rows):
                 weights[name][start : start + rows].copy_(part[start : start + rows])
@@ -168,8 +189,9 @@ def _read(path: Path, names: list[str], *, device: torch.device | str, dtype: to
 def _compare(path: Path, copy: str, weight: Tensor) -> None:
     """Refuse a copy that differs from its original: one of the two would be lost unnoticed."""
     with _open(path) as file:
-        same = torch.equal(file.get_tensor(copy).to(device=weight.device, dtype=weight.dtype), weight)
-    if not same:
+        copied = file.get_tensor(copy).to(device=weight.device, dtype=weight.dtype)
+        is_same = torch.equal(copied, weight)
+    if not is_same:
         raise ValueError(
             f"{path} has a {copy} of its own, but config.json ties it to the embedding: "
             "set tie_word_embeddings to false there to keep it"
@@ -185,19 +207,21 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, max_bytes: int
         max_bytes: largest file, in bytes of tensors; a larger tensor gets a file of its own.
     """
     shards: list[list[str]] = [[]]
-    room = max_bytes
+    remaining = max_bytes
     for name, weight in weights.items():
-        if weight.nbytes > room and shards[-1]:
+        if weight.nbytes > remaining and shards[-1]:
             shards.append([])
-            room = max_bytes
+            remaining = max_bytes
         shards[-1].append(name)
-        room -= weight.nbytes
+        remaining -= weight.nbytes
+
     files = [_SINGLE]
     if len(shards) > 1:
         files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-        places = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+        weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
         total = sum(weight.nbytes for weight in weights.values())
-        write_object(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+        write_object(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
     for file, names in zip(files, shards, strict=True):
         tensors = {name: weights[name].detach().cpu().contiguous() for name in names}
         save_file(tensors, folder / file, metadata={"format": "pt"})
