@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,30 +26,23 @@ from aha.commands.options import (
     EvalCommand,
     ExportCommand,
     ListCommand,
+    ModelChoice,
     PretrainCommand,
-    R1Command,
     ReportCommand,
+    RunCommand,
     SampleCommand,
-    ZeroCommand,
     parse,
 )
-from aha.recipes.own_data import OwnData
-from aha.recipes.scales import R1_ZERO_SCALES
+from aha.recipes.catalogue import RECIPES
+from aha.recipes.pretraining_recipe import BASE
+from aha.recipes.recipe import RunRequest
 from aha.runs.complaints import illegal_value
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
 
-if TYPE_CHECKING:
-    from aha.recipes.assistant import OtherModel
-
 __all__ = ["main"]
 
 FAILED = 1
-RECIPES = {
-    "r1_zero": "R1-Zero: pure reinforcement learning on a base model, rule-based rewards",
-    "r1_zero_control": "its negative control: the same on shuffled answers",
-    "r1": "the whole of R1: R1-Zero, Dev1, Dev2, Dev3, R1 and distilled students, as in the paper's Figure 2",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,7 +88,7 @@ def _fail(text: str) -> int:
 def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  # a line for each command
     """A command's result for programs, and for people."""
     match command:
-        case ZeroCommand() | R1Command():
+        case RunCommand():
             return _run(command)
         case DoctorCommand():
             return _doctor(command)
@@ -117,63 +110,53 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  #
             return _list()
 
 
-def _run(command: ZeroCommand | R1Command) -> tuple[dict[str, Any], str]:
-    from aha.commands.running import Order, carry_out
+def _run(command: RunCommand) -> tuple[dict[str, Any], str]:
+    from aha.commands.running import carry_out
 
+    request = _request(command)
+    carry_out(request)
+    return _report(request.folder)
+
+
+def _request(command: RunCommand) -> RunRequest[Any, Any]:
+    """What a command asks for."""
     if command.keep_rollouts < 1:
         raise WrongUseError(f"--keep-rollouts must be at least 1 (given: {command.keep_rollouts})")
-    folder = command.run or Path("runs") / f"{command.recipe}-{command.seed}"
-    order = Order(
+    return RunRequest(
         recipe=command.recipe,
         scale=command.scale,
         config=command.config,
-        folder=folder,
+        options=command.options,
+        folder=command.run or Path("runs") / f"{command.recipe}-{command.seed}",
         seed=command.seed,
         device=command.device,
-        start=command.model,
-        continue_from=command.continue_from if isinstance(command, ZeroCommand) else None,
-        own=command.own if isinstance(command, ZeroCommand) else OwnData(),
-        students=command.students if isinstance(command, R1Command) else (),
-        assistant=_assistant(command) if isinstance(command, R1Command) else None,
+        model=command.model if isinstance(command, ModelChoice) else None,
         fresh=command.fresh,
         force=command.force,
         keep_rollouts=command.keep_rollouts,
         is_quiet=command.json,
     )
-    carry_out(order)
-    return _report(folder)
-
-
-def _assistant(command: R1Command) -> "OtherModel | None":
-    """The endpoint that a command names."""
-    from aha.recipes.assistant import OtherModel
-
-    if command.assistant is None:
-        return None
-    return OtherModel(
-        base_url=command.assistant, model=command.assistant_model, per_minute=command.assistant_per_minute
-    )
 
 
 def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
-    from aha.commands.running import Order, carry_out
+    from aha.commands.running import carry_out
     from aha.recipes.base_model import publish
     from aha.report.page import write_page
 
-    folder = command.run or Path("runs") / f"base-{command.seed}"
-    order = Order(
-        recipe="base",
-        scale="tiny",
+    request = RunRequest(
+        recipe=BASE.name,
+        scale=next(iter(BASE.scales)),
         config=command.config,
-        folder=folder,
+        options=None,
+        folder=command.run or Path("runs") / f"{BASE.name}-{command.seed}",
         seed=command.seed,
         fresh=command.fresh,
         is_quiet=command.json,
     )
-    model = carry_out(order).path
-    write_page(folder)
+    model = carry_out(request).path
+    write_page(request.folder)
     if command.out:
-        model = publish(folder, model, command.out)
+        model = publish(request.folder, model, command.out)
     return {"model": str(model.resolve())}, f"model: {model}"
 
 
@@ -353,5 +336,6 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _list() -> tuple[dict[str, Any], str]:
-    lines = [f"{name:16} {about}  (scales: {', '.join(R1_ZERO_SCALES)})" for name, about in RECIPES.items()]
-    return {"recipes": RECIPES, "scales": list(R1_ZERO_SCALES)}, "\n".join(lines)
+    lines = [f"{recipe.name:16} {recipe.about}  (scales: {', '.join(recipe.scales)})" for recipe in RECIPES]
+    scales = dict.fromkeys(scale for recipe in RECIPES for scale in recipe.scales)
+    return {"recipes": {recipe.name: recipe.about for recipe in RECIPES}, "scales": list(scales)}, "\n".join(lines)

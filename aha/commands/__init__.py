@@ -9,7 +9,6 @@ __all__ = [
     "export",
     "option_files",
     "options",
-    "positions",
     "processes",
     "running",
 ]

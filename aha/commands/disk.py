@@ -11,13 +11,12 @@ Text of harvests, evaluations and logs is small beside the models and is left ou
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aha.policy.config import PolicyConfig
-from aha.recipes.r1_scales import R1Config
-from aha.recipes.scales import BaseConfig, R1ZeroConfig
+from aha.recipes.recipe import TrainedStage
 from aha.stages.config import RLConfig, SupervisedConfig
 from aha.stages.run import KEPT
 from aha.training.memory import GIB, Workload, estimate
@@ -46,7 +45,7 @@ class DiskEstimate:
 
 def check_disk(
     folder: Path,
-    config: R1ZeroConfig | R1Config | BaseConfig,
+    stages: Sequence[TrainedStage],
     shapes: Sequence[PolicyConfig],
     *,
     is_forced: bool = False,
@@ -56,23 +55,23 @@ def check_disk(
 
     Args:
         folder: the run folder; what an earlier start has written there is not needed again.
-        config: the numbers of the run.
-        shapes: of the model that it starts from, then of the students that were given.
+        stages: those that write a model, in their order.
+        shapes: of the models that the run starts from; one that it makes itself is too small to count.
         is_forced: start all the same.
         keep_rollouts: the rollouts of every how-many-th iteration are written.
 
     Returns:
-        The estimate in one line, with a warning where all of it might not fit; empty for a finished run, and for
-        pretraining the small base.
+        The estimate in one line, with a warning where all of it might not fit; empty for a finished run, and for one
+        without stages to count.
 
     Raises:
         ValueError: the checkpoints alone do not fit; says how much is needed, how much is free, and what to do.
     """
     is_finished = (folder / "result.json").exists()
-    if is_finished or isinstance(config, BaseConfig):
+    if is_finished or not stages:
         return ""
 
-    total = disk_estimate(config, shapes, keep_rollouts=keep_rollouts)
+    total = disk_estimate(stages, shapes, keep_rollouts=keep_rollouts)
     checkpoints = max(0, total.checkpoints - _written_bytes(folder / "stages"))
     rollouts = max(0, total.rollouts - _written_bytes(folder / "rollouts"))
     disk = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -95,23 +94,27 @@ def check_disk(
 
 
 def disk_estimate(
-    config: R1ZeroConfig | R1Config, shapes: Sequence[PolicyConfig], *, keep_rollouts: int = 1
+    stages: Sequence[TrainedStage], shapes: Sequence[PolicyConfig], *, keep_rollouts: int = 1
 ) -> DiskEstimate:
     """What a run writes.
 
     Args:
-        config: the numbers of the run.
-        shapes: of the model that it starts from, then of the students that were given.
+        stages: those that write a model, in their order.
+        shapes: of the models that the run starts from; one that it makes itself is too small to count.
         keep_rollouts: the rollouts of every how-many-th iteration are written.
     """
     results, most = 0, 0
-    for shape, stage in _stages(config, shapes):
-        checkpoint = checkpoint_bytes(shape, stage)
+    for stage in stages:
+        if stage.model >= len(shapes):
+            continue
+        shape = shapes[stage.model]
+        checkpoint = checkpoint_bytes(shape, stage.config)
+
         # A new checkpoint is written whole before the oldest one goes.
         most = max(most, results + (KEPT + 1) * checkpoint)
-        results += checkpoint if isinstance(stage, RLConfig) else _weight_bytes(shape, stage)
+        results += checkpoint if isinstance(stage.config, RLConfig) else _weight_bytes(shape, stage.config)
 
-    loops = (*_loops(config), *_students_loops(config))
+    loops = [stage.config for stage in stages if isinstance(stage.config, RLConfig)]
     tokens = sum(_sampled_tokens(loop, keep_rollouts) for loop in loops)
     return DiskEstimate(checkpoints=max(most, results), rollouts=BYTES_PER_TOKEN * tokens)
 
@@ -130,40 +133,6 @@ def _weight_bytes(shape: PolicyConfig, stage: SupervisedConfig) -> int:
 def _one_token(*, has_reference: bool) -> Workload:
     """The smallest workload: what is held does not depend on it."""
     return Workload(micro_batch_tokens=1, sequence_tokens=1, has_reference=has_reference)
-
-
-def _stages(
-    config: R1ZeroConfig | R1Config, shapes: Sequence[PolicyConfig]
-) -> Iterator[tuple[PolicyConfig, RLConfig | SupervisedConfig]]:
-    """Stages that write a model, in their order, with the shape of the model."""
-    base, *students = shapes
-    yield from ((base, loop) for loop in _loops(config))
-    if isinstance(config, R1ZeroConfig):
-        return
-
-    lessons = config.dev1, config.dev3, config.rewards.training, config.rewards.training
-    yield from ((base, lesson) for lesson in lessons)
-    if students:
-        qwen2, llama = students
-        yield qwen2, config.students.qwen2
-        yield from ((qwen2, loop) for loop in _students_loops(config))
-        yield llama, config.students.llama
-
-
-def _loops(config: R1ZeroConfig | R1Config) -> tuple[RLConfig, ...]:
-    """Stages of reinforcement of the main line that run; Dev2's is run again without the language reward."""
-    if isinstance(config, R1ZeroConfig):
-        return tuple(config.parts.values())
-    loops = config.dev2, config.dev2, config.reasoning, config.scenarios
-    return (*_loops(config.zero), *(loop for loop in loops if loop.iterations))
-
-
-def _students_loops(config: R1ZeroConfig | R1Config) -> tuple[RLConfig, ...]:
-    """Stages of reinforcement of the students that run."""
-    if isinstance(config, R1ZeroConfig):
-        return ()
-    loops = config.students.direct, config.students.further
-    return tuple(loop for loop in loops if loop.iterations)
 
 
 def _sampled_tokens(stage: RLConfig, keep_rollouts: int) -> int:

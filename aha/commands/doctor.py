@@ -74,7 +74,8 @@ def examine(
         ValueError: model, problems or rewards cannot be read, or no part of the training runs.
     """
     if not config.parts:
-        raise ValueError("nothing is trained: set --zero.iterations or --longer.iterations to 1 at least")
+        options = " or ".join(f"--{name}.iterations" for name in config.all_parts)
+        raise ValueError(f"nothing is trained: set {options} to 1 at least")
     start, stage = open_base(model), next(iter(config.parts.values()))
     actors = LocalActors(world=World(device=device))
     policy = actors.policy(start.path, max_new_tokens=stage.max_new_tokens, temperature=stage.temperature)
@@ -144,7 +145,7 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
         remedies.append("--device cuda")
     if not found:
         return None
-    others = "; the stage `longer` has numbers of its own" if len(config.parts) > 1 else ""
+    others = "".join(f"; the stage `{other}` has numbers of its own" for other in list(config.parts)[1:])
     return Finding(
         code="toy-numbers",
         is_fatal=False,

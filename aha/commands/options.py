@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
@@ -14,14 +14,16 @@ from pydantic import ValidationError
 from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS, algorithm_named
 from aha.commands.option_files import WrongUseError, peek, with_option_file
+from aha.recipes.catalogue import RECIPES
 from aha.recipes.own_data import Device, OwnData, TemplateName
-from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.recipe import Recipe
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.runs.complaints import illegal_value, without_box
 from aha.training.config import ExportDtype, Precision
 
 __all__ = [
     "WRONG_USE",
+    "AlgorithmChoice",
     "AuditCommand",
     "BenchCommand",
     "Command",
@@ -29,14 +31,14 @@ __all__ = [
     "EvalCommand",
     "ExportCommand",
     "ListCommand",
+    "ModelChoice",
     "PretrainCommand",
-    "R1Command",
     "ReportCommand",
     "RunCommand",
     "SampleCommand",
     "StartCommand",
-    "ZeroCommand",
     "parse",
+    "run_command",
 ]
 
 DESCRIPTION = "The DeepSeek-R1 training system as one program."
@@ -49,26 +51,42 @@ class StartCommand:
 
     scale: Literal["tiny", "gpu", "paper"] = "tiny"
     """Where the numbers come from that are not given here."""
-    options: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    option_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file of the same options; what is given on the command line holds over it."""
     seed: int = 0
     """Run seed: every random draw derives from it."""
     device: Device = "auto"
     """Where to compute; auto takes CUDA where there is one and the scale is not tiny. Bits belong to the device."""
-    algorithm: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(ALGORITHMS)}}}")] = "grpo"
-    """How rewards become gradients, in every stage of reinforcement. Each algorithm has options of its own."""
-    model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
-    """Model to start from: a folder, or hub:OWNER/NAME; the built-in base where none is given."""
     json: bool = False
     """Print one JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """The option of whatever starts from a model."""
+
+    model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
+    """Model to start from: a folder, or hub:OWNER/NAME; the built-in base where none is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlgorithmChoice:
+    """The option of whatever learns by reinforcement."""
+
+    algorithm: Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(ALGORITHMS)}}}")] = "grpo"
+    """How rewards become gradients, in every stage of reinforcement. Each algorithm has options of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunCommand(StartCommand):
     """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
 
-    recipe: tyro.conf.Positional[Literal["r1", "r1_zero", "r1_zero_control"]]
+    recipe: tyro.conf.Positional[str]
     """What to run; see `aha list`."""
+    config: Any
+    """The numbers of the recipe."""
+    options: tyro.conf.Suppress[tyro.conf.Fixed[Any]] = None
+    """What the recipe takes besides numbers."""
     run: Path | None = None
     """Run folder; runs/RECIPE-SEED where none is given."""
     fresh: bool = False
@@ -79,31 +97,35 @@ class RunCommand(StartCommand):
     """Write the rollouts of every how-many-th training iteration only, to save disk; changes no result."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ZeroCommand(RunCommand):
-    """Run a recipe; the same command again resumes it. Each recipe has options of its own: `aha run RECIPE --help`."""
+def run_command(recipe: Recipe[Any, Any]) -> type[RunCommand]:
+    """The command that runs a recipe, made from its record: `RunCommand` with the recipe's own numbers and options."""
+    # The types of these fields are the recipe's; their help stands in `RunCommand`.
+    one_of: Any = Literal
+    positional: Any = tyro.conf.Positional
+    without_prefix: Any = tyro.conf.OmitArgPrefixes
+    scales = tuple(recipe.scales)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("recipe", positional[one_of[tuple(one.name for one in RECIPES)]]),
+        ("scale", one_of[scales], field(default=scales[0])),
+        ("config", Annotated[recipe.config, tyro.conf.arg(name="")]),
+    ]
+    if recipe.options is not None:
+        options: Any = Annotated[without_prefix[recipe.options], tyro.conf.arg(name="")]
+        fields.append(("options", options, field(default_factory=recipe.options)))
 
-    config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
-    own: Annotated[OwnData, tyro.conf.arg(name="")] = field(default_factory=OwnData)
-    continue_from: Path | None = None
-    """Checkpoint of an earlier run (RUN/stages/NAME/final) whose training goes on with this run's numbers: with its
-    moments and reference, after the problems that it has asked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class R1Command(RunCommand):
-    """Run the whole of R1; the same command again resumes it."""
-
-    config: Annotated[R1Config, tyro.conf.arg(name="")]
-    students: tuple[Path, ...] = ()
-    """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
-    assistant: str | None = None
-    """Address of an OpenAI-compatible endpoint: it rewrites the cold start, judges answers to general questions, which
-    then join the reasoning data, and compares responses. Rules and the known truth do it where none is given."""
-    assistant_model: str = "default"
-    """Name of the model at that endpoint."""
-    assistant_per_minute: float | None = None
-    """Most requests per minute to that endpoint."""
+    bases: list[type[Any]] = [RunCommand]
+    if recipe.starts_from_model:
+        bases.append(ModelChoice)
+    if recipe.learns_by_reinforcement:
+        bases.append(AlgorithmChoice)
+    return make_dataclass(
+        "RecipeCommand",
+        fields,
+        bases=tuple(bases),
+        namespace={"__doc__": RunCommand.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +146,7 @@ class PretrainCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorCommand(StartCommand):
+class DoctorCommand(StartCommand, ModelChoice, AlgorithmChoice):
     """Examine a run before compute is spent; ends with status 1 where nothing could be learned."""
 
     config: Annotated[R1ZeroConfig, tyro.conf.arg(name="")]
@@ -294,8 +316,7 @@ class ListCommand:
 
 
 Command = (
-    ZeroCommand
-    | R1Command
+    RunCommand
     | DoctorCommand
     | AuditCommand
     | BenchCommand
@@ -311,18 +332,14 @@ Command = (
 def parse(given: list[str]) -> Command:
     """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
     given = with_option_file(given)
-    is_r1 = "r1" in given[:2]
-    scales: Mapping[str, R1ZeroConfig | R1Config] = R1_SCALES if is_r1 else R1_ZERO_SCALES
-    scale = scales.get(peek(given, "--scale"), scales["tiny"])
-    if name := peek(given, "--algorithm"):
-        scale = with_algorithm(scale, _algorithm(name))
-    run: type[Any] = R1Command if is_r1 else ZeroCommand
+    recipe = _recipe_in(given)
+    run = run_command(recipe)
     defaults: dict[type[Any], Any] = {
-        run: run(recipe=tyro.MISSING, config=scale),
-        DoctorCommand: DoctorCommand(config=scale if isinstance(scale, R1ZeroConfig) else R1_ZERO_SCALES["tiny"]),
+        run: run(recipe=tyro.MISSING, config=_numbers(recipe.scales, given)),
+        DoctorCommand: DoctorCommand(config=_numbers(R1_ZERO_SCALES, given)),
         PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
     }
-    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[2:]}
+    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[1:]}
     kinds = tuple(
         Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
         for kind, name in {run: "run", **names}.items()
@@ -334,7 +351,6 @@ def parse(given: list[str]) -> Command:
             command: Command = tyro.cli(
                 union, args=given, prog="aha", description=DESCRIPTION, config=(tyro.conf.AvoidSubcommands,)
             )
-            return command
     except ValidationError as error:
         print(f"aha: {illegal_value(error)}", file=sys.stderr)
         raise SystemExit(WRONG_USE) from None
@@ -342,6 +358,22 @@ def parse(given: list[str]) -> Command:
         text = without_box(complaint.getvalue())
         sys.stderr.write(text)
         raise SystemExit(WRONG_USE if ended.code else 0) from None
+    if isinstance(command, RunCommand) and command.recipe != recipe.name:
+        raise WrongUseError(f"write the recipe right after `run`: aha run {command.recipe} ...")
+    return command
+
+
+def _recipe_in(given: list[str]) -> Recipe[Any, Any]:
+    """The recipe that the word after the command names; the first of all where none is named, for its help."""
+    return next((recipe for recipe in RECIPES if recipe.name in given[1:2]), RECIPES[0])
+
+
+def _numbers(scales: Mapping[str, Any], given: list[str]) -> Any:
+    """The numbers of the scale and the algorithm that are given, the defaults of all that is not."""
+    first = next(iter(scales.values()))
+    numbers = scales.get(peek(given, "--scale"), first)
+    name = peek(given, "--algorithm")
+    return with_algorithm(numbers, _algorithm(name)) if name else numbers
 
 
 def _algorithm(name: str) -> type[Algorithm]:

@@ -24,7 +24,6 @@ from aha.rewards.accuracy import COMPARERS
 from aha.rewards.language import language_reward
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardTable, merge_tables, rules
-from aha.runs.pipeline import Node, write_pipeline
 from aha.runs.seeds import generator
 from aha.stages.evaluate import true_worth
 from aha.stages.harvests.harvest import write_demonstrations
@@ -35,77 +34,7 @@ from aha.stages.sft import sft
 from aha.stages.task import Task
 from aha.types import Checkpoint, Dataset, Demonstration, Problem
 
-__all__ = ["JUDGED_DOMAINS", "PIPELINE", "check_prompts", "problems_to_harvest", "train_r1"]
-
-PIPELINE = (
-    Node(name="start", title="Base", kind="model", by="pretraining"),
-    Node(name="zero", title="R1-Zero", kind="model", by="RL, rules", stages=("zero", "longer"), parents=("start",)),
-    Node(name="cold", title="Cold start", kind="data", by="sample, keep, rewrite", stages=("cold",), parents=("zero",)),
-    Node(name="dev1", title="Dev1", kind="model", by="SFT", stages=("dev1",), parents=("start", "cold")),
-    Node(name="dev2", title="Dev2", kind="model", by="RL, rules + language", stages=("dev2",), parents=("dev1",)),
-    Node(
-        name="dev2-plain",
-        title="Dev2 without the language reward",
-        kind="model",
-        by="RL, rules",
-        stages=("dev2-plain",),
-        parents=("dev1",),
-    ),
-    Node(
-        name="kept", title="Reasoning data", kind="data", by="rejection sampling", stages=("kept",), parents=("dev2",)
-    ),
-    Node(name="general", title="General data", kind="data", by="written", stages=("general",)),
-    Node(name="dev3", title="Dev3", kind="model", by="SFT", stages=("dev3",), parents=("start", "kept", "general")),
-    Node(
-        name="helpfulness",
-        title="Helpful reward model",
-        kind="reward",
-        by="pairwise",
-        stages=("helpfulness-train", "helpfulness-validation", "helpfulness"),
-        parents=("dev3",),
-    ),
-    Node(
-        name="harmlessness",
-        title="Safety reward model",
-        kind="reward",
-        by="point-wise",
-        stages=("harmlessness-train", "harmlessness-validation", "harmlessness"),
-        parents=("dev3",),
-    ),
-    Node(
-        name="r1",
-        title="R1",
-        kind="model",
-        by="RL, all scenarios",
-        stages=("reasoning", "r1"),
-        parents=("dev3", "helpfulness", "harmlessness"),
-    ),
-    *(
-        node
-        for family, title in (("qwen2", "Qwen2"), ("llama", "Llama"))
-        for node in (
-            Node(name=family, title=f"{title} student", kind="model", by="pretraining", stages=(family,)),
-            Node(
-                name=f"{family}-distilled",
-                title=f"Distilled {title}",
-                kind="model",
-                by="SFT",
-                stages=(f"{family}-distilled",),
-                parents=(family, "kept", "general"),
-            ),
-        )
-    ),
-    Node(name="qwen2-rl", title="Qwen2 by RL", kind="model", by="RL, rules", stages=("qwen2-rl",), parents=("qwen2",)),
-    Node(
-        name="qwen2-distilled-rl",
-        title="Distilled Qwen2 by RL",
-        kind="model",
-        by="RL, rules",
-        stages=("qwen2-distilled-rl",),
-        parents=("qwen2-distilled",),
-    ),
-)
-"""The figure: Figure 2 of R1 v2, with distillation (v1, 2.4) beside it."""
+__all__ = ["JUDGED_DOMAINS", "check_prompts", "problems_to_harvest", "train_r1"]
 
 R1_RULES = rules(COMPARERS, format_reward)
 """Accuracy and R1's format, for reasoning."""
@@ -158,7 +87,6 @@ def train_r1(
     Returns:
         R1.
     """
-    write_pipeline(run.folder, PIPELINE)
     exam = Examination(run=run, scale=scale.zero)
     stream, rewards = TrainingProblems(seed=run.seed), merge_tables(R1_RULES, LANGUAGE)
     reasoning = Task(problems=stream, reward=rewards, validation=exam.validation, template=r1)

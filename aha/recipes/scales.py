@@ -69,9 +69,14 @@ class R1ZeroConfig(Config):
     """Processes that share the work. The bits of a result belong to their number."""
 
     @property
+    def all_parts(self) -> dict[str, RLConfig]:
+        """The parts of the training by name, in their order."""
+        return {"zero": self.zero, "longer": self.longer}
+
+    @property
     def parts(self) -> dict[str, RLConfig]:
-        """The parts of the training that run, by name: those with an iteration at least."""
-        return {name: part for name, part in (("zero", self.zero), ("longer", self.longer)) if part.iterations}
+        """The parts of the training that run: those with an iteration at least."""
+        return {name: part for name, part in self.all_parts.items() if part.iterations}
 
     @model_validator(mode="after")
     def _is_one_training(self) -> Self:

@@ -17,6 +17,7 @@ from aha.commands.doctor import DOCTOR_METRICS
 from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import BUILT_IN, open_base
+from aha.recipes.catalogue import RECIPES
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.folder import RunFolder
 from aha.stages.evaluate import EVALUATION_METRICS
@@ -68,7 +69,7 @@ def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
 
 def test_list_as_json(call: Call) -> None:
     listed = one_object(call("list", "--json"))
-    assert list(listed["recipes"]) == ["r1_zero", "r1_zero_control", "r1"]
+    assert list(listed["recipes"]) == [recipe.name for recipe in RECIPES]
     assert listed["scales"] == ["tiny", "gpu", "paper"]
 
 

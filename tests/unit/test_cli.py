@@ -13,6 +13,7 @@ import pytest
 
 from aha import cli
 from aha.commands.option_files import WrongUseError
+from aha.recipes.catalogue import RECIPES
 from aha.types import Checkpoint, Report, Row
 
 Outcome = tuple[int, str, str]
@@ -279,9 +280,9 @@ def test_a_report_in_words(
 def test_a_list_names_recipes_and_scales(call: Callable[[str], Outcome]) -> None:
     status, out, err = call("list")
     lines = out.splitlines()
-    assert (status, err, [line.split()[0] for line in lines]) == (0, "", ["r1_zero", "r1_zero_control", "r1"])
-    assert all(line.endswith("  (scales: tiny, gpu, paper)") for line in lines)
-    assert {line.index(about) for line, about in zip(lines, cli.RECIPES.values(), strict=True)} == {17}
+    assert (status, err, [line.split()[0] for line in lines]) == (0, "", [recipe.name for recipe in RECIPES])
+    assert [line.partition("  (scales: ")[2] for line in lines[-2:]] == ["tiny, gpu, paper)", "tiny)"]
+    assert {line.index(recipe.about) for line, recipe in zip(lines, RECIPES, strict=True)} == {17}
     assert json.loads(call("list --json")[1])["scales"] == ["tiny", "gpu", "paper"]
 
 

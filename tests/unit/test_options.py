@@ -19,11 +19,13 @@ from pydantic import BaseModel
 from aha import cli
 from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands import running
-from aha.commands.options import Command
+from aha.commands.options import Command, run_command
 from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.own_data import OwnData
+from aha.recipes.r1_recipe import R1
 from aha.recipes.r1_scales import R1Config
 from aha.recipes.scales import R1ZeroConfig
+from aha.recipes.zero_recipe import R1_ZERO
 from aha.training.world import World
 from aha.types import Checkpoint
 
@@ -91,7 +93,7 @@ def run_wires(recipe: str) -> dict[str, Wire]:
     return {
         "recipe": Wire(f"run {other}", "claim.recipe", other),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
-        "options": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
+        "option_file": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
         "seed": Wire("--seed 7", f"{recipe}.run.seed", 7),
         "device": Wire(f"--device cuda {one_process}", "among_peers.device", "cuda"),
         "algorithm": Wire("--algorithm grpo_sequence", f"{recipe}.config", has_a_ratio_per_response),
@@ -147,7 +149,7 @@ WIRES: dict[str, dict[str, Wire]] = {
     "doctor": {
         **rows_to("examine"),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
-        "options": Wire("--config seed9.toml", "examine.seed", 9),
+        "option_file": Wire("--config seed9.toml", "examine.seed", 9),
         "seed": Wire("--seed 7", "examine.seed", 7),
         "device": Wire("--device cuda", "examine.device", "cuda"),
         "algorithm": Wire("--algorithm grpo_sequence", "examine.config", has_a_ratio_per_response),
@@ -190,17 +192,18 @@ WIRES: dict[str, dict[str, Wire]] = {
 """Where each option of each command acts. Options that hold a whole configuration have a test of their own."""
 
 
-def options_of(kind: type[Any]) -> set[str]:
+def options_of(kind: Any) -> set[str]:
     """Names of a command's options; those of the user's own data with `own.` before them."""
-    names = {one.name for one in fields(kind)} - {"config"}
+    names = {one.name for one in fields(kind)} - {"config", "options"}
     return names - {"own"} | ({f"own.{one.name}" for one in fields(OwnData)} if "own" in names else set())
 
 
 def test_no_option_is_forgotten() -> None:
     kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
-    assert {name: set(wires) for name, wires in WIRES.items()} == {
-        name: options_of(kind) for name, kind in kinds.items() if name not in UNCHECKED
-    }
+    options = {name: options_of(kind) for name, kind in kinds.items() if name not in {"run", *UNCHECKED}}
+    for name, recipe in (("zero", R1_ZERO), ("r1", R1)):
+        options[name] = options_of(run_command(recipe)) | options_of(recipe.options)
+    assert {name: set(wires) for name, wires in WIRES.items()} == options
 
 
 @dataclass
@@ -277,21 +280,21 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
 
     for name, function in {
         "device_of": device_of,
-        "open_base": opened,
-        "open_training": opened,
         "among_peers": among_peers,
         "examine": examine,
-        "assigned": assigned,
-        "r1_zero": recipe("r1_zero"),
-        "train_r1": recipe("r1"),
-        "base": recipe("base"),
         "refuse": lambda _: note("refuse", called=True),
     }.items():
         patch.setattr(running, name, function)
     patch.setattr(running, "read_config", lambda path: None)
     patch.setattr(running, "check_disk", lambda *_, **__: "")
-    patch.setattr(running, "check_prompts", lambda *_, **__: None)
-    patch.setattr(running, "check_positions", lambda *_, **__: None)
+    patch.setattr("aha.recipes.r1.check_prompts", lambda *_, **__: None)
+    patch.setattr("aha.recipes.positions.check_positions", lambda *_, **__: None)
+    patch.setattr("aha.recipes.base_model.open_base", opened)
+    patch.setattr("aha.recipes.base_model.open_training", opened)
+    patch.setattr("aha.recipes.assignment.assigned", assigned)
+    patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
+    patch.setattr("aha.recipes.r1.train_r1", recipe("r1"))
+    patch.setattr("aha.recipes.base_model.base", recipe("base"))
     patch.setattr(running, "record_starts", lambda *_: None)
     patch.setattr("aha.commands.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)

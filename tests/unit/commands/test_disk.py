@@ -1,18 +1,25 @@
 """Disk is estimated before a run starts: the estimate fits what is written, and too small a disk is told."""
 
 from collections import namedtuple
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from peers import make_batch, objective
+from run_requests import zero_request
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.algorithms.grpo import GRPO
 from aha.commands import disk
-from aha.commands.disk import check_disk, checkpoint_bytes, disk_estimate
-from aha.commands.running import Order, carry_out
-from aha.recipes.r1_scales import R1_SCALES
+from aha.commands.disk import DiskEstimate, check_disk, checkpoint_bytes
+from aha.commands.running import carry_out
+from aha.policy.config import PolicyConfig
+from aha.recipes.pretraining_recipe import BASE
+from aha.recipes.r1_recipe import R1
+from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.recipe import TrainedStage
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, R1ZeroConfig
+from aha.recipes.zero_recipe import R1_ZERO
 from aha.stages.config import RLConfig
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import OptimizerConfig, State
@@ -22,6 +29,18 @@ from aha.training.optimizer import adamw
 
 Usage = namedtuple("Usage", "total used free")
 SHAPE = tiny_config(hidden_size=64, intermediate_size=128)
+
+
+def stages_of(config: R1ZeroConfig | R1Config) -> Sequence[TrainedStage]:
+    """The stages whose models are written."""
+    return R1.trained_stages(config) if isinstance(config, R1Config) else R1_ZERO.trained_stages(config)
+
+
+def disk_estimate(
+    config: R1ZeroConfig | R1Config, shapes: Sequence[PolicyConfig], *, keep_rollouts: int = 1
+) -> DiskEstimate:
+    """What a run with these numbers writes."""
+    return disk.disk_estimate(stages_of(config), shapes, keep_rollouts=keep_rollouts)
 
 
 @pytest.mark.parametrize(
@@ -99,16 +118,16 @@ def test_too_small_a_disk_is_refused_before_anything_is_computed(
     free(monkeypatch, 1000)
     short = RLConfig(iterations=1, problems_per_iteration=1, group_size=2, num_minibatches=1, max_new_tokens=4)
     config = R1ZeroConfig(zero=short, longer=short)
-    order = Order(recipe="r1_zero", scale="tiny", config=config, folder=tmp_path / "run", seed=0, is_quiet=True)
+    request = zero_request(config, tmp_path / "run")
     with pytest.raises(ValueError, match=r"checkpoints .* GiB, and .* has 0\.00 GiB free") as error:
-        carry_out(order)
+        carry_out(request)
     assert "--run" in str(error.value)
     assert "--force" in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 def check(folder: Path, *, config: R1ZeroConfig, is_forced: bool = False, keep_rollouts: int = 1) -> str:
-    return check_disk(folder, config, [SHAPE], is_forced=is_forced, keep_rollouts=keep_rollouts)
+    return check_disk(folder, stages_of(config), [SHAPE], is_forced=is_forced, keep_rollouts=keep_rollouts)
 
 
 def test_checkpoints_that_just_fit_are_enough_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +201,7 @@ def test_the_paper_scale_of_a_small_real_model_is_said_in_numbers(tmp_path: Path
 
 def test_pretraining_the_small_base_needs_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 0)
-    assert check_disk(tmp_path, BASE_SCALES["tiny"], []) == ""
+    assert check_disk(tmp_path, BASE.trained_stages(BASE_SCALES["tiny"]), []) == ""
 
 
 def test_a_finished_run_needs_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tables import assert_as_in_table
 from tiny import tiny_config
@@ -9,8 +10,10 @@ from tiny import tiny_config
 from aha.algorithms.grpo import GRPO
 from aha.commands.disk import checkpoint_bytes, disk_estimate
 from aha.policy.config import PolicyConfig
+from aha.recipes.r1_recipe import R1
 from aha.recipes.r1_scales import R1_SCALES
-from aha.recipes.scales import R1_ZERO_SCALES
+from aha.recipes.recipe import Recipe
+from aha.recipes.zero_recipe import R1_ZERO
 
 START = tiny_config()
 STUDENTS = [tiny_config("qwen2-grouped"), tiny_config("llama-grouped", hidden_size=64)]
@@ -18,10 +21,13 @@ STUDENTS = [tiny_config("qwen2-grouped"), tiny_config("llama-grouped", hidden_si
 
 def test_no_figure_of_the_disk_changes_unnoticed() -> None:
     shapes: dict[str, list[PolicyConfig]] = {"the base": [START], "the base and students": [START, *STUDENTS]}
+    recipes: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1)
     found = {
-        f"{recipe} {scale}, {name}, rollouts of every {keep}": asdict(disk_estimate(config, shape, keep_rollouts=keep))
-        for recipe, scales in (("r1_zero", R1_ZERO_SCALES), ("r1", R1_SCALES))
-        for scale, config in scales.items()
+        f"{recipe.name} {scale}, {name}, rollouts of every {keep}": asdict(
+            disk_estimate(recipe.trained_stages(config), shape, keep_rollouts=keep)
+        )
+        for recipe in recipes
+        for scale, config in recipe.scales.items()
         for name, shape in shapes.items()
         for keep in (1, 7)
     }

@@ -8,7 +8,17 @@ from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS
 from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands.option_files import WrongUseError
-from aha.commands.options import DoctorCommand, EvalCommand, R1Command, SampleCommand, ZeroCommand, parse
+from aha.commands.options import (
+    AlgorithmChoice,
+    Command,
+    DoctorCommand,
+    EvalCommand,
+    ModelChoice,
+    RunCommand,
+    SampleCommand,
+    parse,
+)
+from aha.recipes.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.stages.config import RLConfig
@@ -37,9 +47,10 @@ def options(tmp_path: Path) -> str:
 
 def test_a_file_gives_options_of_every_kind(options: str) -> None:
     command = parse(["run", "r1_zero", "--config", options])
-    assert isinstance(command, ZeroCommand)
+    assert isinstance(command, RunCommand)
+    assert isinstance(command, ModelChoice)
     assert (command.seed, command.model, command.fresh, command.json) == (3, "elsewhere", True, False)
-    assert (command.own.problems, command.own.bad_rows) == (("a.jsonl", "b.jsonl"), "skip")
+    assert (command.options.own.problems, command.options.own.bad_rows) == (("a.jsonl", "b.jsonl"), "skip")
     assert (command.config.zero.iterations, command.config.zero.optimizer.learning_rate) == (7, 1e-5)
     assert command.config.longer.iterations == 30
 
@@ -47,8 +58,8 @@ def test_a_file_gives_options_of_every_kind(options: str) -> None:
 def test_the_command_line_holds_over_the_file(options: str) -> None:
     given = ["--config", options, "--seed", "4", "--zero.iterations=9", "--no-fresh", "--problems", "c.jsonl"]
     command = parse(["run", "r1_zero", *given])
-    assert isinstance(command, ZeroCommand)
-    assert (command.seed, command.fresh, command.own.problems) == (4, False, ("c.jsonl",))
+    assert isinstance(command, RunCommand)
+    assert (command.seed, command.fresh, command.options.own.problems) == (4, False, ("c.jsonl",))
     assert command.config.zero.iterations == 9
 
 
@@ -56,7 +67,7 @@ def test_a_file_may_name_the_scale(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('scale = "paper"\n', encoding="utf-8")
     command = parse(["run", "r1_zero", f"--config={path}"])
-    assert isinstance(command, ZeroCommand)
+    assert isinstance(command, RunCommand)
     assert command.config.zero.max_new_tokens == 32768
 
 
@@ -66,6 +77,20 @@ def test_the_doctor_takes_a_file_too(tmp_path: Path) -> None:
     command = parse(["doctor", "--config", str(path)])
     assert isinstance(command, DoctorCommand)
     assert (command.groups, command.config.zero.group_size) == (2, 4)
+
+
+def stop_of(command: Command) -> tuple[str, ...] | None:
+    """The stop strings of a command."""
+    match command:
+        case RunCommand():
+            own: OwnData = command.options.own
+            return own.stop
+        case DoctorCommand():
+            return command.own.stop
+        case EvalCommand() | SampleCommand():
+            return command.stop
+        case _:
+            raise ValueError(f"{command} has none")
 
 
 @pytest.mark.parametrize("words", [["run", "r1_zero"], ["doctor"], ["eval", "base"], ["sample", "base"]])
@@ -78,16 +103,27 @@ def test_stop_strings_can_be_given_wherever_responses_are_sampled(words: list[st
     ]
     for given, expected in cases:
         command = parse([*words, *given])
-        assert isinstance(command, ZeroCommand | DoctorCommand | EvalCommand | SampleCommand)
-        stop = command.own.stop if isinstance(command, ZeroCommand | DoctorCommand) else command.stop
+        stop = stop_of(command)
         assert stop == expected
 
 
 @pytest.mark.parametrize("recipe", ["r1_zero", "r1"])
 def test_base_is_another_word_for_model(recipe: str) -> None:
     command = parse(["run", recipe, "--base", "folder"])
-    assert isinstance(command, ZeroCommand | R1Command)
+    assert isinstance(command, ModelChoice)
     assert command.model == "folder"
+
+
+def test_each_recipe_has_the_options_of_its_record_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("base --model folder", "base --algorithm rloo", "r1 --problems a.jsonl", "r1_zero --students a b"):
+        with pytest.raises(SystemExit) as ended:
+            parse(["run", *words.split()])
+        assert (ended.value.code, words.split()[1] in capsys.readouterr().err) == (2, True), words
+
+
+def test_options_before_the_recipe_are_not_taken_for_those_of_another_one() -> None:
+    with pytest.raises(WrongUseError, match=r"^write the recipe right after `run`: aha run r1 \.\.\.$"):
+        parse(["run", "--seed", "3", "r1"])
 
 
 @pytest.mark.parametrize("num_words", [1, 300])
@@ -156,7 +192,7 @@ def test_an_algorithm_is_chosen_for_all_stages_and_keeps_the_clip_of_the_scale(
     words: str, clips: dict[str, float]
 ) -> None:
     command = parse([*words.split(), "--algorithm", "grpo_sequence"])
-    assert isinstance(command, ZeroCommand | R1Command | DoctorCommand)
+    assert isinstance(command, RunCommand | DoctorCommand)
     chosen = {stage: GRPOSequence(clip_eps=clip_eps) for stage, clip_eps in clips.items()}
     assert algorithms(command.config) == chosen
 
@@ -164,7 +200,7 @@ def test_an_algorithm_is_chosen_for_all_stages_and_keeps_the_clip_of_the_scale(
 def test_a_stage_has_the_options_of_the_chosen_algorithm_alone(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", "r1_zero", "--algorithm", "grpo_sequence"]
     command = parse([*words, "--zero.algorithm.clip-eps", "0.3"])
-    assert isinstance(command, ZeroCommand)
+    assert isinstance(command, RunCommand)
     assert command.config.zero.algorithm == GRPOSequence(clip_eps=0.3)
     assert command.config.longer.algorithm == GRPOSequence()
 
@@ -184,7 +220,7 @@ def test_a_file_may_name_the_algorithm(words: list[str], tmp_path: Path) -> None
     path = tmp_path / "run.toml"
     path.write_text('algorithm = "grpo_sequence"\n[zero.algorithm]\nkl-coef = 0.5\n', encoding="utf-8")
     command = parse([*words, "--config", str(path)])
-    assert isinstance(command, ZeroCommand | DoctorCommand)
+    assert isinstance(command, RunCommand | DoctorCommand)
     assert command.config.zero.algorithm == GRPOSequence(kl_coef=0.5)
 
 
@@ -194,8 +230,10 @@ def test_scale_and_algorithm_of_the_command_line_hold_over_those_of_a_file(is_fi
     path.write_text('scale = "paper"\nalgorithm = "grpo_sequence"\n', encoding="utf-8")
     file, given = ["--config", str(path)], ["--scale", "tiny", "--algorithm", "grpo"]
     command = parse(["run", "r1_zero", *(given + file if is_first else file + given)])
-    assert isinstance(command, ZeroCommand)
-    assert (command.scale, command.algorithm) == ("tiny", "grpo")
+    assert isinstance(command, AlgorithmChoice)
+    assert command.algorithm == "grpo"
+    assert isinstance(command, RunCommand)
+    assert command.scale == "tiny"
     assert command.config == R1_ZERO_SCALES["tiny"]
 
 

@@ -1,14 +1,16 @@
 """What a run examines before it starts, and what it writes down of how it was ordered."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from leaves import with_value
+from run_requests import r1_request, zero_request
 
 from aha.commands import running
-from aha.commands.running import Order, carry_out
+from aha.commands.running import carry_out
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1 import check_prompts
 from aha.recipes.r1_scales import R1_SCALES, R1Config
@@ -24,16 +26,20 @@ def refuse_to_examine(model: Any, own: OwnData, *_: Any, **__: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "config", "stop"), [("r1_zero", R1_ZERO_SCALES["tiny"], "None"), ("r1", R1_SCALES["tiny"], r"\(\)")]
+    ("request_of", "config", "stop"),
+    [(zero_request, R1_ZERO_SCALES["tiny"], "None"), (r1_request, R1_SCALES["tiny"], r"\(\)")],
 )
 def test_only_r1_zero_ends_responses_where_its_base_did(
-    recipe: str, config: R1ZeroConfig | R1Config, stop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request_of: Callable[..., Any],
+    config: R1ZeroConfig | R1Config,
+    stop: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The stages of R1 end at the end token alone, and so do the samples of the doctor before them."""
     monkeypatch.setattr(running, "examine", refuse_to_examine)
-    order = Order(recipe=recipe, scale="tiny", config=config, folder=tmp_path / "run", seed=0, is_quiet=True)
     with pytest.raises(ValueError, match=f"examined with {stop}"):
-        carry_out(order)
+        carry_out(request_of(config, tmp_path / "run"))
 
 
 def test_a_run_that_trains_nothing_is_not_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +47,7 @@ def test_a_run_that_trains_nothing_is_not_examined(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(running, "examine", refuse_to_examine)
     config = R1ZeroConfig(zero=NOTHING, longer=NOTHING, validation=LOOK, evaluation=LOOK)
     own = OwnData(template="bare")
-    order = Order(recipe="r1_zero", scale="tiny", config=config, folder=tmp_path, seed=0, own=own, is_quiet=True)
-    assert carry_out(order).stage == "base"
+    assert carry_out(zero_request(config, tmp_path, own=own)).stage == "base"
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["config"]["own"]["stop"] == []
 
 
@@ -51,13 +56,13 @@ def test_a_run_that_failed_may_go_on_in_the_same_process(tmp_path: Path, monkeyp
         raise OSError(f"no steps in {folder}")
 
     config = R1ZeroConfig(zero=NOTHING, longer=NOTHING, validation=LOOK, evaluation=LOOK)
-    order = Order(recipe="r1_zero", scale="tiny", config=config, folder=tmp_path, seed=0, is_quiet=True)
+    request = zero_request(config, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(running, "_steps", fail)
         # What failed is kept here, and with it all that its functions held.
         with pytest.raises(OSError, match="no steps") as failure:
-            carry_out(order)
-    assert carry_out(order).stage == "base"
+            carry_out(request)
+    assert carry_out(request).stage == "base"
     del failure
 
 
@@ -72,9 +77,9 @@ def test_more_prompts_than_there_are_end_a_run_before_its_first_stage(
     path: str, count: int, complaint: str, tmp_path: Path
 ) -> None:
     config = with_value(R1_SCALES["tiny"], f"{path}.num_problems", count)
-    order = Order(recipe="r1", scale="tiny", config=config, folder=tmp_path / "run", seed=0, is_quiet=True)
+    request = r1_request(config, tmp_path / "run")
     with pytest.raises(ValueError, match=f"^--{path}.num-problems: {complaint}.*: lower it$"):
-        carry_out(order)
+        carry_out(request)
     assert not (tmp_path / "run" / "run.json").exists()
 
 

@@ -16,15 +16,17 @@ from leaves import leaves, value_of, with_another_value
 
 from aha.actors.local_actors import LocalActors
 from aha.commands import running
-from aha.commands.running import Order, carry_out
+from aha.commands.running import carry_out
 from aha.problems.world.questions import held_out_problems
 from aha.recipes.assignment import assigned
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.base_model import base as base_recipe
+from aha.recipes.catalogue import recipe_named
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1 import train_r1
 from aha.recipes.r1_scales import R1Config, RewardsConfig, StudentsConfig
 from aha.recipes.r1_zero import r1_zero
+from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.rewards.table import RewardFunction
 from aha.runs.config import Config
@@ -289,19 +291,36 @@ class AskedForProcessesError(Exception):
     """Ends a run where it would start its processes."""
 
 
-@pytest.mark.parametrize(("config", "path"), [(ZERO, "processes"), (R1, "zero.processes"), (BaseConfig(), "processes")])
+@pytest.mark.parametrize(
+    ("recipe", "config", "path"),
+    [("r1_zero", ZERO, "processes"), ("r1", R1, "zero.processes"), ("base", BaseConfig(), "processes")],
+)
 def test_a_run_is_shared_by_as_many_processes_as_it_was_given(
-    config: R1ZeroConfig | R1Config | BaseConfig, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: str,
+    config: R1ZeroConfig | R1Config | BaseConfig,
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def among_peers(job: Any) -> None:
         raise AskedForProcessesError(f"{job.num_processes} processes")
 
     monkeypatch.setattr(running, "examine", lambda *_, **__: None)
-    monkeypatch.setattr(running, "check_positions", lambda *_, **__: None)
+    monkeypatch.setattr("aha.recipes.positions.check_positions", lambda *_, **__: None)
     monkeypatch.setattr(running, "check_disk", lambda *_, **__: "")
     monkeypatch.setattr(running, "among_peers", among_peers)
     monkeypatch.setattr(RunFolder, "claim", lambda *_, **__: None)
     config = with_another_value(config, path)
-    order = Order(recipe="any", scale="tiny", config=config, folder=tmp_path, seed=0, force=True, is_quiet=True)
+    kind = recipe_named(recipe).options
+    request = RunRequest(
+        recipe=recipe,
+        scale="tiny",
+        config=config,
+        options=kind and kind(),
+        folder=tmp_path,
+        seed=0,
+        force=True,
+        is_quiet=True,
+    )
     with pytest.raises(AskedForProcessesError, match=f"^{value_of(config, path)} processes"):
-        carry_out(order)
+        carry_out(request)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aha.recipes.r1 import PIPELINE
+from aha.recipes.r1_recipe import FIGURE as PIPELINE
 from aha.report.diagram import NARROW, WIDE, anchor, diagram, headline
 from aha.report.progress import Progress, survey
 from aha.report.record import read_record

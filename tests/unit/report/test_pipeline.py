@@ -3,7 +3,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from aha.recipes.r1 import PIPELINE
+from aha.recipes.r1_recipe import FIGURE as PIPELINE
 from aha.report.record import read_record
 from aha.runs.folder import RunFolder
 from aha.runs.pipeline import MAIN_MODELS, Node, nodes_of, trained_models, write_pipeline

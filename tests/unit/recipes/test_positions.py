@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 from leaves import leaves, value_of, with_value
+from run_requests import r1_request
 from tiny import tiny_config, tiny_policy, world_tokenizer
 
 from aha.actors.local_actors import LocalActors
 from aha.commands import running
-from aha.commands.positions import check_positions
-from aha.commands.running import Order, carry_out
+from aha.commands.running import carry_out
 from aha.prompts.templates import Template, r1
 from aha.recipes.base_model import open_base
+from aha.recipes.positions import check_positions
 from aha.recipes.r1 import train_r1
-from aha.recipes.r1_scales import R1_SCALES, R1Config, RewardsConfig
+from aha.recipes.r1_scales import R1_SCALES, RewardsConfig
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
@@ -65,10 +66,6 @@ def model_with(positions: int, folder: Path) -> Checkpoint:
     return open_base(folder)
 
 
-def order(folder: Path, config: R1Config, **changes: Any) -> Order:
-    return Order(recipe="r1", scale="tiny", config=config, folder=folder, seed=0, is_quiet=True, **changes)
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is not refused ends where the doctor would sample."""
@@ -88,14 +85,14 @@ def test_every_kind_of_stage_has_a_cap() -> None:
 def test_a_response_longer_than_the_positions_ends_a_run_before_its_first_stage(path: str, tmp_path: Path) -> None:
     config = with_value(SMALL, path, POSITIONS)
     with pytest.raises(ValueError, match=rf"the prompt has .*{option(path)} 1024\b.* lower {option(path)} to \d+"):
-        carry_out(order(tmp_path / "run", config))
+        carry_out(r1_request(config, tmp_path / "run"))
     assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_stage_that_is_left_out_may_have_any_cap(tmp_path: Path) -> None:
     config = with_value(with_value(SMALL, "dev2.max_new_tokens", POSITIONS), "dev2.iterations", 0)
     with pytest.raises(ValueError, match="it was not refused"):
-        carry_out(order(tmp_path / "run", config))
+        carry_out(r1_request(config, tmp_path / "run"))
 
 
 def test_the_doctor_is_not_needed_for_it(tmp_path: Path) -> None:
@@ -104,7 +101,7 @@ def test_the_doctor_is_not_needed_for_it(tmp_path: Path) -> None:
     for part in ("zero.zero", "zero.longer"):
         config = with_value(config, f"{part}.iterations", 0)
     with pytest.raises(ValueError, match=r"lower --kept.max-new-tokens"):
-        carry_out(order(tmp_path / "run", config, force=True))
+        carry_out(r1_request(config, tmp_path / "run", force=True))
 
 
 def test_a_student_is_named_where_it_is_the_one_that_lacks_positions(tmp_path: Path) -> None:
@@ -115,15 +112,17 @@ def test_a_student_is_named_where_it_is_the_one_that_lacks_positions(tmp_path: P
     for path in sorted(OF_STUDENTS):
         config = with_value(short, path, 120)
         with pytest.raises(ValueError, match=rf"{option(path)} 120\b.* 128 positions of the qwen2 student"):
-            carry_out(order(tmp_path / "run", config, students=students))
+            carry_out(r1_request(config, tmp_path / "run", students=students))
+    config = with_value(SMALL, "zero.evaluation.max_new_tokens", 120)
     with pytest.raises(ValueError, match=r"128 positions of the qwen2 student"):
-        carry_out(order(tmp_path / "run", with_value(SMALL, "zero.evaluation.max_new_tokens", 120), students=students))
+        carry_out(r1_request(config, tmp_path / "run", students=students))
 
 
 def test_both_students_are_evaluated(tmp_path: Path) -> None:
     students = (model_with(POSITIONS, tmp_path / "qwen").path, model_with(128, tmp_path / "llama").path)
+    config = with_value(SMALL, "zero.evaluation.max_new_tokens", 120)
     with pytest.raises(ValueError, match=r"--zero.evaluation.max-new-tokens .* 128 positions of the llama student"):
-        carry_out(order(tmp_path / "run", with_value(SMALL, "zero.evaluation.max_new_tokens", 120), students=students))
+        carry_out(r1_request(config, tmp_path / "run", students=students))
 
 
 def test_a_prompt_that_leaves_no_position_asks_for_another_model(tmp_path: Path) -> None:

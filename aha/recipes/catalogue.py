@@ -1,0 +1,25 @@
+"""The only list of recipes: to add one is to write its record and to name it here."""
+
+from typing import Any
+
+from aha.recipes.pretraining_recipe import BASE
+from aha.recipes.r1_recipe import R1
+from aha.recipes.recipe import Recipe
+from aha.recipes.zero_recipe import R1_ZERO, R1_ZERO_CONTROL
+
+__all__ = ["RECIPES", "recipe_named"]
+
+RECIPES: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1_ZERO_CONTROL, R1, BASE)
+"""All recipes, in the order in which they are listed."""
+
+
+def recipe_named(name: str) -> Recipe[Any, Any]:
+    """A recipe by its name.
+
+    Raises:
+        ValueError: there is none of that name; says which there are.
+    """
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise ValueError(f"there is no recipe {name!r}; there are {', '.join(recipe.name for recipe in RECIPES)}")

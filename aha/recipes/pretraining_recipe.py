@@ -1,0 +1,34 @@
+"""The record of the built-in base model: pretraining from scratch."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aha.recipes.recipe import Recipe, RunRequest, no_model
+from aha.recipes.scales import BASE_SCALES, BaseConfig
+
+if TYPE_CHECKING:
+    from aha.stages.run import Run
+    from aha.types import Checkpoint
+
+__all__ = ["BASE"]
+
+
+def _run(run: "Run", request: RunRequest[BaseConfig, None], models: "Sequence[Checkpoint]") -> "Checkpoint":
+    """Pretrain the base model."""
+    from aha.recipes.base_model import base
+
+    return base(run, request.config)
+
+
+BASE: Recipe[BaseConfig, None] = Recipe(
+    name="base",
+    about="the built-in base model: pretraining from scratch on the corpus of the built-in world",
+    config=BaseConfig,
+    scales=BASE_SCALES,
+    options=None,
+    run=_run,
+    figure=(),
+    learns_by_reinforcement=False,
+    open_models=no_model,
+)
+"""The built-in base model."""

@@ -1,0 +1,41 @@
+"""What a user asks for, as tests ask for it: scale tiny, seed 0, no progress shown."""
+
+from pathlib import Path
+from typing import Any
+
+from aha.recipes.r1_recipe import R1Options
+from aha.recipes.r1_scales import R1Config
+from aha.recipes.recipe import RunRequest
+from aha.recipes.scales import R1ZeroConfig
+from aha.recipes.zero_recipe import ZeroOptions
+
+
+def zero_request(
+    config: R1ZeroConfig, folder: Path, *, recipe: str = "r1_zero", **options: Any
+) -> RunRequest[R1ZeroConfig, ZeroOptions]:
+    """A run of R1-Zero; other arguments are its options."""
+    return RunRequest(
+        recipe=recipe,
+        scale="tiny",
+        config=config,
+        options=ZeroOptions(**options),
+        folder=folder,
+        seed=0,
+        is_quiet=True,
+    )
+
+
+def r1_request(
+    config: R1Config, folder: Path, *, force: bool = False, **options: Any
+) -> RunRequest[R1Config, R1Options]:
+    """A run of R1; other arguments are its options."""
+    return RunRequest(
+        recipe="r1",
+        scale="tiny",
+        config=config,
+        options=R1Options(**options),
+        folder=folder,
+        seed=0,
+        force=force,
+        is_quiet=True,
+    )
