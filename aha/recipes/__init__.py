@@ -18,6 +18,7 @@ __all__ = [
     "references",
     "rewards",
     "scales",
+    "sft",
     "students",
     "zero_recipe",
 ]

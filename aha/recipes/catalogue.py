@@ -5,11 +5,12 @@ from typing import Any
 from aha.recipes.pretraining_recipe import BASE
 from aha.recipes.r1_recipe import R1
 from aha.recipes.recipe import Recipe
+from aha.recipes.sft import SFT
 from aha.recipes.zero_recipe import R1_ZERO, R1_ZERO_CONTROL
 
 __all__ = ["RECIPES", "recipe_named"]
 
-RECIPES: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1_ZERO_CONTROL, R1, BASE)
+RECIPES: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1_ZERO_CONTROL, R1, SFT, BASE)
 """All recipes, in the order in which they are listed."""
 
 

@@ -6,9 +6,9 @@ when a changed value is found there, and was not there without it.
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -21,10 +21,13 @@ from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands import running
 from aha.commands.options import Command, run_command
 from aha.recipes.assistant import BUILT_IN, OtherModel
+from aha.recipes.catalogue import recipe_named
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1_recipe import R1
 from aha.recipes.r1_scales import R1Config
+from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import R1ZeroConfig
+from aha.recipes.sft import SFT, SFTOptions
 from aha.recipes.zero_recipe import R1_ZERO
 from aha.training.world import World
 from aha.types import Checkpoint
@@ -32,6 +35,7 @@ from aha.types import Checkpoint
 START = {
     "zero": ["run", "r1_zero"],
     "r1": ["run", "r1"],
+    "sft": ["run", "sft"],
     "pretrain": ["pretrain"],
     "doctor": ["doctor"],
     "audit": ["audit", "rows.jsonl"],
@@ -89,7 +93,7 @@ def rows_to(where: str) -> dict[str, Wire]:
 def run_wires(recipe: str) -> dict[str, Wire]:
     """The options that `run` has for any recipe."""
     other = "r1_zero_control" if recipe == "r1_zero" else "r1_zero"
-    one_process = "--processes 1" if recipe == "r1_zero" else "--zero.processes 1"
+    one_process = "--zero.processes 1" if recipe == "r1" else "--processes 1"
     return {
         "recipe": Wire(f"run {other}", "claim.recipe", other),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
@@ -138,6 +142,18 @@ WIRES: dict[str, dict[str, Wire]] = {
         "assistant_per_minute": Wire(
             "--assistant-per-minute 30", "assistant.per_minute", 30.0, base="--assistant http://there/v1"
         ),
+    },
+    "sft": {
+        **{name: wire for name, wire in run_wires("sft").items() if name != "algorithm"},
+        "force": Wire("--force", "check_disk.is_forced", True),
+        "demonstrations": Wire("--demonstrations d.jsonl", "sft.demonstrations", (Path("d.jsonl"),)),
+        "test": Wire("--test t.jsonl", "sft.test", ("t.jsonl",)),
+        "format": Wire("--format gsm8k", "sft.format", "gsm8k"),
+        "fields": Wire("--fields question=q", "sft.fields", "question=q"),
+        "bad_rows": Wire("--bad-rows skip", "sft.bad_rows", "skip"),
+        "template": Wire("--template chat", "sft.template", "chat"),
+        "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True),
+        "allow_packages": Wire("--allow-packages numpy sympy", "sft.allow_packages", ("numpy", "sympy")),
     },
     "pretrain": {
         "out": Wire("--out model", "publish.out", Path("model")),
@@ -201,7 +217,7 @@ def options_of(kind: Any) -> set[str]:
 def test_no_option_is_forgotten() -> None:
     kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
     options = {name: options_of(kind) for name, kind in kinds.items() if name not in {"run", *UNCHECKED}}
-    for name, recipe in (("zero", R1_ZERO), ("r1", R1)):
+    for name, recipe in (("zero", R1_ZERO), ("r1", R1), ("sft", SFT)):
         options[name] = options_of(run_command(recipe)) | options_of(recipe.options)
     assert {name: set(wires) for name, wires in WIRES.items()} == options
 
@@ -270,6 +286,15 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
 
         return stand_in
 
+    def check_disk(*_: Any, is_forced: bool, **__: Any) -> str:
+        note("check_disk", is_forced=is_forced)
+        return ""
+
+    def run_sft(run: Any, request: RunRequest[Any, SFTOptions], models: Sequence[Checkpoint]) -> Checkpoint:
+        recorder.note_run("sft", run)
+        note("sft", base=models[0].key, **{one.name: getattr(request.options, one.name) for one in fields(SFTOptions)})
+        return recorder.checkpoint("sft")
+
     def claim(folder: Any, described: Mapping[str, Any], *, fresh: bool = False) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
         note("claim", fresh=fresh, recipe=described["recipe"])
@@ -286,7 +311,7 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     }.items():
         patch.setattr(running, name, function)
     patch.setattr(running, "read_config", lambda path: None)
-    patch.setattr(running, "check_disk", lambda *_, **__: "")
+    patch.setattr(running, "check_disk", check_disk)
     patch.setattr("aha.recipes.r1.check_prompts", lambda *_, **__: None)
     patch.setattr("aha.recipes.positions.check_positions", lambda *_, **__: None)
     patch.setattr("aha.recipes.base_model.open_base", opened)
@@ -295,6 +320,8 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
     patch.setattr("aha.recipes.r1.train_r1", recipe("r1"))
     patch.setattr("aha.recipes.base_model.base", recipe("base"))
+    fine_tuning = replace(SFT, check=lambda *_: None, run=run_sft)
+    patch.setattr(running, "recipe_named", lambda name: fine_tuning if name == SFT.name else recipe_named(name))
     patch.setattr(running, "record_starts", lambda *_: None)
     patch.setattr("aha.commands.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)

@@ -3,6 +3,7 @@
 __all__ = [
     "conversations",
     "countdown",
+    "demonstrations",
     "fields",
     "files",
     "folders",

@@ -18,7 +18,16 @@ from aha.problems.datasets.formats import OWN, Format
 from aha.problems.datasets.mapping import choose_format, parse_mapping
 from aha.types import Problem
 
-__all__ = ["MAX_ANSWER_CHARS", "MAX_QUESTION_CHARS", "Fault", "OnBad", "ProblemSet", "digest", "read_problems"]
+__all__ = [
+    "MAX_ANSWER_CHARS",
+    "MAX_QUESTION_CHARS",
+    "Fault",
+    "OnBad",
+    "ProblemSet",
+    "check_text",
+    "digest",
+    "read_problems",
+]
 
 OnBad = Literal["stop", "skip"]
 """The reaction to a row that is no problem."""
@@ -250,15 +259,24 @@ def _is_chinese(question: str) -> bool:
     return len(_CHINESE.findall(question)) > len(_LATIN_WORD.findall(question))
 
 
+def check_text(text: str) -> None:
+    """Checks that a text can be written as UTF-8.
+
+    Raises:
+        BadRow: it cannot.
+    """
+    if _HALF_CHARACTER.search(text):
+        raise BadRow("a text holds half a character (a lone surrogate)")
+
+
 def _check(problem: Problem) -> None:
     """Checks what must hold for the problems of every format.
 
     Raises:
         BadRow: something does not hold.
     """
-    texts = (problem.id, problem.question, problem.answer, problem.starter, *problem.tests)
-    if any(_HALF_CHARACTER.search(text) for text in texts):
-        raise BadRow("a text holds half a character (a lone surrogate)")
+    for text in (problem.id, problem.question, problem.answer, problem.starter, *problem.tests):
+        check_text(text)
     if not problem.question.strip():
         raise BadRow("the question is empty")
     if not problem.answer.strip() and problem.domain not in _WITHOUT_ANSWER:
