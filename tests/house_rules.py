@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aha.recipes.catalogue import RECIPES
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "aha"
 
@@ -23,6 +25,11 @@ FLOORS = {
     "cli": 9,
     "__main__": 10,
 }
+STAGE_NAMES = {name for recipe in RECIPES for node in recipe.figure for name in (recipe.name, node.name, *node.stages)}
+STAGE_NAMES -= {"start", "end", "base", "general", "kept", "helpfulness", "harmlessness"}
+"""Names of recipes, and of what they make, but for those that are an evaluation, a metric or a count as well."""
+WITH_STAGE_NAMES = {"aha.report.chapters", "aha.report.ablations"}
+"""The studies of R1 on its page: cold start, language reward, reward hacking."""
 TENSORS_ONLY = {"objectives", "advantages"}
 TENSOR_IMPORTS = {"torch", "math", "typing", "collections", "aha"}
 DENSE_FIELDS = {"num_key_value_heads", "head_dim"}
@@ -155,6 +162,14 @@ def third_party(modules: Sequence[Module], core: set[str], optional: set[str]) -
         if len(users[name]) > 1
     ]
     return sorted(missing + shared)
+
+
+def stages_by_name(module: Module) -> list[str]:
+    """Commands and report know recipes and stages by their records and figures, not by name."""
+    if module.room not in {"commands", "report"} or module.name in WITH_STAGE_NAMES:
+        return []
+    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and node.value in STAGE_NAMES]
+    return [f"{module.name}:{node.lineno} names {node.value}: the recipe's record does" for node in nodes]
 
 
 # How large things may grow
@@ -340,6 +355,7 @@ RULES: list[Callable[[Module], list[str]]] = [
     homeless_modules,
     impure_mathematics,
     dense_geometry,
+    stages_by_name,
     long_modules,
     long_functions,
     wide_functions,

@@ -97,8 +97,7 @@ def carry_out(request: Request) -> Checkpoint:
     folder.claim(_description(recipe, request, models, device), fresh=request.fresh)
     try:
         record_starts(folder, models)
-        if recipe.figure:
-            write_pipeline(folder, recipe.figure)
+        write_pipeline(folder, recipe.figure)
         return _run_claimed(recipe, request, folder, models, diagnosis, disk)
     finally:
         # Also of a run that failed, so that the same program can go on with it.

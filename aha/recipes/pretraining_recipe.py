@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 
 from aha.recipes.recipe import Recipe, RunRequest, no_model
 from aha.recipes.scales import BASE_SCALES, BaseConfig
+from aha.runs.pipeline import Node
 
 if TYPE_CHECKING:
     from aha.stages.run import Run
     from aha.types import Checkpoint
 
 __all__ = ["BASE"]
+
+FIGURE = (
+    Node(name="corpus", title="Corpus", kind="data", by="written as it is read"),
+    Node(name="base", title="Base", kind="model", by="pretraining", stages=("base",), parents=("corpus",)),
+)
 
 
 def _run(run: "Run", request: RunRequest[BaseConfig, None], models: "Sequence[Checkpoint]") -> "Checkpoint":
@@ -27,7 +33,7 @@ BASE: Recipe[BaseConfig, None] = Recipe(
     scales=BASE_SCALES,
     options=None,
     run=_run,
-    figure=(),
+    figure=FIGURE,
     learns_by_reinforcement=False,
     open_models=no_model,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aha.recipes.own_data import OwnData
 from aha.recipes.r1_scales import R1_SCALES, R1Config
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
-from aha.runs.pipeline import Node
+from aha.runs.pipeline import Node, arrange
 from aha.stages.config import RLConfig
 
 if TYPE_CHECKING:
@@ -24,12 +24,49 @@ __all__ = ["R1", "R1Options"]
 BASE, QWEN2, LLAMA = 0, 1, 2
 """Indices of the models that the run starts from; without students of the user's own there is the base alone."""
 
-FIGURE = (
+WIDE = """
+    start  dev1  .           dev3  helpfulness
+    zero   dev2  dev2-plain  .     harmlessness
+    cold   kept  general     r1    .
+    qwen2     qwen2-distilled     .  llama  llama-distilled
+    qwen2-rl  qwen2-distilled-rl  .  .      .
+"""
+NARROW = """
+    start            zero
+    dev1             cold
+    dev2             dev2-plain
+    kept             general
+    dev3             .
+    helpfulness      harmlessness
+    r1               .
+    qwen2            qwen2-rl
+    qwen2-distilled  qwen2-distilled-rl
+    llama            llama-distilled
+"""
+"""The boxes of the figure on the grid of the page: the three passes from the base side by side, distillation below."""
+
+NODES = (
     Node(name="start", title="Base", kind="model", by="pretraining"),
-    Node(name="zero", title="R1-Zero", kind="model", by="RL, rules", stages=("zero", "longer"), parents=("start",)),
+    Node(
+        name="zero",
+        title="R1-Zero",
+        kind="model",
+        by="RL, rules",
+        stages=("zero", "longer"),
+        parents=("start",),
+        is_main=True,
+    ),
     Node(name="cold", title="Cold start", kind="data", by="sample, keep, rewrite", stages=("cold",), parents=("zero",)),
-    Node(name="dev1", title="Dev1", kind="model", by="SFT", stages=("dev1",), parents=("start", "cold")),
-    Node(name="dev2", title="Dev2", kind="model", by="RL, rules + language", stages=("dev2",), parents=("dev1",)),
+    Node(name="dev1", title="Dev1", kind="model", by="SFT", stages=("dev1",), parents=("start", "cold"), is_main=True),
+    Node(
+        name="dev2",
+        title="Dev2",
+        kind="model",
+        by="RL, rules + language",
+        stages=("dev2",),
+        parents=("dev1",),
+        is_main=True,
+    ),
     Node(
         name="dev2-plain",
         title="Dev2 without the language reward",
@@ -42,7 +79,15 @@ FIGURE = (
         name="kept", title="Reasoning data", kind="data", by="rejection sampling", stages=("kept",), parents=("dev2",)
     ),
     Node(name="general", title="General data", kind="data", by="written", stages=("general",)),
-    Node(name="dev3", title="Dev3", kind="model", by="SFT", stages=("dev3",), parents=("start", "kept", "general")),
+    Node(
+        name="dev3",
+        title="Dev3",
+        kind="model",
+        by="SFT",
+        stages=("dev3",),
+        parents=("start", "kept", "general"),
+        is_main=True,
+    ),
     Node(
         name="helpfulness",
         title="Helpful reward model",
@@ -66,6 +111,7 @@ FIGURE = (
         by="RL, all scenarios",
         stages=("reasoning", "r1"),
         parents=("dev3", "helpfulness", "harmlessness"),
+        is_main=True,
     ),
     *(
         node
@@ -92,7 +138,9 @@ FIGURE = (
         parents=("qwen2-distilled",),
     ),
 )
-"""The figure: Figure 2 of R1 v2, with distillation (v1, 2.4) beside it."""
+
+FIGURE = arrange(NODES, wide=WIDE, narrow=NARROW)
+"""The figure: Figure 2 of R1 v2, with distillation (v1, 2.4) beside it. The main models are those of Table 3."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from aha.recipes.own_data import TemplateName
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage
 from aha.runs.config import Config
+from aha.runs.pipeline import Node
 from aha.stages.config import EvaluationConfig, SupervisedConfig
 from aha.training.config import OptimizerConfig
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from aha.types import Checkpoint, Problem
 
 __all__ = ["SFT", "SFT_SCALES", "SFTConfig", "SFTOptions"]
+
+FIGURE = (
+    Node(name="start", title="Base", kind="model", by="given, or the built-in one"),
+    Node(name="demonstrations", title="Demonstrations", kind="data", by="given", stages=("demonstrations",)),
+    Node(name="end", title="Fine-tuned", kind="model", by="SFT", stages=("sft",), parents=("start", "demonstrations")),
+)
 
 
 class SFTConfig(Config):
@@ -310,7 +317,7 @@ SFT = Recipe(
     scales=SFT_SCALES,
     options=SFTOptions,
     run=_run,
-    figure=(),
+    figure=FIGURE,
     learns_by_reinforcement=False,
     check=_check,
     trained_stages=_trained_stages,

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 from aha.recipes.own_data import OwnData
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.runs.pipeline import Node
 
 if TYPE_CHECKING:
     from aha.stages.run import Run
     from aha.types import Checkpoint
 
 __all__ = ["R1_ZERO", "R1_ZERO_CONTROL", "ZeroOptions"]
+
+FIGURE = (
+    Node(name="start", title="Base", kind="model", by="given, or the built-in one"),
+    Node(name="end", title="R1-Zero", kind="model", by="RL, rules", stages=("zero", "longer"), parents=("start",)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,7 @@ R1_ZERO = Recipe(
     scales=R1_ZERO_SCALES,
     options=ZeroOptions,
     run=_run,
-    figure=(),
+    figure=FIGURE,
     open_models=_open_models,
     doctor=_doctor,
     trained_stages=_trained_stages,
@@ -113,7 +119,7 @@ R1_ZERO_CONTROL = Recipe(
     scales=R1_ZERO_SCALES,
     options=ZeroOptions,
     run=_run_control,
-    figure=(),
+    figure=FIGURE,
     open_models=_open_models,
     doctor=_doctor,
     trained_stages=_trained_stages,

@@ -1,8 +1,8 @@
 """The pipeline as a drawing: boxes for models, data and reward models, and arrows from the parents of each.
 
-Boxes stand on a grid like that of the paper's Figure 2: the three passes from the base model side by side, each from
-top to bottom, and distillation below. Arrows run along the gaps of the grid. There are two arrangements of the same
-boxes, a wide one and a narrow one for phones; the page's style sheet shows the one that fits.
+Boxes stand on a grid where the recipe's figure puts them; a figure without places goes from left to right. Arrows run
+along the gaps of the grid. There are two arrangements of the same boxes, a wide one and a narrow one for phones; the
+page's style sheet shows the one that fits.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2.
 """
@@ -17,33 +17,12 @@ from aha.report.cells import in_column
 from aha.report.charts import path_data
 from aha.report.progress import Progress
 from aha.report.record import find_row
-from aha.runs.pipeline import Node
+from aha.runs.pipeline import Node, Place
 
 __all__ = ["anchor", "diagram", "headline"]
 
-Place = tuple[int, int]
 Point = tuple[float, float]
 
-WIDE = """
-    start  dev1  .           dev3  helpfulness
-    zero   dev2  dev2-plain  .     harmlessness
-    cold   kept  general     r1    .
-    qwen2     qwen2-distilled     .  llama  llama-distilled
-    qwen2-rl  qwen2-distilled-rl  .  .      .
-"""
-NARROW = """
-    start            zero
-    dev1             cold
-    dev2             dev2-plain
-    kept             general
-    dev3             .
-    helpfulness      harmlessness
-    r1               .
-    qwen2            qwen2-rl
-    qwen2-distilled  qwen2-distilled-rl
-    llama            llama-distilled
-"""
-EMPTY = "."
 CORNER = 7.0
 LANE = 7.0
 SIDE_ENTRY = 15.0
@@ -129,30 +108,48 @@ def diagram(boxes: Sequence[Progress]) -> Markup:
     """The pipeline, drawn twice: for wide and for narrow pages.
 
     Args:
-        boxes: every box with its state; a name that the figure does not know goes below the others.
+        boxes: every box with its state; one without a place goes below the others.
     """
-    wide = _Sheet(places=_places(WIDE, boxes, 5), width=194, height=92, gap=(48, 46), margin=26)
-    narrow = _Sheet(places=_places(NARROW, boxes, 2), width=174, height=92, gap=(30, 38), margin=30)
+    wide_cells = {box.node.name: box.node.wide for box in boxes}
+    narrow_cells = {box.node.name: box.node.narrow for box in boxes}
+    if not any(wide_cells.values()):
+        depths = _depths(boxes)
+        wide_cells = {name: (column, row) for name, (column, row) in depths.items()}
+        narrow_cells = {name: (row, column) for name, (column, row) in depths.items()}
+
+    wide = _Sheet(places=_places(wide_cells, 5), width=194, height=92, gap=(48, 46), margin=26)
+    narrow = _Sheet(places=_places(narrow_cells, 2), width=174, height=92, gap=(30, 38), margin=30)
     return Markup('<div class="pipeline wide">{}</div><div class="pipeline narrow">{}</div>').format(
         _drawing(boxes, wide, "wide"), _drawing(boxes, narrow, "narrow")
     )
 
 
-def _places(grid: str, boxes: Sequence[Progress], num_columns: int) -> dict[str, Place]:
-    """The cell of each box, without empty rows; boxes that the grid does not know go below."""
-    cells: dict[str, Place] = {}
-    for row, line in enumerate(grid.strip().splitlines()):
-        for column, name in enumerate(line.split()):
-            if name != EMPTY:
-                cells[name] = (column, row)
+def _depths(boxes: Sequence[Progress]) -> dict[str, Place]:
+    """Columns by the longest way to a box from one without parents, rows by the order of the boxes."""
+    columns: dict[str, int] = {}
+    heights: dict[int, int] = {}
+    places: dict[str, Place] = {}
+    for box in boxes:
+        # The parents of a figure stand before what is made from them; others are left out.
+        column = 1 + max((columns[name] for name in box.node.parents if name in columns), default=-1)
+        columns[box.node.name] = column
+        row = heights.get(column, 0)
+        heights[column] = row + 1
+        places[box.node.name] = (column, row)
+    return places
 
-    names = [box.node.name for box in boxes]
-    places = {name: cells[name] for name in names if name in cells}
+
+def _places(cells: Mapping[str, Place | None], num_columns: int) -> dict[str, Place]:
+    """The cell of each box, without empty rows; boxes without a cell, or with one that is taken, go below."""
+    places: dict[str, Place] = {}
+    for name, cell in cells.items():
+        if cell is not None and cell not in places.values():
+            places[name] = cell
     rows = sorted({row for _, row in places.values()})
     places = {name: (column, rows.index(row)) for name, (column, row) in places.items()}
-    unknown = [name for name in names if name not in cells]
 
-    for index, name in enumerate(unknown):
+    unplaced = [name for name in cells if name not in places]
+    for index, name in enumerate(unplaced):
         places[name] = (index % num_columns, len(rows) + index // num_columns)
 
     return places

@@ -19,6 +19,7 @@ from aha.report.browser import Shelf, evaluation_shelf, training_shelf
 from aha.report.cells import duration, heading, is_share, value_and_interval
 from aha.report.chapters import chapters
 from aha.report.charts import embed, format_figure
+from aha.report.diagram import anchor, diagram, headline
 from aha.report.figures import HARD, comparisons, large_figures, small_figures, vote_metric
 from aha.report.progress import survey
 from aha.report.record import Evaluation, Record, find_row, finite, read_record
@@ -106,7 +107,7 @@ def summary(run: Path) -> dict[str, object]:
         "seed": record.identity.get("seed"),
         "steps": _num_steps(record),
     }
-    if record.nodes:
+    if record.has_pipeline:
         figures["stages"] = stage_figures(survey(record, []))
     return figures
 
@@ -121,7 +122,7 @@ def models_in_words(run: Path) -> str:
         ValueError: the folder holds no run.
     """
     record = read_record(run)
-    return stage_text(survey(record, [])) if record.nodes else ""
+    return stage_text(survey(record, [])) if record.has_pipeline else ""
 
 
 def _interval(row: Row | None) -> dict[str, float | None] | None:
@@ -140,10 +141,10 @@ def _render(record: Record) -> str:
     )
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    vote = vote_of(survey(record, [])) if record.nodes else vote_metric(record)
-    name = "pipeline" if record.nodes else "report"
+    vote = vote_of(survey(record, [])) if record.has_pipeline else vote_metric(record)
+    name = "pipeline" if record.has_pipeline else "report"
 
-    if record.nodes:
+    if record.has_pipeline:
         content, notes = chapters(record, REFLECTIVE_WORDS)
         metrics = ("pass@1", vote, "length", "consistency", "readability")
     else:
@@ -161,7 +162,7 @@ def _render(record: Record) -> str:
         config=list(_flat(record.identity.get("config"))),
         provenance=list(_flat(record.identity.get("provenance"))),
         figure=value_and_interval,
-        style=Markup(environment.get_template(f"{name}.css.j2").render()),
+        style=Markup(environment.get_template("pipeline.css.j2").render()),
         script=script,
         script_hash=f"sha256-{digest}",
         **content,
@@ -169,17 +170,21 @@ def _render(record: Record) -> str:
 
 
 def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
-    """The content of the page of a run without a pipeline: one model before and after training."""
+    """The content of the page of a run that trains one model: the model before and after training."""
     shelves = [evaluation_shelf(record), training_shelf(record)]
     columns = _columns(record, vote)
+    notes: list[str] = []
+    boxes = survey(record, notes)
     content: dict[str, object] = {
+        "diagram": diagram(boxes) if boxes else "",
+        "boxes": [(anchor(box.node.name), headline(box), box) for box in boxes],
         "figures": large_figures(record),
         "curves": small_figures(record),
         "columns": columns,
         "table": _table(record, columns),
         "shelves": [(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
     }
-    return content, [note for shelf in shelves for note in shelf.notes]
+    return content, [*notes, *(note for shelf in shelves for note in shelf.notes)]
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
@@ -215,6 +220,8 @@ def _missing(record: Record) -> list[str]:
     sentences = []
     if not record.updates:
         sentences.append("No training iteration is recorded yet.")
+    if record.result and record.start is None and record.end is None:
+        return [*sentences, "Nothing was evaluated."]
     if record.start is None:
         sentences.append("The base model has not been evaluated yet.")
     if record.end is None:

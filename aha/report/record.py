@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aha.runs.pipeline import MAIN_MODELS, PIPELINE_FILE, Node, nodes_of
+from aha.runs.pipeline import PIPELINE_FILE, Node, main_models, nodes_of, trained_models
 from aha.types import Report, Row
 
 __all__ = [
@@ -71,7 +71,7 @@ class Record:
         updates: training iterations in that order.
         evaluations: in that order.
         notes: what could not be read, in sentences.
-        nodes: boxes of `pipeline.json`; none for a recipe that has no such figure.
+        nodes: boxes of `pipeline.json`, the figure of the recipe; none where the file is missing.
     """
 
     folder: Path
@@ -109,8 +109,14 @@ class Record:
 
     @property
     def end(self) -> Report | None:
-        """The last evaluation of the trained model: `end`, or R1 where the run has a pipeline."""
-        return next(reversed(self.named(MAIN_MODELS[-1] if self.nodes else "end")), None)
+        """The last evaluation of the model that is the result: the last main one of the figure, `end` without one."""
+        models = main_models(self.nodes)
+        return next(reversed(self.named(models[-1].name if models else "end")), None)
+
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether the run trains several models from one another, which are to be compared."""
+        return len(trained_models(self.nodes)) > 1
 
     def part(self, stages: Sequence[str]) -> "Record":
         """The record of some stages alone, with steps counted from their beginning.

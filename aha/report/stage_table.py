@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aha.report.cells import heading, is_share, value_and_interval
 from aha.report.progress import Cost, Progress
 from aha.report.record import find_row, finite
-from aha.runs.pipeline import MAIN_MODELS, trained_models
+from aha.runs.pipeline import main_models, trained_models
 from aha.types import Row
 
 __all__ = [
@@ -88,8 +88,8 @@ def vote_of(boxes: Sequence[Progress]) -> str:
 
 
 def stages(boxes: Sequence[Progress]) -> Table:
-    """The paper's Table 3: the models on the way to R1 as columns."""
-    models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
+    """The paper's Table 3: the main models as columns."""
+    models = _main_boxes(boxes)
     lines = []
     for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
@@ -104,7 +104,7 @@ def distillation(boxes: Sequence[Progress]) -> list[str]:
     """Names of the models of the paper's Table 5: each student before and after learning from R1's data, and R1."""
     names = [box.node.name for box in boxes]
     students = [name for family in _families(names) for name in (family, family + DISTILLED)]
-    return [*students, MAIN_MODELS[-1]] if students else []
+    return [*students, _main_boxes(boxes)[-1].node.name] if students else []
 
 
 def reinforcement(boxes: Sequence[Progress]) -> list[str]:
@@ -152,7 +152,7 @@ def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
 
 def stage_text(boxes: Sequence[Progress]) -> str:
     """The paper's Table 3 in plain text: shares in percent, `*` at the best, 95 % intervals below the figures."""
-    models = [box for name in MAIN_MODELS for box in boxes if box.node.name == name]
+    models = _main_boxes(boxes)
     lines = [_plain_line("", [box.node.title[:11] for box in models])]
 
     for metric in _metrics(boxes):
@@ -165,6 +165,12 @@ def stage_text(boxes: Sequence[Progress]) -> str:
         lines += [_plain_line(name, values), _plain_line("", [interval for _, interval in figures])]
 
     return "\n".join(line for line in lines if line)
+
+
+def _main_boxes(boxes: Sequence[Progress]) -> list[Progress]:
+    """The models that the main table compares."""
+    by_name = {box.node.name: box for box in boxes}
+    return [by_name[node.name] for node in main_models([box.node for box in boxes])]
 
 
 def _metrics(boxes: Sequence[Progress]) -> list[str]:

@@ -1,16 +1,21 @@
 """The figure of a recipe: its models and data, what each of them is made from, and by which stages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from aha.runs.folder import RunFolder
 
-__all__ = ["MAIN_MODELS", "PIPELINE_FILE", "Node", "nodes_of", "trained_models", "write_pipeline"]
+__all__ = ["PIPELINE_FILE", "Node", "Place", "arrange", "main_models", "nodes_of", "trained_models", "write_pipeline"]
 
 PIPELINE_FILE = "pipeline.json"
 KINDS = ("model", "data", "reward")
-MAIN_MODELS = ("zero", "dev1", "dev2", "dev3", "r1")
-"""The models of the paper's Table 3, in its order; the last one is the result of a run."""
+MAX_CELLS = 50
+"""Columns and rows that a drawing may have."""
+
+EMPTY = "."
+
+Place = tuple[int, int]
+"""Column and row of a box in a drawing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,9 @@ class Node:
         by: how it is made, in a few words.
         stages: names of the stages that make it, in order.
         parents: names of the nodes that it is made from.
+        is_main: whether it is one of the models that the main table compares; the last one is the result of the run.
+        wide: its place in the drawing; None to let the report find one.
+        narrow: its place in the drawing for narrow pages.
     """
 
     name: str
@@ -32,6 +40,31 @@ class Node:
     by: str = ""
     stages: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
+    is_main: bool = False
+    wide: Place | None = None
+    narrow: Place | None = None
+
+
+def arrange(nodes: Sequence[Node], *, wide: str, narrow: str) -> tuple[Node, ...]:
+    """Nodes with their places in both drawings.
+
+    Args:
+        nodes: the figure.
+        wide: names in rows and columns, with a dot for an empty cell.
+        narrow: the same for narrow pages.
+    """
+    in_wide = _places(wide)
+    in_narrow = _places(narrow)
+    return tuple(replace(node, wide=in_wide.get(node.name), narrow=in_narrow.get(node.name)) for node in nodes)
+
+
+def _places(grid: str) -> dict[str, Place]:
+    places: dict[str, Place] = {}
+    for row, line in enumerate(grid.strip().splitlines()):
+        for column, name in enumerate(line.split()):
+            if name != EMPTY:
+                places[name] = (column, row)
+    return places
 
 
 def write_pipeline(folder: RunFolder, nodes: Sequence[Node]) -> None:
@@ -51,11 +84,16 @@ def nodes_of(content: Mapping[str, object]) -> list[Node]:
 
 
 def trained_models(nodes: Sequence[Node]) -> list[Node]:
-    """The models that are made from others: those of the paper's Table 3 in its order, then the rest."""
-    models = {node.name: node for node in nodes if node.kind == "model" and node.parents}
-    main = [name for name in MAIN_MODELS if name in models]
-    others = [name for name in models if name not in MAIN_MODELS]
-    return [models[name] for name in (*main, *others)]
+    """The models that are made from others: the main ones in their order, then the rest."""
+    models = [node for node in nodes if node.kind == "model" and node.parents]
+    # Python's sort is stable: within each of the two parts the order stays.
+    return sorted(models, key=lambda node: not node.is_main)
+
+
+def main_models(nodes: Sequence[Node]) -> list[Node]:
+    """The models that the main table compares: all that are made from others where none is marked."""
+    trained = trained_models(nodes)
+    return [node for node in trained if node.is_main] or trained
 
 
 def _node(entry: object) -> Node | None:
@@ -77,7 +115,19 @@ def _node(entry: object) -> Node | None:
         by=words.get("by", ""),
         stages=_names(entry.get("stages")),
         parents=_names(entry.get("parents")),
+        is_main=entry.get("is_main") is True,
+        wide=_place(entry.get("wide")),
+        narrow=_place(entry.get("narrow")),
     )
+
+
+def _place(value: object) -> Place | None:
+    """A place as the file holds it; None for one that is none, or that would make the drawing too large."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    column, row = value
+    are_cells = all(type(cell) is int and 0 <= cell < MAX_CELLS for cell in value)
+    return (column, row) if are_cells else None
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Fine-tuning on a user's demonstrations: it learns, it resumes, and it is refused before anything is computed."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tiny import tiny_config, tiny_policy, world_tokenizer
 from aha.policy.pretrained import read_config
 from aha.problems.world.questions import held_out_problems
 from aha.prompts.pretrained import read_tokenizer
+from aha.recipes.sft import SFT
 from aha.runs.shards import read_rows
 from aha.stages import sft as stage
 from aha.training.checkpoint import write_checkpoint
@@ -71,7 +73,12 @@ def test_it_learns_and_is_examined_before_and_after(tune: Tune, rows: list[dict[
     for when in ("start", "end"):
         assert 0 <= ended[when]["pass@1"]["value"] <= 1
     assert Path(ended["model"]).parts[-3:] == ("stages", "sft", "final")
-    assert Path(ended["page"]).is_file()
+    assert {stage for node in SFT.figure for stage in node.stages} == {
+        path.name for path in (tmp_path / "run" / "stages").iterdir() if path.is_dir()
+    }
+    page = Path(ended["page"]).read_text(encoding="utf-8")
+    assert [node.title for node in SFT.figure if f"{node.title}: " not in page] == []
+    assert "not begun" not in re.findall(r"<li id=.*</li>", page)[-1]
 
 
 def test_a_run_that_failed_goes_on_to_the_same_result(

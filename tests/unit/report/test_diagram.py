@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aha.recipes.r1_recipe import FIGURE as PIPELINE
-from aha.report.diagram import NARROW, WIDE, anchor, diagram, headline
+from aha.recipes.r1_recipe import NARROW, WIDE
+from aha.report.diagram import anchor, diagram, headline
 from aha.report.progress import Progress, survey
 from aha.report.record import read_record
 from aha.runs.pipeline import Node
@@ -101,6 +102,16 @@ def test_each_kind_has_a_headline(make_pipeline_run: MakeRun) -> None:
     assert headline(boxes["helpfulness"]) == "held-out 87.0\N{NO-BREAK SPACE}%"
     assert headline(boxes["r1"]).startswith("pass@1 7")
     assert headline(replace(boxes["r1"], report=None)) == ""
+
+
+def test_a_figure_without_places_goes_from_left_to_right() -> None:
+    start = Node(name="start", title="", kind="model")
+    data = Node(name="data", title="", kind="data")
+    end = Node(name="end", title="", kind="model", parents=("start", "data"))
+    wide, narrow = (rectangles(drawing) for drawing in drawings(not_begun(start, data, end)))
+    assert wide[0][0] == wide[1][0] < wide[2][0]
+    assert wide[0][1] == wide[2][1] < wide[1][1]
+    assert narrow[0][1] == narrow[1][1] < narrow[2][1]
 
 
 def test_an_unknown_pipeline_is_drawn_too() -> None:

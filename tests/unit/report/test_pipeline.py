@@ -2,11 +2,19 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from aha.recipes.catalogue import RECIPES
 from aha.recipes.r1_recipe import FIGURE as PIPELINE
+from aha.recipes.recipe import Recipe
+from aha.recipes.zero_recipe import R1_ZERO
+from aha.report.diagram import anchor
+from aha.report.page import write_page
 from aha.report.record import read_record
 from aha.runs.folder import RunFolder
-from aha.runs.pipeline import MAIN_MODELS, Node, nodes_of, trained_models, write_pipeline
+from aha.runs.pipeline import Node, main_models, nodes_of, trained_models, write_pipeline
 
 MakeRun = Callable[..., Path]
 
@@ -33,8 +41,46 @@ def test_names_that_lead_out_of_the_run_folder_are_no_stages() -> None:
 
 def test_trained_models_begin_with_those_of_table_3() -> None:
     names = [node.name for node in trained_models(PIPELINE)]
-    assert names[:5] == list(MAIN_MODELS) == ["zero", "dev1", "dev2", "dev3", "r1"]
+    assert names[:5] == [node.name for node in main_models(PIPELINE)] == ["zero", "dev1", "dev2", "dev3", "r1"]
     assert names[5:] == ["dev2-plain", "qwen2-distilled", "llama-distilled", "qwen2-rl", "qwen2-distilled-rl"]
+
+
+def test_places_that_are_none_are_left_out() -> None:
+    entry = {"name": "zero", "kind": "model", "wide": [1, 2], "narrow": [1, 10**9]}
+    (node,) = nodes_of({"nodes": [entry]})
+    assert (node.wide, node.narrow) == ((1, 2), None)
+    for place in ([1], [1.0, 2], [-1, 2], [True, 2], "12", None):
+        assert nodes_of({"nodes": [entry | {"wide": place}]})[0].wide is None
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_the_page_of_every_recipe_has_its_figure(recipe: Recipe[Any, Any], make_run: MakeRun) -> None:
+    run = make_run()
+    write_pipeline(RunFolder(run), recipe.figure)
+    page = write_page(run).read_text(encoding="utf-8")
+    assert page.count('class="box ') == 2 * len(recipe.figure)
+    for node in recipe.figure:
+        assert page.count(f'href="#{anchor(node.name)}"') >= 2
+        assert page.count(f'id="{anchor(node.name)}"') == 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_a_figure_names_parents_before_what_is_made_from_them(recipe: Recipe[Any, Any]) -> None:
+    known: set[str] = set()
+    for node in recipe.figure:
+        assert node.name not in known
+        assert set(node.parents) <= known
+        known.add(node.name)
+    assert trained_models(recipe.figure)
+
+
+def test_a_run_of_one_model_ends_with_that_model(make_run: MakeRun) -> None:
+    run = make_run()
+    before = read_record(run).end
+    write_pipeline(RunFolder(run), R1_ZERO.figure)
+    record = read_record(run)
+    assert record.end == before is not None
+    assert not record.has_pipeline
 
 
 def test_a_record_without_a_pipeline_has_no_boxes(make_run: MakeRun) -> None:
