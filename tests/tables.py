@@ -13,7 +13,9 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+from aha.recipes.recipe import Recipe
 from aha.runs.config import Config
+from aha.runs.pipeline import Node
 
 UPDATE = "AHA_UPDATE_TABLES"
 """Environment variable: tables are written, not compared."""
@@ -108,7 +110,9 @@ def _defaults(name: str, function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value in the types of JSON; None for what has none there."""
+    """A value in the types of JSON; None for what has none there, and for records of recipes, whose scales are told."""
+    if isinstance(value, Recipe | Node):
+        return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     match value:

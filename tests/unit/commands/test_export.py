@@ -5,17 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from run_requests import zero_request
 from tiny import tiny_config, tiny_policy, world_tokenizer
 from torch import Tensor
 
 from aha.commands.evaluation import EvaluationOrder, SampleOrder, evaluate_order, sample_once
 from aha.commands.export import export, original_dtype
-from aha.commands.running import Order, carry_out
+from aha.commands.running import carry_out
 from aha.engines.engine import Decoding
 from aha.policy.layout import rows
 from aha.policy.reward_model import from_policy
@@ -53,18 +55,9 @@ def one_iteration(folder: Path, start: Path, *, lora_rank: int = 0) -> Path:
     if lora_rank:
         adapted = loop.optimizer.model_copy(update={"lora": LoRAConfig(rank=lora_rank)})
         loop = loop.model_copy(update={"optimizer": adapted})
-    order = Order(
-        recipe="r1_zero",
-        scale="tiny",
-        config=R1ZeroConfig(zero=loop, longer=RLConfig(iterations=0), validation=LOOK, evaluation=LOOK),
-        folder=folder,
-        seed=0,
-        start=str(start),
-        own=OwnData(stop=STOP),
-        force=True,
-        is_quiet=True,
-    )
-    carry_out(order)
+    config = R1ZeroConfig(zero=loop, longer=RLConfig(iterations=0), validation=LOOK, evaluation=LOOK)
+    request = zero_request(config, folder, own=OwnData(stop=STOP))
+    carry_out(replace(request, model=str(start), force=True))
     return folder
 
 
