@@ -20,22 +20,29 @@ def adjacent(linears: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
     Returns:
         The weight, [sum of outputs, D], and the bias, [sum of outputs].
     """
+    weights = [linear.weight for linear in linears]
     biases = [linear.bias for linear in linears if linear.bias is not None]
-    return _joined([linear.weight for linear in linears]), _joined(biases) if biases else None
+    return _join(weights), _join(biases) if biases else None
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """One tensor of several along their first dimension, in place."""
-    place = parts[0].data_ptr()
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """One tensor of several along their first dimension, of which they become views."""
+    first = parts[0]
+    storage = first.untyped_storage()
+    address = first.data_ptr()
     is_joined = True
     for part in parts:
-        is_joined &= part.is_contiguous() and part.data_ptr() == place
-        place += part.numel() * part.element_size()
-    total = sum(len(part) for part in parts)
-    if is_joined and parts[0].untyped_storage().nbytes() >= place - parts[0].untyped_storage().data_ptr():
-        return parts[0].detach().as_strided((total, *parts[0].shape[1:]), parts[0].stride())
-    with torch.inference_mode(mode=False), torch.no_grad():  # parameters must not become tensors of inference
+        is_joined &= part.is_contiguous() and part.data_ptr() == address
+        address += part.numel() * part.element_size()
+
+    # Two tensors may be neighbours by chance: they are one only within one storage.
+    lengths = [len(part) for part in parts]
+    if is_joined and storage.nbytes() >= address - storage.data_ptr():
+        return first.detach().as_strided((sum(lengths), *first.shape[1:]), first.stride())
+
+    # A tensor that is made in inference mode can never have a gradient: parameters must not become such ones.
+    with torch.inference_mode(mode=False), torch.no_grad():
         whole = torch.cat([part.detach() for part in parts])
-        for part, view in zip(parts, torch.split(whole, [len(part) for part in parts]), strict=True):
+        for part, view in zip(parts, torch.split(whole, lengths), strict=True):
             part.data = view
         return whole

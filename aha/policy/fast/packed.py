@@ -25,6 +25,12 @@ ROW_FIELDS = 11
 """Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
 
 _PER_LAYER = 10
+"""Pointers of a layer."""
+
+_OWN_LENGTH = 5
+_TOKEN = 9
+_POSITION = 10
+"""Fields of a row that differ between the tokens of a sequence."""
 
 _SIGNATURES = {
     "scratch_floats": "pii:i",
@@ -34,6 +40,8 @@ _SIGNATURES = {
 
 
 class _Shape(ctypes.Structure):
+    """Sizes of a policy, as `Shape` in decode.c."""
+
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("layers", "width", "inner", "heads", "shared", "size")),
         ("eps", ctypes.c_double),
@@ -74,9 +82,10 @@ class PackedPolicy:
         kernels = _kernels()
         if kernels is None or not can_be_packed(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `can_be_packed` first")
-        self._kernels, self.config = kernels, policy.config
-        self.panel = _panel()
         config = policy.config
+        self.config = config
+        self.panel = _panel()
+        self._kernels = kernels
         self._shape = _Shape(
             config.num_hidden_layers,
             config.hidden_size,
@@ -86,13 +95,20 @@ class PackedPolicy:
             config.head_dim,
             config.rms_norm_eps,
         )
+
+        # A tied head is copied although it is the embedding: a product reads panels, a look-up reads rows.
         weights = {name: weight.detach() for name, weight in policy.named_parameters(remove_duplicate=False)}
-        matrices = (weight for name, weight in weights.items() if weight.dim() == 2 and "embed" not in name)
+        matrices = [weight for name, weight in weights.items() if weight.dim() == 2 and "embed" not in name]
         self._free = huge_memory(sum(self._padded(len(weight)) * weight.shape[1] for weight in matrices))
-        self._kept = [part for layer in range(config.num_hidden_layers) for part in self._layer(weights, layer)]
-        self._layers = (ctypes.c_void_p * len(self._kept))(*(0 if t is None else t.data_ptr() for t in self._kept))
-        self._embedding, self._norm = weights["model.embed_tokens.weight"], weights["model.norm.weight"]
+
+        # The kernels get addresses alone, so that the tensors themselves have to be held here.
+        self._tensors = [tensor for layer in range(config.num_hidden_layers) for tensor in self._layer(weights, layer)]
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in self._tensors]
+        self._layers = (ctypes.c_void_p * len(addresses))(*addresses)
+        self._embedding = weights["model.embed_tokens.weight"]
+        self._norm = weights["model.norm.weight"]
         self._head = self._panels(weights["lm_head.weight"])
+
         frequencies_K = frequencies(config, config.head_dim, torch.device("cpu"))
         angles_NK = torch.arange(num_positions).float()[:, None] * frequencies_K
         self._angles_NK = torch.cat((angles_NK.cos(), angles_NK.sin()), dim=-1).contiguous()
@@ -110,7 +126,7 @@ class PackedPolicy:
         attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         biases = [bias for part in attention if (bias := named(f"{part}.bias")) is not None]
         o_bias = named("self_attn.o_proj.bias")
-        found = [
+        tensors = [
             named("input_layernorm.weight"),
             self._panels(joined(*attention)),
             self._filled(torch.cat(biases)) if biases else None,
@@ -122,29 +138,34 @@ class PackedPolicy:
             self._panels(joined("mlp.gate_proj", "mlp.up_proj")),
             self._panels(joined("mlp.down_proj")),
         ]
-        assert len(found) == _PER_LAYER
-        return found
+        assert len(tensors) == _PER_LAYER
+        return tensors
 
     def _padded(self, count: int) -> int:
-        """Whole panels that hold so many."""
+        """The smallest multiple of a panel that is at least this."""
         return -(-count // self.panel) * self.panel
 
     def _filled(self, x: Tensor) -> Tensor:
-        """Whole panels: zeros behind the last row."""
-        return F.pad(x, (0, 0) * (x.dim() - 1) + (0, self._padded(len(x)) - len(x))).contiguous()
+        """The rows of a tensor, and rows of zeros behind them up to a whole panel."""
+        num_zeros = self._padded(len(x)) - len(x)
+
+        # `pad` counts dimensions from the last one, and the rows are the first.
+        other_dimensions = (0, 0) * (x.dim() - 1)
+        return F.pad(x, (*other_dimensions, 0, num_zeros)).contiguous()
 
     def _panels(self, weight_OI: Tensor) -> Tensor:
-        """A matrix as [out / panel, in, panel], where memory is free."""
+        """A matrix as [out / panel, in, panel], in the next part of the huge memory."""
         panels = torch.unflatten(self._filled(weight_OI), 0, (-1, self.panel)).transpose(1, 2)
-        taken, self._free = torch.split(self._free, [panels.numel(), len(self._free) - panels.numel()])
-        return taken.view(panels.shape).copy_(panels)
+        memory = self._free[: panels.numel()]
+        self._free = self._free[panels.numel() :]
+        return memory.view(panels.shape).copy_(panels)
 
     def room(self, num_tokens: int) -> int:
-        """Room that so many tokens need in a segment."""
+        """Tokens for which a segment of `num_tokens` has memory: whole panels."""
         return self._padded(num_tokens)
 
     def segment_floats(self, num_tokens: int) -> int:
-        """Size of the memory of a segment with room for so many tokens."""
+        """Floats of the memory of a segment of `num_tokens`."""
         config = self.config
         figures = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
         return figures * self.room(num_tokens)
@@ -157,16 +178,22 @@ class PackedPolicy:
             memory: takes its keys and values.
             before: memory and length of what it follows on, at most two segments; empty ones are left out.
         """
-        count, position = len(tokens_N), sum(length for _, length in before)
+        num_tokens = len(tokens_N)
+        position = sum(length for _, length in before)
         segments = [(earlier.data_ptr(), length, self.room(length)) for earlier, length in before if length]
         segments += [(0, 0, 0)] * (2 - len(segments))
-        segments.append((memory.data_ptr(), 1, memory.numel() // self.segment_floats(1) * self.panel))
+        own_room = memory.numel() // self.segment_floats(1) * self.panel
+        segments.append((memory.data_ptr(), 1, own_room))
+
         addresses, lengths, rooms = zip(*segments, strict=True)
-        rows_NF = torch.tensor([*addresses, *lengths, *rooms, 0, position]).repeat(count, 1)
-        places_N = torch.arange(count)
-        rows_NF[:, 5] += places_N
-        rows_NF[:, 9] = tokens_N
-        rows_NF[:, 10] += places_N
+        first_row_F = torch.tensor([*addresses, *lengths, *rooms, 0, position])
+        rows_NF = first_row_F.repeat(num_tokens, 1)
+
+        # Each token sees itself and those of its own segment before it.
+        index_N = torch.arange(num_tokens)
+        rows_NF[:, _OWN_LENGTH] += index_N
+        rows_NF[:, _TOKEN] = tokens_N
+        rows_NF[:, _POSITION] += index_N
         return rows_NF
 
     def forward(self, rows_BF: Tensor, longest: int) -> Tensor:
@@ -174,7 +201,7 @@ class PackedPolicy:
 
         Args:
             rows_BF: the rows, int64, [B, `ROW_FIELDS`], contiguous; all that they point to is kept by the caller.
-            longest: most tokens that a row attends to, its own included.
+            longest: the largest number of tokens that a row attends to, its own included.
 
         Returns:
             [B, D], float32.
@@ -199,8 +226,20 @@ class PackedPolicy:
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits of the next token, [B, V], float32."""
         num_rows, width = hidden_BD.shape
-        across = len(self._head) * self.panel
-        logits_BV = torch.empty(num_rows, across)
-        pointers = (self._head.data_ptr(), None, logits_BV.data_ptr())
-        self._kernels["matmul"](hidden_BD.data_ptr(), width, *pointers, num_rows, across, width, 0)
+
+        # The head's panels may be wider than the vocabulary.
+        num_columns = len(self._head) * self.panel
+        logits_BV = torch.empty(num_rows, num_columns)
+        no_bias = None
+        self._kernels["matmul"](
+            hidden_BD.data_ptr(),
+            width,
+            self._head.data_ptr(),
+            no_bias,
+            logits_BV.data_ptr(),
+            num_rows,
+            num_columns,
+            width,
+            0,
+        )
         return logits_BV[:, : self.config.vocab_size]

@@ -3,7 +3,7 @@
 Each different beginning (a prompt) is computed once; what follows on it attends to it where it lies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,43 +43,68 @@ def packed_score(
     Returns:
         [B, T], float32, nats; 0 where the mask is False.
     """
-    packed, result_BT = PackedPolicy(policy, tokens_BT.shape[1]), torch.zeros(mask_BT.shape)
+    packed = PackedPolicy(policy, tokens_BT.shape[1])
+    result_BT = torch.zeros(mask_BT.shape)
     for prompt, rows in _by_prompt(tokens_BT, mask_BT):
-        memory = torch.empty(packed.segment_floats(len(prompt)))
-        hidden_ND = _computed(packed, packed.rows_of(prompt, memory, ()), len(prompt))
-        parts = [tokens_BT[row, len(prompt) : int(lengths_B[row]) - 1] for row in rows]
-        own = torch.empty(len(rows), packed.segment_floats(max(1, *map(len, parts))))
-        before = ((memory, len(prompt)),)
-        rows_NF = torch.cat([packed.rows_of(part, place, before) for part, place in zip(parts, own, strict=True)])
-        states_ND = _computed(packed, rows_NF, len(prompt) + max(map(len, parts)))
-        follow = torch.split(states_ND, [len(part) for part in parts])
-        hidden_MD = torch.cat([state for part in follow for state in (hidden_ND[-1:], part)])
-        targets = [tokens_BT[row, len(prompt) : int(lengths_B[row])] for row in rows]
-        logp_M = _chosen(packed, hidden_MD, torch.cat(targets), temperature)
-        for row, logp_T in zip(rows, torch.split(logp_M, [len(target) for target in targets]), strict=True):
-            result_BT[row, len(prompt) : len(prompt) + len(logp_T)] = logp_T
+        start = len(prompt)
+        targets = [tokens_BT[row, start : int(lengths_B[row])] for row in rows]
+        hidden_MD = _predicting_states(packed, prompt, targets)
+        logp_M = _chosen_logp(packed, hidden_MD, torch.cat(targets), temperature)
+
+        logp_by_row = torch.split(logp_M, [len(target) for target in targets])
+        for row, logp_T in zip(rows, logp_by_row, strict=True):
+            result_BT[row, start : start + len(logp_T)] = logp_T
     return result_BT.masked_fill_(~mask_BT, 0.0)
 
 
 def _by_prompt(tokens_BT: Tensor, mask_BT: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
-    """Each different beginning, with the sequences that have it."""
-    known: dict[tuple[int, ...], list[int]] = {}
+    """Each different beginning, with the sequences that have it; those without a token to score are left out."""
+    rows_by_prompt: dict[tuple[int, ...], list[int]] = {}
     for row, start in enumerate(mask_BT.int().argmax(-1).tolist()):
         if mask_BT[row, start]:
-            known.setdefault(tuple(tokens_BT[row, :start].tolist()), []).append(row)
-    yield from ((torch.tensor(prompt), rows) for prompt, rows in known.items())
+            prompt = tuple(tokens_BT[row, :start].tolist())
+            rows_by_prompt.setdefault(prompt, []).append(row)
+
+    for prompt, rows in rows_by_prompt.items():
+        yield torch.tensor(prompt), rows
 
 
-def _computed(packed: PackedPolicy, rows_NF: Tensor, longest: int) -> Tensor:
+def _predicting_states(packed: PackedPolicy, prompt_T: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """Hidden states from which the targets are predicted, in their order, [M, D].
+
+    Args:
+        packed: the policy.
+        prompt_T: the beginning of all sequences.
+        targets: what follows on it in each sequence, at least one token.
+    """
+    memory = torch.empty(packed.segment_floats(len(prompt_T)))
+    prompt_ND = _hidden_states(packed, packed.rows_of(prompt_T, memory, ()), len(prompt_T))
+
+    # The last token of a sequence predicts nothing, and the first target is predicted by the end of the prompt.
+    parts = [target[:-1] for target in targets]
+    longest = max(len(part) for part in parts)
+    memories = torch.empty(len(parts), packed.segment_floats(max(1, longest)))
+    before = ((memory, len(prompt_T)),)
+    rows = [packed.rows_of(part, own_memory, before) for part, own_memory in zip(parts, memories, strict=True)]
+    states_ND = _hidden_states(packed, torch.cat(rows), len(prompt_T) + longest)
+
+    predicting: list[Tensor] = []
+    for part_ND in torch.split(states_ND, [len(part) for part in parts]):
+        predicting += [prompt_ND[-1:], part_ND]
+    return torch.cat(predicting)
+
+
+def _hidden_states(packed: PackedPolicy, rows_NF: Tensor, longest: int) -> Tensor:
     """Hidden states of rows in their order, [N, D]."""
     return torch.cat([packed.forward(rows, longest) for rows in torch.split(rows_NF, CHUNK_ROWS)])
 
 
-def _chosen(packed: PackedPolicy, hidden_MD: Tensor, targets_M: Tensor, temperature: float) -> Tensor:
+def _chosen_logp(packed: PackedPolicy, hidden_MD: Tensor, targets_M: Tensor, temperature: float) -> Tensor:
     """Log softmax of tempered logits at the targets, [M]."""
     chunk = max(1, CHUNK_LOGITS // packed.config.vocab_size)
-    found = []
+    parts = []
     for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
         logits = packed.logits(hidden).div_(temperature)
-        found.append(logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1))
-    return torch.cat(found)
+        chosen = logits.gather(-1, targets[:, None])[:, 0]
+        parts.append(chosen - logits.logsumexp(-1))
+    return torch.cat(parts)
