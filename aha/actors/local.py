@@ -68,8 +68,11 @@ class LocalActor(Generic[Model]):
             learner: updates the model; None for one that is not trained.
             origin: folder of the weights that adapters were added to, where there are any.
         """
-        self.model, self.tokenizer, self.origin = model, tokenizer, origin
-        self._world, self._learner = world, learner
+        self.model = model
+        self.tokenizer = tokenizer
+        self.origin = origin
+        self._world = world
+        self._learner = learner
 
     @property
     def learner(self) -> Learner[Model]:
@@ -104,7 +107,8 @@ class LocalActor(Generic[Model]):
 
     def share(self, batch: Batch) -> Batch:
         """The sequences of a batch that this process computes: equal prompts together, tokens shared out evenly."""
-        return select(batch, partition_rows(batch, self._world.size)[self._world.rank])
+        rows_by_rank = partition_rows(batch, self._world.size)
+        return select(batch, rows_by_rank[self._world.rank])
 
     def share_items(self, items: Sequence[Item]) -> list[Item]:
         """The items of a list that this process works on: every n-th one."""
@@ -123,7 +127,8 @@ class LocalActor(Generic[Model]):
     def update_on(self, micro_batches: Sequence[Batch], loss: Objective, *, name: str) -> dict[str, float]:
         """One update on this process's micro-batches, cut by the caller; the metrics include what it cost."""
         metrics = self.learner.step_on(micro_batches, loss, name=name)
-        num_tokens = sum(self.collect([sum(map(num_stream_tokens, micro_batches))]))
+        own_tokens = sum(num_stream_tokens(batch) for batch in micro_batches)
+        num_tokens = sum(self.collect([own_tokens]))
         return metrics | self.training_cost(num_tokens)
 
     def training_cost(self, num_tokens: int) -> dict[str, float]:
@@ -144,6 +149,8 @@ class LocalActor(Generic[Model]):
     ) -> None:
         """Write a checkpoint atomically; see `Actor.save`. Adapters are merged into the weights that are written."""
         has_learner = with_training and self._learner is not None
+
+        # As an ordinary model, so that whoever reads it need not know of adapters; their values are in the optimizer.
         with merged(self.model):
             write_checkpoint(
                 folder,
@@ -195,7 +202,8 @@ class LocalPolicy(LocalActor[Policy]):
             temperature: of every log-probability.
         """
         super().__init__(model, tokenizer, world, learner=learner, origin=origin)
-        self._num_rows, self._temperature = num_rows, temperature
+        self._num_rows = num_rows
+        self._temperature = temperature
 
     def sample(
         self, requests: Sequence[Request], num_samples: int, on_group: OnGroup | None = None
@@ -204,13 +212,15 @@ class LocalPolicy(LocalActor[Policy]):
         world = self._world
         if num_samples % world.size:
             raise ValueError(f"{num_samples} samples per problem cannot be divided among {world.size} processes")
+
+        # A response is drawn from the seed of its index, so that it is the same whichever process samples it.
         num_own = num_samples // world.size
-        own = [replace(request, index=world.rank * num_own) for request in requests]
+        own_requests = [replace(request, index=world.rank * num_own) for request in requests]
 
         engine = LocalEngine(self.model, self.tokenizer, max_rows=self._num_rows)
         engine.load(self.model, self.num_steps)
         with merged(self.model):
-            return sample(engine, own, num_own, on_group)
+            return sample(engine, own_requests, num_own, on_group)
 
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities of the counted tokens, without a gradient, [B, T], nats, on the CPU; 0 elsewhere."""
@@ -239,9 +249,12 @@ class LocalPolicy(LocalActor[Policy]):
 
     def restore_reference(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the weights that a checkpoint holds of its reference; what it does not hold stays as it is."""
-        saved = {name: tensors.get(f"reference.{name}") for name, _ in self.model.named_parameters()}
-        known = {name: weight for name, weight in saved.items() if weight is not None}
-        self.model.load_state_dict(known, strict=False)
+        saved: dict[str, Tensor] = {}
+        for name, _ in self.model.named_parameters():
+            weight = tensors.get(f"reference.{name}")
+            if weight is not None:
+                saved[name] = weight
+        self.model.load_state_dict(saved, strict=False)
 
     def parameters_not_finite(self) -> list[str]:
         """Names of the weights that hold infinities or NaN."""

@@ -102,7 +102,8 @@ class LocalActors:
         Raises:
             ValueError: a folder is not usable; says why.
         """
-        device, demand = self.world.device, plan.demand
+        device = self.world.device
+        demand = plan.demand
         micro_batch = demand.micro_batch_on(device)
         model, tokenizer = read_trainable(
             start,
@@ -173,7 +174,8 @@ class LocalActors:
             plan: how it is trained.
             reads: what of a response it reads.
         """
-        device, dtype = self.world.device, DTYPES[plan.optimizer.precision]
+        device = self.world.device
+        dtype = DTYPES[plan.optimizer.precision]
         if saved is not None:
             model, tokenizer = read_scorer(saved, device=device, dtype=dtype)
         else:

@@ -54,12 +54,15 @@ def read_trainable(
         ValueError: a folder is not usable, or the policy has no projection that is to be adapted.
     """
     dtype = DTYPES[config.precision]
+
     # A checkpoint holds the merged weights of a policy with adapters, which are not what they were added to.
     folder = saved if saved is not None and not config.lora.rank else start
     policy, tokenizer = read_model(folder, device=device, dtype=dtype)
+
     load = Workload(micro_batch_tokens=max_tokens, sequence_tokens=max_tokens, has_reference=True)
     if estimate(policy.config, config, load, device).recomputes:
         checkpoint_activations(policy)
+
     if config.lora.rank:
         generator = torch.Generator().manual_seed(seed)
         lora = config.lora
@@ -83,5 +86,7 @@ def read_reference(start: Path, policy: Policy, config: OptimizerConfig, *, devi
 
 def memory_notice(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
     """What a stage that is about to begin needs, in words, against what its device has; empty where it is little."""
-    found = estimate(config, optimizer, load, device)
-    return describe(found, available_bytes(device)) if found.peak > ANNOUNCED_ABOVE else ""
+    needed = estimate(config, optimizer, load, device)
+    if needed.peak <= ANNOUNCED_ABOVE:
+        return ""
+    return describe(needed, available_bytes(device))
