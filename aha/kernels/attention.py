@@ -53,16 +53,23 @@ def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segment
 
 
 class _Attention(torch.autograd.Function):
+    """Keeps inputs, result and log-sum-exps; the backward pass computes the scores again."""
+
     @staticmethod
     def forward(
         ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, most_keys: int
     ) -> Tensor:
-        q, k, v = (x.contiguous() for x in (q_NHK, k_NJK, v_NJK))
-        out, lse = torch.empty_like(q), q.new_empty(q.shape[:2])
+        q = q_NHK.contiguous()
+        k = k_NJK.contiguous()
+        v = v_NJK.contiguous()
+        out = torch.empty_like(q)
+        lse = q.new_empty(q.shape[:2])
         shape, scratch = _shape_and_scratch(q, k, scale, most_keys)
         call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
+
         ctx.save_for_backward(q, k, v, segments_S4, out, lse)
-        ctx.scale, ctx.most_keys = scale, most_keys
+        ctx.scale = scale
+        ctx.most_keys = most_keys
         return out
 
     @staticmethod
@@ -72,15 +79,12 @@ class _Attention(torch.autograd.Function):
         shape, scratch = _shape_and_scratch(q, k, ctx.scale, ctx.most_keys)
 
         # The kernel writes the gradient of queries, and adds to those of keys and values.
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        call(
-            "attention_backward",
-            len(segments),
-            segments,
-            ctypes.byref(shape),
-            *(q, k, v, out, lse, grads[0].contiguous()),
-            *(grad_q, grad_k, grad_v, scratch),
-        )
+        grad_q = torch.empty_like(q)
+        grad_k = torch.zeros_like(k)
+        grad_v = torch.zeros_like(v)
+        inputs = (q, k, v, out, lse, grads[0].contiguous())
+        results = (grad_q, grad_k, grad_v)
+        call("attention_backward", len(segments), segments, ctypes.byref(shape), *inputs, *results, scratch)
         return grad_q, grad_k, grad_v, None, None, None
 
 

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MIN_ROWS = 384
-"""Rows from which on the kernel is the faster way to a matrix product: it copies the other matrix first."""
+"""Fewest rows for which the kernel is the faster way to a matrix product: it copies the other matrix first."""
 
 
 def _are_on_gpu(*tensors: Tensor) -> bool:
@@ -44,8 +44,10 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: 
             where the matrices are in half precision.
         out_MN: takes the result, contiguous; None makes one.
     """
-    if _has_product(a_MK, b_KN, *(given for given in (start_MN, out_MN) if given is not None)):
+    others = [tensor for tensor in (start_MN, out_MN) if tensor is not None]
+    if _has_product(a_MK, b_KN, *others):
         return _product(a_MK, b_KN, start_MN, out_MN)
+
     if start_MN is None:
         return torch.mm(a_MK, b_KN, out=out_MN)
     if start_MN.dtype != a_MK.dtype:
@@ -54,29 +56,42 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: 
 
 
 def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: Tensor | None = None) -> Tensor:
-    """The same by the kernel."""
-    (num, depth), across = a_MK.shape, b_KN.shape[1]
-    out = a_MK.new_empty(num, across) if out_MN is None else out_MN
-    a_strides, b_strides = a_MK.stride(), b_KN.stride()
-    scratch = a_MK.new_empty(_scratch_floats(across, depth, a_strides[1] != 1))
-    start = (start_MN, across if start_MN is not None and start_MN.dim() > 1 else 0)
-    call("product", num, across, depth, a_MK, *a_strides, b_KN, *b_strides, *start, out, scratch)
+    """The product a b, or start + a b, by the kernel."""
+    num_rows, depth = a_MK.shape
+    num_columns = b_KN.shape[1]
+    out = a_MK.new_empty(num_rows, num_columns) if out_MN is None else out_MN
+    a_strides = a_MK.stride()
+    b_strides = b_KN.stride()
+
+    # A step of 0 from row to row adds a bias to every row.
+    has_rows = start_MN is not None and start_MN.dim() > 1
+    start_stride = num_columns if has_rows else 0
+    scratch = a_MK.new_empty(_scratch_floats(num_columns, depth, a_strides[1] != 1))
+    sizes = (num_rows, num_columns, depth)
+    call("product", *sizes, a_MK, *a_strides, b_KN, *b_strides, start_MN, start_stride, out, scratch)
     return out
 
 
 @cache
-def _scratch_floats(across: int, depth: int, is_turned: bool) -> int:
-    """Memory that a product needs to work in."""
-    return call("product_scratch", across, depth, is_turned)
+def _scratch_floats(num_columns: int, depth: int, is_transposed: bool) -> int:
+    """Floats of the memory that a product needs to work in."""
+    return call("product_scratch", num_columns, depth, is_transposed)
 
 
 def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
     """Whether there is a kernel for a product, and it is the faster way."""
-    (num, depth), strides = a_MK.shape, a_MK.stride()
-    if (num if strides[1] == 1 else depth) < MIN_ROWS or not depth or torch.get_num_threads() > 1:
+    num_rows, depth = a_MK.shape
+    strides = a_MK.stride()
+    if depth == 0 or torch.get_num_threads() > 1:
         return False
-    are_laid = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
-    return are_laid and has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
+
+    # Of a transposed matrix the depth counts: these are gradients of weights, whose depth is the number of tokens.
+    num_tokens = num_rows if strides[1] == 1 else depth
+    if num_tokens < MIN_ROWS:
+        return False
+
+    has_known_strides = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
+    return has_known_strides and has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
 
 
 def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
@@ -95,28 +110,36 @@ def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor
         [N, O] each.
     """
     if not all(_has_linear(x_ND, weight_OD, bias_O) for weight_OD, bias_O in weights):
-        return tuple(F.linear(x_ND, *pair) for pair in weights)
-    given = (x for pair in weights for x in pair)
-    results: tuple[Tensor, ...] = _Linear.apply(x_ND, *given)  # type: ignore[no-untyped-call]
+        return tuple(F.linear(x_ND, weight_OD, bias_O) for weight_OD, bias_O in weights)
+
+    # autograd takes tensors as arguments of their own, not in pairs.
+    flat = [tensor for pair in weights for tensor in pair]
+    results: tuple[Tensor, ...] = _Linear.apply(x_ND, *flat)  # type: ignore[no-untyped-call]
     return results
 
 
 def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
     """Whether there are kernels for a projection and its gradients, or a float32 gradient to add to on a GPU."""
+    if x_ND.dim() != 2:
+        return False
+
     if x_ND.is_cuda:
-        known = weight_OD.grad
-        return x_ND.dim() == 2 and known is not None and known.dtype == torch.float32 != x_ND.dtype == weight_OD.dtype
-    others = (x_ND,) if bias_O is None else (x_ND, bias_O)
+        grad_OD = weight_OD.grad
+        has_precise_gradient = grad_OD is not None and grad_OD.dtype == torch.float32
+        return has_precise_gradient and x_ND.dtype == weight_OD.dtype != torch.float32
+
     # The gradient of the input, and of the weight, are products with as many columns as the input has.
-    return x_ND.dim() == 2 and _has_product(x_ND, weight_OD.T, *others) and has_kernel("product", x_ND.shape[1])
+    others = (x_ND,) if bias_O is None else (x_ND, bias_O)
+    return _has_product(x_ND, weight_OD.T, *others) and has_kernel("product", x_ND.shape[1])
 
 
 class _Linear(torch.autograd.Function):
     """Keeps its input only."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-        weights, biases = given[::2], given[1::2]
+    def forward(ctx: Any, x_ND: Tensor, *weights_and_biases: Tensor) -> tuple[Tensor, ...]:
+        weights = weights_and_biases[::2]
+        biases = weights_and_biases[1::2]
         ctx.save_for_backward(x_ND, *weights)
         multiply = product if x_ND.is_cuda else _product
         return tuple(multiply(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
@@ -125,21 +148,24 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, *weights = ctx.saved_tensors
-        grad_x, multiply = None, product if x_ND.is_cuda else _product
-        found: list[Tensor | None] = []
-        for place, (given, weight) in enumerate(zip(grads, weights, strict=True)):
-            grad = given.contiguous()
+        multiply = product if x_ND.is_cuda else _product
+        grad_x: Tensor | None = None
+        weight_grads: list[Tensor | None] = []
+        for number, (grad_NO, weight) in enumerate(zip(grads, weights, strict=True)):
+            grad = grad_NO.contiguous()
             grad_x = multiply(grad, weight, grad_x, grad_x)
-            is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * place : 3 + 2 * place]
-            found.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
-            found.append(grad.sum(0) if has_trained_bias else None)
-        return grad_x, *found
+
+            # Input 0 is x; a weight and its bias follow for each projection.
+            is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * number : 3 + 2 * number]
+            weight_grads.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
+            weight_grads.append(grad.sum(0) if has_trained_bias else None)
+        return grad_x, *weight_grads
 
 
-def _weight_gradient(grad_NO: Tensor, x_ND: Tensor, known_OD: Tensor | None) -> Tensor | None:
-    """g^T x; None where it was added to the gradient that is there."""
-    found = product(grad_NO.T, x_ND, known_OD, known_OD)
-    return found if known_OD is None else None
+def _weight_gradient(grad_NO: Tensor, x_ND: Tensor, sum_OD: Tensor | None) -> Tensor | None:
+    """g^T x; None where it was added to the weight's `.grad`."""
+    result = product(grad_NO.T, x_ND, sum_OD, sum_OD)
+    return result if sum_OD is None else None
 
 
 def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -161,10 +187,13 @@ def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
 
 class _Norm(torch.autograd.Function):
+    """Keeps its inputs, and 1 / rms of each row."""
+
     @staticmethod
     def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
-        x, weight = x_XD.contiguous(), weight_D.contiguous()
-        out, scale = _normalised(x, weight, eps)
+        x = x_XD.contiguous()
+        weight = weight_D.contiguous()
+        out, scale = _norm_forward(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
         return out
 
@@ -173,12 +202,14 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, scale = ctx.saved_tensors
         grad_weight = torch.zeros_like(weight)
-        return _norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight), grad_weight, None
+        grad_x = _norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight)
+        return grad_x, grad_weight, None
 
 
-def _normalised(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def _norm_forward(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """RMSNorm by the kernel, and 1 / rms, [...]."""
-    out, scale_X = torch.empty_like(x_XD), x_XD.new_empty(x_XD.shape[:-1])
+    out = torch.empty_like(x_XD)
+    scale_X = x_XD.new_empty(x_XD.shape[:-1])
     call("norm", scale_X.numel(), x_XD.shape[-1], eps, x_XD, weight_D, out, scale_X)
     return out, scale_X
 
@@ -206,12 +237,14 @@ class _SwiGLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gate_NI: Tensor, up_NI: Tensor) -> Tensor:
-        gate, up = gate_NI.contiguous(), up_NI.contiguous()
+        gate = gate_NI.contiguous()
+        up = up_NI.contiguous()
         ctx.save_for_backward(gate, up)
         if gate.is_cuda:
             from aha.kernels.cuda import training as gpu_training
 
             return gpu_training.swiglu(gate, up)
+
         out = torch.empty_like(gate)
         call("swiglu", out.numel(), gate, up, out)
         return out
@@ -229,7 +262,8 @@ class _SwiGLU(torch.autograd.Function):
 
 def _swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of both inputs by the kernel."""
-    grad_gate, grad_up = torch.empty_like(gate_NI), torch.empty_like(up_NI)
+    grad_gate = torch.empty_like(gate_NI)
+    grad_up = torch.empty_like(up_NI)
     call("swiglu_backward", gate_NI.numel(), gate_NI, up_NI, slope_NI, grad_gate, grad_up)
     return grad_gate, grad_up
 
@@ -244,38 +278,46 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
 
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
-    num_rows, size = len(x_NHK), x_NHK.shape[-1]
+    num_rows = len(x_NHK)
+    size = x_NHK.shape[-1]
     half = size // 2
     tensors = (x_NHK, cos_NK, sin_NK)
-    is_known = has_kernel("rotary", size, *tensors) or (_are_on_gpu(*tensors) and half & (half - 1) == 0)
-    if is_known and cos_NK.shape == (num_rows, 1, half):
+
+    # On a GPU a program's numbers are a power of 2.
+    has_gpu_kernel = _are_on_gpu(*tensors) and half & (half - 1) == 0
+    if (has_kernel("rotary", size, *tensors) or has_gpu_kernel) and cos_NK.shape == (num_rows, 1, half):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result
+
     first, second = x_NHK.chunk(2, dim=-1)
     return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
 
 
 class _Rotary(torch.autograd.Function):
-    """Keeps nothing of its input; its gradient is turned back."""
+    """Keeps the angles alone: the gradient of a rotation is the rotation by the opposite angle."""
 
     @staticmethod
     def forward(ctx: Any, x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
         ctx.save_for_backward(cos_NK, sin_NK)
-        return _turned(x_NHK, cos_NK, sin_NK, 1.0)
+        return _rotate(x_NHK, cos_NK, sin_NK, 1.0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         cos_NK, sin_NK = ctx.saved_tensors
-        return _turned(grads[0], cos_NK, sin_NK, -1.0), None, None
+        return _rotate(grads[0], cos_NK, sin_NK, -1.0), None, None
 
 
-def _turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
-    x, cos, sin = x_NHK.contiguous(), cos_NK.contiguous(), sin_NK.contiguous()
+def _rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
+    """The rotation by a kernel; with the sign -1 its inverse."""
+    x = x_NHK.contiguous()
+    cos = cos_NK.contiguous()
+    sin = sin_NK.contiguous()
     if x.is_cuda:
         from aha.kernels.cuda import training as gpu_training
 
         return gpu_training.turned(x, cos, sin, sign)
+
     out = torch.empty_like(x)
     call("rotary", x.shape[0], x.shape[1], cos.shape[-1], sign, x, cos, sin, out)
     return out

@@ -18,7 +18,8 @@ __all__ = ["huge_memory", "keep_freed_memory"]
 KEPT_BYTES = 1 << 27
 """Huge memory that stays with this process while nobody uses it, at most."""
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3
 """Names of glibc's settings, as `mallopt` takes them (malloc.h)."""
 
 LARGEST_KEPT = 1 << 25
@@ -26,14 +27,17 @@ LARGEST_KEPT = 1 << 25
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """Pages, and the array that lies in them, which lives as long as a tensor that shares its memory."""
+class _Region:
+    """Pages, and a weak reference to the array that lies in them.
+
+    The array lives as long as a tensor that shares its memory, so that a dead reference means that the pages are free.
+    """
 
     pages: mmap.mmap
     user: Callable[[], np.ndarray | None] = lambda: None
 
 
-_places: list[_Place] = []
+_regions: list[_Region] = []
 _lock = Lock()
 
 
@@ -51,37 +55,43 @@ def keep_freed_memory() -> None:
 
 
 def huge_memory(num_floats: int) -> Tensor:
-    """Memory for so many floats, of any content, in huge pages where the system has them.
+    """Memory for float32 numbers, of any content, in huge pages where the system has them.
 
-    It comes several times as fast as in small ones, and its addresses are found faster. A page is resident as a whole
-    as soon as a part of it is written. What no tensor uses any more is taken again, up to `KEPT_BYTES` of it.
+    The system hands out huge pages several times as fast as small ones, and finds their addresses faster. A page is
+    resident as a whole as soon as a part of it is written. Memory that no tensor uses any more is used again, up to
+    `KEPT_BYTES` of it.
 
     Args:
-        num_floats: how many.
+        num_floats: size of the memory.
 
     Returns:
         [num_floats], float32.
     """
     if sys.platform != "linux" or not num_floats:
         return torch.empty(num_floats)
+
     size = 4 * num_floats
     with _lock:
-        free = [place for place in _places if place.user() is None]
-        place = min((one for one in free if len(one.pages) >= size), key=lambda one: len(one.pages), default=None)
-        if place is None:
-            place = _Place(_new_pages(size))
+        free = [region for region in _regions if region.user() is None]
+        large_enough = [region for region in free if len(region.pages) >= size]
+        region = min(large_enough, key=lambda region: len(region.pages), default=None)
+        if region is None:
+            region = _Region(_new_pages(size))
+
+            # Where the limit would be passed, free regions, all of them too small, make room for the new one.
             if _kept_bytes() + size > KEPT_BYTES:
-                _places[:] = [one for one in _places if one not in free]
+                _regions[:] = [other for other in _regions if other not in free]
             if _kept_bytes() + size <= KEPT_BYTES:
-                _places.append(place)
-        array = np.frombuffer(place.pages, dtype=np.float32, count=num_floats)
-        place.user = weakref.ref(array)
+                _regions.append(region)
+
+        array = np.frombuffer(region.pages, dtype=np.float32, count=num_floats)
+        region.user = weakref.ref(array)
     return torch.from_numpy(array)
 
 
 def _kept_bytes() -> int:
     """Memory that stays with this process."""
-    return sum(len(place.pages) for place in _places)
+    return sum(len(region.pages) for region in _regions)
 
 
 def _new_pages(size: int) -> mmap.mmap:

@@ -114,17 +114,21 @@ def library(name: str) -> ctypes.CDLL | None:
     command = (compiler, *_OPTIONS, *chosen.options, f"-DLANES={chosen.lanes}")
     source = Path(__file__).with_name(f"{name}.c")
     texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]
-    known = "\n".join((*texts, *command, platform.platform(), _processor()))
-    digest = hashlib.sha256(known.encode()).hexdigest()[:24]
+
+    # Everything that decides what is built.
+    identity = "\n".join((*texts, *command, platform.platform(), _processor()))
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
     file = f"{name}-{chosen.name}-{digest}.so"
 
     folder = _cache_folder()
     if folder is not None:
-        place = folder / file
-        return ctypes.CDLL(str(place)) if place.exists() or _build(command, source, place) else None
-    with tempfile.TemporaryDirectory(prefix="aha-") as own:
-        place = Path(own) / file
-        return ctypes.CDLL(str(place)) if _build(command, source, place) else None
+        path = folder / file
+        return ctypes.CDLL(str(path)) if path.exists() or _build(command, source, path) else None
+
+    # A library that is loaded stays usable when its file is gone.
+    with tempfile.TemporaryDirectory(prefix="aha-") as temporary:
+        path = Path(temporary) / file
+        return ctypes.CDLL(str(path)) if _build(command, source, path) else None
 
 
 def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..., Any]] | None:
@@ -138,17 +142,19 @@ def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..
     Returns:
         The functions by name; None where there is no library.
     """
-    found = library(name)
-    if found is None:
+    loaded = library(name)
+    if loaded is None:
         return None
+
     types: dict[str, Any] = {"i": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
-    made: dict[str, Callable[..., Any]] = {}
-    for called, signature in signatures.items():
-        function, (taken, _, returned) = found[called], signature.partition(":")
-        function.argtypes = [types[letter] for letter in taken]
-        function.restype = types[returned] if returned else None
-        made[called] = function
-    return made
+    by_name: dict[str, Callable[..., Any]] = {}
+    for function_name, signature in signatures.items():
+        arguments, _, result = signature.partition(":")
+        function = loaded[function_name]
+        function.argtypes = [types[letter] for letter in arguments]
+        function.restype = types[result] if result else None
+        by_name[function_name] = function
+    return by_name
 
 
 def _processor() -> str:
@@ -157,7 +163,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
-    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
+    described = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
+    return "\n".join(sorted(described))
 
 
 def _cache_folder() -> Path | None:
@@ -172,16 +179,18 @@ def _cache_folder() -> Path | None:
     return folder if is_own and os.access(folder, os.W_OK) else None
 
 
-def _build(command: Sequence[str], source: Path, place: Path) -> bool:
-    """Build into the place, whole or not at all; whether that went well."""
-    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        built = Path(folder) / place.name
-        whole = [*command, str(source), "-o", str(built), "-lm"]
+def _build(command: Sequence[str], source: Path, path: Path) -> bool:
+    """Build a library, whole or not at all; whether that went well."""
+    # Built aside and renamed: another process may build the same, and must never load half a file.
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        arguments = [*command, str(source), "-o", str(built), "-lm"]
         try:
-            done = subprocess.run(whole, capture_output=True, timeout=_SECONDS, check=False)
+            result = subprocess.run(arguments, capture_output=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return False
-        if done.returncode:
+        if result.returncode:
             return False
-        built.replace(place)
+
+        built.replace(path)
     return True

@@ -48,7 +48,7 @@ class InstructionSet:
         return 2 * self.lanes if width == "packed hidden" else self.lanes
 
     def has_kernel(self, width: Width, count: int) -> bool:
-        """Whether there is a kernel for a width of so many numbers."""
+        """Whether there is a kernel for a width of `count` numbers."""
         return count % self.multiple(width) == 0
 
 
@@ -66,8 +66,8 @@ def supported_sets(features: Collection[str]) -> tuple[InstructionSet, ...]:
     Args:
         features: what the processor has, as `cpu_features` returns it.
     """
-    vectors = tuple(one for one in (AVX512, AVX2) if one.features <= set(features))
-    return vectors or (NATIVE,)
+    supported = tuple(candidate for candidate in (AVX512, AVX2) if candidate.features <= set(features))
+    return supported or (NATIVE,)
 
 
 def choose_set(name: str | None, features: Collection[str], *, asked_by: str) -> InstructionSet:
@@ -85,10 +85,10 @@ def choose_set(name: str | None, features: Collection[str], *, asked_by: str) ->
     if not name:
         return supported[0]
 
-    for one in supported:
-        if one.name == name:
-            return one
-    names = " and ".join(one.name for one in supported)
+    for instructions in supported:
+        if instructions.name == name:
+            return instructions
+    names = " and ".join(instructions.name for instructions in supported)
     raise ValueError(
         f"{asked_by} is {name!r}, but this processor has {names}: "
         f"choose one of these, 'off' to compute with torch, or unset {asked_by} for the best"

@@ -36,10 +36,10 @@ def _kernels() -> dict[str, Callable[..., int]] | None:
     """The kernels by name; None where there are none."""
     kernels: dict[str, Callable[..., int]] = {}
     for file, signatures in _SIGNATURES.items():
-        found = functions(file, signatures)
-        if found is None:
+        kernels_of_file = functions(file, signatures)
+        if kernels_of_file is None:
             return None
-        kernels |= found
+        kernels |= kernels_of_file
     return kernels
 
 
@@ -55,4 +55,5 @@ def call(name: str, *arguments: Any) -> int:
     """Call a kernel with numbers and contiguous tensors."""
     kernels = _kernels()
     assert kernels is not None
-    return kernels[name](*[given.data_ptr() if isinstance(given, Tensor) else given for given in arguments])
+    values = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
+    return kernels[name](*values)

@@ -122,6 +122,8 @@ def place(
     """
     _, _, num_shared, columns, size = own.shape
     queries = qkv_BJ.new_empty(len(qkv_BJ), num_heads, size)
+
+    # Without norms the kernel never reads these arguments.
     q_norm, k_norm = norms or (own, own)
     _place[(len(qkv_BJ),)](
         qkv_BJ,
@@ -221,10 +223,16 @@ def attend(q_BHK: Tensor, prompts: Tensor, own: Tensor, rows_4S: Tensor, *, scal
     """
     num_rows, num_heads, size = q_BHK.shape
     _, num_prompts, num_shared, prompt_columns, _ = prompts.shape
-    columns, repeat = own.shape[3], num_heads // num_shared
+    columns = own.shape[3]
+    repeat = num_heads // num_shared
     num_parts = cdiv(columns + prompt_columns, PART)
+
+    # A matrix product of the GPU has at least 16 rows: query heads that share a key head are laid into them.
     queries = max(16, next_power_of_2(repeat))
-    out, lse = torch.empty_like(q_BHK), q_BHK
+    out = torch.empty_like(q_BHK)
+
+    # With one part nobody reads log-sum-exps: any tensor takes their argument.
+    lse = q_BHK
     if num_parts > 1:
         shape = (num_rows, num_shared, num_parts, queries)
         out = q_BHK.new_empty(*shape, size, dtype=torch.float32)
@@ -253,6 +261,8 @@ def attend(q_BHK: Tensor, prompts: Tensor, own: Tensor, rows_4S: Tensor, *, scal
     )
     if num_parts == 1:
         return out
+
+    # The parts' results are weighted by their shares of the softmax's denominator.
     mixed = (out * lse.softmax(2)[..., None]).sum(2)[:, :, :repeat]
     return mixed.reshape(num_rows, num_heads, size).to(q_BHK.dtype)
 
@@ -307,9 +317,11 @@ def draw(logits_BV: Tensor, uniforms_B: Tensor, temperature: float) -> tuple[Ten
     num_rows, vocabulary = logits_BV.shape
     chunks = cdiv(vocabulary, CHUNK)
     tops, sums = logits_BV.new_empty(2, num_rows, chunks, dtype=torch.float32)
-    tokens_B, logp_B = uniforms_B.new_empty(num_rows, dtype=torch.int64), tops.new_empty(num_rows)
+    tokens_B = uniforms_B.new_empty(num_rows, dtype=torch.int64)
+    logp_B = tops.new_empty(num_rows)
     if not num_rows:
         return tokens_B, logp_B
+
     _chunk_sums[(num_rows, chunks)](logits_BV, tops, sums, vocabulary, chunks, 1 / temperature, BLOCK=CHUNK)
     _draw[(num_rows,)](
         logits_BV,

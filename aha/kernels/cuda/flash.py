@@ -29,10 +29,10 @@ class FlashPlan:
         key_ends_S: keys before each segment, and all of them, int32, [S + 1].
         most_queries: tokens of the longest segment.
         most_keys: keys of the segment that has most.
-        keys_M: place in the stream of each key; None where no segment has a prefix.
-        own_N: place among the keys of each token of the stream, in its own segment.
-        shared_U: tokens of the stream that are in a prefix.
-        copies_UC: places among the keys of the copies of each of these; M where there are fewer copies.
+        keys_M: index in the stream of each key; None where no segment has a prefix.
+        own_N: index among the keys of each token of the stream, in its own segment.
+        shared_U: indices in the stream of the tokens that are in a prefix.
+        copies_UC: indices among the keys of the copies of each of these; M where there are fewer copies.
     """
 
     query_ends_S: Tensor
@@ -55,25 +55,25 @@ def plan(segments_S4: Tensor, device: torch.device) -> FlashPlan:
     _, lengths_S, starts_S, prefixes_S = segments_S4.unbind(1)
     keys_S = lengths_S + prefixes_S
     ends_S = keys_S.cumsum(0)
+
+    # A key's offset counts from the first key of its segment: first those of the prefix, then the segment's own.
     segment_M = torch.repeat_interleave(torch.arange(len(keys_S)), keys_S)
-    place_M = torch.arange(len(segment_M)) - (ends_S - keys_S)[segment_M]
-    is_prefix_M = place_M < prefixes_S[segment_M]
-    base_M = torch.where(is_prefix_M, starts_S[segment_M], segments_S4[segment_M, 0] - prefixes_S[segment_M])
-    keys_M, own_N = base_M + place_M, (~is_prefix_M).nonzero()[:, 0]
+    offset_M = torch.arange(len(segment_M)) - (ends_S - keys_S)[segment_M]
+    is_prefix_M = offset_M < prefixes_S[segment_M]
+    own_base_M = segments_S4[segment_M, 0] - prefixes_S[segment_M]
+    keys_M = torch.where(is_prefix_M, starts_S[segment_M], own_base_M) + offset_M
+
+    own_N = (~is_prefix_M).nonzero()[:, 0]
     shared_U, copies_UC = _copies(keys_M[is_prefix_M], is_prefix_M.nonzero()[:, 0], missing=len(keys_M))
-
-    def sent(values: Tensor) -> Tensor:
-        return values.to(device)
-
     return FlashPlan(
-        query_ends_S=sent(_ends(lengths_S)),
-        key_ends_S=sent(_ends(keys_S)),
+        query_ends_S=_ends(lengths_S).to(device),
+        key_ends_S=_ends(keys_S).to(device),
         most_queries=int(lengths_S.max()),
         most_keys=int(keys_S.max()),
-        keys_M=sent(keys_M) if len(shared_U) else None,
-        own_N=sent(own_N),
-        shared_U=sent(shared_U),
-        copies_UC=sent(copies_UC),
+        keys_M=keys_M.to(device) if len(shared_U) else None,
+        own_N=own_N.to(device),
+        shared_U=shared_U.to(device),
+        copies_UC=copies_UC.to(device),
     )
 
 
@@ -82,13 +82,14 @@ def _ends(lengths_S: Tensor) -> Tensor:
     return torch.cat((lengths_S.new_zeros(1), lengths_S.cumsum(0))).int()
 
 
-def _copies(tokens_C: Tensor, places_C: Tensor, *, missing: int) -> tuple[Tensor, Tensor]:
-    """Tokens that are copied, each once, and the places of all copies of each."""
+def _copies(tokens_C: Tensor, keys_C: Tensor, *, missing: int) -> tuple[Tensor, Tensor]:
+    """Tokens that are copied, each once, and the indices among the keys of all copies of each."""
+    # A stable order, in which the gradients of the copies are added up: equal inputs give equal bits.
     order_C = tokens_C.argsort(stable=True)
     tokens_U, counts_U = torch.unique_consecutive(tokens_C[order_C], return_counts=True)
-    most = int(counts_U.max()) if len(counts_U) else 0
-    copies_UC = places_C.new_full((len(tokens_U), most), missing)
-    copies_UC[torch.arange(most) < counts_U[:, None]] = places_C[order_C]
+    max_copies = int(counts_U.max()) if len(counts_U) else 0
+    copies_UC = keys_C.new_full((len(tokens_U), max_copies), missing)
+    copies_UC[torch.arange(max_copies) < counts_U[:, None]] = keys_C[order_C]
     return tokens_U, copies_UC
 
 

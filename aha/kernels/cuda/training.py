@@ -35,6 +35,7 @@ def swiglu_halves(both_NJ: Tensor) -> Tensor:
 
 
 def _swiglu_of(gate_NI: Tensor, up_NI: Tensor, stride: int) -> Tensor:
+    """silu(gate) * up, of two tensors whose rows are `stride` figures apart."""
     width = gate_NI.shape[-1]
     out = gate_NI.new_empty(gate_NI.shape)
     if out.numel():
@@ -57,7 +58,9 @@ def _swiglu_backward(gate, up, slope, grad_gate, grad_up, count, BLOCK: tl.const
 
 def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of gate and up, all tensors contiguous."""
-    grad_gate, grad_up, count = torch.empty_like(gate_NI), torch.empty_like(up_NI), gate_NI.numel()
+    grad_gate = torch.empty_like(gate_NI)
+    grad_up = torch.empty_like(up_NI)
+    count = gate_NI.numel()
     if count:
         grid = (cdiv(count, CHUNK),)
         _swiglu_backward[grid](gate_NI, up_NI, slope_NI, grad_gate, grad_up, count, BLOCK=CHUNK, num_warps=8)
@@ -81,10 +84,11 @@ def _turned(x, cos, sin, out, heads, sign, HALF: tl.constexpr, BLOCK: tl.constex
 def turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
     """Rotary position embedding, or with the sign -1 its inverse; tensors contiguous, K/2 a power of 2."""
     out = torch.empty_like(x_NHK)
-    (num_rows, num_heads, size), half = x_NHK.shape, x_NHK.shape[-1] // 2
+    num_rows, num_heads, size = x_NHK.shape
+    half = size // 2
     if num_rows:
         block = next_power_of_2(num_heads * half)
-        _turned[(num_rows,)](x_NHK, cos_NK, sin_NK, out, num_heads, sign, HALF=size // 2, BLOCK=block)
+        _turned[(num_rows,)](x_NHK, cos_NK, sin_NK, out, num_heads, sign, HALF=half, BLOCK=block)
     return out
 
 
@@ -109,7 +113,8 @@ def _likelihood(logits, targets, logp, normaliser, vocabulary, factor, BLOCK: tl
 
 def likelihood(logits_MV: Tensor, targets_M: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the targets, and the logarithm of the softmax's denominator, [M] each, float32, nats."""
-    (num_rows, vocabulary), logp_M = logits_MV.shape, logits_MV.new_empty(len(logits_MV), dtype=torch.float32)
+    num_rows, vocabulary = logits_MV.shape
+    logp_M = logits_MV.new_empty(num_rows, dtype=torch.float32)
     normaliser_M = torch.empty_like(logp_M)
     if num_rows:
         _likelihood[(num_rows,)](

@@ -16,7 +16,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has hu
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocation, "_places", [])
+    monkeypatch.setattr(allocation, "_regions", [])
 
 
 @pytest.mark.parametrize("count", [0, 1, 1 << 20])
