@@ -21,7 +21,7 @@ from aha.policy.policy import Policy
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import uniforms
 
-__all__ = ["Batch", "Draw", "Ended", "NewTokens", "RequestState", "SharedPrompt", "remove_request"]
+__all__ = ["Batch", "Draw", "FinishedRequest", "NewTokens", "RequestState", "SharedPrompt", "remove_request"]
 
 REFILL_SHARE = 8
 """Slots are filled again when at least one in 8 is free, so that several prompts are computed at a time."""
@@ -63,7 +63,7 @@ class RequestState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ended:
+class FinishedRequest:
     """A request that has ended, with the tokens [T] of its response and their log-probabilities [T]."""
 
     state: RequestState
@@ -132,7 +132,7 @@ class Batch:
         """Whether a prompt and a response of these lengths are no longer than the decoder can take."""
         return prompt_tokens <= self._work.max_prompt_tokens and max_new_tokens <= self._work.max_new_tokens
 
-    def step(self) -> list[Ended]:
+    def step(self) -> list[FinishedRequest]:
         """Fill slots, draw a token for each row, let those that end leave, and compute the next logits."""
         self._fill()
         tokens_B, logp_B = self._draw(self._logits_BV, self._slots, self._drawn_alike)
@@ -140,7 +140,7 @@ class Batch:
 
         self._num_steps += 1
         self.new_tokens = []
-        ended: list[Ended] = []
+        ended: list[FinishedRequest] = []
         if self._num_steps % self._decoder.look_every == 0:
             self._end_at_strings()
             if self._listened_to:
@@ -251,13 +251,13 @@ class Batch:
             collected.append(NewTokens(state=state, token_ids=token_ids, logp=logp))
         return collected
 
-    def _read(self) -> list[Ended]:
+    def _read(self) -> list[FinishedRequest]:
         """The rows that have ended, without those that were cancelled."""
-        ended: list[Ended] = []
+        ended: list[FinishedRequest] = []
         for request_id, tokens_T, logp_T in self._slots.read():
             state = self._running.pop(request_id, None)
             if state is not None:
-                ended.append(Ended(state=state, tokens_T=tokens_T, logp_T=logp_T))
+                ended.append(FinishedRequest(state=state, tokens_T=tokens_T, logp_T=logp_T))
         return ended
 
     def _drop(self) -> Tensor:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from aha.engines.batch import Batch, Ended, RequestState, SharedPrompt, remove_request
+from aha.engines.batch import Batch, FinishedRequest, RequestState, SharedPrompt, remove_request
 from aha.engines.compiled import CompiledDecoder
 from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work, distinct, work_for
 from aha.engines.engine import OnTokens, Request, RequestId
@@ -211,7 +211,7 @@ class LocalEngine:
         """Each row's next token and its log-probability, [B]."""
         return sample_rows(logits_BV, slots.uniforms_B, parts)
 
-    def _rollout(self, ended: Ended) -> Rollout:
+    def _rollout(self, ended: FinishedRequest) -> Rollout:
         """The rollout of a request that has ended, without the text of its end token."""
         request = ended.state.request
         tokens_T = ended.tokens_T
