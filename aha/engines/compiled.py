@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aha.engines.decoder import Prompt, PromptUse, Work, distinct
+from aha.engines.decoder import Prompt, PromptUse, Work, unique_prompts
 from aha.kernels.cpu.allocation import huge_memory
 from aha.policy.fast.packed import ROW_FIELDS, PackedPolicy
 from aha.policy.policy import Policy
@@ -81,7 +81,7 @@ class CompiledDecoder:
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        self._compute([prompt for prompt in distinct(prompts) if prompt.number not in self._prompts])
+        self._compute([prompt for prompt in unique_prompts(prompts) if prompt.number not in self._prompts])
         new_rows_BF = torch.stack([self._row(prompt.number) for prompt in prompts])
         self._rows_BF = torch.cat((self._rows_BF, new_rows_BF))
         self._longest = int(self._rows_BF[:, _POSITION].max()) + 1

@@ -21,7 +21,7 @@ __all__ = [
     "PromptUse",
     "Work",
     "common_length",
-    "distinct",
+    "unique_prompts",
     "work_for",
 ]
 
@@ -179,7 +179,7 @@ def work_for(
     )
 
 
-def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+def unique_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Each of these prompts once, by number."""
     by_number = {prompt.number: prompt for prompt in prompts}
     return [by_number[number] for number in sorted(by_number)]

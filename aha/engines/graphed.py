@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aha.engines.decoder import Prompt, PromptUse, Work, distinct
+from aha.engines.decoder import Prompt, PromptUse, Work, unique_prompts
 from aha.policy.blocks import RMSNorm
 from aha.policy.fast.adjacent import adjacent
 from aha.policy.fast.paths import is_dense
@@ -142,7 +142,7 @@ class GraphedDecoder:
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        new = [prompt for prompt in distinct(prompts) if prompt.number not in self._prompt_slots]
+        new = [prompt for prompt in unique_prompts(prompts) if prompt.number not in self._prompt_slots]
         for part in _parts(new):
             self._compute(part)
 

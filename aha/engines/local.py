@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aha.engines.batch import Batch, FinishedRequest, RequestState, SharedPrompt, remove_request
 from aha.engines.compiled import CompiledDecoder
-from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work, distinct, work_for
+from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work, unique_prompts, work_for
 from aha.engines.engine import OnTokens, Request, RequestId
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.plain import PlainDecoder
@@ -195,7 +195,7 @@ class LocalEngine:
         """A batch of all requests that wait; None where there are none."""
         if not self._waiting:
             return None
-        prompts = distinct([state.shared.prompt for state in self._waiting])
+        prompts = unique_prompts([state.shared.prompt for state in self._waiting])
         work = work_for(
             [prompt.tokens for prompt in prompts],
             num_slots=self._max_rows if self._capacity else min(self._max_rows, len(self._waiting)),

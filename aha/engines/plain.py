@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aha.engines.cache import Cache
-from aha.engines.decoder import Prompt, Work, distinct
+from aha.engines.decoder import Prompt, Work, unique_prompts
 from aha.policy.policy import Policy
 from aha.policy.scoring import logits_of
 
@@ -55,7 +55,7 @@ class PlainDecoder:
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        self._compute([prompt for prompt in distinct(prompts) if prompt.number not in self._prompts])
+        self._compute([prompt for prompt in unique_prompts(prompts) if prompt.number not in self._prompts])
         logits = []
         for prompt in prompts:
             computed = self._prompts[prompt.number]
