@@ -7,7 +7,7 @@ from torch import Tensor
 from workload import END_ID, Unit
 
 from aha.engines.local import LocalEngine
-from aha.engines.sampling import DrawnAlike
+from aha.engines.sampling import DecodingGroup
 from aha.engines.slots import Slots
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
@@ -27,7 +27,7 @@ class PacedEngine(LocalEngine):
         super().__init__(policy, tokenizer)
         self._ends_B = ends_B
 
-    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
+    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
         logp_BV = logits_BV.log_softmax(-1)
         logits_BV[:, END_ID] = -torch.inf
         tokens_B, _ = super()._draw(logits_BV, slots, parts)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha.engines.decoder import Decoder, Prompt, Work
 from aha.engines.engine import Decoding, OnTokens, Request, RequestId
-from aha.engines.sampling import DrawnAlike
+from aha.engines.sampling import DecodingGroup
 from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
 from aha.policy.policy import Policy
@@ -26,7 +26,7 @@ __all__ = ["Batch", "Draw", "FinishedRequest", "NewTokens", "RequestState", "Sha
 REFILL_SHARE = 8
 """Slots are filled again when at least one in 8 is free, so that several prompts are computed at a time."""
 
-Draw = Callable[[Tensor, Slots, Sequence[DrawnAlike]], tuple[Tensor, Tensor]]
+Draw = Callable[[Tensor, Slots, Sequence[DecodingGroup]], tuple[Tensor, Tensor]]
 """(logits [B, V], slots, which rows are drawn alike): each row's next token and its log-probability, [B]."""
 
 
@@ -112,7 +112,7 @@ class Batch:
         self._stop_ids = torch.tensor(tokenizer.stop_ids, device=device)
         self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
         self._logits_BV = torch.zeros(0, policy.config.vocab_size, device=device)
-        self._drawn_alike: list[DrawnAlike] = []
+        self._decoding_groups: list[DecodingGroup] = []
         self._rows_by_stop: Mapping[tuple[str, ...], Sequence[int]] = {}
         self._listened_to: list[int] = []
         self._has_listeners = False
@@ -135,7 +135,7 @@ class Batch:
     def step(self) -> list[FinishedRequest]:
         """Fill slots, draw a token for each row, let those that end leave, and compute the next logits."""
         self._fill()
-        tokens_B, logp_B = self._draw(self._logits_BV, self._slots, self._drawn_alike)
+        tokens_B, logp_B = self._draw(self._logits_BV, self._slots, self._decoding_groups)
         self._slots.write(tokens_B, logp_B, torch.isin(tokens_B, self._stop_ids))
 
         self._num_steps += 1
@@ -202,7 +202,7 @@ class Batch:
         # The usual case is quick: rows leave in nearly every step of a large batch.
         if len(self._decodings) == 1:
             (decoding,) = self._decodings
-            self._drawn_alike = [DrawnAlike(rows=None, temperature=decoding.temperature, top_p=decoding.top_p)]
+            self._decoding_groups = [DecodingGroup(rows=None, temperature=decoding.temperature, top_p=decoding.top_p)]
             self._rows_by_stop = {decoding.stop: range(len(self._rows))}
             return
 
@@ -214,10 +214,10 @@ class Batch:
             by_stop.setdefault(decoding.stop, []).append(row)
 
         self._rows_by_stop = by_stop
-        self._drawn_alike = []
+        self._decoding_groups = []
         for (temperature, top_p), rows in by_draw.items():
             row_indices = self._stop_ids.new_tensor(rows)
-            self._drawn_alike.append(DrawnAlike(rows=row_indices, temperature=temperature, top_p=top_p))
+            self._decoding_groups.append(DecodingGroup(rows=row_indices, temperature=temperature, top_p=top_p))
 
     def _end_at_strings(self) -> None:
         """End the rows whose newest tokens complete a stop string, each with the token that does."""

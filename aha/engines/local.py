@@ -16,7 +16,7 @@ from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work,
 from aha.engines.engine import OnTokens, Request, RequestId
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.plain import PlainDecoder
-from aha.engines.sampling import DrawnAlike, sample_rows
+from aha.engines.sampling import DecodingGroup, sample_rows
 from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
 from aha.policy.fast.paths import can_be_graphed, can_be_packed
@@ -207,7 +207,7 @@ class LocalEngine:
         self._waiting = deque()
         return batch
 
-    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
+    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
         """Each row's next token and its log-probability, [B]."""
         return sample_rows(logits_BV, slots.uniforms_B, parts)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha.kernels.cpu.compiled import functions, has_gpu_kernels
 
-__all__ = ["DrawnAlike", "sample_rows", "sample_tokens"]
+__all__ = ["DecodingGroup", "sample_rows", "sample_tokens"]
 
 LIKELIEST = 1024
 """Tokens among which the nucleus is looked for first on a GPU: to sort a large vocabulary takes ten times as long."""
@@ -31,7 +31,7 @@ def _kernel() -> Callable[..., Any] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnAlike:
+class DecodingGroup:
     """Rows of a batch whose next tokens are drawn with one temperature and one nucleus.
 
     Attributes:
@@ -45,7 +45,7 @@ class DrawnAlike:
     top_p: float
 
 
-def sample_rows(logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DrawnAlike]) -> tuple[Tensor, Tensor]:
+def sample_rows(logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
     """One token for each row, with the temperature and the nucleus of its part; a row's bits do not depend on others.
 
     Args:
