@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aha.kernels.ops import rotate
-from aha.policy.blocks import Backbone, RMSNorm, projected
+from aha.policy.blocks import Backbone, RMSNorm, project
 from aha.policy.config import CacheSpec, PolicyConfig
 from aha.policy.policy import Context, Policy
 from aha.policy.rope import turns
@@ -73,7 +73,7 @@ class LatentAttention(nn.Module):
     def forward(self, hidden_ND: Tensor, cos_NP: Tensor, sin_NP: Tensor, context: Context) -> Tensor:
         """[N, D] -> [N, D]."""
         config = self.config
-        q, latent = projected(hidden_ND, self.q_proj, self.latent_proj)
+        q, latent = project(hidden_ND, self.q_proj, self.latent_proj)
         q_NHK = torch.unflatten(q, -1, (config.num_attention_heads, -1))
         plain_NHK, turning_NHP = q_NHK.split([config.plain_size, config.rotary_size], -1)
         turned_NHP = rotate(turning_NHP, cos_NP, sin_NP)
@@ -83,7 +83,7 @@ class LatentAttention(nn.Module):
 
         mix = self._absorbed if config.absorbs else self._expanded
         values_NHM = mix(plain_NHK, turned_NHP, latent_NR, key_N1P, context)
-        (out_ND,) = projected(values_NHM.flatten(-2), self.o_proj)
+        (out_ND,) = project(values_NHM.flatten(-2), self.o_proj)
         return out_ND
 
     def _absorbed(
@@ -101,7 +101,7 @@ class LatentAttention(nn.Module):
         self, plain_NHK: Tensor, turned_NHP: Tensor, latent_NR: Tensor, key_N1P: Tensor, context: Context
     ) -> Tensor:
         heads = (self.config.num_attention_heads, -1)
-        plain_keys, values = projected(latent_NR, self.k_up, self.v_up)
+        plain_keys, values = project(latent_NR, self.k_up, self.v_up)
         plain_keys_NHK, values_NHM = torch.unflatten(plain_keys, -1, heads), torch.unflatten(values, -1, heads)
         keys = torch.cat((plain_keys_NHK, key_N1P.expand(-1, self.config.num_attention_heads, -1)), -1)
         return context.attend(self.layer, torch.cat((plain_NHK, turned_NHP), -1), keys, values_NHM, self.scale)

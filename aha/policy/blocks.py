@@ -10,7 +10,7 @@ from aha.kernels.ops import linear, normalise, swiglu
 from aha.policy.config import PolicyConfig
 from aha.policy.policy import Context
 
-__all__ = ["SPARSE_ABOVE", "Backbone", "Block", "FeedForward", "RMSNorm", "projected"]
+__all__ = ["SPARSE_ABOVE", "Backbone", "Block", "FeedForward", "RMSNorm", "project"]
 
 SPARSE_ABOVE = 8
 """Ratio of the vocabulary to the tokens of a micro-batch above which most of the embedding's gradient is 0."""
@@ -30,7 +30,7 @@ class RMSNorm(nn.Module):
         return normalise(x_XD, self.weight, self.eps)
 
 
-def projected(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
+def project(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
     """Projections of one input; one that is no plain `nn.Linear`, such as an adapter, is called as a module."""
     plain = [projection for projection in projections if type(projection) is nn.Linear]
     if len(plain) == len(projections):
@@ -51,8 +51,8 @@ class FeedForward(nn.Module):
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D]."""
-        gate_NI, up_NI = projected(hidden_ND, self.gate_proj, self.up_proj)
-        (out,) = projected(swiglu(gate_NI, up_NI), self.down_proj)
+        gate_NI, up_NI = project(hidden_ND, self.gate_proj, self.up_proj)
+        (out,) = project(swiglu(gate_NI, up_NI), self.down_proj)
         return out
 
 

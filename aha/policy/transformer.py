@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aha.kernels.ops import rotate
-from aha.policy.blocks import Backbone, RMSNorm, projected
+from aha.policy.blocks import Backbone, RMSNorm, project
 from aha.policy.config import DenseConfig
 from aha.policy.policy import Context, Policy
 from aha.policy.rope import turns
@@ -48,7 +48,7 @@ class Attention(nn.Module):
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Mix tokens as the context allows, [N, D] -> [N, D]."""
         heads = (-1, self.head_dim)
-        q, k, v = projected(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
+        q, k, v = project(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
         q_NHK = self.q_norm(torch.unflatten(q, -1, heads))
         k_NJK = self.k_norm(torch.unflatten(k, -1, heads))
         v_NJK = torch.unflatten(v, -1, heads)
@@ -56,7 +56,7 @@ class Attention(nn.Module):
         q_NHK = rotate(q_NHK, cos_NK, sin_NK)
         k_NJK = rotate(k_NJK, cos_NK, sin_NK)
         mixed_NHK = context.attend(self.layer, q_NHK, k_NJK, v_NJK, self.scale)
-        (out_ND,) = projected(mixed_NHK.flatten(-2), self.o_proj)
+        (out_ND,) = project(mixed_NHK.flatten(-2), self.o_proj)
         return out_ND
 
 
