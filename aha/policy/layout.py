@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from aha.kernels.attention import attention, has_attention
 from aha.kernels.cuda.flash import FlashPlan, flash_attention, has_flash, plan
 
-__all__ = ["Layout", "Segment", "gathered", "pack", "padded", "rows"]
+__all__ = ["Layout", "Segment", "pack", "padded", "rows", "take_entries"]
 
 MAX_STRETCH = 1.25
 """A row joins a block while it is at most this much longer than the block's shortest row."""
@@ -156,14 +156,14 @@ def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NJK: Tensor, 
     keys_shape = (num_rows, bias_RQS.shape[-1])
     q = q_NHK[block.start : block.stop]
     if block.real_N is not None:
-        q = gathered(q_NHK, block.queries_RQ.flatten())
+        q = take_entries(q_NHK, block.queries_RQ.flatten())
     q = q.view(num_rows, num_queries, num_shared, repeat, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
 
     if block.keys_RS is None:
         k, v = (_rows_first(x[block.start : block.stop], keys_shape) for x in (k_NJK, v_NJM))
     else:
         index = block.keys_RS.flatten()
-        k, v = (_rows_first(gathered(x, index), keys_shape) for x in (k_NJK, v_NJM))
+        k, v = (_rows_first(take_entries(x, index), keys_shape) for x in (k_NJK, v_NJM))
 
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS, scale=scale)
     out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
@@ -171,7 +171,7 @@ def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NJK: Tensor, 
     return out if block.real_N is None else out.index_select(0, block.real_N)
 
 
-def gathered(x_NX: Tensor, places_M: Tensor) -> Tensor:
+def take_entries(x_NX: Tensor, places_M: Tensor) -> Tensor:
     """The entries at some places, [M, ...]; where a place is taken several times, its gradients are added in order."""
     # On a GPU the gradient of `index_select` is added up in whatever order it comes.
     return x_NX[places_M] if x_NX.is_cuda else x_NX.index_select(0, places_M)

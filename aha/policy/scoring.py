@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from aha.kernels.cpu.compiled import has_gpu_kernels
 from aha.kernels.ops import product
-from aha.policy.layout import Layout, gathered
+from aha.policy.layout import Layout, take_entries
 from aha.policy.policy import Policy
 
 __all__ = ["chosen_logp", "chunk_tokens", "logits_of", "score"]
@@ -66,7 +66,7 @@ def score(
     device = policy.head_VD.device
     on_model = layout.to(device)
     hidden_ND = policy(on_model.tokens_N, on_model.positions_N, on_model)
-    hidden_MD = gathered(hidden_ND, predicting_M.to(device))
+    hidden_MD = take_entries(hidden_ND, predicting_M.to(device))
     logp_M = chosen_logp(hidden_MD, policy.head_VD, targets_M.to(device), temperature, adds_up=adds_up)
 
     # Back to the shape of the batch, each at its own token.
