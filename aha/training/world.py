@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["World", "written"]
+__all__ = ["World", "pickle_items"]
 
 _NUMBERS = (torch.float32, torch.float64, torch.int64, torch.bool)
 
@@ -33,7 +33,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
-def written(items: Any) -> bytes:
+def pickle_items(items: Any) -> bytes:
     """Items as bytes, from which `pickle.loads` makes them again in another process; their tensors can be changed."""
     buffer = io.BytesIO()
     _Pickler(buffer, pickle.HIGHEST_PROTOCOL).dump(items)
@@ -92,7 +92,7 @@ class World:
             return list(items)
 
         pickled_parts: list[Any] = [None] * self.size
-        dist.all_gather_object(pickled_parts, written(list(items)))
+        dist.all_gather_object(pickled_parts, pickle_items(list(items)))
         parts = [pickle.loads(part) for part in pickled_parts]
 
         # `share` deals items out in turn, so they are put together in turn.

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from aha.training.world import World, written
+from aha.training.world import World, pickle_items
 
 
 def test_a_world_of_one_needs_no_peers() -> None:
@@ -35,7 +35,7 @@ TENSORS = {
 @pytest.mark.parametrize("name", TENSORS)
 def test_tensors_are_read_as_they_were_written(name: str) -> None:
     given = TENSORS[name]
-    ((found, text),) = pickle.loads(written([(given, "text")]))
+    ((found, text),) = pickle.loads(pickle_items([(given, "text")]))
     assert isinstance(found, Tensor)
     assert (found.dtype, found.requires_grad, text) == (given.dtype, given.requires_grad, "text")
     assert torch.equal(found, given)
