@@ -25,7 +25,7 @@ from aha.runs.objects import read_object
 __all__ = [
     "Reads",
     "RewardModel",
-    "ended",
+    "end_response",
     "from_policy",
     "read_reward_model",
     "score_responses",
@@ -125,7 +125,7 @@ def _with_precise_bias(model: RewardModel, bias: float) -> RewardModel:
     return model
 
 
-def ended(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_tokens: int) -> tuple[Tensor, Tensor]:
+def end_response(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_tokens: int) -> tuple[Tensor, Tensor]:
     """A prompt and a response as a reward model reads them: closed by the end token, at which the score is read.
 
     Args:
@@ -152,7 +152,7 @@ def score_responses(
     Args:
         model: the reward model.
         prompts: [T0] each.
-        responses: [T] each, T >= 1, from `ended`.
+        responses: [T] each, T >= 1, from `end_response`.
         max_tokens: tokens computed at once; bounds memory, and changes a score by no more than rounding.
 
     Returns:

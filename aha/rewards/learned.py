@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aha.policy.reward_model import Reads, RewardModel, ended, score_responses
+from aha.policy.reward_model import Reads, RewardModel, end_response, score_responses
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, continuation
 from aha.prompts.tokenizer import Tokenizer
@@ -108,7 +108,7 @@ class LearnedReward:
         prompt_tokens = []
         response_tokens = []
         for prompt, response in zip(prompt_ids, response_ids, strict=True):
-            prompt_T, response_T = ended(
+            prompt_T, response_T = end_response(
                 torch.tensor(prompt, dtype=torch.int64),
                 torch.tensor(response, dtype=torch.int64),
                 end_id=self.tokenizer.end_id,

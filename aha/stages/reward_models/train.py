@@ -20,7 +20,7 @@ from aha.actors.workload import Demand
 from aha.evaluation.metrics import mean_interval
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.policy.pretrained import read_config
-from aha.policy.reward_model import Reads, ended
+from aha.policy.reward_model import Reads, end_response
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import continuation
 from aha.prompts.tokenizer import Tokenizer
@@ -227,7 +227,9 @@ def _example(preference: Preference, tokenizer: Tokenizer, max_tokens: int) -> _
     responses: list[Tensor] = []
     for text in preference.responses:
         response_T = tokenizer.encode(continuation(preference.prompt, text))
-        fitting_prompt_T, ended_response_T = ended(prompt_T, response_T, end_id=tokenizer.end_id, max_tokens=max_tokens)
+        fitting_prompt_T, ended_response_T = end_response(
+            prompt_T, response_T, end_id=tokenizer.end_id, max_tokens=max_tokens
+        )
         prompts.append(fitting_prompt_T)
         responses.append(ended_response_T)
     return _Example(prompt=prompts[0], responses=tuple(responses), qualities=preference.qualities)

@@ -14,7 +14,7 @@ from aha.policy.layout import pack, padded
 from aha.policy.pretrained import write_policy
 from aha.policy.reward_model import (
     RewardModel,
-    ended,
+    end_response,
     from_policy,
     read_reward_model,
     score_responses,
@@ -111,7 +111,7 @@ def test_half_precision_scores_in_float32() -> None:
 def test_what_is_too_long_loses_its_end(
     prompt: list[int], response: list[int], kept_prompt: list[int], kept_response: list[int]
 ) -> None:
-    found = ended(torch.tensor(prompt).long(), torch.tensor(response).long(), end_id=1, max_tokens=5)
+    found = end_response(torch.tensor(prompt).long(), torch.tensor(response).long(), end_id=1, max_tokens=5)
     assert [part.tolist() for part in found] == [kept_prompt, kept_response]
 
 
