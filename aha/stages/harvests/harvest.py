@@ -20,7 +20,7 @@ from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Interrupted, Run, stage_key
 from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
 
-__all__ = ["Field", "Pick", "Picked", "harvest", "write_demonstrations"]
+__all__ = ["Field", "Pick", "Selection", "harvest", "write_demonstrations"]
 
 Row = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ NUM_SHOWN_GROUPS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picked:
+class Selection:
     """The rows that a pick keeps of some groups, and the counts of what it drops.
 
     Attributes:
@@ -49,7 +49,7 @@ class Pick(Protocol):
         """What decides the choice: part of the stage's key."""
         ...
 
-    def __call__(self, groups: Sequence[Group]) -> Picked:
+    def __call__(self, groups: Sequence[Group]) -> Selection:
         """What is kept of some groups, and why the rest is not."""
         ...
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from aha.policy.reward_model import Reads
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template
-from aha.stages.harvests.harvest import Picked
+from aha.stages.harvests.harvest import Selection
 from aha.types import Group, Preference, Problem, Rollout
 
 __all__ = ["Label", "Labelled"]
@@ -46,7 +46,7 @@ class Labelled:
         label = self.label.__qualname__
         return [self.source, self.reads, self.template(""), label, self.is_comparison, self.num_kept]
 
-    def __call__(self, groups: Sequence[Group]) -> Picked:
+    def __call__(self, groups: Sequence[Group]) -> Selection:
         """One row for each group that teaches something; the responses of the others are counted by reason."""
         dropped: Counter[str] = Counter()
         rows = []
@@ -65,7 +65,7 @@ class Labelled:
                 dropped["equally good"] += len(texts)
             else:
                 rows.append(asdict(self._preference(group.problem, texts, labels)))
-        return Picked(rows=rows, dropped=dropped)
+        return Selection(rows=rows, dropped=dropped)
 
     def _different_texts(self, group: Group) -> list[str]:
         """The different texts that can be read, in the order of sampling."""

@@ -18,7 +18,7 @@ from aha.prompts.templates import Template, r1
 from aha.rewards.accuracy import accuracy, has_rule
 from aha.rewards.table import RewardTable
 from aha.stages.config import RejectionConfig
-from aha.stages.harvests.harvest import Field, Picked, harvest
+from aha.stages.harvests.harvest import Field, Selection, harvest
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Draft, Group, Problem, Rollout
 
@@ -60,7 +60,7 @@ class Rejection:
         functions = [part.__qualname__ for part in (self.editor, self.judge) if part is not None]
         return [self.source, self.num_kept, asdict(self.limits), self.ending, self.contamination.key, functions]
 
-    def __call__(self, groups: Sequence[Group]) -> Picked:
+    def __call__(self, groups: Sequence[Group]) -> Selection:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
         samples = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
         faults_in_order = iter(self._faults(samples))
@@ -86,7 +86,7 @@ class Rejection:
                 dropped[fault] += 1
             else:
                 rows.append(asdict(_demonstration(problem, text or "", self.source)))
-        return Picked(rows=rows, dropped=dropped)
+        return Selection(rows=rows, dropped=dropped)
 
     def _faults(self, samples: Sequence[tuple[Problem, Rollout]]) -> list[str]:
         """Why each rollout is not kept; empty where it is."""

@@ -18,7 +18,7 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import RejectionConfig
-from aha.stages.harvests.harvest import Field, Picked, harvest, write_demonstrations
+from aha.stages.harvests.harvest import Field, Selection, harvest, write_demonstrations
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
@@ -46,13 +46,13 @@ class Everything:
 
     key = "everything"
 
-    def __call__(self, groups: Sequence[Group]) -> Picked:
+    def __call__(self, groups: Sequence[Group]) -> Selection:
         rows = [
             {"problem_id": group.problem.id, "index": index, "question": group.problem.question, "response": one.text}
             for group in groups
             for index, one in enumerate(group.rollouts)
         ]
-        return Picked(rows=rows, dropped={})
+        return Selection(rows=rows, dropped={})
 
 
 def model_in(folder: Path) -> Path:
@@ -104,9 +104,9 @@ class Answers:
 
     key = "answers"
 
-    def __call__(self, groups: Sequence[Group]) -> Picked:
+    def __call__(self, groups: Sequence[Group]) -> Selection:
         texts = [one.text for group in groups for one in group.rollouts]
-        return Picked(rows=[{"response": text} for text in texts], dropped={})
+        return Selection(rows=[{"response": text} for text in texts], dropped={})
 
 
 def test_a_row_of_an_earlier_shard_is_not_kept_again_also_after_a_stop(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import READABLE, faults
 from aha.prompts.parsing import parse_response
 from aha.rewards.accuracy import accuracy
-from aha.stages.harvests.harvest import Picked
+from aha.stages.harvests.harvest import Selection
 from aha.stages.harvests.rejection import Rejection
 from aha.types import Demonstration, Draft, Group, Problem, Rollout
 
@@ -99,7 +99,7 @@ def test_what_an_editor_spoils_is_dropped(edited: str | None, fault: str) -> Non
 # Without a judge
 
 
-def plain_pick(keep: Rejection, groups: Sequence[Group]) -> Picked:
+def plain_pick(keep: Rejection, groups: Sequence[Group]) -> Selection:
     """What is kept without a judge, one response after the other, in the order of the paper's filters."""
     dropped: Counter[str] = Counter()
     rows, drafts, kept = [], [], []
@@ -123,7 +123,7 @@ def plain_pick(keep: Rejection, groups: Sequence[Group]) -> Picked:
             dropped[fault] += 1
         else:
             rows.append(asdict(row_of(problem, text or "")))
-    return Picked(rows=rows, dropped=dropped)
+    return Selection(rows=rows, dropped=dropped)
 
 
 def plain_fault(keep: Rejection, problem: Problem, one: Rollout) -> str:
