@@ -14,7 +14,7 @@ from aha.rewards.learned import LearnedReward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.stages.config import RejectionConfig
 from aha.stages.harvests.assistance import Balanced
-from aha.stages.harvests.harvest import Field, harvest
+from aha.stages.harvests.harvest import HarvestInputs, harvest
 from aha.stages.harvests.labelling import Label, Labelled
 from aha.stages.reward_models.sources import PreferenceSource, StoredPreferences
 from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS, reward_model
@@ -64,8 +64,8 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
 
     def preferences(split: str, count: int) -> Dataset:
         problems = preference_prompts(split, count, seed=run.seed, is_helpful=is_helpful)
-        field = Field(policy=policy, problems=problems, reward=UNJUDGED, template=r1)
-        return harvest(run, f"{name}-{split}", field=field, pick=pick, config=config)
+        inputs = HarvestInputs(policy=policy, problems=problems, reward=UNJUDGED, template=r1)
+        return harvest(run, f"{name}-{split}", inputs=inputs, pick=pick, config=config)
 
     data: PreferenceSource = StoredPreferences(data=(preferences("train", config.num_problems),))
     held_out = StoredPreferences(data=(preferences("validation", num_examined(config)),))

@@ -20,7 +20,7 @@ from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Interrupted, Run, stage_key
 from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
 
-__all__ = ["Field", "Pick", "Selection", "harvest", "write_demonstrations"]
+__all__ = ["HarvestInputs", "Pick", "Selection", "harvest", "write_demonstrations"]
 
 Row = Mapping[str, Any]
 
@@ -55,8 +55,8 @@ class Pick(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """Where a harvest takes place.
+class HarvestInputs:
+    """What a harvest samples, and from whom.
 
     Attributes:
         policy: samples.
@@ -71,7 +71,7 @@ class Field:
     template: Template
 
 
-def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionConfig) -> Dataset:
+def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: RejectionConfig) -> Dataset:
     """Sample every problem, keep what the pick keeps, and write it in shards.
 
     A row that equals an earlier one is dropped as `duplicate`. Shards are written whole and in order, and an
@@ -80,7 +80,7 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
     Args:
         run: the run.
         name: of this stage.
-        field: what is sampled from whom.
+        inputs: what is sampled from whom.
         pick: what is kept.
         config: samples, temperature, shards, and the type of the weights.
 
@@ -91,15 +91,15 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
         ValueError: two problems share an id, or a finished shard is damaged or belongs to other settings.
         Interrupted: the run was asked to stop; what was written stays.
     """
-    ids = [problem.id for problem in field.problems]
+    ids = [problem.id for problem in inputs.problems]
     if len(set(ids)) < len(ids):
         raise ValueError(f"stage {name!r}: two problems have the same id {Counter(ids).most_common(1)[0][0]!r}")
     key = stage_key(
         name,
-        policy=field.policy.key,
+        policy=inputs.policy.key,
         problems=ids,
         config=config.model_dump(),
-        template=field.template(""),
+        template=inputs.template(""),
         pick=pick.key,
         seed=run.seed,
         processes=run.num_processes,
@@ -114,14 +114,14 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
 
     # A harvest whose shards are all there needs no model: only its entry in the run is missing.
     if first < total:
-        actor = run.actors.policy(field.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
+        actor = run.actors.policy(inputs.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
         decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
 
     for number in range(first, total):
         started = time.perf_counter()
-        problems = field.problems[number * config.shard_size : (number + 1) * config.shard_size]
-        groups = sample_groups(actor, problems, sampling, reward=field.reward, template=field.template)
+        problems = inputs.problems[number * config.shard_size : (number + 1) * config.shard_size]
+        groups = sample_groups(actor, problems, sampling, reward=inputs.reward, template=inputs.template)
 
         if run.folder.is_writer:
             shard = _shard(number, key, groups, pick, seen)
@@ -136,7 +136,7 @@ def harvest(run: Run, name: str, *, field: Field, pick: Pick, config: RejectionC
         if run.should_stop():
             raise Interrupted(f"stopped after shard {number + 1} of {total} of stage {name!r}")
 
-    return run.finish_data(name, key, parents=(field.policy.key,))
+    return run.finish_data(name, key, parents=(inputs.policy.key,))
 
 
 def _rows_of_earlier_shards(run: Run, name: str, key: str, num_shards: int) -> set[str]:

@@ -18,7 +18,7 @@ from aha.prompts.templates import Template, r1
 from aha.rewards.accuracy import accuracy, has_rule
 from aha.rewards.table import RewardTable
 from aha.stages.config import RejectionConfig
-from aha.stages.harvests.harvest import Field, Selection, harvest
+from aha.stages.harvests.harvest import HarvestInputs, Selection, harvest
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Draft, Group, Problem, Rollout
 
@@ -222,5 +222,5 @@ def rejection(
     """
     # The filters look at texts, never at rewards: no reward is computed.
     no_rewards: RewardTable = {problem.domain: {} for problem in problems}
-    field = Field(policy=policy, problems=problems, reward=no_rewards, template=template)
-    return harvest(run, name, field=field, pick=keep, config=config)
+    inputs = HarvestInputs(policy=policy, problems=problems, reward=no_rewards, template=template)
+    return harvest(run, name, inputs=inputs, pick=keep, config=config)

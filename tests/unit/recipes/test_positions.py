@@ -20,7 +20,7 @@ from aha.recipes.r1_scales import R1_SCALES, RewardsConfig
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
-from aha.stages.harvests.harvest import Field
+from aha.stages.harvests.harvest import HarvestInputs
 from aha.stages.run import Run
 from aha.stages.task import Task
 from aha.training.checkpoint import write_checkpoint
@@ -172,8 +172,8 @@ class Longest:
         self.measure(config, template, problems)
         return self.data(_, name)
 
-    def harvest(self, _: Run, name: str, *, field: Field, config: Any, **__: Any) -> Dataset:
-        self.measure(config, field.template, field.problems)
+    def harvest(self, _: Run, name: str, *, inputs: HarvestInputs, config: Any, **__: Any) -> Dataset:
+        self.measure(config, inputs.template, inputs.problems)
         return self.data(_, name)
 
     def evaluate(

@@ -33,7 +33,7 @@ from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import Setting
-from aha.stages.harvests.harvest import Field
+from aha.stages.harvests.harvest import HarvestInputs
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.harvests.rejection import Rejection
 from aha.stages.reward_models.sources import StoredPreferences
@@ -162,7 +162,7 @@ def described(value: Any) -> Any:
             return value.key
         case Setting():
             return value.template
-        case Field():
+        case HarvestInputs():
             return [described(value.policy), described(value.problems)]
         case list() | tuple():
             return [described(one) for one in value]

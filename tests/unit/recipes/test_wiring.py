@@ -38,7 +38,7 @@ from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import helping, solving, true_worth
 from aha.stages.harvests.assistance import Balanced
-from aha.stages.harvests.harvest import Field
+from aha.stages.harvests.harvest import HarvestInputs
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.harvests.rejection import Rejection
 from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS
@@ -334,7 +334,7 @@ def test_reward_models(
     counts = {"train": (config.num_problems, SEED), "validation": (3 if name == "helpfulness" else 2, 0)}
     for split, (count, seed) in counts.items():
         sampled = given[f"{name}-{split}"]
-        where: Field = sampled["field"]
+        where: HarvestInputs = sampled["inputs"]
         assert (where.policy.key, where.template) == ("dev3", r1)
         assert where.problems == held_out_general(count, split=split, seed=seed, domains=domains)
         assert where.reward == {domain: {} for domain in GENERAL_DOMAINS}

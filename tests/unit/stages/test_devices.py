@@ -20,7 +20,7 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, SupervisedConfig
 from aha.stages.evaluate import Setting, evaluate
-from aha.stages.harvests.harvest import Field, harvest, write_demonstrations
+from aha.stages.harvests.harvest import HarvestInputs, harvest, write_demonstrations
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.reward_models.sources import InMemoryPreferences
 from aha.stages.reward_models.train import HELPFULNESS
@@ -69,9 +69,9 @@ def new_run(tmp_path: Path, *, is_stopped: bool = False) -> Run:
 
 def harvested(run: Run, start: Checkpoint) -> None:
     pick = Labelled(source="test", reads="response", template=bare, label=lambda *_: None, is_comparison=True)
-    field = Field(policy=start, problems=PROBLEMS, reward={"text": {}}, template=bare)
+    inputs = HarvestInputs(policy=start, problems=PROBLEMS, reward={"text": {}}, template=bare)
     config = RejectionConfig(num_problems=1, num_samples=2, num_kept=2, max_new_tokens=4)
-    harvest(run, "kept", field=field, pick=pick, config=config)
+    harvest(run, "kept", inputs=inputs, pick=pick, config=config)
 
 
 def evaluated(run: Run, start: Checkpoint) -> None:

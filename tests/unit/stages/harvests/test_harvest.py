@@ -18,7 +18,7 @@ from aha.recipes.base_model import open_base
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
 from aha.stages.config import RejectionConfig
-from aha.stages.harvests.harvest import Field, Selection, harvest, write_demonstrations
+from aha.stages.harvests.harvest import HarvestInputs, Selection, harvest, write_demonstrations
 from aha.stages.harvests.labelling import Labelled
 from aha.stages.run import Interrupted, Run
 from aha.training.checkpoint import write_checkpoint
@@ -62,8 +62,8 @@ def model_in(folder: Path) -> Path:
 
 
 def reap(run: Path, model: Path, config: RejectionConfig = CONFIG, count: int = 12) -> Dataset:
-    field = Field(policy=open_base(model), problems=problems(count), reward={"letters": {}}, template=bare)
-    return harvest(Run(folder=RunFolder(run), seed=0), "kept", field=field, pick=Everything(), config=config)
+    inputs = HarvestInputs(policy=open_base(model), problems=problems(count), reward={"letters": {}}, template=bare)
+    return harvest(Run(folder=RunFolder(run), seed=0), "kept", inputs=inputs, pick=Everything(), config=config)
 
 
 def test_every_item_is_there_once(tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ class Answers:
 def test_a_row_of_an_earlier_shard_is_not_kept_again_also_after_a_stop(tmp_path: Path) -> None:
     """Responses of two letters repeat within a shard, between shards, and between what two runs of the stage sample."""
     model, config = open_base(model_in(tmp_path / "model")), CONFIG.model_copy(update={"max_new_tokens": 2})
-    field = Field(policy=model, problems=problems(), reward={"letters": {}}, template=bare)
+    inputs = HarvestInputs(policy=model, problems=problems(), reward={"letters": {}}, template=bare)
     run = Run(folder=RunFolder(tmp_path / "run"), seed=0, _asked_to_stop=True)
     with pytest.raises(Interrupted, match="after shard 1 of 3"):
-        harvest(run, "kept", field=field, pick=Answers(), config=config)
+        harvest(run, "kept", inputs=inputs, pick=Answers(), config=config)
     run = Run(folder=RunFolder(tmp_path / "run"), seed=0)
-    data = harvest(run, "kept", field=field, pick=Answers(), config=config)
+    data = harvest(run, "kept", inputs=inputs, pick=Answers(), config=config)
 
     shards = [read_shard(data.path, number) for number in range(3)]
     rows = [row["response"] for shard in shards for row in shard.rows]
@@ -138,11 +138,13 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 
 
 def test_equal_ids_are_refused(tmp_path: Path) -> None:
-    field = Field(
+    inputs = HarvestInputs(
         policy=open_base(model_in(tmp_path / "m")), problems=problems(2) * 2, reward={"letters": {}}, template=bare
     )
     with pytest.raises(ValueError, match="two problems have the same id 'p0'"):
-        harvest(Run(folder=RunFolder(tmp_path / "run"), seed=0), "kept", field=field, pick=Everything(), config=CONFIG)
+        harvest(
+            Run(folder=RunFolder(tmp_path / "run"), seed=0), "kept", inputs=inputs, pick=Everything(), config=CONFIG
+        )
 
 
 NUM_PROBLEMS = 250
