@@ -15,9 +15,9 @@ import torch
 from progress import Progress
 
 from aha.kernels.cpu.allocation import keep_freed_memory
-from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.assignment import assigned
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.folder import RunFolder
 from aha.stages.rl import rl

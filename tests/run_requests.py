@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from aha.recipes.r1_recipe import R1Options
-from aha.recipes.r1_scales import R1Config
+from aha.recipes.r1.record import R1Options
+from aha.recipes.r1.scales import R1Config
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import R1ZeroConfig
 from aha.recipes.zero_recipe import ZeroOptions

@@ -10,9 +10,9 @@ from aha.actors.local_actors import LocalActors
 from aha.actors.workload import workload
 from aha.engines.engine import Decoding
 from aha.policy.config import PolicyConfig
-from aha.recipes.assignment import assigned
 from aha.recipes.base_model import open_base
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.assignment import assigned
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.doctor.diagnose import MAX_RESPONSES, diagnose
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate

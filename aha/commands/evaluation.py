@@ -19,10 +19,10 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, r1, r1_zero, template_of
 from aha.prompts.tokenizer import Tokenizer
-from aha.recipes.assignment import ending_in_words, judges, named_template, rules_of
 from aha.recipes.base_model import open_base
-from aha.recipes.own_data import TemplateName
-from aha.recipes.references import with_readable_references
+from aha.recipes.own.assignment import ending_in_words, judges, named_template, rules_of
+from aha.recipes.own.own_data import TemplateName
+from aha.recipes.own.references import with_readable_references
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, rules
 from aha.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS, algorithm_named
 from aha.commands.option_files import WrongUseError, peek, with_option_file
 from aha.recipes.catalogue import RECIPES
-from aha.recipes.own_data import Device, OwnData, TemplateName
+from aha.recipes.own.own_data import Device, OwnData, TemplateName
 from aha.recipes.recipe import Recipe
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.runs.complaints import illegal_value, without_box

@@ -21,7 +21,7 @@ from typing import Protocol
 import torch
 
 from aha.kernels.cpu.allocation import keep_freed_memory
-from aha.recipes.own_data import Device
+from aha.recipes.own.own_data import Device
 from aha.stages.run import Interrupted
 from aha.training.learner import NonFiniteLossError
 from aha.training.world import World

@@ -3,7 +3,7 @@
 from typing import Any
 
 from aha.recipes.pretraining_recipe import BASE
-from aha.recipes.r1_recipe import R1
+from aha.recipes.r1.record import R1
 from aha.recipes.recipe import Recipe
 from aha.recipes.sft import SFT
 from aha.recipes.zero_recipe import R1_ZERO, R1_ZERO_CONTROL

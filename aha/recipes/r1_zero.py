@@ -3,7 +3,7 @@
 Source: DeepSeek-R1, arXiv:2501.12948v2, section 2.
 """
 
-from aha.recipes.assignment import Assignment
+from aha.recipes.own.assignment import Assignment
 from aha.recipes.scales import R1ZeroConfig
 from aha.stages.evaluate import evaluate
 from aha.stages.rl import rl

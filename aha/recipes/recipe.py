@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from aha.recipes.own_data import Device, OwnData
+from aha.recipes.own.own_data import Device, OwnData
 from aha.recipes.scales import R1ZeroConfig
 from aha.runs.pipeline import Node
 from aha.stages.config import RLConfig, SupervisedConfig

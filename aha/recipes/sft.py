@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from aha.recipes.own_data import TemplateName
+from aha.recipes.own.own_data import TemplateName
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage
 from aha.runs.config import Config
 from aha.runs.pipeline import Node
@@ -159,7 +159,7 @@ def _template(name: TemplateName, model: "Checkpoint") -> "Template":
     from aha.policy.pretrained import read_config
     from aha.prompts.pretrained import read_tokenizer
     from aha.prompts.templates import r1
-    from aha.recipes.assignment import named_template
+    from aha.recipes.own.assignment import named_template
 
     if name != "auto":
         return named_template(name, model)
@@ -174,8 +174,8 @@ def _tests(request: Request, model: "Checkpoint", template: "Template") -> "list
     from aha.prompts.pretrained import read_tokenizer
     from aha.prompts.questions import add_instructions
     from aha.prompts.templates import r1_zero
-    from aha.recipes.prompt_lengths import PromptLimits
-    from aha.recipes.references import with_readable_references
+    from aha.recipes.own.prompt_lengths import PromptLimits
+    from aha.recipes.own.references import with_readable_references
 
     options = request.options
     shape = read_config(model.path)
@@ -302,7 +302,7 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
 
 def _setting(options: SFTOptions, material: _Material, stack: ExitStack) -> "Setting":
     """How the problems are asked and judged; processes that judge live as long as the stack."""
-    from aha.recipes.assignment import judges, rules_of
+    from aha.recipes.own.assignment import judges, rules_of
     from aha.stages.evaluate import Setting
 
     domains = {problem.domain for problem in material.examined}

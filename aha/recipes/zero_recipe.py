@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.runs.pipeline import Node
@@ -86,7 +86,7 @@ def _run_control(run: "Run", request: ZeroRequest, models: "Sequence[Checkpoint]
 
 
 def _train(run: "Run", request: ZeroRequest, models: "Sequence[Checkpoint]", *, is_shuffled: bool) -> "Checkpoint":
-    from aha.recipes.assignment import assigned
+    from aha.recipes.own.assignment import assigned
     from aha.recipes.r1_zero import r1_zero
 
     base = models[0]

@@ -23,10 +23,10 @@ from tokenizers import Tokenizer
 from aha.evaluation.contamination import Contamination
 from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems
 from aha.problems.world.questions import TrainingProblems, held_out_problems
-from aha.recipes.assistant import BUILT_IN
 from aha.recipes.base_model import open_base
-from aha.recipes.r1 import train_r1
-from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.r1.assistant import BUILT_IN
+from aha.recipes.r1.scales import R1_SCALES, R1Config
+from aha.recipes.r1.train import train_r1
 from aha.runs.folder import RunFolder
 from aha.stages.run import Run
 from aha.types import Problem

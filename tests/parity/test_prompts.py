@@ -20,9 +20,9 @@ from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import file_problems
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import opening_of, r1_zero
-from aha.recipes.assignment import named_template
 from aha.recipes.base_model import open_base
-from aha.recipes.own_data import TemplateName
+from aha.recipes.own.assignment import named_template
+from aha.recipes.own.own_data import TemplateName
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import Setting, evaluate, template_digest

@@ -17,10 +17,10 @@ from aha.engines.endpoint import Endpoint
 from aha.problems.world.general import every_prompt
 from aha.problems.world.writers import write
 from aha.prompts.parsing import parse_response
-from aha.recipes.assistant import OtherModel
 from aha.recipes.base_model import open_base
-from aha.recipes.r1 import JUDGED_DOMAINS, RIGHT_AND_READABLE, problems_to_harvest, train_r1
-from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.r1.assistant import OtherModel
+from aha.recipes.r1.scales import R1_SCALES, R1Config
+from aha.recipes.r1.train import JUDGED_DOMAINS, RIGHT_AND_READABLE, problems_to_harvest, train_r1
 from aha.rewards.accuracy import has_rule
 from aha.runs.folder import RunFolder
 from aha.runs.ledger import request_key

@@ -15,7 +15,7 @@ from aha.problems.world.corpus import vocabulary
 from aha.prompts.templates import R1_ZERO
 from aha.prompts.tokenizer import build_tokenizer
 from aha.recipes.base_model import BUILT_IN
-from aha.recipes.r1_recipe import FIGURE as PIPELINE
+from aha.recipes.r1.record import FIGURE as PIPELINE
 from aha.runs.shards import read_rows
 from aha.training.checkpoint import read_model, read_scorer, weights_digest, write_checkpoint
 

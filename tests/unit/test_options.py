@@ -20,11 +20,11 @@ from aha import cli
 from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands import running
 from aha.commands.options import Command, run_command
-from aha.recipes.assistant import BUILT_IN, OtherModel
 from aha.recipes.catalogue import recipe_named
-from aha.recipes.own_data import OwnData
-from aha.recipes.r1_recipe import R1
-from aha.recipes.r1_scales import R1Config
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.assistant import BUILT_IN, OtherModel
+from aha.recipes.r1.record import R1
+from aha.recipes.r1.scales import R1Config
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import R1ZeroConfig
 from aha.recipes.sft import SFT, SFTOptions
@@ -312,13 +312,13 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
         patch.setattr(running, name, function)
     patch.setattr(running, "read_config", lambda path: None)
     patch.setattr(running, "check_disk", check_disk)
-    patch.setattr("aha.recipes.r1.check_prompts", lambda *_, **__: None)
-    patch.setattr("aha.recipes.positions.check_positions", lambda *_, **__: None)
+    patch.setattr("aha.recipes.r1.train.check_prompts", lambda *_, **__: None)
+    patch.setattr("aha.recipes.r1.positions.check_positions", lambda *_, **__: None)
     patch.setattr("aha.recipes.base_model.open_base", opened)
     patch.setattr("aha.recipes.base_model.open_training", opened)
-    patch.setattr("aha.recipes.assignment.assigned", assigned)
+    patch.setattr("aha.recipes.own.assignment.assigned", assigned)
     patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
-    patch.setattr("aha.recipes.r1.train_r1", recipe("r1"))
+    patch.setattr("aha.recipes.r1.train.train_r1", recipe("r1"))
     patch.setattr("aha.recipes.base_model.base", recipe("base"))
     fine_tuning = replace(SFT, check=lambda *_: None, run=run_sft)
     patch.setattr(running, "recipe_named", lambda name: fine_tuning if name == SFT.name else recipe_named(name))

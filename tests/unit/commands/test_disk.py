@@ -15,8 +15,8 @@ from aha.commands.disk import DiskEstimate, check_disk, checkpoint_bytes
 from aha.commands.running import carry_out
 from aha.policy.config import PolicyConfig
 from aha.recipes.pretraining_recipe import BASE
-from aha.recipes.r1_recipe import R1
-from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.r1.record import R1
+from aha.recipes.r1.scales import R1_SCALES, R1Config
 from aha.recipes.recipe import TrainedStage
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, R1ZeroConfig
 from aha.recipes.zero_recipe import R1_ZERO

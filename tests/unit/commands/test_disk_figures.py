@@ -10,8 +10,8 @@ from tiny import tiny_config
 from aha.algorithms.grpo import GRPO
 from aha.commands.disk import checkpoint_bytes, disk_estimate
 from aha.policy.config import PolicyConfig
-from aha.recipes.r1_recipe import R1
-from aha.recipes.r1_scales import R1_SCALES
+from aha.recipes.r1.record import R1
+from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.recipe import Recipe
 from aha.recipes.zero_recipe import R1_ZERO
 

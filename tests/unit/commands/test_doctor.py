@@ -3,7 +3,7 @@
 import pytest
 
 from aha.commands.doctor import as_object, examine, in_words, refuse, toy_numbers
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding
 from aha.training.memory import GIB

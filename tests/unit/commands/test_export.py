@@ -25,7 +25,7 @@ from aha.policy.transformer import Transformer
 from aha.policy.weights import stored_dtype
 from aha.prompts.templates import r1
 from aha.recipes.base_model import BUILT_IN, open_base
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.training.checkpoint import read_model, read_scorer, weights_digest, write_checkpoint

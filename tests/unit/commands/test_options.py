@@ -18,7 +18,7 @@ from aha.commands.options import (
     SampleCommand,
     parse,
 )
-from aha.recipes.own_data import OwnData
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.stages.config import RLConfig

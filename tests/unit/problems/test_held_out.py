@@ -8,7 +8,7 @@ import pytest
 from aha.problems.world.families import FAMILIES
 from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems, every_prompt
 from aha.problems.world.questions import SPLITS, held_out_problems
-from aha.recipes.rewards import preference_prompts
+from aha.recipes.r1.rewards import preference_prompts
 from aha.types import Problem
 
 

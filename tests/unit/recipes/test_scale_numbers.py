@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tables import assert_as_in_table, limits_of
 
-from aha.recipes.r1_scales import R1_SCALES, R1Config, RewardsConfig, StudentsConfig
+from aha.recipes.r1.scales import R1_SCALES, R1Config, RewardsConfig, StudentsConfig
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig
 from aha.recipes.sft import SFT_SCALES, SFTConfig
 

@@ -13,9 +13,9 @@ from aha.algorithms.grpo import GRPO
 from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands.evaluation import EvaluationOrder, evaluate_order
 from aha.problems.world.questions import TrainingProblems, held_out_problems
-from aha.recipes.assignment import assigned
-from aha.recipes.own_data import OwnData
-from aha.recipes.r1_scales import R1Config
+from aha.recipes.own.assignment import assigned
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.scales import R1Config
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.rewards.accuracy import COMPARERS

@@ -18,13 +18,13 @@ from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.running import carry_out
 from aha.problems.world.questions import held_out_problems
-from aha.recipes.assignment import assigned
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.base_model import base as base_recipe
 from aha.recipes.catalogue import recipe_named
-from aha.recipes.own_data import OwnData
-from aha.recipes.r1 import train_r1
-from aha.recipes.r1_scales import R1Config, RewardsConfig, StudentsConfig
+from aha.recipes.own.assignment import assigned
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.scales import R1Config, RewardsConfig, StudentsConfig
+from aha.recipes.r1.train import train_r1
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
@@ -174,14 +174,14 @@ def stages() -> Iterator[Stages]:
     """Stand-ins in the place of every stage of every recipe."""
     stages = Stages()
     seams: Mapping[str, tuple[str, Callable[..., Any]]] = {
-        "rl": ("r1 r1_zero students", stages.model),
-        "sft": ("r1 students", stages.model),
-        "pretrain": ("students base_model", stages.model),
-        "reward_model": ("rewards", stages.model),
-        "rejection": ("r1", stages.data),
-        "write_demonstrations": ("r1", stages.data),
-        "harvest": ("rewards", stages.data),
-        "evaluate": ("r1_zero examination", stages.evaluation),
+        "rl": ("r1.train r1_zero r1.students", stages.model),
+        "sft": ("r1.train r1.students", stages.model),
+        "pretrain": ("r1.students base_model", stages.model),
+        "reward_model": ("r1.rewards", stages.model),
+        "rejection": ("r1.train", stages.data),
+        "write_demonstrations": ("r1.train", stages.data),
+        "harvest": ("r1.rewards", stages.data),
+        "evaluate": ("r1_zero r1.examination", stages.evaluation),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, (recipes, stand_in) in seams.items():
@@ -191,10 +191,10 @@ def stages() -> Iterator[Stages]:
         patch.setattr(LocalActors, "learned_reward", stages.scorer)
 
         # The same problems are drawn for every examination of every run.
-        patch.setattr("aha.recipes.examination.held_out_problems", cache(held_out_problems))
+        patch.setattr("aha.recipes.r1.examination.held_out_problems", cache(held_out_problems))
 
         # A thousand problems are drawn to be measured, which would take longer than all the rest.
-        patch.setattr("aha.recipes.assignment._measure_built_in", lambda *_: None)
+        patch.setattr("aha.recipes.own.assignment._measure_built_in", lambda *_: None)
         yield stages
 
 
@@ -306,7 +306,7 @@ def test_a_run_is_shared_by_as_many_processes_as_it_was_given(
         raise AskedForProcessesError(f"{job.num_processes} processes")
 
     monkeypatch.setattr(running, "examine", lambda *_, **__: None)
-    monkeypatch.setattr("aha.recipes.positions.check_positions", lambda *_, **__: None)
+    monkeypatch.setattr("aha.recipes.r1.positions.check_positions", lambda *_, **__: None)
     monkeypatch.setattr(running, "check_disk", lambda *_, **__: "")
     monkeypatch.setattr(running, "among_peers", among_peers)
     monkeypatch.setattr(RunFolder, "claim", lambda *_, **__: None)

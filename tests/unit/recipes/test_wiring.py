@@ -24,10 +24,10 @@ from aha.problems.world.general import (
 )
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.templates import r1, r1_zero
-from aha.recipes.assistant import BUILT_IN, Assistant, helpfulness_labels
-from aha.recipes.r1 import train_r1
-from aha.recipes.r1_scales import R1Config, RewardsConfig
-from aha.recipes.rewards import safety_labels
+from aha.recipes.r1.assistant import BUILT_IN, Assistant, helpfulness_labels
+from aha.recipes.r1.rewards import safety_labels
+from aha.recipes.r1.scales import R1Config, RewardsConfig
+from aha.recipes.r1.train import train_r1
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.format import format_reward as zero_format
@@ -107,14 +107,14 @@ def run_of_r1(patch: pytest.MonkeyPatch, assistant: Assistant, *, students: Sequ
     """What the stages of a run of R1 are given."""
     stages = Stages()
     stand_ins: Mapping[str, tuple[str, Callable[..., Any]]] = {
-        "rl": ("r1 r1_zero students", stages.model),
-        "sft": ("r1 students", stages.model),
-        "pretrain": ("students", stages.model),
-        "reward_model": ("rewards", stages.model),
-        "rejection": ("r1", stages.data),
-        "write_demonstrations": ("r1", stages.data),
-        "harvest": ("rewards", stages.data),
-        "evaluate": ("examination", stages.evaluation),
+        "rl": ("r1.train r1_zero r1.students", stages.model),
+        "sft": ("r1.train r1.students", stages.model),
+        "pretrain": ("r1.students", stages.model),
+        "reward_model": ("r1.rewards", stages.model),
+        "rejection": ("r1.train", stages.data),
+        "write_demonstrations": ("r1.train", stages.data),
+        "harvest": ("r1.rewards", stages.data),
+        "evaluate": ("r1.examination", stages.evaluation),
     }
     for name, (recipes, stand_in) in stand_ins.items():
         for recipe in recipes.split():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aha.recipes.r1_recipe import FIGURE as PIPELINE
+from aha.recipes.r1.record import FIGURE as PIPELINE
 
 STAGES = (("zero", 40), ("zero_long", 20))
 STEPS_PER_ITERATION = 2

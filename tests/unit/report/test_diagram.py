@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aha.recipes.r1_recipe import FIGURE as PIPELINE
-from aha.recipes.r1_recipe import NARROW, WIDE
+from aha.recipes.r1.record import FIGURE as PIPELINE
+from aha.recipes.r1.record import NARROW, WIDE
 from aha.report.diagram import anchor, diagram, headline
 from aha.report.progress import Progress, survey
 from aha.report.record import read_record

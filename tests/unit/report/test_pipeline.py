@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aha.recipes.catalogue import RECIPES
-from aha.recipes.r1_recipe import FIGURE as PIPELINE
+from aha.recipes.r1.record import FIGURE as PIPELINE
 from aha.recipes.recipe import Recipe
 from aha.recipes.zero_recipe import R1_ZERO
 from aha.report.diagram import anchor

@@ -8,7 +8,7 @@ import pytest
 from endpoint_server import Server, environment, reply, server
 
 from aha.engines.endpoint import Endpoint
-from aha.recipes.assistant import OtherModel
+from aha.recipes.r1.assistant import OtherModel
 from aha.runs.folder import RunFolder
 from aha.stages.harvests.assistance import Balanced, comparing, judging, rewriting
 from aha.stages.reward_models.sources import InMemoryPreferences

@@ -16,9 +16,9 @@ from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
-from aha.recipes.own_data import OwnData, TemplateName
-from aha.recipes.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
-from aha.recipes.references import MATHEMATICS, with_readable_references
+from aha.recipes.own.own_data import OwnData, TemplateName
+from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
+from aha.recipes.own.references import MATHEMATICS, with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward

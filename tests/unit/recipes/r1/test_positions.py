@@ -14,9 +14,9 @@ from aha.commands import running
 from aha.commands.running import carry_out
 from aha.prompts.templates import Template, r1
 from aha.recipes.base_model import open_base
-from aha.recipes.positions import check_positions
-from aha.recipes.r1 import train_r1
-from aha.recipes.r1_scales import R1_SCALES, RewardsConfig
+from aha.recipes.r1.positions import check_positions
+from aha.recipes.r1.scales import R1_SCALES, RewardsConfig
+from aha.recipes.r1.train import train_r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
@@ -193,16 +193,16 @@ def longest() -> Iterator[dict[str, int]]:
     """The longest prompt under each cap, as the stages of the recipe are given them."""
     found = Longest()
     seams: dict[str, dict[str, Any]] = {
-        "r1": {
+        "r1.train": {
             "rl": found.rl,
             "sft": found.model,
             "rejection": found.rejection,
             "write_demonstrations": found.data,
         },
         "r1_zero": {"rl": found.rl},
-        "students": {"rl": found.rl, "sft": found.model, "pretrain": found.model},
-        "rewards": {"reward_model": found.model, "harvest": found.harvest},
-        "examination": {"evaluate": found.evaluate},
+        "r1.students": {"rl": found.rl, "sft": found.model, "pretrain": found.model},
+        "r1.rewards": {"reward_model": found.model, "harvest": found.harvest},
+        "r1.examination": {"evaluate": found.evaluate},
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, functions in seams.items():

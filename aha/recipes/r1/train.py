@@ -14,12 +14,12 @@ from aha.problems.world.general import GENERAL_DOMAINS, GeneralProblems, every_p
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.problems.world.writers import DEMONSTRATION_SHARES, write
 from aha.prompts.templates import r1, r1_zero
-from aha.recipes.assistant import BUILT_IN, Assistant
-from aha.recipes.examination import Examination
-from aha.recipes.r1_scales import R1Config
+from aha.recipes.r1.assistant import BUILT_IN, Assistant
+from aha.recipes.r1.examination import Examination
+from aha.recipes.r1.rewards import num_examined, preference_prompts, reward_models
+from aha.recipes.r1.scales import R1Config
+from aha.recipes.r1.students import distil
 from aha.recipes.r1_zero import train_zero
-from aha.recipes.rewards import num_examined, preference_prompts, reward_models
-from aha.recipes.students import distil
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.language import language_reward
 from aha.rewards.summary import format_reward

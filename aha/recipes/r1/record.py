@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha.recipes.own_data import OwnData
-from aha.recipes.r1_scales import R1_SCALES, R1Config
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.scales import R1_SCALES, R1Config
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
 from aha.runs.pipeline import Node, arrange
 from aha.stages.config import RLConfig
 
 if TYPE_CHECKING:
-    from aha.recipes.assistant import OtherModel
+    from aha.recipes.r1.assistant import OtherModel
     from aha.stages.run import Run
     from aha.types import Checkpoint
 
@@ -164,7 +164,7 @@ R1Request = RunRequest[R1Config, R1Options]
 def _open_models(request: R1Request) -> "list[Checkpoint]":
     """The base, then the students."""
     from aha.recipes.base_model import open_base
-    from aha.recipes.students import FAMILIES
+    from aha.recipes.r1.students import FAMILIES
 
     students = request.options.students
     if students and len(students) != len(FAMILIES):
@@ -174,8 +174,8 @@ def _open_models(request: R1Request) -> "list[Checkpoint]":
 
 def _check(request: R1Request, models: "Sequence[Checkpoint]") -> None:
     """Every stage has enough different prompts, and its model has positions for them and for a response."""
-    from aha.recipes.positions import check_positions
-    from aha.recipes.r1 import check_prompts
+    from aha.recipes.r1.positions import check_positions
+    from aha.recipes.r1.train import check_prompts
 
     is_judged = request.options.assistant is not None
     check_prompts(request.config, seed=request.seed)
@@ -222,8 +222,8 @@ def _inputs(request: R1Request, models: "Sequence[Checkpoint]") -> dict[str, obj
 
 def _run(run: "Run", request: R1Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
     """Train R1 with the user's assistant, or with the built-in one."""
-    from aha.recipes.assistant import BUILT_IN
-    from aha.recipes.r1 import train_r1
+    from aha.recipes.r1.assistant import BUILT_IN
+    from aha.recipes.r1.train import train_r1
 
     other = _other_model(request.options)
     assistant = BUILT_IN if other is None else other.assistant(run.folder, request.seed)
@@ -235,7 +235,7 @@ def _run(run: "Run", request: R1Request, models: "Sequence[Checkpoint]") -> "Che
 
 def _other_model(options: R1Options) -> "OtherModel | None":
     """The model behind the endpoint that the user named."""
-    from aha.recipes.assistant import OtherModel
+    from aha.recipes.r1.assistant import OtherModel
 
     if options.assistant is None:
         return None

@@ -3,7 +3,7 @@
 import pytest
 
 from aha.problems.datasets.sets import Fault, ProblemSet
-from aha.recipes.references import NUM_NAMED, with_readable_references
+from aha.recipes.own.references import NUM_NAMED, with_readable_references
 from aha.types import Problem
 
 TORN = r"\frac{3}{"

@@ -8,7 +8,7 @@ from tiny import letters_tokenizer
 from aha.problems.datasets.sets import ProblemSet
 from aha.prompts.templates import bare
 from aha.recipes.base_model import open_base
-from aha.recipes.prompt_lengths import PromptLimits, prompt_limits
+from aha.recipes.own.prompt_lengths import PromptLimits, prompt_limits
 from aha.recipes.scales import R1ZeroConfig
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.types import Problem

@@ -4,7 +4,7 @@ import pytest
 
 from aha.problems.world.general import GENERAL_SPLITS, every_prompt
 from aha.problems.world.questions import held_out_problems
-from aha.recipes.r1 import JUDGED_DOMAINS, problems_to_harvest
+from aha.recipes.r1.train import JUDGED_DOMAINS, problems_to_harvest
 from aha.rewards.accuracy import has_rule
 
 

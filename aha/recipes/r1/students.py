@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from aha.policy.config import ModelType
 from aha.prompts.templates import r1_zero
-from aha.recipes.examination import Examination
-from aha.recipes.r1_scales import StudentsConfig
+from aha.recipes.r1.examination import Examination
+from aha.recipes.r1.scales import StudentsConfig
 from aha.rewards.table import RULES
 from aha.stages.pretrain import pretrain
 from aha.stages.rl import rl

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from aha.problems.world.general import HELPFUL_DOMAINS, is_harmless
 from aha.problems.world.general import held_out_general as prompts_of
 from aha.prompts.templates import r1
-from aha.recipes.assistant import Assistant
-from aha.recipes.r1_scales import RewardsConfig
+from aha.recipes.r1.assistant import Assistant
+from aha.recipes.r1.scales import RewardsConfig
 from aha.rewards.learned import LearnedReward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.stages.config import RejectionConfig

@@ -1,0 +1,8 @@
+"""Problems, rewards and prompts of the user's own."""
+
+__all__ = [
+    "assignment",
+    "own_data",
+    "prompt_lengths",
+    "references",
+]
