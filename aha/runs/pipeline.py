@@ -68,7 +68,13 @@ def _places(grid: str) -> dict[str, Place]:
 
 
 def write_pipeline(folder: RunFolder, nodes: Sequence[Node]) -> None:
-    """Writes the figure as `pipeline.json`, so that the report can draw it before its stages have run."""
+    """Writes the figure as `pipeline.json`, so that the report can draw it before its stages have run.
+
+    A file that holds the same figure is left as it is: a finished run is not written again.
+    """
+    known = folder.read(PIPELINE_FILE)
+    if known is not None and nodes_of(known) == list(nodes):
+        return
     folder.write(PIPELINE_FILE, {"nodes": [asdict(node) for node in nodes]})
 
 
