@@ -19,7 +19,8 @@ from torch import Tensor, nn
 import aha.objectives
 from aha.actors.local import score_last
 from aha.objectives.grpo import grpo_loss, grpo_sequence_loss
-from aha.objectives.reductions import sequence_mean, token_mean
+from aha.objectives.reductions import constant_mean, sequence_mean, token_mean
+from aha.objectives.reinforce import reinforce_loss
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.objectives.supervised import next_token_loss
 from aha.policy.reward_model import from_policy
@@ -48,11 +49,13 @@ class Case:
 ADVANTAGES = ("old_logp_BT", "ref_logp_BT", "adv_BT")
 
 CASES = {
+    "constant_mean": Case(objective=constant_mean, signals=("norm_B",)),
     "grpo_loss": Case(objective=partial(grpo_loss, clip_eps=0.2, kl_coef=0.1), signals=ADVANTAGES),
     "grpo_sequence_loss": Case(objective=partial(grpo_sequence_loss, clip_eps=0.2, kl_coef=0.1), signals=ADVANTAGES),
     "next_token_loss": Case(objective=next_token_loss),
     "pointwise_loss": Case(objective=pointwise_loss, signals=("is_safe_B",), is_of_scores=True),
     "ranking_loss": Case(objective=ranking_loss, signals=("group_B", "quality_B"), is_of_scores=True, unit=3),
+    "reinforce_loss": Case(objective=reinforce_loss, signals=ADVANTAGES),
     "sequence_mean": Case(objective=sequence_mean),
     "token_mean": Case(objective=token_mean),
 }
@@ -99,6 +102,7 @@ def make_batch(case: Case) -> Batch:
     labels = {
         "group_B": torch.arange(4).repeat_interleave(3),
         "quality_B": torch.tensor([1, 1, 1, 0, 2, 1, 1, 1, 0, 3, 2, 1]).double(),
+        "norm_B": torch.full((12,), 8.0).double(),
         "is_safe_B": torch.tensor([1, 1, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1]).bool(),
     }
     signals = {
@@ -155,7 +159,7 @@ def test_the_batch_has_something_to_learn_and_something_without_advantage(name: 
     case = CASES[name]
     whole, metrics = gradient(case, [make_batch(case)])
     assert max(float(one.abs().max()) for one in whole.values()) > 1e-2
-    if "adv_BT" in case.signals:
+    if name.startswith("grpo"):
         assert 0 < metrics["clip_fraction"] < 1
 
 

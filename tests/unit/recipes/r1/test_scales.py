@@ -16,8 +16,8 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.algorithms.catalogue import ALGORITHMS
 from aha.prompts.templates import bare
-from aha.recipes.r1 import scales as r1_scales
 from aha.recipes.base_model import open_base
+from aha.recipes.r1 import scales as r1_scales
 from aha.recipes.r1.record import FIGURE as PIPELINE
 from aha.recipes.r1.scales import R1_SCALES, R1Config, RewardsConfig, StudentsConfig
 from aha.recipes.r1.train import train_r1
