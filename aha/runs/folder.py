@@ -207,7 +207,7 @@ class RunFolder:
         if not self.is_writer:
             return
         path = self.path / "rollouts" / f"{name}.jsonl.gz"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(as_json(dict(row)) + "\n" for row in rows)
         _write_bytes(path, gzip.compress(text.encode("utf-8"), compresslevel=3, mtime=0))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from code_hacks import ENTRY_POINT, FORM_HACKS, HACKS, PROGRAM_HACKS, SQUARES, STARTER, TESTS
 
-from aha.rewards.code import CodeReward, _is_near, _quoted, extract_code
+from aha.rewards.code import CodeReward, _is_near, _quote, extract_code
 from aha.rewards.sandbox.isolation import Limits, probe
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.table import BatchedReward, part_name, score_all
@@ -186,8 +186,8 @@ def test_a_number_with_a_point_may_differ_by_a_millionth(word: str, expected: st
 
 
 @pytest.mark.parametrize(("length", "cut"), [(60, "x" * 60), (61, "x" * 57 + "..."), (100, "x" * 57 + "...")])
-def test_what_is_quoted_is_cut(length: int, cut: str) -> None:
-    assert _quoted("x" * length) == repr(cut)
+def test_what_is_quote_is_cut(length: int, cut: str) -> None:
+    assert _quote("x" * length) == repr(cut)
 
 
 @pytest.mark.full

@@ -11,6 +11,7 @@ from tables import assert_as_in_table
 from tiny import tiny_config
 
 from aha.policy.config import DenseConfig
+from aha.policy.fast.paths import MAX_BYTES
 from aha.training import memory
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import GIB, Estimate, Workload, decoded_rows, describe, estimate
@@ -49,7 +50,7 @@ LOADS = {
 def test_no_figure_of_an_estimate_changes_unnoticed(has_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether there are kernels depends on the processor, so that it is said here."""
     monkeypatch.setattr(memory, "_has_kernels", lambda *_: has_kernels)
-    monkeypatch.setattr(memory, "has_packed_sizes", lambda *_: has_kernels)
+    monkeypatch.setattr(memory, "has_packed_sizes", lambda _, num_bytes: has_kernels and num_bytes <= MAX_BYTES)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found: dict[str, Any] = {}
     for shape, optimizer, load, device in product(SHAPES, OPTIMIZERS, LOADS, ("cpu", "cuda")):

@@ -8,7 +8,8 @@ import pytest
 
 from aha.rewards.sandbox import sandbox as module
 from aha.rewards.sandbox.isolation import Limits, probe
-from aha.rewards.sandbox.sandbox import Execution, Sandbox, _execution, _first_fault, _kind, _lines
+from aha.rewards.sandbox.reports import Execution, examination_end, first_fault, read_execution, read_report
+from aha.rewards.sandbox.sandbox import Sandbox
 
 FULL = probe()
 CPU_TIME = 128 + signal.SIGXCPU
@@ -26,7 +27,7 @@ CPU_TIME = 128 + signal.SIGXCPU
     ],
 )
 def test_a_report_is_read_up_to_what_is_no_object(data: bytes, lines: list[dict[str, Any]]) -> None:
-    assert _lines(data) == lines
+    assert read_report(data) == lines
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_report_is_read_up_to_what_is_no_object(data: bytes, lines: list[dict[
 )
 def test_a_run_is_what_its_line_says(line: dict[str, Any], expected: tuple[Any, ...]) -> None:
     status, code, output, errors, seconds = expected
-    assert _execution(line, 4) == Execution(
+    assert read_execution(line, 4) == Execution(
         status=status, exit_code=code, output=output, errors=errors, seconds=seconds
     )
 
@@ -80,10 +81,10 @@ def test_how_an_examination_ended(
     end: str, judged: Any, served: Any, exit_code: int, expected: tuple[str, str]
 ) -> None:
     lines = [{"test": "passed"}, *([{"end": end, "reason": "said" if end != "done" else ""}] if end else [])]
-    assert _kind(lines, judged, served, exit_code) == expected
+    assert examination_end(lines, judged, served, exit_code) == expected
     # The first end counts.
     if end == "done":
-        assert _kind([*lines, {"end": "raised"}], judged, served, exit_code) == expected
+        assert examination_end([*lines, {"end": "raised"}], judged, served, exit_code) == expected
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_the_first_fault_decides_and_a_wrong_result_before_what_cannot_be_judged
     tests: list[str], kind: Any, expected: tuple[str, str]
 ) -> None:
     lines: list[dict[str, Any]] = [{"test": outcome, "reason": str(place)} for place, outcome in enumerate(tests)]
-    assert _first_fault([*lines, {"end": "done"}], kind, "why") == expected
+    assert first_fault([*lines, {"end": "done"}], kind, "why") == expected
 
 
 @pytest.fixture
@@ -112,9 +113,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     found: list[tuple[float, int]] = []
     watch = module.watch
 
-    def watching(*arguments: Any, deadline: float, cap: int, **options: Any) -> Any:
-        found.append((deadline - time.monotonic(), cap))
-        return watch(*arguments, deadline=deadline, cap=cap, **options)
+    def watching(*arguments: Any, deadline: float, max_bytes: int, **options: Any) -> Any:
+        found.append((deadline - time.monotonic(), max_bytes))
+        return watch(*arguments, deadline=deadline, max_bytes=max_bytes, **options)
 
     monkeypatch.setattr(module, "watch", watching)
     return found
