@@ -107,8 +107,11 @@ class LocalActor(Generic[Model]):
 
     def share(self, batch: Batch) -> Batch:
         """The sequences of a batch that this process computes: equal prompts together, tokens shared out evenly."""
-        rows_by_rank = partition_rows(batch, self._world.size)
-        return select(batch, rows_by_rank[self._world.rank])
+        return select(batch, self._own_rows(batch))
+
+    def _own_rows(self, batch: Batch) -> list[int]:
+        """The rows of a batch that this process computes."""
+        return partition_rows(batch, self._world.size)[self._world.rank]
 
     def share_items(self, items: Sequence[Item]) -> list[Item]:
         """The items of a list that this process works on: every n-th one."""
@@ -230,7 +233,7 @@ class LocalPolicy(LocalActor[Policy]):
 
     def score_all(self, batch: Batch) -> Tensor:
         """The same of a whole batch, of which each process computes its share; every process gets all of it."""
-        own_rows = partition_rows(batch, self._world.size)[self._world.rank]
+        own_rows = self._own_rows(batch)
         own_logp_BT = self.score(select(batch, own_rows))
 
         logp_BT = torch.zeros(batch.mask_BT.shape)

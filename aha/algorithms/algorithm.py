@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aha.actors.actor import PolicyActor, Role
     from aha.types import Batch, Loss
 
-__all__ = ["Algorithm", "GroupAlgorithm", "Sampled"]
+__all__ = ["Algorithm", "ClippedAlgorithm", "GroupAlgorithm", "Sampled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +42,12 @@ class Sampled:
         """A value for each response, repeated at its tokens: [P, G] -> [B, T], 0 elsewhere."""
         mask_BT = self.batch.mask_BT
         return values_PG.flatten()[:, None].expand(mask_BT.shape).where(mask_BT, 0.0)
+
+    def standardised_advantages(self, ddof: int) -> "Tensor":
+        """A_i = (r_i - mean(r)) / std(r), at every token of response i, [B, T]. Source: DeepSeek-R1 v1, Eq. 3."""
+        from aha.advantages.group import group_advantages
+
+        return self.at_tokens(group_advantages(self.rewards_PG, ddof=ddof))
 
 
 class Algorithm(Config):
@@ -91,7 +97,10 @@ class Algorithm(Config):
 
 
 class GroupAlgorithm(Algorithm):
-    """What GRPO and its relatives share: a KL term beside advantages that come from the group alone."""
+    """What GRPO and its relatives share: a KL term beside advantages that come from the group alone.
+
+    Whether the KL is part of the loss or of the reward, a subclass decides.
+    """
 
     kl_coef: float = Field(default=0.001, ge=0)
     """Weight of the KL to the reference (beta); with 0 there is no reference. Source: R1 v2 2.1."""
@@ -101,12 +110,19 @@ class GroupAlgorithm(Algorithm):
         """The reference, where there is a KL term."""
         return ("reference",) if self.kl_coef else ()
 
-    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
-        """The log-probabilities of the reference, which may have moved since the last mini-batch."""
-        del self
-        return {"ref_logp_BT": actors["reference"].score(batch)} if "reference" in actors else {}
-
     def needs_no_pass(self, batch: "Batch") -> "Tensor":
         """Without a KL term, the sequences without an advantage."""
         is_idle_B = (batch.signals["adv_BT"] == 0).all(dim=1)
         return is_idle_B & (self.kl_coef == 0)
+
+
+class ClippedAlgorithm(GroupAlgorithm):
+    """A group algorithm with a clipped ratio, and with the KL term in its loss."""
+
+    clip_eps: float = Field(default=0.2, gt=0)
+    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
+
+    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+        """The log-probabilities of the reference, which may have moved since the last mini-batch."""
+        del self
+        return {"ref_logp_BT": actors["reference"].score(batch)} if "reference" in actors else {}

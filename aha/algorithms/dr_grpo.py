@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 from tyro.conf import Suppress
 
-from aha.algorithms.algorithm import GroupAlgorithm, Sampled
+from aha.algorithms.algorithm import ClippedAlgorithm, Sampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["DrGRPO"]
 
 
-class DrGRPO(GroupAlgorithm):
+class DrGRPO(ClippedAlgorithm):
     """Dr. GRPO: rewards less their mean, and the length cap in place of each response's length."""
 
     name: Suppress[Literal["dr_grpo"]] = "dr_grpo"
     """Name of the algorithm; `--algorithm` chooses it, for all stages of a recipe."""
-    clip_eps: float = Field(default=0.2, gt=0)
-    """Half-width of the ratio's interval (eps)."""
     kl_coef: float = Field(default=0.0, ge=0)
     """Weight of the KL to the reference (beta); with 0 there is no reference, as in the paper."""
 

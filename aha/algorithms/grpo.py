@@ -6,10 +6,9 @@ Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1 and Eq. 3; DeepSeek-R1, arXi
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
 from tyro.conf import Suppress
 
-from aha.algorithms.algorithm import GroupAlgorithm, Sampled
+from aha.algorithms.algorithm import ClippedAlgorithm, Sampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["GRPO"]
 
 
-class GRPO(GroupAlgorithm):
+class GRPO(ClippedAlgorithm):
     """GRPO as DeepSeekMath prints it: token-level ratios, averaged over each response."""
 
     name: Suppress[Literal["grpo"]] = "grpo"
     """Name of the algorithm; `--algorithm` chooses it, for all stages of a recipe."""
-    clip_eps: float = Field(default=0.2, gt=0)
-    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
     ddof: Literal[0, 1] = 0
     """Divisor G - ddof of the group's variance. The papers do not say; 0 is the population's."""
     kl_estimator: Literal["k2", "k3"] = "k3"
@@ -36,10 +33,8 @@ class GRPO(GroupAlgorithm):
 
     def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """A_i = (r_i - mean(r)) / std(r), at every token of response i. Source: DeepSeek-R1 v1, Eq. 3."""
-        from aha.advantages.group import group_advantages
-
         del actors
-        return {"adv_BT": sampled.at_tokens(group_advantages(sampled.rewards_PG, ddof=self.ddof))}
+        return {"adv_BT": sampled.standardised_advantages(self.ddof)}
 
     def loss(self, logp_BT: "Tensor", **signals: "Tensor") -> "Loss":
         """The clipped gain less the KL term; see `aha.objectives.grpo.grpo_loss`."""

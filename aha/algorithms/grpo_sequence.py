@@ -6,10 +6,9 @@ Source: DeepSeek-R1, arXiv:2501.12948v1 and v2, Eq. 1 to 3.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
 from tyro.conf import Suppress
 
-from aha.algorithms.algorithm import GroupAlgorithm, Sampled
+from aha.algorithms.algorithm import ClippedAlgorithm, Sampled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,22 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["GRPOSequence"]
 
 
-class GRPOSequence(GroupAlgorithm):
+class GRPOSequence(ClippedAlgorithm):
     """GRPO as the R1 paper prints it: a ratio of whole responses, which suits short ones."""
 
     name: Suppress[Literal["grpo_sequence"]] = "grpo_sequence"
     """Name of the algorithm; `--algorithm` chooses it, for all stages of a recipe."""
-    clip_eps: float = Field(default=0.2, gt=0)
-    """Half-width of the ratio's interval (eps)."""
     ddof: Literal[0, 1] = 0
     """Divisor G - ddof of the group's variance. The papers do not say; 0 is the population's."""
 
     def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """A_i = (r_i - mean(r)) / std(r), at every token of response i. Source: DeepSeek-R1 v1, Eq. 3."""
-        from aha.advantages.group import group_advantages
-
         del actors
-        return {"adv_BT": sampled.at_tokens(group_advantages(sampled.rewards_PG, ddof=self.ddof))}
+        return {"adv_BT": sampled.standardised_advantages(self.ddof)}
 
     def loss(self, logp_BT: "Tensor", **signals: "Tensor") -> "Loss":
         """The clipped gain less the KL term; see `aha.objectives.grpo.grpo_sequence_loss`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from aha.actors.actor import PolicyActor, Role
-    from aha.types import Batch, Loss
+    from aha.types import Loss
 
 __all__ = ["RLOO"]
 
@@ -41,11 +41,6 @@ class RLOO(GroupAlgorithm):
         kl_B = sequence_sum(batch.signals["old_logp_BT"] - ref_logp_BT, batch.mask_BT)
         rewards_PG = rewards_PG - self.kl_coef * kl_B.view(rewards_PG.shape)
         return {"adv_BT": sampled.at_tokens(leave_one_out_advantages(rewards_PG)), "ref_logp_BT": ref_logp_BT}
-
-    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
-        """Nothing more: the reference is part of the reward."""
-        del self, batch, actors
-        return {}
 
     def loss(self, logp_BT: "Tensor", **signals: "Tensor") -> "Loss":
         """The policy gradient; see `aha.objectives.reinforce.reinforce_loss`."""

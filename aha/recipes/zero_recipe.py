@@ -112,17 +112,10 @@ R1_ZERO = Recipe(
 )
 """R1-Zero."""
 
-R1_ZERO_CONTROL = Recipe(
+R1_ZERO_CONTROL = replace(
+    R1_ZERO,
     name="r1_zero_control",
     about="its negative control: the same on shuffled answers",
-    config=R1ZeroConfig,
-    scales=R1_ZERO_SCALES,
-    options=ZeroOptions,
     run=_run_control,
-    figure=FIGURE,
-    open_models=_open_models,
-    doctor=_doctor,
-    trained_stages=_trained_stages,
-    inputs=_inputs,
 )
 """R1-Zero on shuffled answers: whatever it learns, it is not to solve problems."""

@@ -82,14 +82,17 @@ def load_language_reward(spec: str) -> tuple[LanguageReward, float]:
     Raises:
         ValueError: the weight is no number, or the extra that counts words is not installed; says what to do.
     """
-    _, _, weight = spec.partition("=")
+    _, _, weight_text = spec.partition("=")
     try:
-        counter = WordCounter()
-        return LanguageReward(counter), float(weight or 1.0)
+        weight = float(weight_text or 1.0)
+    except ValueError:
+        raise ValueError(f"--reward {spec}: {weight_text!r} is no weight, write a number") from None
+
+    # The counter reads a model of languages, which takes a moment: a wrong weight is told before.
+    try:
+        return LanguageReward(WordCounter()), weight
     except ModuleNotFoundError as error:
         raise ValueError(f"--reward {spec}: {error}") from error
-    except ValueError:
-        raise ValueError(f"--reward {spec}: {weight!r} is no weight, write a number") from None
 
 
 def _judge(problem: Problem, rollout: Rollout, count: CountWords) -> Verdict:
