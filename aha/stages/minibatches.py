@@ -97,14 +97,17 @@ def update(
     loss = _loss_with_gap(algorithm)
     metrics_by_update: list[dict[str, float]] = []
     for number, rows in enumerate(parts):
-        left_out = select(batch, [row for row in rows if needs_no_pass[row]])
-        own = policy.share(select(batch, [row for row in rows if not needs_no_pass[row]]))
+        # An average is over all sequences of the mini-batch, so what is not computed must still be counted.
+        skipped = select(batch, [row for row in rows if needs_no_pass[row]])
+        learned = select(batch, [row for row in rows if not needs_no_pass[row]])
+        skipped_count = _count(algorithm, skipped)
 
+        # The reference may have become the policy after the last mini-batch, so it is asked anew.
+        own = policy.share(learned)
         with timeline.part("reference"):
             own = with_signals(own, algorithm.update_signals(own, actors))
         with timeline.part("learning"):
-            extra_count = _count(algorithm, left_out)
-            metrics = policy.update(own, loss, name=f"{name}, mini-batch {number}", extra_count=extra_count)
+            metrics = policy.update(own, loss, name=f"{name}, mini-batch {number}", extra_count=skipped_count)
         metrics_by_update.append(metrics)
         if reference is not None and policy.num_steps % reference_every == 0:
             reference.load(policy)
@@ -127,12 +130,12 @@ def _loss_with_gap(algorithm: Algorithm) -> Objective:
 
 
 @torch.no_grad()
-def _count(algorithm: Algorithm, left_out: Batch) -> float:
+def _count(algorithm: Algorithm, skipped: Batch) -> float:
     """What sequences that are not computed would have counted: a loss counts by the mask alone."""
-    if not len(left_out.lengths_B):
+    if not len(skipped.lengths_B):
         return 0.0
-    logp_BT = left_out.signals["old_logp_BT"]
-    return float(algorithm.loss(logp_BT, mask_BT=left_out.mask_BT, **left_out.signals).count)
+    logp_BT = skipped.signals["old_logp_BT"]
+    return float(algorithm.loss(logp_BT, mask_BT=skipped.mask_BT, **skipped.signals).count)
 
 
 def _means(metrics_by_update: Sequence[Mapping[str, float]]) -> dict[str, float]:
