@@ -11,4 +11,5 @@ __all__ = [
     "options",
     "processes",
     "running",
+    "shared_options",
 ]

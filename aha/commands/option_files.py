@@ -1,7 +1,7 @@
 """Options in a TOML file: they stand before those of the command line, which hold over them."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,28 @@ def peek(given: Sequence[str], option: str) -> str:
     return value
 
 
-def with_option_file(given: list[str]) -> list[str]:
-    """The arguments with those of the TOML file that they name put before them, so that they hold over it."""
+def with_option_file(given: list[str], spread: Callable[[list[str]], list[str]]) -> list[str]:
+    """The arguments with those of the TOML file that they name put before them, so that they hold over it.
+
+    Args:
+        given: the arguments.
+        spread: applied to the options of the file and to those of the command line, each alone.
+    """
+    start = next((place for place, word in enumerate(given) if word.startswith("-")), len(given))
     name = peek(given, "--config")
-    if not name:
-        return given
+    in_file = list(_as_arguments(_read(Path(name), is_for_doctor=given[0] == "doctor"))) if name else []
+    return [*given[:start], *spread(in_file), *spread(given[start:])]
+
+
+def _read(path: Path, *, is_for_doctor: bool) -> dict[str, Any]:
+    """The options in a TOML file; a file of `run` serves the doctor, which writes nothing."""
     try:
-        content = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUseError(f"{name} cannot be read ({error}): --config takes a TOML file") from None
+        raise WrongUseError(f"{path} cannot be read ({error}): --config takes a TOML file") from None
     except tomllib.TOMLDecodeError as error:
-        raise WrongUseError(f"{name} is not valid TOML: {error}") from None
-    if given[0] == "doctor":  # a file of `run` serves the doctor, which writes nothing
-        content = {option: value for option, value in content.items() if option not in RUN_ONLY}
-    place = next((n for n, word in enumerate(given) if word.startswith("-")), len(given))
-    return [*given[:place], *_as_arguments(content), *given[place:]]
+        raise WrongUseError(f"{path} is not valid TOML: {error}") from None
+    return {option: value for option, value in content.items() if not (is_for_doctor and option in RUN_ONLY)}
 
 
 def _as_arguments(content: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:

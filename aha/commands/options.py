@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal, Union, get_args
 import tyro
 from pydantic import ValidationError
 
-from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS, algorithm_named
 from aha.commands.option_files import WrongUseError, peek, with_option_file
+from aha.commands.shared_options import abridged, with_shared_options
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.own.own_data import Device, OwnData, TemplateName
 from aha.recipes.recipe import Recipe
 from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
 from aha.runs.complaints import illegal_value, without_box
+from aha.runs.config import Config
 from aha.training.config import ExportDtype, Precision
 
 __all__ = [
@@ -97,8 +98,13 @@ class RunCommand(StartCommand):
     """Write the rollouts of every how-many-th training iteration only, to save disk; changes no result."""
 
 
-def run_command(recipe: Recipe[Any, Any]) -> type[RunCommand]:
-    """The command that runs a recipe, made from its record: `RunCommand` with the recipe's own numbers and options."""
+def run_command(recipe: Recipe[Any, Any], numbers: type[Config]) -> type[RunCommand]:
+    """The command that runs a recipe, made from its record: `RunCommand` with the recipe's own numbers and options.
+
+    Args:
+        recipe: the record.
+        numbers: class of the numbers, that of the record or what the help shows of it.
+    """
     # The types of these fields are the recipe's; their help stands in `RunCommand`.
     one_of: Any = Literal
     positional: Any = tyro.conf.Positional
@@ -107,7 +113,7 @@ def run_command(recipe: Recipe[Any, Any]) -> type[RunCommand]:
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("recipe", positional[one_of[tuple(one.name for one in RECIPES)]]),
         ("scale", one_of[scales], field(default=scales[0])),
-        ("config", Annotated[recipe.config, tyro.conf.arg(name="")]),
+        ("config", Annotated[numbers, tyro.conf.arg(name="")]),
     ]
     if recipe.options is not None:
         options: Any = Annotated[without_prefix[recipe.options], tyro.conf.arg(name="")]
@@ -331,15 +337,23 @@ Command = (
 
 def parse(given: list[str]) -> Command:
     """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
-    given = with_option_file(given)
     recipe = _recipe_in(given)
-    run = run_command(recipe)
+    staged: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
+    stages = staged.get(given[0] if given else "", Config)
+    given = with_option_file(given, lambda words: with_shared_options(words, stages))
+
+    numbers, numbers_of_doctor = _numbers(recipe.scales, given), _numbers(R1_ZERO_SCALES, given)
+    if {"-h", "--help"} & {*given}:
+        numbers, numbers_of_doctor = abridged(numbers), abridged(numbers_of_doctor)
+    run = run_command(recipe, type(numbers))
+    doctor = _doctor_command(type(numbers_of_doctor))
     defaults: dict[type[Any], Any] = {
-        run: run(recipe=tyro.MISSING, config=_numbers(recipe.scales, given)),
-        DoctorCommand: DoctorCommand(config=_numbers(R1_ZERO_SCALES, given)),
+        run: run(recipe=tyro.MISSING, config=numbers),
+        doctor: doctor(config=numbers_of_doctor),
         PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
     }
-    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in get_args(Command)[1:]}
+    others = (doctor if kind is DoctorCommand else kind for kind in get_args(Command)[1:])
+    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in others}
     kinds = tuple(
         Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
         for kind, name in {run: "run", **names}.items()
@@ -363,6 +377,13 @@ def parse(given: list[str]) -> Command:
     return command
 
 
+def _doctor_command(numbers: type[Config]) -> type[DoctorCommand]:
+    """The doctor's command with a class of numbers, that of R1-Zero or what the help shows of it."""
+    fields = [("config", Annotated[numbers, tyro.conf.arg(name="")])]
+    named = {"__doc__": DoctorCommand.__doc__}
+    return make_dataclass("DoctorCommand", fields, bases=(DoctorCommand,), namespace=named, frozen=True, kw_only=True)
+
+
 def _recipe_in(given: list[str]) -> Recipe[Any, Any]:
     """The recipe that the word after the command names; the first of all where none is named, for its help."""
     return next((recipe for recipe in RECIPES if recipe.name in given[1:2]), RECIPES[0])
@@ -373,12 +394,7 @@ def _numbers(scales: Mapping[str, Any], given: list[str]) -> Any:
     first = next(iter(scales.values()))
     numbers = scales.get(peek(given, "--scale"), first)
     name = peek(given, "--algorithm")
-    return with_algorithm(numbers, _algorithm(name)) if name else numbers
-
-
-def _algorithm(name: str) -> type[Algorithm]:
-    """An algorithm by its name."""
     try:
-        return algorithm_named(name)
+        return with_algorithm(numbers, algorithm_named(name)) if name else numbers
     except ValueError as error:
         raise WrongUseError(str(error)) from None

@@ -9,7 +9,15 @@ from aha.algorithms.grpo import GRPO
 from aha.runs.config import Config
 from aha.training.config import FOR_POLICIES, OptimizerConfig, Precision
 
-__all__ = ["EvaluationConfig", "PretrainConfig", "RLConfig", "RejectionConfig", "SupervisedConfig"]
+__all__ = [
+    "STAGE_KINDS",
+    "EvaluationConfig",
+    "PretrainConfig",
+    "RLConfig",
+    "RejectionConfig",
+    "RewardModelConfig",
+    "SupervisedConfig",
+]
 
 
 class RLConfig(Config):
@@ -56,6 +64,16 @@ class SupervisedConfig(Config):
     """Updates between checkpoints; decides what a killed run repeats, never a result."""
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-6, final_share=0.1)
     """How gradients become updates. Source: R1 v2 B.4.2 (5e-6, a cosine to a tenth), 3.1 (6e-6)."""
+
+
+class RewardModelConfig(SupervisedConfig):
+    """Training of a reward model, which has a head that learns from nothing, and so no adapters."""
+
+    @model_validator(mode="after")
+    def _trains_all_weights(self) -> Self:
+        if rank := self.optimizer.lora.rank:
+            raise ValueError(f"--optimizer.lora.rank: {rank} is {FOR_POLICIES}; reward models take 0")
+        return self
 
 
 class RejectionConfig(Config):
@@ -129,3 +147,12 @@ class PretrainConfig(Config):
             if value != allowed:
                 raise ValueError(f"--optimizer.{setting}: {value} is {FOR_POLICIES}; pretraining takes {allowed}")
         return self
+
+
+STAGE_KINDS: dict[str, type[Config]] = {
+    "rl": RLConfig,
+    "sft": SupervisedConfig,
+    "rejection": RejectionConfig,
+    "eval": EvaluationConfig,
+}
+"""Kinds of stages of which a recipe can have several, by the word that stands before an option of all of them."""

@@ -218,7 +218,7 @@ def test_no_option_is_forgotten() -> None:
     kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
     options = {name: options_of(kind) for name, kind in kinds.items() if name not in {"run", *UNCHECKED}}
     for name, recipe in (("zero", R1_ZERO), ("r1", R1), ("sft", SFT)):
-        options[name] = options_of(run_command(recipe)) | options_of(recipe.options)
+        options[name] = options_of(run_command(recipe, recipe.config)) | options_of(recipe.options)
     assert {name: set(wires) for name, wires in WIRES.items()} == options
 
 

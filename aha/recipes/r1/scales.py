@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 from aha.algorithms.grpo import GRPO
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig, check_continuation
 from aha.runs.config import Config
-from aha.stages.config import PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
-from aha.training.config import FOR_POLICIES, OptimizerConfig
+from aha.stages.config import PretrainConfig, RejectionConfig, RewardModelConfig, RLConfig, SupervisedConfig
+from aha.training.config import OptimizerConfig
 
 __all__ = ["R1_SCALES", "R1Config", "RewardsConfig", "StudentsConfig"]
 
@@ -33,20 +33,13 @@ class RewardsConfig(Config):
     """Prompts whose responses are compared. Source: R1 v2 3.1 (66,000 pairs)."""
     safety: RejectionConfig = RejectionConfig(num_problems=106_000, num_samples=2, num_kept=2)
     """Prompts whose responses are labelled safe or unsafe. Source: R1 v2 3.1 (106,000 prompts)."""
-    training: SupervisedConfig = SupervisedConfig(
+    training: RewardModelConfig = RewardModelConfig(
         epochs=1, batch_size=256, max_tokens=8192, optimizer=OptimizerConfig(learning_rate=6e-6, final_share=0.1)
     )
     """How both are trained. Source: R1 v2 3.1 (6e-6, 256, one epoch, 8,192 tokens).
 
     The schedule is not reported; InstructGPT's is taken (arXiv:2203.02155, C.2: a cosine to a tenth).
     """
-
-    @model_validator(mode="after")
-    def _all_weights_are_trained(self) -> Self:
-        """A reward model has a head that learns from nothing, which is no adapter."""
-        if rank := self.training.optimizer.lora.rank:
-            raise ValueError(f"--training.optimizer.lora.rank: {rank} is {FOR_POLICIES}; reward models take 0")
-        return self
 
 
 class StudentsConfig(Config):
@@ -139,6 +132,11 @@ def _sft(learning_rate: float, *, batch_size: int = 2, epochs: int = 2) -> Super
     return SupervisedConfig(epochs=epochs, batch_size=batch_size, max_tokens=512, optimizer=optimizer)
 
 
+def _reward_model(settings: SupervisedConfig) -> RewardModelConfig:
+    """The training of a reward model with the settings of fine-tuning."""
+    return RewardModelConfig(**dict(settings))
+
+
 def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
     """Sampling at `tiny`."""
     return RejectionConfig(
@@ -179,7 +177,9 @@ R1_SCALES: dict[str, R1Config] = {
         num_general=6000,
         dev3=_sft(1e-3),
         rewards=RewardsConfig(
-            helpful=_sampling(900, 8, 8), safety=_sampling(120, 8, 8), training=_sft(5e-4, batch_size=4, epochs=1)
+            helpful=_sampling(900, 8, 8),
+            safety=_sampling(120, 8, 8),
+            training=_reward_model(_sft(5e-4, batch_size=4, epochs=1)),
         ),
         reasoning=_rl(39, 2e-4, temperature=0.7),
         scenarios=_rl(12, 2e-4, temperature=0.7, problems_per_iteration=24),
@@ -202,7 +202,7 @@ R1_SCALES: dict[str, R1Config] = {
         rewards=RewardsConfig(
             helpful=_gpu_sampling(900, 4, 4),
             safety=_gpu_sampling(120, 8, 8),
-            training=_gpu_sft(6e-6).model_copy(update={"epochs": 1}),
+            training=_reward_model(_gpu_sft(6e-6).model_copy(update={"epochs": 1})),
         ),
         reasoning=_gpu_rl(65, temperature=0.7),
         scenarios=_gpu_rl(20, temperature=0.7),

@@ -25,7 +25,14 @@ from aha.recipes.scales import R1ZeroConfig
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.runs.shards import count_shards, read_rows, read_shard
-from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
+from aha.stages.config import (
+    EvaluationConfig,
+    PretrainConfig,
+    RejectionConfig,
+    RewardModelConfig,
+    RLConfig,
+    SupervisedConfig,
+)
 from aha.stages.harvests.harvest import write_demonstrations
 from aha.stages.reward_models.sources import InMemoryPreferences
 from aha.stages.reward_models.train import HELPFULNESS, reward_model
@@ -258,7 +265,7 @@ SMALLEST = R1Config(
     rewards=RewardsConfig(
         helpful=RejectionConfig(num_problems=120, num_samples=16, num_kept=16, max_new_tokens=48, shard_size=128),
         safety=REAPED,
-        training=TUNED,
+        training=RewardModelConfig(**dict(TUNED)),
     ),
     reasoning=ONCE,
     scenarios=ONCE,
@@ -389,9 +396,8 @@ def test_no_field_is_left_out() -> None:
     }
     elsewhere = {RLConfig, PretrainConfig, EvaluationConfig, OptimizerConfig, LoRAConfig, R1ZeroConfig}
     elsewhere |= {*ALGORITHMS.values()}
-    assert configurations(R1Config) == {R1Config, RewardsConfig, StudentsConfig, SupervisedConfig, RejectionConfig} | (
-        elsewhere
-    )
+    here = {R1Config, RewardsConfig, StudentsConfig, SupervisedConfig, RewardModelConfig, RejectionConfig}
+    assert configurations(R1Config) == here | elsewhere
 
 
 def test_the_figure_names_every_stage() -> None:

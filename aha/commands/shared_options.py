@@ -1,0 +1,179 @@
+"""Settings that the stages of a kind share: `--rl.temperature 0.7` is the temperature of all reinforcement learning.
+
+A stage has each of them under its own name too (`--STAGE.temperature 0.5`), which holds over the shared one wherever
+it stands on the command line. The help of a command shows a shared setting once, and of a single stage only what
+usually differs from one stage to the next.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Annotated, Any
+
+import tyro
+from pydantic import Field, create_model
+
+from aha.runs.config import Config
+from aha.stages.config import STAGE_KINDS
+
+__all__ = ["abridged", "with_shared_options"]
+
+OWN_SETTINGS = (
+    "iterations",
+    "max_new_tokens",
+    "epochs",
+    "num_problems",
+    "num_samples",
+    "optimizer.learning_rate",
+)
+"""Settings that usually differ between the stages of a kind: the help shows them of every stage."""
+
+
+def with_shared_options(words: Sequence[str], config: type[Config]) -> list[str]:
+    """The options of a command line, each shared one replaced by those of the stages that it stands for.
+
+    They are put before all others, so that an option of a single stage holds over them.
+
+    Args:
+        words: options and their values, as given.
+        config: the configuration whose stages are meant.
+    """
+    stages = _stages_by_kind(config)
+    shared: list[str] = []
+    others: list[str] = []
+    for option, *values in _options_in(words):
+        kind, _, setting = option.removeprefix("--").partition(".")
+        if kind in stages and _first_name(setting) in STAGE_KINDS[kind].model_fields:
+            for stage in stages[kind]:
+                shared += [f"--{stage}.{setting}", *values]
+        else:
+            others += [option, *values]
+    return [*shared, *others]
+
+
+def abridged(numbers: Config) -> Config:
+    """The numbers of a scale as the help shows them: shared settings once, then what differs between stages.
+
+    What comes back is for the help alone: it lacks settings.
+    """
+    stages = _stages_by_kind(type(numbers))
+    if not stages:
+        return numbers
+
+    inside_stages = tuple(f"{stage}." for paths in stages.values() for stage in paths)
+    own_settings = {stage + setting for stage in inside_stages for setting in OWN_SETTINGS}
+    explains_optimizers = next(kind for kind in stages if "optimizer" in STAGE_KINDS[kind].model_fields)
+
+    def is_shown_of_a_stage(path: str) -> bool:
+        return path in own_settings if path.startswith(inside_stages) else _is_no_detail(path)
+
+    fields: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for kind, paths in stages.items():
+        block = _shared_block([_at(numbers, path) for path in paths], has_details=kind == explains_optimizers)
+        about = (
+            f"For {', '.join(paths)} at once. Each of them takes every setting under its own name too, as in "
+            f"--{paths[0]}.SETTING, which holds over this one."
+        )
+        fields[kind] = (type(block), Field(description=about))
+        values[kind] = block
+
+    rest = _reduced(numbers, is_shown_of_a_stage)
+    fields |= {name: (info.annotation, info) for name, info in type(rest).model_fields.items()}
+    return _made(type(numbers), fields, values | dict(rest))
+
+
+def _first_name(setting: str) -> str:
+    """The field that the name of a setting begins with: `optimizer` of `optimizer.beta1=0.9`."""
+    return setting.split("=")[0].split(".")[0].replace("-", "_")
+
+
+def _options_in(words: Sequence[str]) -> Iterator[list[str]]:
+    """Each option with the values after it."""
+    starts = [place for place, word in enumerate(words) if word.startswith("--")]
+    for start, end in pairwise([*starts, len(words)]):
+        yield list(words[start:end])
+
+
+def _stages_by_kind(config: type[Config]) -> dict[str, list[str]]:
+    """Paths of the stages of each kind of which there are at least two."""
+    blocks = list(_blocks(config))
+    stages = {name: [path for path, one in blocks if one is kind] for name, kind in STAGE_KINDS.items()}
+    return {name: paths for name, paths in stages.items() if len(paths) > 1 and name not in config.model_fields}
+
+
+def _blocks(config: type[Config], prefix: str = "") -> Iterator[tuple[str, type[Config]]]:
+    """Every configuration inside a configuration, with its path."""
+    for name, info in config.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Config):
+            yield prefix + name, info.annotation
+            yield from _blocks(info.annotation, f"{prefix}{name}.")
+
+
+def _at(config: Any, path: str) -> Any:
+    """What stands at a path of a configuration."""
+    for name in path.split("."):
+        config = dict(config)[name]
+    return config
+
+
+def _is_no_detail(path: str) -> bool:
+    """Whether a setting is no detail of an optimizer; those are explained once for all stages."""
+    return "optimizer." not in path or path.endswith("optimizer.learning_rate")
+
+
+def _shared_block(stages: Sequence[Config], *, has_details: bool) -> Config:
+    """The settings of a kind of stages, with the default where all stages have the same.
+
+    Args:
+        stages: the stages of the kind.
+        has_details: whether it also explains the details of optimizers.
+    """
+    differing = tyro.conf.arg(help_behavior_hint="(default: each stage's own)")
+
+    def extra(path: str) -> tuple[Any, ...]:
+        return () if all(_at(stage, path) == _at(stages[0], path) for stage in stages) else (differing,)
+
+    return _reduced(stages[0], lambda path: has_details or _is_no_detail(path), extra)
+
+
+def _reduced(
+    config: Config,
+    is_shown: Callable[[str], bool],
+    extra: Callable[[str], tuple[Any, ...]] = lambda path: (),
+    prefix: str = "",
+) -> Config:
+    """A configuration without the settings that are not shown; a block that loses all of its settings goes.
+
+    Args:
+        config: the configuration, or a block of it.
+        is_shown: whether the setting at a path is shown.
+        extra: what is added to the annotation of the setting at a path.
+        prefix: what stands before the paths of a block.
+    """
+    fields: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    for name, value in config:
+        path = prefix + name
+        info = type(config).model_fields[name]
+        if isinstance(value, Config):
+            value = _reduced(value, is_shown, extra, f"{path}.")
+            annotation: Any = type(value)
+            if not annotation.model_fields:
+                continue
+        elif is_shown(path):
+            annotation = info.annotation
+            for mark in (*info.metadata, *extra(path)):
+                annotation = Annotated[annotation, mark]
+        else:
+            continue
+        fields[name] = (annotation, Field(description=info.description))
+        values[name] = value
+
+    return _made(type(config), fields, values)
+
+
+def _made(kind: type[Config], fields: dict[str, Any], values: dict[str, Any]) -> Config:
+    """A configuration with these fields, for the help: it has the name and the text of another kind."""
+    shown: Any = create_model(kind.__name__, __base__=Config, __doc__=kind.__doc__, **fields)
+    made: Config = shown.model_construct(**values)
+    return made

@@ -1,0 +1,109 @@
+"""Settings that the stages of a kind share: what they reach, what holds over them, and a help that shows them once."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aha.commands.options import DoctorCommand, RunCommand, parse
+from aha.recipes.catalogue import RECIPES
+from aha.runs.config import Config
+from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig, SupervisedConfig
+
+MOST_OPTIONS = 120
+"""Options that the help of a recipe may list."""
+
+
+def blocks(config: Config) -> Iterator[Config]:
+    """Every configuration inside a configuration."""
+    for _, value in config:
+        if isinstance(value, Config):
+            yield value
+            yield from blocks(value)
+
+
+def numbers(*words: str) -> Any:
+    """The numbers that a command line of `run` gives."""
+    command = parse(["run", *words])
+    assert isinstance(command, RunCommand)
+    return command.config
+
+
+def settings(config: Config, kind: type[Config], name: str) -> set[object]:
+    """The values of a setting in all stages of a kind."""
+    return {getattr(block, name) for block in blocks(config) if type(block) is kind}
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "name", "value"),
+    [
+        ("--rl.temperature", RLConfig, "temperature", 0.5),
+        ("--sft.max-tokens", SupervisedConfig, "max_tokens", 99),
+        ("--rejection.num_kept", RejectionConfig, "num_kept", 3),
+        ("--eval.top-p", EvaluationConfig, "top_p", 0.7),
+    ],
+)
+def test_a_shared_option_reaches_every_stage_of_its_kind_and_no_other(
+    option: str, kind: type[Config], name: str, value: object
+) -> None:
+    before, after = numbers("r1"), numbers("r1", option, str(value))
+    assert settings(after, kind, name) == {value} != settings(before, kind, name)
+    others = {RLConfig, SupervisedConfig, RejectionConfig, EvaluationConfig} - {kind}
+    for other in others:
+        assert [one for one in blocks(after) if type(one) is other] == [
+            one for one in blocks(before) if type(one) is other
+        ]
+    assert after.rewards.training == before.rewards.training
+
+
+def test_settings_of_blocks_inside_a_stage_are_shared_too() -> None:
+    config = numbers("r1", "--rl.optimizer.lora.targets", "q_proj", "v_proj", "--rl.algorithm.kl-coef=0.5")
+    stages = [one for one in blocks(config) if type(one) is RLConfig]
+    assert {one.optimizer.lora.targets for one in stages} == {("q_proj", "v_proj")}
+    assert {one.algorithm.model_dump()["kl_coef"] for one in stages} == {0.5}
+
+
+def test_the_option_of_a_stage_holds_over_the_shared_one_wherever_it_stands() -> None:
+    shared, own = ["--rl.group-size", "4"], ["--longer.group-size", "8"]
+    for words in ([*shared, *own], [*own, *shared]):
+        config = numbers("r1_zero", *words)
+        assert (config.zero.group_size, config.longer.group_size) == (4, 8)
+
+
+def test_a_file_may_share_settings_and_the_command_line_holds_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[longer]\ngroup_size = 8\n[rl]\ngroup_size = 4\ntemperature = 0.5\n", encoding="utf-8")
+    config = numbers("r1_zero", "--config", str(path))
+    assert (config.zero.group_size, config.longer.group_size, config.zero.temperature) == (4, 8, 0.5)
+    config = numbers("r1_zero", "--config", str(path), "--rl.group-size", "2")
+    assert (config.zero.group_size, config.longer.group_size, config.zero.temperature) == (2, 2, 0.5)
+
+
+def test_the_doctor_knows_them() -> None:
+    command = parse(["doctor", "--rl.group-size", "4"])
+    assert isinstance(command, DoctorCommand)
+    assert (command.config.zero.group_size, command.config.longer.group_size) == (4, 4)
+
+
+def test_a_setting_that_no_stage_has_is_named_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["run", "r1_zero", "--rl.tempreature", "1"])
+    assert (ended.value.code, "--rl.tempreature" in capsys.readouterr().err) == (2, True)
+
+
+@pytest.mark.parametrize("words", [*(["run", recipe.name] for recipe in RECIPES), ["doctor"]], ids=" ".join)
+def test_the_help_is_short_and_names_every_setting(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Each setting stands there under its own name, or under the shared one; details of optimizers stand there once."""
+    with pytest.raises(SystemExit):
+        parse([*words, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    options = [line.split()[0 if line.startswith(" ") else 1] for line in lines if re.match(r"\W*--[a-z]", line)]
+    assert len(options) <= MOST_OPTIONS
+
+    recipe = next((one for one in RECIPES if one.name in words), RECIPES[0])
+    for block in blocks(next(iter(recipe.scales.values()))):
+        for name, value in block:
+            if not isinstance(value, Config) and name != "name":
+                assert any(option.endswith(f".{name.replace('_', '-')}") for option in options), name
