@@ -67,7 +67,7 @@ class ModelChoice:
     """The option of whatever starts from a model."""
 
     model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
-    """Model to start from: a folder, or hub:OWNER/NAME; the built-in base where none is given."""
+    """Model to start from: a folder, a GGUF file, or hub:OWNER/NAME; the built-in base where none is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ class BenchCommand:
     """Measure a model on this machine: generation, reference and update beside the fastest matrix product."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "base"
-    """Model folder, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, GGUF file, or hub:OWNER/NAME; `base` is the built-in one."""
     threads: int = 1
     """Threads of torch; each process of a run has one."""
     seconds: float = 10.0
@@ -215,7 +215,7 @@ class EvalCommand:
     """Evaluate a model on the built-in world, or on a suite of your own files."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, folder of a finished run, GGUF file, or hub:OWNER/NAME; `base` is the built-in one."""
     suite: str | None = None
     """A suite (gsm8k, math500, aime24, humaneval, gpqa), NAME=FILE, or a file of problems; see docs/problems.md. The
     built-in world where none is given."""
@@ -263,7 +263,7 @@ class SampleCommand:
     """Sample one response."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, folder of a finished run, GGUF file, or hub:OWNER/NAME; `base` is the built-in one."""
     prompt: str | None = None
     """Text given to the model as it is."""
     question: str | None = None
@@ -294,7 +294,7 @@ class ExportCommand:
     """Write a model alone, to be served: weights, settings and tokenizer, with a provenance.json."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL_OR_RUN")]
-    """Model folder, folder of a finished run, or hub:OWNER/NAME; `base` is the built-in one."""
+    """Model folder, folder of a finished run, GGUF file, or hub:OWNER/NAME; `base` is the built-in one."""
     out: Path
     """Folder to write; new or empty."""
     dtype: ExportDtype = "auto"

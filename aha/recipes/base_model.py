@@ -9,6 +9,7 @@ from typing import Any
 import aha
 from aha.recipes.scales import BaseConfig
 from aha.runs.folder import RunFolder
+from aha.runs.gguf import SUFFIX, gguf_folder
 from aha.runs.hub import model_folder
 from aha.stages.pretrain import corpus_digest, pretrain
 from aha.stages.run import Run
@@ -35,17 +36,18 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
     """A model as the start of a recipe.
 
     Args:
-        model: its folder, the folder of a run for the run's result, or `hub:OWNER/NAME`; None, or `base` where there is
-            no such folder, for the built-in base.
+        model: its folder, the folder of a run for the run's result, a GGUF file, or `hub:OWNER/NAME`; None, or `base`
+            where there is no such folder, for the built-in base.
 
     Raises:
-        ValueError: there is no such folder, it is damaged, or it is that of a run without a result.
+        ValueError: there is no such folder or file, it is damaged, or it is that of a run without a result.
+        RuntimeError: an extra that reads it is not installed.
     """
     name = "" if model is None else str(model)
     if not name or (name == "base" and not Path(name).exists()):
         path = BUILT_IN
     else:
-        path = model_folder(name.removeprefix(HUB)) if name.startswith(HUB) else Path(name)
+        path = _folder_of(name)
         if _HUB_NAME.fullmatch(name) and not path.exists():
             raise ValueError(
                 f"there is no folder {name}; for the model of the Hugging Face hub write --model {HUB}{name}"
@@ -54,6 +56,15 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
         path = _result_of(path)
     verify(path, with_training=False)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of a model that is named: at the hub, in a GGUF file, or by the folder itself."""
+    if name.startswith(HUB):
+        return model_folder(name.removeprefix(HUB))
+    if name.endswith(SUFFIX) and not Path(name).is_dir():
+        return gguf_folder(Path(name))
+    return Path(name)
 
 
 def _result_of(run: Path) -> Path:

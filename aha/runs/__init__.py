@@ -5,6 +5,7 @@ __all__ = [
     "config",
     "console",
     "folder",
+    "gguf",
     "hub",
     "ledger",
     "objects",
