@@ -19,7 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["TARGETS", "LoRALinear", "add_lora", "frozen_twin", "merged", "read_adapter", "write_adapter"]
+__all__ = [
+    "CONFIG",
+    "TARGETS",
+    "WEIGHTS",
+    "LoRALinear",
+    "add_lora",
+    "frozen_twin",
+    "merged",
+    "read_adapter",
+    "write_adapter",
+]
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All projections of a layer."""

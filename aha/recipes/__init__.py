@@ -1,6 +1,7 @@
 """Recipes: the paper's figures as functions whose arrows are variables, and the scales at which they run."""
 
 __all__ = [
+    "adapted_model",
     "base_model",
     "catalogue",
     "own",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aha
+from aha.recipes.adapted_model import is_adapter, merged_folder, name_of_its_model
 from aha.recipes.scales import BaseConfig
 from aha.runs.folder import RunFolder
 from aha.runs.gguf import SUFFIX, gguf_folder
@@ -36,8 +37,8 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
     """A model as the start of a recipe.
 
     Args:
-        model: its folder, the folder of a run for the run's result, a GGUF file, or `hub:OWNER/NAME`; None, or `base`
-            where there is no such folder, for the built-in base.
+        model: its folder, that of a LoRA adapter, that of a run for the run's result, a GGUF file, or
+            `hub:OWNER/NAME`; None, or `base` where there is no such folder, for the built-in base.
 
     Raises:
         ValueError: there is no such folder or file, it is damaged, or it is that of a run without a result.
@@ -59,12 +60,17 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
 
 
 def _folder_of(name: str) -> Path:
-    """The folder of a model that is named: at the hub, in a GGUF file, or by the folder itself."""
+    """The folder of a model that is named: at the hub, in a GGUF file, by its folder or by that of an adapter."""
+    path = Path(name)
     if name.startswith(HUB):
-        return model_folder(name.removeprefix(HUB))
-    if name.endswith(SUFFIX) and not Path(name).is_dir():
-        return gguf_folder(Path(name))
-    return Path(name)
+        path = model_folder(name.removeprefix(HUB))
+    elif name.endswith(SUFFIX) and not path.is_dir():
+        path = gguf_folder(path)
+
+    if is_adapter(path):
+        model = name_of_its_model(path)
+        path = merged_folder(path, _folder_of(model) if Path(model).exists() else model_folder(model))
+    return path
 
 
 def _result_of(run: Path) -> Path:

@@ -1,6 +1,7 @@
 """Runs: folders, provenance, seeds, metrics, and the page that shows them."""
 
 __all__ = [
+    "cache",
     "complaints",
     "config",
     "console",

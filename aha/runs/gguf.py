@@ -5,13 +5,12 @@ computes what it was quantised to, not what it was before.
 """
 
 import hashlib
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from aha.runs.cache import cached_folder
 
 __all__ = ["SUFFIX", "gguf_folder"]
 
@@ -40,17 +39,14 @@ def gguf_folder(path: Path, *, cache: Path | None = None) -> Path:
         raise ValueError(f"there is no file {path}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    root = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aha" / "gguf"
-    folder = root / f"{path.stem}-{digest}"
-    if folder.exists():
-        return folder
 
-    reader, transformers = _libraries()
-    kinds = _checked(reader, path)
-    root.mkdir(parents=True, exist_ok=True)
-    print(f"aha: {path}: {', '.join(kinds)} weights become float32 in {folder}", file=sys.stderr)
-    _convert(transformers, path, folder)
-    return folder
+    def make(folder: Path) -> None:
+        reader, transformers = _libraries()
+        kinds = _checked(reader, path)
+        print(f"aha: {path}: {', '.join(kinds)} weights become float32", file=sys.stderr)
+        _convert(transformers, path, folder)
+
+    return cached_folder("gguf", f"{path.stem}-{digest}", make, cache=cache)
 
 
 def _libraries() -> tuple[ModuleType, ModuleType]:
@@ -88,34 +84,25 @@ def _checked(reader: ModuleType, path: Path) -> list[str]:
 
 
 def _convert(transformers: Any, path: Path, folder: Path) -> None:
-    """Write the model folder, whole or not at all."""
+    """Write the model folder."""
     import torch
 
-    # Built aside and renamed: another process of the same run may read the same file at the same time.
-    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-        source = {"pretrained_model_name_or_path": path.resolve().parent, "gguf_file": path.name}
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-            quantised = transformers.AutoModelForCausalLM.from_pretrained(**source)
-        # A file that the reader takes may still lack what the model needs.
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{path} cannot be read as a model ({type(error).__name__}: {reason})") from error
+    source = {"pretrained_model_name_or_path": path.resolve().parent, "gguf_file": path.name}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        quantised = transformers.AutoModelForCausalLM.from_pretrained(**source)
+    # A file that the reader takes may still lack what the model needs.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} cannot be read as a model ({type(error).__name__}: {reason})") from error
 
-        # A model that was read from GGUF refuses to be saved, although its weights are ordinary by now. They are moved
-        # into another one of the same class, which is made without weights of its own.
-        config = quantised.config
-        del config.quantization_config
-        with torch.device("meta"):
-            plain = type(quantised)(config)
-        plain.load_state_dict(quantised.state_dict(), assign=True)
-        plain.tie_weights()
-        made = Path(aside) / "model"
-        plain.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            shutil.rmtree(made)
+    # A model that was read from GGUF refuses to be saved, although its weights are ordinary by now. They are moved into
+    # another one of the same class, which is made without weights of its own.
+    config = quantised.config
+    del config.quantization_config
+    with torch.device("meta"):
+        plain = type(quantised)(config)
+    plain.load_state_dict(quantised.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -103,7 +103,7 @@ def test_quantised_weights_are_the_numbers_that_they_stand_for(
     kind = gguf.GGMLQuantizationType.Q8_0
     policy = write_gguf(tmp_path / "model.gguf", "qwen2", kind)
     read = read_policy(gguf_folder(tmp_path / "model.gguf", cache=tmp_path / "cache"))
-    assert "F32, Q8_0 weights become float32 in" in capsys.readouterr().err
+    assert "F32, Q8_0 weights become float32" in capsys.readouterr().err
     name = "model.layers.0.mlp.up_proj.weight"
     weight = policy.state_dict()[name].numpy()
     expected = torch.from_numpy(gguf.dequantize(gguf.quantize(weight, kind), kind))
