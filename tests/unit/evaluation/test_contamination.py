@@ -95,7 +95,7 @@ def test_any_text_overlaps_with_itself_if_it_has_words(text: str) -> None:
 
 
 def test_long_texts_are_read() -> None:
-    flood = "a " * 200_000
+    flood = "a " * 20_000
     assert len(ngrams(flood)) == 1
     assert Contamination([flood]).overlaps("a " * 10)
     assert not Contamination([flood]).overlaps("a " * 9)
@@ -126,13 +126,13 @@ def test_without_evaluation_sets_everything_is_kept() -> None:
 def test_decontamination_is_quick() -> None:
     rng = random.Random(0)
     names = [f"w{number}" for number in range(3000)]
-    texts = [" ".join(rng.choices(names, k=50)) for _ in range(6000)]
-    held_out = [problem("t", text) for text in texts[:1000]]
+    texts = [" ".join(rng.choices(names, k=50)) for _ in range(1200)]
+    held_out = [problem("t", text) for text in texts[:200]]
     train = [problem("a", text) for text in texts]
     start = time.process_time()
     found = decontaminate(train, held_out)
-    assert (len(found.kept), len(found.dropped)) == (5000, 1000)
-    assert time.process_time() - start < 6
+    assert (len(found.kept), len(found.dropped)) == (1000, 200)
+    assert time.process_time() - start < 2
 
 
 def asked(*questions: str) -> list[Problem]:

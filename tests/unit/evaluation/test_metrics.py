@@ -147,12 +147,12 @@ def test_later_quantiles_leave_out_the_fifth_power_and_nothing_before_it(freedom
     assert 0.73 < error * freedom**5 < 0.86
 
 
-@pytest.mark.parametrize("n", [3, 6, 12])
+@pytest.mark.parametrize("n", [3, 12])
 def test_the_interval_covers_the_truth_19_times_of_20(n: int) -> None:
     rng = Random(0)
-    trials = [mean_interval([rng.gauss(2.0, 3.0) for _ in range(n)]) for _ in range(4000)]
+    trials = [mean_interval([rng.gauss(2.0, 3.0) for _ in range(n)]) for _ in range(2000)]
     coverage = sum(low <= 2.0 <= high for _, low, high in trials) / len(trials)
-    assert coverage == pytest.approx(0.95, abs=4 * math.sqrt(0.05 * 0.95 / 4000))
+    assert coverage == pytest.approx(0.95, abs=4 * math.sqrt(0.05 * 0.95 / 2000))
 
 
 @pytest.mark.parametrize(("n", "width"), [(1, 0.7935), (10, 0.2775), (100, 0.0370)])

@@ -126,7 +126,7 @@ def test_repetition_is_the_share_of_sequences_that_came_before(text: str, share:
 
 def test_searches_of_the_world_do_not_count_as_loops() -> None:
     rng = Random(0)
-    for _ in range(400):
+    for _ in range(150):
         content = draw_content(rng, rng.choice(("train", "hard")), ("pair", "countdown", "quadratic"))
         assert repetition(search_to_the_end(rng, content, rng.choice(("en", "zh")))) < READABLE.max_repetition
 
@@ -192,4 +192,4 @@ def test_any_text_has_faults_or_none(pieces: list[str]) -> None:
 
 @pytest.mark.parametrize("piece", ["wait ", "<think>", "```", "$", "\n", "~", "对", "\\("])
 def test_floods_get_a_verdict(piece: str) -> None:
-    assert faults(f"<think> {piece * 50_000} </think> so", "en")
+    assert faults(f"<think> {piece * 10_000} </think> so", "en")

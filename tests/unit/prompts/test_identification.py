@@ -133,13 +133,13 @@ def test_any_text_is_counted_twice_the_same(count: WordCounter) -> None:
 @pytest.mark.parametrize(
     ("text", "num_words"),
     [
-        ("a" * 200_000, 1),
-        ("我ab" * 60_000, 120_000),
-        ("ab. " * 50_000, 50_000),
+        ("a" * 40_000, 1),
+        ("我ab" * 10_000, 20_000),
+        ("ab. " * 10_000, 10_000),
         (" ".join(f"{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)}." for i in range(17_000)), 17_000),
-        ("." * 200_000, 0),
-        ("\\(" * 100_000, 0),
-        ("\U0001f468\u200d" * 100_000, 0),
+        ("." * 40_000, 0),
+        ("\\(" * 20_000, 0),
+        ("\U0001f468\u200d" * 20_000, 0),
     ],
 )
 def test_floods_are_counted(count: WordCounter, text: str, num_words: int) -> None:

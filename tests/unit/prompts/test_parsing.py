@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from aha.prompts.parsing import TAGS, last_boxed, parse_response
 
 GOOD = "<think> try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
-FLOOD = 50_000
+FLOOD = 10_000
 
 
 def test_a_good_response_is_taken_apart() -> None:
@@ -154,7 +154,7 @@ def test_a_long_good_response_is_good() -> None:
 
 @given(st.lists(st.sampled_from([*TAGS, " ", "a", "5", "<", ">", "\n"])).map("".join))
 @example("<think>a</think><answer>5</answer>")
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=100)
 def test_any_arrangement_of_tags_agrees_with_the_definition(text: str) -> None:
     parsed = parse_response(text)
     rest = text.strip()

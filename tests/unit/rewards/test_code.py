@@ -54,8 +54,8 @@ def test_the_code_of_a_response(text: str, code: str | None) -> None:
 
 
 def test_code_is_read_in_time_proportional_to_its_length() -> None:
-    assert extract_code("```" * 200_000) is not None
-    assert extract_code("```python\n" * 100_000) is not None
+    assert extract_code("```" * 50_000) is not None
+    assert extract_code("```python\n" * 20_000) is not None
 
 
 def test_it_is_the_accuracy_of_its_domains(reward: CodeReward, rollout: Callable[[str], Rollout]) -> None:
@@ -97,7 +97,7 @@ def test_kinds_of_verdicts(reward: CodeReward, code: str, kind: str) -> None:
 
 
 def test_what_takes_too_long_is_a_timeout(reward: CodeReward) -> None:
-    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=2), num_workers=2) as quick:
+    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=0.7), num_workers=2) as quick:
         endless = [(PROBLEM, "def square(x):\n    while True: pass"), (PROGRAM, "while True: pass")]
         assert [verdict.kind for verdict in CodeReward(quick).judge_codes(endless)] == ["timeout", "timeout"]
 

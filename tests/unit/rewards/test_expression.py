@@ -28,7 +28,7 @@ TREES = st.recursive(
     ),
     max_leaves=12,
 )
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=300)
+PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 def value_of(tree: Tree) -> Fraction:

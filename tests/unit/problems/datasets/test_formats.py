@@ -274,7 +274,7 @@ VALUES = st.recursive(
 ROWS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=10)
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(name=st.sampled_from(list(formats())), row=ROWS)
 def test_any_row_is_a_problem_or_says_why_not(name: str, row: dict[str, Any]) -> None:
     format = formats(options_seed=1)[name]
@@ -287,7 +287,7 @@ def test_any_row_is_a_problem_or_says_why_not(name: str, row: dict[str, Any]) ->
     assert problem.domain in DOMAINS
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(rows=st.lists(ROWS | st.just({"question": "a", "answer": 1, "metadata": 5}), min_size=1, max_size=4))
 def test_any_rows_have_a_format_or_are_refused(rows: list[dict[str, Any]]) -> None:
     try:

@@ -17,7 +17,7 @@ def levels_of(name: str) -> list[int]:
     return [level for family, level in LEVELS if family == name]
 
 
-def drawn(name: str, level: int, count: int = 150) -> list[Content]:
+def drawn(name: str, level: int, count: int = 50) -> list[Content]:
     rng = Random(7)
     return [FAMILIES[name].draw(rng, level) for _ in range(count)]
 

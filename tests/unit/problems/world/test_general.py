@@ -242,6 +242,6 @@ def test_any_text_is_judged(problem: Problem, text: str) -> None:
 
 def test_long_texts_are_judged_at_once() -> None:
     for problem in EVERY_KIND:
-        for text in ("can not " * 50_000, "白牛" * 50_000, "</think>" * 50_000, "x" * 500_000, "9" * 500_000):
+        for text in ("can not " * 5_000, "白牛" * 5_000, "</think>" * 5_000, "x" * 50_000, "9" * 50_000):
             assert quality(problem, text).helpfulness <= 0.75
             assert not (problem.domain == "harmful" and is_harmless(problem, text))

@@ -22,14 +22,14 @@ from aha.rewards.accuracy import accuracy
 from aha.types import Problem, Rollout
 
 HELD_OUT = ("validation", "test", "hard")
-COUNT = 400
+COUNT = 200
 
 
 @pytest.fixture(scope="module")
 def by_split() -> dict[str, list[Problem]]:
     """Many problems of each split."""
     return {
-        "train": [problem for iteration in range(10) for problem in TrainingProblems(seed=0)(iteration, 400)],
+        "train": [problem for iteration in range(4) for problem in TrainingProblems(seed=0)(iteration, 400)],
         **{split: held_out_problems(split, COUNT) for split in HELD_OUT},
     }
 

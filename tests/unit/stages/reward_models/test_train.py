@@ -118,23 +118,24 @@ def held_out_of(folder: Path) -> dict[str, float]:
 
 
 def test_it_learns_what_is_better(tmp_path: Path) -> None:
-    data, said = ranked(96, name="train"), []
-    checkpoint = train(make_run(tmp_path, say=said.append), start(tmp_path), data, ranked(40, name="new"))
+    data, said = ranked(48, name="train"), []
+    checkpoint = train(make_run(tmp_path, say=said.append), start(tmp_path), data, ranked(16, name="new"))
     found = held_out_of(tmp_path)
-    assert found["accuracy"] > 0.9
+    assert found["accuracy"] > 0.8
     assert found["low"] <= found["accuracy"] <= found["high"]
-    assert found["n"] == 40
+    assert found["n"] == 16
     assert said[-1].startswith(f"rm: held-out accuracy {found['accuracy']:.3f}")
     logged = rows(tmp_path)
-    assert [row["step"] for row in logged] == list(range(1, 25))
+    assert [row["step"] for row in logged] == list(range(1, 13))
     assert logged[0]["loss"] > 2 * logged[-1]["loss"]
     assert logged[-1]["pair_accuracy"] > 0.9
     assert logged[-1]["learning_rate"] < 0.2 * logged[0]["learning_rate"]
     expected = {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"accuracy"}
     assert all(set(row) == expected and row["tokens"] == 0 < row["flops"] for row in logged)
-    assert (checkpoint.step, checkpoint.parents) == (24, ("policy", data.key))
+    assert (checkpoint.step, checkpoint.parents) == (12, ("policy", data.key))
 
 
+@pytest.mark.full
 def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
     """As long a training; the share of 100 new pairs is within three standard deviations of a coin's."""
     data, held_out = (
@@ -147,9 +148,9 @@ def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
 
 def test_it_learns_what_is_safe(tmp_path: Path) -> None:
     checkpoint = train(
-        make_run(tmp_path), start(tmp_path), labelled(96, name="train"), labelled(40, name="new"), kind=HARMLESSNESS
+        make_run(tmp_path), start(tmp_path), labelled(64, name="train"), labelled(24, name="new"), kind=HARMLESSNESS
     )
-    assert held_out_of(tmp_path)["accuracy"] > 0.9
+    assert held_out_of(tmp_path)["accuracy"] > 0.8
     assert set(rows(tmp_path)[0]) == {"stage", "iteration", "step", *REWARD_MODEL_METRICS} - {"pair_accuracy", "margin"}
     model, _ = read_scorer(checkpoint.path)
     assert (model.reads, model.bias.item()) == ("response", 0.0)
@@ -158,9 +159,9 @@ def test_it_learns_what_is_safe(tmp_path: Path) -> None:
 def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) -> None:
     half = CONFIG.model_copy(update={"optimizer": CONFIG.optimizer.model_copy(update={"precision": "bfloat16"})})
     checkpoint = train(
-        make_run(tmp_path), start(tmp_path), ranked(96, name="train"), ranked(40, name="new"), config=half
+        make_run(tmp_path), start(tmp_path), ranked(40, name="train"), ranked(16, name="new"), config=half
     )
-    assert held_out_of(tmp_path)["accuracy"] > 0.9
+    assert held_out_of(tmp_path)["accuracy"] > 0.8
 
     reward = LocalActors().learned_reward(checkpoint, name="helpfulness", template=bare, precision="bfloat16")
     assert {weight.dtype for weight in reward.model.parameters()} == {torch.bfloat16}
@@ -177,9 +178,9 @@ def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) ->
 
 
 def test_interrupted_after_every_update_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    policy, data, held_out = start(tmp_path), ranked(20, name="train"), ranked(4, name="new")
+    policy, data, held_out = start(tmp_path), ranked(10, name="train"), ranked(2, name="new")
     whole = train(make_run(tmp_path / "whole"), policy, data, held_out)
-    for _ in range(6):
+    for _ in range(4):
         with pytest.raises(Interrupted):
             train(make_run(tmp_path / "parts", is_interrupted=True), policy, data, held_out)
     parts = train(make_run(tmp_path / "parts"), policy, data, held_out)
@@ -213,7 +214,7 @@ def test_a_finished_stage_is_not_repeated_and_others_inputs_are_refused(tmp_path
 
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
     """Sequences have at most 12 tokens: 16 cut none of them, and put every prompt into a micro-batch of its own."""
-    policy, data, held_out = start(tmp_path), ranked(16, name="train"), ranked(4, name="new")
+    policy, data, held_out = start(tmp_path), ranked(8, name="train"), ranked(2, name="new")
     found = []
     for max_tokens in (256, 16):
         folder = tmp_path / str(max_tokens)
