@@ -33,7 +33,7 @@ from aha.types import Checkpoint, Problem
 SETTINGS = RLConfig(
     iterations=3,
     problems_per_iteration=4,
-    group_size=6,
+    group_size=3,
     num_minibatches=3,
     max_new_tokens=24,
     temperature=0.8,
@@ -155,7 +155,7 @@ def test_a_response_is_rewarded_by_its_text_and_against_its_group(compared: Comp
     tokenizer = Tokenizer.from_file(str(open_base().path / "tokenizer.json"))
     config = read_config(open_base().path)
     for rows, part in zip(compared.rows, compared.parts, strict=True):
-        assert [row["index"] for row in rows] == [0, 1, 2, 3, 4, 5] * 4
+        assert [row["index"] for row in rows] == [0, 1, 2] * 4
         for row, advantage in zip(rows, part.advantages, strict=True):
             assert row["prompt_tokens"] == tokenizer.encode(TEMPLATE.format(question=row["question"])).ids
             assert row["reward"]["total"] == pytest.approx(reward_of(row))
@@ -193,9 +193,6 @@ def test_iterations_problems_indices_and_runs_have_draws_of_their_own(compared: 
     """By chance a few short responses fit the same draws; where a seed is forgotten, all of them do."""
     with pytest.raises(Interrupted):
         train(tmp_path / "other", seed=8, stop_after=1)
-    with pytest.raises(Interrupted):
-        train(tmp_path / "same", stop_after=1)
-    assert rollouts(tmp_path / "same", 0) == compared.rows[0]
 
     config = read_config(open_base().path)
     first, second = (
@@ -203,12 +200,12 @@ def test_iterations_problems_indices_and_runs_have_draws_of_their_own(compared: 
         for rows, part in list(zip(compared.rows, compared.parts, strict=True))[:2]
     )
     elsewhere = [intervals(compared.parts[0].sampled_by, config, row) for row in rollouts(tmp_path / "other", 0)]
-    places = list(combinations(range(24), 2))
+    places = list(combinations(range(12), 2))
     pairs = {
         "iteration": list(zip(first, second, strict=True)),
         "run": list(zip(first, elsewhere, strict=True)),
-        "problem": [(first[a], first[b]) for a, b in places if a % 6 == b % 6],
-        "index": [(first[a], first[b]) for a, b in places if a // 6 == b // 6],
+        "problem": [(first[a], first[b]) for a, b in places if a % 3 == b % 3],
+        "index": [(first[a], first[b]) for a, b in places if a // 3 == b // 3],
     }
     shares = {name: sum(may_share_draws(*pair) for pair in found) / len(found) for name, found in pairs.items()}
     assert max(shares.values()) < 0.5, shares

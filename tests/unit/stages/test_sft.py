@@ -64,6 +64,8 @@ def test_the_same_inputs_make_the_same_model_and_every_input_counts(
 ) -> None:
     rows, (_, digest) = sums(), whole
     assert weights_digest(tuned(new_run(), base, rows).path) == digest
+    other = [replace(rows[0], response=f"{rows[0].response} yes"), *rows[1:]]
+    assert weights_digest(tuned(new_run(), base, other).path) != digest
     asked = [replace(rows[0], question="compute 2 + 2"), *rows[1:]]
     assert weights_digest(tuned(new_run(), base, asked).path) != digest
 
@@ -89,23 +91,21 @@ def test_interrupted_and_resumed_is_uninterrupted(base: Checkpoint, tmp_path: Pa
     assert losses(again) == losses(whole[0])
 
 
-def test_a_finished_stage_is_not_repeated(base: Checkpoint, tmp_path: Path) -> None:
-    once = tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
-    again, made = Run(folder=RunFolder(tmp_path), seed=0), list[object]()
+def test_a_finished_stage_is_not_repeated(base: Checkpoint, whole: tuple[Run, str]) -> None:
+    again, made = Run(folder=whole[0].folder, seed=0), list[object]()
     again.report = lambda *figures: made.append(figures)
-    assert tuned(again, base, sums()) == once
+    assert weights_digest(tuned(again, base, sums()).path) == whole[1]
     assert made == []
 
 
-def test_a_stale_key_says_what_changed(base: Checkpoint, tmp_path: Path) -> None:
-    tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums())
+def test_a_stale_key_says_what_changed(base: Checkpoint, whole: tuple[Run, str]) -> None:
     other = CONFIG.model_copy(update={"epochs": 1})
     with pytest.raises(ValueError, match=r"stage 'dev1' .* changed: config\.epochs: 2 -> 1: name another folder"):
-        tuned(Run(folder=RunFolder(tmp_path), seed=0), base, sums(), other)
+        tuned(Run(folder=whole[0].folder, seed=0), base, sums(), other)
 
 
-def test_the_checkpoint_is_prompted_as_it_was_trained(base: Checkpoint, new_run: NewRun) -> None:
-    _, tokenizer = read_model(tuned(new_run(), base, sums()).path)
+def test_the_checkpoint_is_prompted_as_it_was_trained(whole: tuple[Run, str]) -> None:
+    _, tokenizer = read_model(whole[0].folder.path / "stages" / "dev1" / "final")
     assert "<｜Assistant｜>" in tokenizer.chat_template
     assert tokenizer.unknown_words(r1("compute 1 + 1")) == []
 
@@ -120,14 +120,14 @@ def test_what_does_not_fit_is_left_out_and_said(base: Checkpoint, new_run: NewRu
         tuned(new_run(), base, sums(), CONFIG.model_copy(update={"max_tokens": 16}))
 
 
-def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun) -> None:
+def test_data_of_two_stages_is_one_set(base: Checkpoint, new_run: NewRun, whole: tuple[Run, str]) -> None:
     run = new_run()
     parts: list[Dataset] = [
         write_demonstrations(run, name, sums()[part], key=name)
         for name, part in (("first", slice(0, 5)), ("second", slice(5, 12)))
     ]
     both = sft(run, "dev1", policy=base, data=parts, config=CONFIG)
-    assert weights_digest(both.path) == weights_digest(tuned(new_run(), base, sums()).path)
+    assert weights_digest(both.path) == whole[1]
     assert both.parents == (base.key, *(part.key for part in parts))
 
 
@@ -136,7 +136,7 @@ def test_adapters_learn_resume_and_leave_a_model(
     base: Checkpoint, tmp_path: Path, new_run: NewRun, precision: str
 ) -> None:
     optimizer = {"learning_rate": 5e-2, "lora": {"rank": 8}, "precision": precision}
-    config = SupervisedConfig.model_validate(CONFIG.model_dump() | {"epochs": 8, "optimizer": optimizer})
+    config = SupervisedConfig.model_validate(CONFIG.model_dump() | {"epochs": 10, "optimizer": optimizer})
     whole = new_run()
     digest = weights_digest(tuned(whole, base, sums(), config).path)
     assert losses(whole)[-1] < 0.6 * losses(whole)[0]
