@@ -208,6 +208,37 @@ def test_every_option_of_the_command_line_has_a_wall_and_every_wall_its_option()
     assert options == privileges | set(ENV) | set(PYTHON)
 
 
+def check_all(isolation: Isolation, walls: Mapping[str, Wall]) -> None:
+    """All walls hold, in two guests: one of a cell as it is, one without what would hide that others are gone."""
+    hidden = {name: wall for name, wall in walls.items() if wall.start or wall.without}
+    words = [word for wall in hidden.values() for word in wall.start]
+    hiding = tuple(name for wall in hidden.values() for name in wall.without)
+
+    facts = facts_of(isolation)
+    assert [name for name, wall in walls.items() if name not in hidden and not wall.holds(facts)] == [], facts
+    facts = observe(isolation, LIMITS, lambda command: [*words, *without(command, isolation, hiding)])
+    assert facts
+    assert [name for name, wall in hidden.items() if not wall.holds(facts)] == [], facts
+
+
+@needs_bubblewrap
+def test_every_wall_holds() -> None:
+    walls = dict(BUBBLEWRAP)
+    if not FULL.can_forbid_namespaces:
+        del walls["--disable-userns"]
+    if os.geteuid() != 0:
+        del walls["--cap-drop"]
+    check_all(FULL, walls | PYTHON)
+
+
+def test_every_wall_of_the_fallback_holds() -> None:
+    is_root = os.geteuid() == 0
+    check_all(WEAK, (SETPRIV | STEPS if is_root else {}) | ENV | PYTHON)
+    if is_root and FULL.strength == "full":
+        assert is_in_its_control_groups(facts_of(FULL))
+
+
+@pytest.mark.full
 @needs_bubblewrap
 @pytest.mark.parametrize("name", BUBBLEWRAP)
 def test_each_option_of_bubblewrap_is_a_wall(name: str) -> None:
@@ -218,6 +249,7 @@ def test_each_option_of_bubblewrap_is_a_wall(name: str) -> None:
     check(FULL, BUBBLEWRAP, name)
 
 
+@pytest.mark.full
 @needs_bubblewrap
 @pytest.mark.parametrize("kind", ["ipc", "pid", "net", "uts", "cgroup"])
 def test_each_namespace_is_a_wall(kind: str) -> None:
@@ -232,6 +264,7 @@ def test_each_namespace_is_a_wall(kind: str) -> None:
     assert not BUBBLEWRAP["--unshare-all"].holds(facts)
 
 
+@pytest.mark.full
 @needs_bubblewrap
 @pytest.mark.parametrize("place", ["/usr", "/python"])
 def test_a_mount_that_can_be_written_is_noticed(place: str) -> None:
@@ -246,6 +279,7 @@ def test_a_mount_that_can_be_written_is_noticed(place: str) -> None:
     assert not has_only_the_mounts(facts)
 
 
+@pytest.mark.full
 @needs_root
 @pytest.mark.parametrize("name", SETPRIV)
 def test_each_privilege_that_root_gives_up_is_a_wall(name: str) -> None:
@@ -261,11 +295,13 @@ def test_a_cell_of_root_runs_as_its_own_user() -> None:
     assert has_no_capability(facts)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ENV)
 def test_each_variable_of_the_fallback_is_a_wall(name: str) -> None:
     check(WEAK, ENV, name)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PYTHON)
 def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
     check(WEAK, PYTHON, name)
@@ -273,6 +309,7 @@ def test_each_option_of_the_interpreter_is_a_wall(name: str) -> None:
         assert PYTHON[name].holds(facts_of(FULL))
 
 
+@pytest.mark.full
 @needs_root
 def test_each_step_of_the_script_of_root_is_a_wall() -> None:
     # A step that is gone from the script altogether is not met by the loop below.
@@ -378,6 +415,7 @@ def test_the_limits_of_resources_are_those_of_the_table() -> None:
     assert {name: limits[name] for name in RESOURCES} == {name: [value, value] for name, value in RESOURCES.items()}
 
 
+@pytest.mark.full
 @needs_bubblewrap
 @pytest.mark.parametrize("name", RESOURCES)
 def test_each_limit_of_resources_is_a_wall(name: str) -> None:
