@@ -7,8 +7,9 @@ sandbox as whoever starts it and prints what escaped, so that a test can start i
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 
-from kernel_attacks import KERNEL_ATTACKS
+from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
 
 from aha.rewards.sandbox.isolation import Limits, probe
 from aha.rewards.sandbox.reports import Execution
@@ -291,6 +292,9 @@ print("ESCAPED" if data[0] or data[1] else "")
 OF_TIME = {"infinite loop", "sleep", "tower of powers", "deep recursion"}
 """Those that only take time: the clock that ends them is the sandbox's, whoever started it."""
 
+QUICK_ATTACKS = [name for name in KERNEL_ATTACKS if name not in SLOW_KERNEL_ATTACKS]
+"""Those that can share a cell."""
+
 # In these the sandbox must step in by force; the others may end by themselves.
 FORCED = {
     "infinite loop": "timeout",
@@ -309,11 +313,26 @@ def attack(sandbox: Sandbox, name: str, constants: dict[str, object]) -> tuple[E
     return found, time.monotonic() - start
 
 
+def outputs_of_attacks(sandbox: Sandbox, names: Sequence[str]) -> dict[str, str]:
+    """What quick attacks print, each in a process of its own of one cell."""
+    program = "import sys\nexec(compile(sys.stdin.read(), '<attack>', 'exec'), {'__name__': '__main__'})"
+    runs = sandbox.run_each(program, [textwrap.dedent(ATTACKS[name]) for name in names])
+    # Otherwise nothing was attacked.
+    assert [(name, run) for name, run in zip(names, runs, strict=True) if run.status != "ended"] == []
+    assert not [run.errors for run in runs if "SyntaxError" in run.errors or "NameError" in run.errors]
+    return {name: run.output for name, run in zip(names, runs, strict=True)}
+
+
 def main() -> int:
     """Attacks as the current user, but for those of time; the number of attacks that escaped."""
     num_escaped = 0
     with Sandbox(limits=LIMITS, isolation=probe()) as sandbox:
-        for name in (name for name in ATTACKS if name not in OF_TIME):
+        for name, output in outputs_of_attacks(sandbox, QUICK_ATTACKS).items():
+            has_escaped = "ESCAPED" in output
+            num_escaped += has_escaped
+            print(f"{'ESCAPED' if has_escaped else 'held':8}{name}")
+
+        for name in (name for name in ATTACKS if name not in OF_TIME and name not in QUICK_ATTACKS):
             found, seconds = attack(sandbox, name, {"PROJECT": __file__, "HOST": "no such host"})
             has_escaped = "ESCAPED" in found.output or seconds > SECONDS + 5 or found.status == "failed"
             num_escaped += has_escaped

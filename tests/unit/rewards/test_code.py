@@ -192,7 +192,7 @@ def test_what_is_quote_is_cut(length: int, cut: str) -> None:
 
 @pytest.mark.full
 def test_no_hack_is_rewarded(reward: CodeReward) -> None:
-    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=2), num_workers=2) as quick:
+    with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=1), num_workers=2) as quick:
         hacked = [(PROBLEM, code) for code in HACKS.values()] + [(PROGRAM, code) for code in PROGRAM_HACKS.values()]
         hacked += [
             (Problem(id=name, question="", answer="half", domain="code", tests=(test,)), code)

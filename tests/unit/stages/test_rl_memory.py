@@ -80,6 +80,11 @@ def test_interrupted_and_resumed_is_uninterrupted(kind: str, base: Checkpoint, t
     assert weights_digest(finals[0]) == weights_digest(finals[1]) != weights_digest(base.path)
     assert logged(tmp_path / "whole") == logged(tmp_path / "parts")
 
+    # What is sampled from is what is trained: the merged weights of a bfloat16 policy are rounded; elsewhere only the
+    # order of sums differs.
+    limit = 0.05 if "bfloat16" in kind else 2e-5
+    assert max(row["logp_gap"] for row in logged(tmp_path / "whole")) < limit
+
 
 def test_a_run_with_adapters_leaves_a_model_and_its_adapter(base: Checkpoint, tmp_path: Path) -> None:
     train(tmp_path, base, KINDS["adapters"], num=2)
@@ -93,18 +98,9 @@ def test_a_run_with_adapters_leaves_a_model_and_its_adapter(base: Checkpoint, tm
             assert torch.equal(weight, before[name]) == (not name.endswith("_proj.weight")), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_sampled_from_is_what_is_trained(kind: str, base: Checkpoint, tmp_path: Path) -> None:
-    """The merged weights of a bfloat16 policy are rounded; elsewhere only the order of sums differs."""
-    train(tmp_path, base, KINDS[kind])
-    limit = 0.05 if "bfloat16" in kind else 2e-5
-    assert max(row["logp_gap"] for row in logged(tmp_path)) < limit
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["adapters-bfloat16", "8-bit-bfloat16", "host-bfloat16"])
 def test_the_reward_rises(kind: str, base: Checkpoint, tmp_path: Path) -> None:
-    train(tmp_path, base, KINDS[kind], num=40)
+    train(tmp_path, base, KINDS[kind], num=24)
     rewards = [row["reward"] for row in logged(tmp_path)]
     assert sum(rewards[-4:]) > sum(rewards[:4]) + 4 * 0.08
 

@@ -22,7 +22,7 @@ from aha.types import Problem
 
 pytestmark = pytest.mark.full
 
-COUNT = 3000
+COUNT = 2000
 PREAMBLE = R1_ZERO.split("{question}")[0]
 
 

@@ -101,8 +101,6 @@ def test_numpy_computes_within_the_default_limits() -> None:
     program = "import numpy\na = numpy.arange(10_000.0).reshape(100, 100)\nprint(int((a @ a.T).trace()))"
     with Sandbox(limits=LIMITS, isolation=FULL, packages=["numpy"]) as sandbox:
         assert sandbox.run(program).output == f"{sum(number**2 for number in range(10_000))}\n"
-    with Sandbox(limits=LIMITS, isolation=FULL) as sandbox:
-        assert "No module named 'numpy'" in sandbox.run(program).errors
 
 
 @needs_bubblewrap

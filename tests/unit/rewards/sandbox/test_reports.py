@@ -125,16 +125,16 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
 def test_all_runs_of_a_program_have_the_time_of_four_and_a_second(waits: list[tuple[float, int]]) -> None:
     limits = Limits(seconds=30.0, output_bytes=5000)
     with Sandbox(limits=limits, isolation=FULL) as sandbox:
-        for num_runs in (0, 1, 3, 4, 5, 9):
+        for num_runs in (0, 3, 4, 5):
             assert len(sandbox.run_each("print(1)", ["x"] * num_runs)) == num_runs
         sandbox.run("print(1)")
         sandbox.examine("def f(): return 1", ["assert f() == 1"], entry_point="f")
 
     # Some of the time has passed when the wait begins.
-    budgets = [31.0, 31.0, 91.0, 121.0, 121.0, 121.0, 30.0, 30.0]
+    budgets = [31.0, 91.0, 121.0, 121.0, 30.0, 30.0]
     for (seconds, _), budget in zip(waits, budgets, strict=True):
         assert budget - 15 < seconds <= budget
-    assert [cap for _, cap in waits] == [16 * 5000] * 6 + [5000, 16 * 2**16]
+    assert [cap for _, cap in waits] == [16 * 5000] * 4 + [5000, 16 * 2**16]
 
 
 @pytest.mark.skipif(FULL.strength != "full", reason=f"bubblewrap does not work: {FULL.reason}")

@@ -5,18 +5,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kernel_attacks import KERNEL_ATTACKS, SLOW_KERNEL_ATTACKS
 from ordinary_user import command_of, run_as_ordinary_user
-from sandbox_attacks import ATTACKS, FORCED, LIMITS, OF_TIME, SECONDS, attack
+from sandbox_attacks import ATTACKS, FORCED, LIMITS, OF_TIME, QUICK_ATTACKS, SECONDS, attack, outputs_of_attacks
 
 from aha.rewards.sandbox.isolation import Limits, probe
 from aha.rewards.sandbox.reports import Execution
@@ -95,13 +93,13 @@ def test_one_sandbox_serves_several_threads(sandbox: Sandbox) -> None:
     outputs: list[str] = []
     threads = [
         threading.Thread(target=lambda n=number: outputs.append(sandbox.run(f"print({n})").output))
-        for number in range(6)
+        for number in range(3)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outputs) == [f"{number}\n" for number in range(6)]
+    assert sorted(outputs) == [f"{number}\n" for number in range(3)]
 
 
 def test_runs_of_one_program_do_not_know_each_other(sandbox: Sandbox) -> None:
@@ -168,8 +166,6 @@ def test_tests_use_the_helpers_of_the_starter(sandbox: Sandbox) -> None:
         ("import os\ndef f(x): os._exit(0)", "assert f(1)", "gone"),
         ("def f(x): return 'x' * 10**7", "assert f(1)", "overflow"),
         ("def f(x): return len(bytearray(10**10))", "assert f(1)", "memory"),
-        ("def f(x): return x", "assert f(", "unsupported"),
-        ("def f(x): return x", "assert f(lambda: 1)", "unsupported"),
         ("def f(x): return x", "assert True", "unsupported"),
     ],
 )
@@ -262,18 +258,9 @@ def test_weak_isolation_of_root_leaves_no_process_behind() -> None:
         time.sleep(0.05)
 
 
-def outputs_of_attacks(sandbox: Sandbox, names: Sequence[str]) -> dict[str, str]:
-    """What quick attacks print, each in a process of its own of one cell."""
-    program = "import sys\nexec(compile(sys.stdin.read(), '<attack>', 'exec'), {'__name__': '__main__'})"
-    runs = sandbox.run_each(program, [textwrap.dedent(ATTACKS[name]) for name in names])
-    # Otherwise nothing was attacked.
-    assert [(name, run) for name, run in zip(names, runs, strict=True) if run.status != "ended"] == []
-    assert not [run.errors for run in runs if "SyntaxError" in run.errors or "NameError" in run.errors]
-    return {name: run.output for name, run in zip(names, runs, strict=True)}
-
-
+@pytest.mark.full
 def test_the_kernel_refuses_what_leads_out(sandbox: Sandbox) -> None:
-    outputs = outputs_of_attacks(sandbox, [name for name in KERNEL_ATTACKS if name not in SLOW_KERNEL_ATTACKS])
+    outputs = outputs_of_attacks(sandbox, QUICK_ATTACKS)
     assert len(outputs) > 25
     assert [name for name, output in outputs.items() if "ESCAPED" in output] == []
 
@@ -290,7 +277,7 @@ def test_attacks_on_the_kernel_succeed_where_there_is_no_filter(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", list(ATTACKS))
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in QUICK_ATTACKS])
 def test_attacks_are_contained(hasty: Sandbox, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AHA_SECRET", "1")
     found, seconds = attack(hasty, name, {"PROJECT": str(ROOT), "HOST": socket.gethostname()})
@@ -346,6 +333,7 @@ def test_attacks_are_contained_when_an_ordinary_user_starts_them() -> None:
     assert found.stdout.count("held") == len(ATTACKS) - len(OF_TIME)
 
 
+@pytest.mark.full
 @needs_root
 def test_the_fallback_of_an_ordinary_user_runs_beside_many_other_processes() -> None:
     if not command_of():

@@ -172,6 +172,7 @@ def mutants(program: list[Instruction]) -> Iterator[tuple[str, list[Instruction]
             yield f"step {index} {what}", [*program[:index], other, *program[index + 1 :]]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("machine", ARCHITECTURES)
 def test_a_filter_with_a_fault_is_noticed(machine: str) -> None:
     program = instructions(system_call_filter(machine))
