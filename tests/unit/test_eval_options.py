@@ -73,16 +73,23 @@ def value_at(order: Any, path: str) -> object:
     return attrgetter(path)(order)
 
 
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    """What each command orders without options."""
+    with pytest.MonkeyPatch.context() as patch:
+        return {kind: order_of(words, patch) for kind, words in PLAIN.items()}
+
+
 CASES = [(kind, *wire) for kind, wires in (("eval", EVAL), ("sample", SAMPLE)) for wire in wires.values()]
 
 
 @pytest.mark.parametrize(("kind", "words", "path", "expected"), CASES, ids=[f"{case[0]} {case[1]}" for case in CASES])
 def test_an_option_is_in_the_order(
-    kind: str, words: str, path: str, expected: object, monkeypatch: pytest.MonkeyPatch
+    kind: str, words: str, path: str, expected: object, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = words if words.startswith(kind) else f"{PLAIN[kind]} {words}"
     assert value_at(order_of(whole, monkeypatch), path) == expected
-    assert value_at(order_of(PLAIN[kind], monkeypatch), path) != expected
+    assert value_at(plain[kind], path) != expected
 
 
 @pytest.mark.parametrize("name", OF_A_SUITE)

@@ -75,11 +75,10 @@ def test_it_is_the_accuracy_of_its_domains(reward: CodeReward, rollout: Callable
     ("code", "kind"),
     [
         (SQUARE, "correct"),
-        ("    return x * x", "correct"),
-        (STARTER + "    return x ** 2", "correct"),
-        ("def square(x): return x", "wrong"),
+        pytest.param("    return x * x", "correct", marks=pytest.mark.full),
+        pytest.param(STARTER + "    return x ** 2", "correct", marks=pytest.mark.full),
         ("def square(x): raise KeyError('" + "long " * 1000 + "')", "wrong"),
-        ("1 / 0", "wrong"),
+        pytest.param("1 / 0", "wrong", marks=pytest.mark.full),
         ("The answer is four.", "unparsable"),
         ("def square(x:\n", "unparsable"),
         ("x = '\0'", "unparsable"),
@@ -112,9 +111,7 @@ def test_outputs_are_compared_by_line_and_word(reward: CodeReward) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "reason"),
     [
-        ("print(int(input()) ** 2)", "correct", "passes 3 of 3 tests"),
         ("print(9)", "wrong", "passes 1 of 3 tests; test 2: it prints '9"),
-        ("print(25)", "wrong", "passes 1 of 3 tests; test 1: it prints '25"),
         ("x = int(input())\nprint(x * x if x < 12 else 0)", "wrong", "passes 2 of 3 tests; test 3: it prints '0"),
         (
             "x = int(input())\nassert x < 5, 'too large'\nprint(x * x)",
@@ -132,7 +129,7 @@ def test_outputs_are_compared_by_line_and_word(reward: CodeReward) -> None:
             "passes 1 of 3 tests; test 2: it ends with exit code 1: 'MemoryError'",
         ),
     ],
-    ids=["right", "second", "first", "last", "raises", "memory-later", "memory-first"],
+    ids=["second", "last", "raises", "memory-later", "memory-first"],
 )
 def test_the_first_failed_test_of_a_program_gives_kind_and_reason(
     reward: CodeReward, code: str, kind: str, reason: str
