@@ -14,8 +14,11 @@ from command import ROOT, Call, assert_fails, executable, one_object
 from leaves import leaves
 
 from aha.commands.doctor import DOCTOR_METRICS
+from aha.engines.engine import Decoding, Request, sample
+from aha.engines.local import LocalEngine
 from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
-from aha.policy.pretrained import read_config
+from aha.policy.pretrained import read_config, read_policy
+from aha.prompts.pretrained import read_tokenizer
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.scales import R1_ZERO_SCALES
@@ -43,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # Help and JSON
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("run", "r1_zero")], ids=" ".join)
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)], ids=" ".join)
 def test_every_command_has_help(command: tuple[str, ...], call: Call) -> None:
     ended = call(*command, "--help")
     assert (ended.status, ended.err) == (0, "")
@@ -163,7 +166,6 @@ def test_the_audit_of_a_reward_ends_as_a_script_expects(call: Call, tmp_path: Pa
     attacked = call(*words, "--attacks", "--allow", 1, "--json")
     assert (attacked.status, attacked.err) == (1, "")
     assert json.loads(attacked.out)["paid_attacks"] > 1
-    assert call("audit", "accuracy").status == 0
 
     rows.write_text('{"question": "6 * 7", "answer": "42"}\n')
     refused = call(*words)
@@ -240,21 +242,20 @@ def test_words_that_the_model_does_not_know_are_named(call: Call) -> None:
     assert ended.err == "aha: the model's vocabulary lacks 'heteroscedasticity'\n"
 
 
-@pytest.mark.parametrize("prompt", ["compute 3 + 4 - 2 :", "Question : find two of 7 23 16 18 that make 41 Answer :"])
-def test_a_sample_at_temperature_0_is_greedy_decoding(prompt: str, call: Call) -> None:
-    transformers = pytest.importorskip("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(BUILT_IN)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(BUILT_IN)
-    given = tokenizer(prompt, return_tensors="pt")
-    generated = theirs.generate(**given, do_sample=False, max_new_tokens=60)[0].tolist()
-
+def test_a_sample_at_temperature_0_is_greedy_decoding(call: Call) -> None:
+    prompt = "Question : find two of 7 23 16 18 that make 41 Answer :"
     words = ("sample", BUILT_IN, "--prompt", prompt, "--temperature", 0, "--max-new-tokens", 60, "--json")
-    ours, with_another_seed = (one_object(call(*words, "--seed", seed)) for seed in (0, 1))
-    assert ours == with_another_seed
-    assert ours["prompt_tokens"] + ours["tokens"] == generated
-    assert ours["text"] == tokenizer.decode(ours["tokens"], skip_special_tokens=True)
-    assert len(ours["tokens"]) > 2
+    sampled, with_another_seed = (one_object(call(*words, "--seed", seed)) for seed in (0, 1))
+    assert sampled == with_another_seed
+
+    policy = read_policy(BUILT_IN)
+    tokenizer = read_tokenizer(BUILT_IN, room=policy.config.vocab_size)
+    request = Request(id="", prompt=prompt, seed=(), decoding=Decoding(max_new_tokens=60, temperature=0.0))
+    [[greedy]] = sample(LocalEngine(policy, tokenizer), [request], 1)
+    assert sampled["prompt_tokens"] == greedy.prompt_tokens.tolist()
+    assert sampled["tokens"] == greedy.tokens.tolist()
+    assert sampled["text"] == greedy.text
+    assert len(sampled["tokens"]) > 2
 
 
 @pytest.mark.full
@@ -300,11 +301,6 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
             "run r1_zero --zero.algorithm.kl-coef nan",
             ["--zero.algorithm.kl-coef: input should be a finite number (given: nan)"],
         ),
-        (
-            "run r1_zero --longer.optimizer.beta1 1",
-            ["--longer.optimizer.beta1: input should be less than 1 (given: 1.0)"],
-        ),
-        ("run r1_zero --evaluation.top-p 0", ["--evaluation.top-p: input should be greater than 0 (given: 0.0)"]),
         ("run r1_zero --processes 3", ["--zero.group-size: 16 cannot be shared out evenly by --processes 3"]),
         ("run r1_zero --processes 0", ["--processes: input should be greater than or equal to 1 (given: 0)"]),
         ("pretrain --pretrain.hidden-size 100", ["--pretrain.hidden-size", "multiple of 16 (given: 100)"]),
@@ -312,13 +308,11 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("eval", ["MODEL"]),
         ("bench base --threads 0", ["--threads must be at least 1"]),
         ("bench base --seconds 0", ["--seconds above 0 (given: 1 and 0.0)"]),
-        ("bench --rounds 3", ["--rounds"]),
         ("audit", ["PATH"]),
         ("audit mine.py", ["mine.py: write FILE.py:FUNCTION or MODULE:FUNCTION"]),
         ("audit mine.py:f", ["there is no file mine.py"]),
         ("audit accuracy none.jsonl", ["none.jsonl: there is no such file"]),
         ("audit rows.jsonl --attacks", ["rows.jsonl names no reward function: write FILE.py:FUNCTION"]),
-        ("audit rows.jsonl more.jsonl", ["rows.jsonl names no reward function"]),
         ("audit accuracy --code", ["--code", "are for a file of code, not for a reward"]),
         ("audit accuracy --allow -1", ["--allow must be at least 0", "(given: -1 and 0.5)"]),
         ("audit accuracy --threshold nan", ["--threshold a finite number"]),
@@ -327,7 +321,6 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("run r1_zero --bad-rows maybe", ["'maybe'", "--bad-rows", "'stop', 'skip'"]),
         ("eval base --split train", ["'train'", "--split"]),
         ("eval base --samples 0", ["--samples: input should be greater than or equal to 1 (given: 0)"]),
-        ("eval base --problems -3", ["--problems: input should be greater than or equal to 1 (given: -3)"]),
         ("sample base", ["either --prompt", "or --question"]),
         ("sample base --prompt a --question b", ["either --prompt", "or --question"]),
         ("sample base --prompt a --temperature -1", ["--temperature: input should be", "(given: -1.0)"]),
@@ -336,7 +329,6 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
         ("export base", ["--out"]),
         ("export base --out there --dtype int8", ["'int8'", "--dtype"]),
         ("report", ["PATH"]),
-        ("list --all", ["--all"]),
     ],
 )
 def test_wrong_use_is_told_and_changes_nothing(
@@ -377,8 +369,14 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
 """What happens to a file. One flipped bit, too, but only checksums can tell."""
 
 
-@pytest.mark.parametrize("command", ["sample", "eval", "run"])
-@pytest.mark.parametrize("damage", [*DAMAGE.values(), ("model.safetensors", flip)], ids=[*DAMAGE, "one flipped bit"])
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        *((damage, "sample") for damage in DAMAGE.values()),
+        *((("model.safetensors", flip), command) for command in ("sample", "eval", "run")),
+    ],
+    ids=[*DAMAGE, *(f"one flipped bit, {command}" for command in ("sample", "eval", "run"))],
+)
 def test_a_damaged_checkpoint_is_refused(
     damage: tuple[str, Callable[[Path], None]], command: str, model: Path, call: Call
 ) -> None:
@@ -421,9 +419,8 @@ def test_a_model_folder_that_is_not_there(
 
 
 def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path, call: Call) -> None:
-    for words in ([], ["--force"]):
-        failed = call("run", "r1_zero", "--scale", "paper", "--run", tmp_path / "run", "--json", *words)
-        assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
+    failed = call("run", "r1_zero", "--scale", "paper", "--run", tmp_path / "run", "--json", "--force")
+    assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")
 
 
 # Run folders that cannot be used
@@ -442,7 +439,7 @@ def claimed(tmp_path: Path) -> Iterator[RunFolder]:
 def test_a_run_folder_in_use(claimed: RunFolder, call: Call) -> None:
     before = contents(claimed.path)
     assert_fails(call("run", "r1_zero", "--seed", 5, "--run", claimed.path), claimed.path, "in use by another process")
-    assert_fails(call("run", "r1_zero", "--fresh", "--run", claimed.path), claimed.path, "in use by another process")
+    assert_fails(call("pretrain", "--fresh", "--run", claimed.path), claimed.path, "in use by another process")
     assert contents(claimed.path) == before
 
 
@@ -493,12 +490,11 @@ def test_a_run_folder_that_is_something_else(tmp_path: Path, call: Call) -> None
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("years of work")
     before = contents(tmp_path)
-    for command in (["run", "r1_zero"], ["pretrain"]):
-        assert_fails(call(*command, "--run", tmp_path / "file"), f"{tmp_path / 'file'} is a file")
-        assert_fails(call(*command, "--run", tmp_path / "file" / "below"), tmp_path / "file" / "below")
-        for words in ([], ["--fresh"]):
-            ended = call(*command, *words, "--run", tmp_path / "folder")
-            assert_fails(ended, f"{tmp_path / 'folder'} is not empty and holds no run (thesis.tex)")
+    assert_fails(call("pretrain", "--run", tmp_path / "file"), f"{tmp_path / 'file'} is a file")
+    assert_fails(call("pretrain", "--run", tmp_path / "file" / "below"), tmp_path / "file" / "below")
+    for words in ([], ["--fresh"]):
+        ended = call("pretrain", *words, "--run", tmp_path / "folder")
+        assert_fails(ended, f"{tmp_path / 'folder'} is not empty and holds no run (thesis.tex)")
     assert {path: text for path, text in contents(tmp_path).items() if not path.endswith(".lock")} == before
 
 
@@ -514,7 +510,6 @@ def test_a_folder_that_cannot_be_written(mount_disk: MountDisk, call: Call) -> N
     shutil.copytree(BUILT_IN, disk / "model")
     mount_disk("ro")
     before = contents(disk)
-    assert_fails(call("run", "r1_zero", "--run", disk / "run", "--force"), "Read-only file system", disk / "run")
     assert_fails(call("pretrain", "--run", disk / "run"), "Read-only file system", disk / "run")
     assert one_object(call("sample", disk / "model", "--prompt", "hello", "--max-new-tokens", 2, "--json"))["tokens"]
     assert contents(disk) == before
