@@ -153,6 +153,17 @@ def run(*arguments: str, seconds: float | None = TIMEOUT_SECONDS) -> Ended:
         return ended(process, seconds)
 
 
+@contextmanager
+def handlers_restored() -> Iterator[None]:
+    """A run answers signals until its process ends, which is the process of the tests where `main` is called."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 def one_object(ended: Ended) -> dict[str, Any]:
     """The one JSON object that a command printed, as a strict reader sees it."""
     assert ended.status == 0, ended.err

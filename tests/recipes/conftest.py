@@ -5,13 +5,12 @@ process of its own where signals, streams or the end of that process are part of
 """
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import Call, Ended
+from command import Call, Ended, handlers_restored
 
 from aha.cli import main
 
@@ -21,8 +20,6 @@ MountDisk = Callable[[str], Path]
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """The command, called in this process: anything but an exit status would be a traceback."""
-    # A run answers signals until its process ends, which here is the process of the tests.
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def give(*arguments: object) -> Ended:
         with pytest.raises(SystemExit) as ended:
@@ -32,9 +29,8 @@ def call(capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
         assert isinstance(status, int)
         return Ended(status, captured.out, captured.err)
 
-    yield give
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with handlers_restored():
+        yield give
 
 
 @pytest.fixture

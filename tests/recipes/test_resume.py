@@ -6,8 +6,8 @@ import random
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from command import (
     assert_fails,
     ended,
     fingerprint,
+    handlers_restored,
     kill,
     living,
     num_lines,
@@ -29,18 +30,32 @@ from command import (
     wait_until,
 )
 
+from aha.cli import main
 from aha.recipes.base_model import BUILT_IN
+from aha.runs.folder import RunFolder
 from aha.training.checkpoint import verify, weights_digest
 
 pytestmark = pytest.mark.full
 
 MountDisk = Callable[[str], Path]
 
-NUM_KILLS = 3
+WRITES = ((os, "fsync"), (os, "replace"), (RunFolder, "append"))
+"""What changes a run folder for good, or makes sure that it has."""
+
+NUM_WRITES = 120
+"""How often, at least, the run of one process does so."""
+
+KILLED_BEFORE = sorted(random.Random(20250120).sample(range(NUM_WRITES), 5))
+"""The writes before which a run is killed."""
 
 
 def command_for(folder: Path) -> list[str]:
     return ["run", "r1_zero", "--run", str(folder), *SMALL]
+
+
+def command_alone(folder: Path) -> list[str]:
+    """The same by one process, whose sums are others in the last bits."""
+    return [*command_for(folder), "--processes", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +68,56 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return FinishedRun(folder=folder, command=command, ended=ended)
 
 
-def assert_ends_as(undisturbed: FinishedRun, folder: Path, call: Call) -> Ended:
-    """Give the command for a folder again: it must end as the undisturbed run did."""
-    resumed = call(*command_for(folder))
+@dataclass(frozen=True)
+class Alone:
+    """A run of one process, in one go.
+
+    Attributes:
+        finished: where its folder is.
+        marks: the folder's fingerprint.
+        folder: where it was while it ran.
+        killed: copies of it that were made during the run, by the write before which they were made.
+    """
+
+    finished: Path
+    marks: dict[str, str]
+    folder: Path
+    killed: dict[int, Path]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """The small run by one process; a copy of its folder is what a `kill -9` at that moment would have left."""
+    place = tmp_path_factory.mktemp("alone")
+    folder, killed = place / "run", dict[int, Path]()
+    num_writes = 0
+
+    def watched(write: Callable[..., object]) -> Callable[..., object]:
+        def copy_and_write(*arguments: object) -> object:
+            nonlocal num_writes
+            if num_writes in KILLED_BEFORE:
+                killed[num_writes] = shutil.copytree(folder, place / f"killed-{num_writes}")
+            num_writes += 1
+            return write(*arguments)
+
+        return copy_and_write
+
+    with handlers_restored(), pytest.MonkeyPatch.context() as patch:
+        for owner, name in WRITES:
+            patch.setattr(owner, name, watched(getattr(owner, name)))
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main(command_alone(folder))
+    assert [*killed] == KILLED_BEFORE
+    assert any(list(copy.rglob(".*.part")) for copy in killed.values()), "no checkpoint was being written"
+    marks = fingerprint(folder)
+    return Alone(finished=folder.rename(place / "finished"), marks=marks, folder=folder, killed=killed)
+
+
+def assert_ends_with(marks: dict[str, str], command: Sequence[str], folder: Path, call: Call) -> Ended:
+    """Give the command for a folder again: it must end with this fingerprint."""
+    resumed = call(*command)
     assert resumed.status == 0, resumed.err
-    assert fingerprint(folder) == fingerprint(undisturbed.folder)
+    assert fingerprint(folder) == marks
     assert not list(folder.glob("stages/*/iteration-*"))
     assert not list(folder.rglob("*.part"))
     return resumed
@@ -81,6 +141,7 @@ def test_the_undisturbed_run_learns_something_and_says_where_it_is(undisturbed: 
     assert {"metrics.jsonl", "evaluations.jsonl", "stages/longer/final/model.safetensors"} < set(marks)
     assert len([name for name in marks if name.startswith("rollouts/")]) == 4 + 2 + 4
     assert num_lines(undisturbed.folder) == 6 + 3 + 3 + 4
+    assert_has_learned_from(Path(model), num_iterations=4 + 2)
 
 
 def test_a_run_as_json(undisturbed: FinishedRun, call: Call) -> None:
@@ -99,13 +160,13 @@ def test_a_run_as_json(undisturbed: FinishedRun, call: Call) -> None:
     assert Path(report["page"]).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_a_run_that_is_killed_at_random_moments(undisturbed: FinishedRun, tmp_path: Path, call: Call) -> None:
-    rng, folder = random.Random(20250120), tmp_path / "killed"
-    moments = sorted(rng.sample(range(num_lines(undisturbed.folder)), NUM_KILLS))
-    were_running = [kill(command_for(folder), folder, after=line, delay=rng.uniform(0, 0.5)) for line in moments]
-    assert sum(were_running) >= NUM_KILLS - 1
-    resumed = assert_ends_as(undisturbed, folder, call)
-    assert f"model: {folder / 'stages' / 'longer' / 'final'}" in resumed.out
+@pytest.mark.parametrize("moment", KILLED_BEFORE)
+def test_a_run_that_is_killed_at_a_random_moment(moment: int, alone: Alone, call: Call) -> None:
+    folder = alone.killed[moment].rename(alone.folder)
+    try:
+        assert_ends_with(alone.marks, command_alone(folder), folder, call)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_finished_run_is_not_run_again(undisturbed: FinishedRun, call: Call) -> None:
@@ -123,7 +184,10 @@ def test_a_finished_run_is_not_run_again(undisturbed: FinishedRun, call: Call) -
 
 
 def test_a_run_that_is_stopped_in_every_way(undisturbed: FinishedRun, tmp_path: Path, call: Call) -> None:
-    """It loses a process, is stopped by Ctrl-C, finds its last checkpoint damaged, and is ended by a time limit."""
+    """It loses a process, is stopped by Ctrl-C, finds its last checkpoint damaged, and is ended by a time limit.
+
+    At last it is killed in its second stage.
+    """
     folder = tmp_path / "stopped"
     lose_a_process(folder)
     press_ctrl_c(folder)
@@ -135,7 +199,10 @@ def test_a_run_that_is_stopped_in_every_way(undisturbed: FinishedRun, tmp_path: 
 
     limited = reach_a_time_limit(folder)
     assert f"{weights} is not what was written (checksum)" in limited.err
-    assert_ends_as(undisturbed, folder, call)
+
+    assert kill(command_for(folder), folder, after=num_lines(folder) + 1, delay=0.0)
+    resumed = assert_ends_with(fingerprint(undisturbed.folder), command_for(folder), folder, call)
+    assert f"model: {folder / 'stages' / 'longer' / 'final'}" in resumed.out
 
 
 def lose_a_process(folder: Path) -> None:
@@ -184,49 +251,45 @@ def peer_of(process: subprocess.Popen[str]) -> int:
     return next(pid for pid in others if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-@pytest.mark.parametrize("delay", [0.0, 1.2])
-def test_ctrl_c_while_the_processes_start(delay: float, tmp_path: Path) -> None:
+def test_ctrl_c_while_the_processes_start(tmp_path: Path) -> None:
     with started(*command_for(tmp_path / "early")) as process:
         wait_until(lambda: len(living(process.pid)) > 2, "the second process", process)
-        time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)
         stopped = ended(process, seconds=60)
         assert outliving(process) == []
     assert_failed_in_one_line(stopped, "stop")
 
 
-def test_a_result_that_was_damaged_later_is_not_taken_for_one(
-    undisturbed: FinishedRun, tmp_path: Path, call: Call
-) -> None:
-    folder = Path(shutil.copytree(undisturbed.folder, tmp_path / "copy"))
+def test_a_result_that_was_damaged_later_is_not_taken_for_one(alone: Alone, tmp_path: Path, call: Call) -> None:
+    folder = Path(shutil.copytree(alone.finished, tmp_path / "copy"))
     result = folder / "stages" / "zero" / "final"
     os.truncate(result / "model.safetensors", 1000)
-    failed = call(*command_for(folder))
+    failed = call(*command_alone(folder))
     damage = f"{result / 'model.safetensors'} is not what was written (checksum): the checkpoint is damaged"
     assert_failed_in_one_line(failed, damage)
     assert_failed_in_one_line(failed, f"remove {result}: the same command then makes it again")
 
 
-def test_a_run_goes_on_with_other_numbers(tmp_path: Path, call: Call) -> None:
-    first, rest = tmp_path / "first", tmp_path / "rest"
-    alone = ("--processes", 1)
-    done = call(*command_for(first), *alone, "--longer.iterations", 0)
-    assert done.status == 0, done.err
-    assert not (first / "stages" / "longer" / "final").exists()
-
-    final = first / "stages" / "zero" / "final"
-    refused = call(*command_for(rest), *alone, "--continue-from", final, "--model", "base")
+def test_a_run_goes_on_with_other_numbers(alone: Alone, tmp_path: Path, call: Call) -> None:
+    rest, final = tmp_path / "rest", alone.finished / "stages" / "zero" / "final"
+    refused = call(*command_alone(rest), "--continue-from", final, "--model", "base")
     assert_failed_in_one_line(refused, "--continue-from brings its own model: leave --model out")
-    refused = call(*command_for(rest), *alone, "--continue-from", BUILT_IN)
+    refused = call(*command_alone(rest), "--continue-from", BUILT_IN)
     assert refused.status == 1
     assert not rest.exists()
 
-    done = call(*command_for(rest), *alone, "--continue-from", final, "--zero.iterations", 2, "--force")
+    numbers = ("--zero.iterations", 2, "--longer.iterations", 0)
+    done = call(*command_alone(rest), "--continue-from", final, *numbers, "--force")
     assert done.status == 0, done.err
-    state = json.loads((rest / "stages" / "longer" / "final" / "trainer.json").read_text())
-    num_before, num_after = 4, 2 + 2
-    assert state["training"]["history"]["iterations"] == num_before + num_after
-    assert state["training"]["history"]["problems"] == 4 * (num_before + num_after)
+    assert not (rest / "stages" / "longer" / "final").exists()
+    assert_has_learned_from(rest / "stages" / "zero" / "final", num_iterations=4 + 2)
+
+
+def assert_has_learned_from(final: Path, *, num_iterations: int) -> None:
+    """The result of a stage counts the iterations before it, of four problems each."""
+    history = json.loads((final / "trainer.json").read_text())["training"]["history"]
+    assert history["iterations"] == num_iterations
+    assert history["problems"] == 4 * num_iterations
 
 
 # A disk that is full
@@ -235,13 +298,13 @@ DISK_SIZES = {0.03: [], 10.0: ["iteration-000001", "iteration-000002"]}
 """Size in sizes of the model, and the checkpoints that fit; one takes four (policy, reference, two moments)."""
 
 
-def test_a_full_disk(mount_disk: MountDisk, undisturbed: FinishedRun, call: Call) -> None:
+def test_a_full_disk(mount_disk: MountDisk, alone: Alone, call: Call) -> None:
     """Full before the first checkpoint, then after two of them, then large enough."""
     model_bytes = (BUILT_IN / "model.safetensors").stat().st_size
     for num_models, expected in DISK_SIZES.items():
         folder = mount_disk(f"size={int(num_models * model_bytes)}") / "run"
         # Forced, since a run that will not fit is refused before it starts.
-        command = [*command_for(folder), "--json", "--force"]
+        command = [*command_alone(folder), "--json", "--force"]
         failed = call(*command)
         assert_fails(failed, f"No space left on device: {folder}", "free some space, then give the same command again")
         checkpoints = sorted(path.name for path in folder.glob("stages/*/*") if path.is_dir())
@@ -252,4 +315,4 @@ def test_a_full_disk(mount_disk: MountDisk, undisturbed: FinishedRun, call: Call
 
     mount_disk("size=256m")
     assert one_object(call(*command))["steps"] == 12
-    assert fingerprint(folder) == fingerprint(undisturbed.folder)
+    assert fingerprint(folder) == alone.marks

@@ -202,6 +202,22 @@ def results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     return carry_out
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Our side is measured without a process of its own, whose memory it then shares."""
+
+    def run_here(side: Side, work: Work) -> dict[str, Any]:
+        arguments = [str(work.models), work.name, work.lengths]
+        arguments += ["--threads", str(work.threads), "--steps", str(work.steps), *side.options]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [side.script, *arguments])
+            capsys.readouterr()
+            import_module(Path(side.script).stem).main()
+        return dict(json.loads(capsys.readouterr().out))
+
+    monkeypatch.setattr(Side, "run", run_here)
+
+
 def cases_of(path: Path) -> list[dict[str, Any]]:
     """The cases that a script has written."""
     found = json.loads(path.read_text())
@@ -217,16 +233,27 @@ ONCE = ("--pairs", "1", "--steps", "2")
 
 
 @pytest.mark.full
+def test_a_step_is_measured_in_processes_of_its_own(results: Results) -> None:
+    cases = results("grpo_step", "varying", "--no-reference", "--threads", "2", *ONCE)
+    assert_parts_are_measured(cases, {"generate", "train"})
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("script", "options", "parts"),
     [
-        ("grpo_step", ("varying", "--no-reference", "--threads", "2"), {"generate", "train"}),
         ("generate", ("varying",), {"generate"}),
         ("learn", ("fixed", "--max-tokens", "2048"), {"reference", "train"}),
     ],
 )
 def test_a_script_measures_our_side(results: Results, script: str, options: tuple[str, ...], parts: set[str]) -> None:
-    (one,) = results(script, *options, *ONCE)
+    assert_parts_are_measured(results(script, *options, *ONCE), parts)
+
+
+def assert_parts_are_measured(cases: list[dict[str, Any]], parts: set[str]) -> None:
+    """There is one case, with seconds and the share of the floor for each part, and with the memory."""
+    (one,) = cases
     ours, shares = one["ours"], one["floor_share"]
     assert isinstance(ours, dict)
     assert isinstance(shares, dict)
@@ -237,6 +264,7 @@ def test_a_script_measures_our_side(results: Results, script: str, options: tupl
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("in_this_process")
 def test_memory_measures_our_side_and_two_vocabularies(results: Results) -> None:
     step, vocabulary = results("memory", "varying", "--vocabularies", "512", "2048")
     assert isinstance(step["ours"], dict)
