@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from command import ROOT, Call, fingerprint, kill
+from command import ROOT, Call, assert_fails, fingerprint
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from aha.policy.config import DenseConfig
 from aha.policy.transformer import Transformer, initialise
 from aha.prompts.tokenizer import Tokenizer
+from aha.stages.run import Run
 from aha.training.checkpoint import write_checkpoint
 
 EXAMPLES = ROOT / "examples"
@@ -88,7 +90,7 @@ def order(model: Path, rows: Path, folder: Path) -> list[str]:
 
 @pytest.mark.full
 def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(
-    model: Path, rows: Path, tmp_path: Path, call: Call
+    model: Path, rows: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = call(*order(model, rows, tmp_path / "refused"))
     assert refused.status == 1
@@ -104,11 +106,19 @@ def test_a_model_that_cannot_learn_is_refused_and_runs_when_forced(
     assert known["is_fit"] is False
     assert "cap-too-short" in {finding["code"] for finding in known["findings"]}
 
-    killed = tmp_path / "killed"
-    assert kill([*order(model, rows, killed), "--force"], killed, after=3, delay=0.0)
-    resumed = call(*order(model, rows, killed), "--force")
+    torn = tmp_path / "torn"
+    save = Run.save
+
+    def save_then_fail(run: Run, *arguments: Any, **named: Any) -> None:
+        save(run, *arguments, **named)
+        raise RuntimeError("the power went out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", save_then_fail)
+        assert_fails(call(*order(model, rows, torn), "--force"), "the power went out")
+    resumed = call(*order(model, rows, torn), "--force")
     assert resumed.status == 0, resumed.err
-    assert fingerprint(killed) == fingerprint(tmp_path / "whole")
+    assert fingerprint(torn) == fingerprint(tmp_path / "whole")
 
 
 @pytest.mark.full
@@ -119,6 +129,7 @@ def test_the_example_runs_as_its_file_says(tmp_path: Path, call: Call, monkeypat
         *("run", "r1_zero", "--config", str(EXAMPLES / "run.toml"), "--run", str(folder)),
         *(option for option in QUICK if "new-tokens" not in option),
         *(f"--{name}.max-new-tokens=48" for name in ("zero", "longer", "validation", "evaluation")),
+        "--processes=1",
         "--json",
     )
     assert ended.status == 0, ended.err
