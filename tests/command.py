@@ -46,7 +46,7 @@ SMALL_R1 = [
     for name, value in {
         **{f"{stage}.iterations": 2 for stage in _LOOPS},
         **{f"{stage}.problems-per-iteration": 4 for stage in _LOOPS},
-        **{f"{stage}.group-size": 8 for stage in _LOOPS},
+        **{f"{stage}.group-size": 4 for stage in _LOOPS},
         **{f"{stage}.num-minibatches": 2 for stage in _LOOPS},
         **{f"{stage}.reference-every": 3 for stage in _LOOPS},
         **{f"{stage}.max-new-tokens": 48 for stage in _LOOPS},
