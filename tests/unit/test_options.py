@@ -1,12 +1,13 @@
 """Every option of every command reaches the place where it acts.
 
 A command runs whole, but for the functions that compute, which write down what they are given. An option has arrived
-when a changed value is found there, and was not there without it.
+when a changed value is found there, and was not there without it. Options are given together, each with a value of its
+own: those that have the same value, such as flags, or exclude each other stand on different command lines.
 """
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -57,16 +58,17 @@ class Wire:
     """One option: the words that change it, where its value is found, and what is found there then.
 
     Attributes:
-        words: they are added to those of `START`, or stand in their place where they begin with a command's name.
+        words: they are added to those of `START`, or stand in their place where they begin with a command's name, which
+            the first of a line may.
         where: a name in `Calls`.
         value: what is found there; a function of it is true of what is found.
-        base: words that both sides have.
+        line: on which of the command's lines it stands.
     """
 
     words: str
     where: str
     value: Any
-    base: str = ""
+    line: int = 1
 
 
 def rows_to(where: str) -> dict[str, Wire]:
@@ -77,17 +79,18 @@ def rows_to(where: str) -> dict[str, Wire]:
         "format": ("gsm8k", "gsm8k"),
         "fields": ("question=q", "question=q"),
         "bad_rows": ("skip", "skip"),
-        "long_prompts": ("skip", "skip"),
         "template": ("chat", "chat"),
         "stop": ("</answer>", ("</answer>",)),
         "reward": ("own.py:f", ("own.py:f",)),
-        "weak_sandbox": ("", True),
         "allow_packages": ("numpy sympy", ("numpy", "sympy")),
     }
-    return {
+    wires = {
         f"own.{name}": Wire(f"--{name.replace('_', '-')} {words}", f"{where}.own.{name}", value)
         for name, (words, value) in given.items()
     }
+    wires["own.long_prompts"] = Wire("--long-prompts skip", f"{where}.own.long_prompts", "skip", line=3)
+    wires["own.weak_sandbox"] = Wire("--weak-sandbox", f"{where}.own.weak_sandbox", True, line=4)
+    return wires
 
 
 def run_wires(recipe: str) -> dict[str, Wire]:
@@ -95,17 +98,17 @@ def run_wires(recipe: str) -> dict[str, Wire]:
     other = "r1_zero_control" if recipe == "r1_zero" else "r1_zero"
     one_process = "--zero.processes 1" if recipe == "r1" else "--processes 1"
     return {
-        "recipe": Wire(f"run {other}", "claim.recipe", other),
+        "recipe": Wire(f"run {other}", "claim.recipe", other, line=3),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
-        "option_file": Wire("--config seed9.toml", f"{recipe}.run.seed", 9),
+        "option_file": Wire("--config seed9.toml", f"{recipe}.run.seed", 9, line=2),
         "seed": Wire("--seed 7", f"{recipe}.run.seed", 7),
         "device": Wire(f"--device cuda {one_process}", "among_peers.device", "cuda"),
         "algorithm": Wire("--algorithm grpo_sequence", f"{recipe}.config", has_a_ratio_per_response),
         "model": Wire("--model elsewhere", f"{recipe}.base", "elsewhere"),
         "json": Wire("--json", "stdout", is_object),
         "run": Wire("--run there", f"{recipe}.run.folder", "there"),
-        "fresh": Wire("--fresh", "claim.fresh", True),
-        "force": Wire("--force", "refuse.called", False),
+        "fresh": Wire("--fresh", "claim.fresh", True, line=2),
+        "force": Wire("--force", "refuse.called", False, line=3),
         "keep_rollouts": Wire("--keep-rollouts 5", f"{recipe}.run.keep_rollouts", 5),
     }
 
@@ -130,42 +133,38 @@ WIRES: dict[str, dict[str, Wire]] = {
     "zero": {
         **run_wires("r1_zero"),
         **rows_to("assigned"),
-        "continue_from": Wire("--continue-from before", "r1_zero.continues", True),
+        "continue_from": Wire("--continue-from before", "r1_zero.continues", True, line=5),
     },
     "r1": {
         **run_wires("r1"),
         "students": Wire("--students s1 s2", "r1.students", ("s1", "s2")),
         "assistant": Wire("--assistant http://there/v1", "assistant.base_url", "http://there/v1"),
-        "assistant_model": Wire(
-            "--assistant-model judge", "assistant.model", "judge", base="--assistant http://there/v1"
-        ),
-        "assistant_per_minute": Wire(
-            "--assistant-per-minute 30", "assistant.per_minute", 30.0, base="--assistant http://there/v1"
-        ),
+        "assistant_model": Wire("--assistant-model judge", "assistant.model", "judge"),
+        "assistant_per_minute": Wire("--assistant-per-minute 30", "assistant.per_minute", 30.0),
     },
     "sft": {
         **{name: wire for name, wire in run_wires("sft").items() if name != "algorithm"},
-        "force": Wire("--force", "check_disk.is_forced", True),
+        "force": Wire("--force", "check_disk.is_forced", True, line=3),
         "demonstrations": Wire("--demonstrations d.jsonl", "sft.demonstrations", (Path("d.jsonl"),)),
         "test": Wire("--test t.jsonl", "sft.test", ("t.jsonl",)),
         "format": Wire("--format gsm8k", "sft.format", "gsm8k"),
         "fields": Wire("--fields question=q", "sft.fields", "question=q"),
         "bad_rows": Wire("--bad-rows skip", "sft.bad_rows", "skip"),
         "template": Wire("--template chat", "sft.template", "chat"),
-        "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True),
+        "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True, line=4),
         "allow_packages": Wire("--allow-packages numpy sympy", "sft.allow_packages", ("numpy", "sympy")),
     },
     "pretrain": {
         "out": Wire("--out model", "publish.out", Path("model")),
         "run": Wire("--run there", "base.run.folder", "there"),
         "seed": Wire("--seed 7", "base.run.seed", 7),
-        "fresh": Wire("--fresh", "claim.fresh", True),
+        "fresh": Wire("--fresh", "claim.fresh", True, line=2),
         "json": Wire("--json", "stdout", is_object),
     },
     "doctor": {
         **rows_to("examine"),
         "scale": Wire("--scale paper", "device_of.scale", "paper"),
-        "option_file": Wire("--config seed9.toml", "examine.seed", 9),
+        "option_file": Wire("--config seed9.toml", "examine.seed", 9, line=2),
         "seed": Wire("--seed 7", "examine.seed", 7),
         "device": Wire("--device cuda", "examine.device", "cuda"),
         "algorithm": Wire("--algorithm grpo_sequence", "examine.config", has_a_ratio_per_response),
@@ -175,15 +174,15 @@ WIRES: dict[str, dict[str, Wire]] = {
     },
     "audit": {
         "file": Wire("audit other.jsonl", "audit.path", Path("other.jsonl")),
-        "code": Wire("--code", "audit.is_code", True),
-        "weak_sandbox": Wire("--weak-sandbox", "audit.weak_sandbox", True),
+        "code": Wire("--code", "audit.is_code", True, line=2),
+        "weak_sandbox": Wire("--weak-sandbox", "audit.weak_sandbox", True, line=4),
         "allow_packages": Wire("--allow-packages numpy", "audit.packages", ("numpy",)),
         "show": Wire("--show 3", "audit.num_shown", 3),
-        "rows": Wire("audit accuracy other.jsonl", "audit_reward.path", Path("other.jsonl")),
-        "attacks": Wire("audit accuracy --attacks", "audit_reward.with_attacks", True),
-        "beside": Wire("audit accuracy --beside format", "audit_reward.beside", ("format",)),
-        "threshold": Wire("audit accuracy --threshold 0.25", "audit_reward.threshold", 0.25),
-        "allow": Wire("audit accuracy --allow 7", "audit_reward.num_allowed", 7),
+        "rows": Wire("audit accuracy other.jsonl", "audit_reward.path", Path("other.jsonl"), line=3),
+        "attacks": Wire("--attacks", "audit_reward.with_attacks", True, line=3),
+        "beside": Wire("--beside format", "audit_reward.beside", ("format",), line=3),
+        "threshold": Wire("--threshold 0.25", "audit_reward.threshold", 0.25, line=3),
+        "allow": Wire("--allow 7", "audit_reward.num_allowed", 7, line=3),
         "json": Wire("--json", "stdout", is_object),
     },
     "bench": {
@@ -195,7 +194,7 @@ WIRES: dict[str, dict[str, Wire]] = {
     },
     "export": {
         "model": Wire("export elsewhere --out out", "export.model", "elsewhere"),
-        "out": Wire("export base --out other", "export.out", Path("other")),
+        "out": Wire("export base --out other", "export.out", Path("other"), line=2),
         "dtype": Wire("--dtype float16", "export.dtype", "float16"),
         "json": Wire("--json", "stdout", is_object),
     },
@@ -354,32 +353,51 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
             signal.signal(number, handler)
 
 
-def ran(command: str, words: list[str], capsys: pytest.CaptureFixture[str], folder: Path) -> Calls:
+def ran(words: list[str], capsys: pytest.CaptureFixture[str], folder: Path) -> Calls:
     """What the functions were given when a command ran in a folder of its own."""
     folder.mkdir()
     (folder / "seed9.toml").write_text("seed = 9\n", encoding="utf-8")
-    starts_anew = bool(words) and words[0] == START[command][0]
     with pytest.MonkeyPatch.context() as patch, stand_ins(patch) as calls:
         patch.chdir(folder)
-        status = cli._main(words if starts_anew else [*START[command], *words])
+        status = cli._main(words)
         said = capsys.readouterr()
         assert status == 0, said.err
         return calls | {"stdout": said.out}
 
 
-CASES = [(command, name) for command, wires in WIRES.items() for name in wires]
+def wires_by_line(command: str) -> dict[int, dict[str, Wire]]:
+    """The options of a command by the command line on which they are given together."""
+    lines: dict[int, dict[str, Wire]] = {}
+    for name, wire in WIRES[command].items():
+        lines.setdefault(wire.line, {})[name] = wire
+    return lines
 
 
-@pytest.mark.parametrize(("command", "option"), CASES)
-def test_an_option_reaches_the_place_where_it_acts(
-    command: str, option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def words_of(command: str, wires: Iterable[Wire]) -> list[str]:
+    """The words of a command line with these options."""
+    words = [word for wire in wires for word in wire.words.split()]
+    return words if words[0] == START[command][0] else [*START[command], *words]
+
+
+@pytest.mark.parametrize("command", WIRES)
+def test_options_of_one_line_have_different_values(command: str) -> None:
+    """Or else one could arrive in the place of another."""
+    for wires in wires_by_line(command).values():
+        values = [repr(wire.value) for wire in wires.values()]
+        assert len({*values}) == len(values)
+
+
+@pytest.mark.parametrize("command", WIRES)
+def test_every_option_reaches_the_place_where_it_acts(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    wire = WIRES[command][option]
-    base = wire.base.split()
-    without = ran(command, base, capsys, tmp_path / "without").get(wire.where)
-    given = ran(command, [*wire.words.split(), *base], capsys, tmp_path / "given").get(wire.where)
-    if callable(wire.value):
-        assert wire.value(given)
-        assert not wire.value(without)
-    else:
-        assert given == wire.value != without
+    without = ran(START[command], capsys, tmp_path / "without")
+    for line, wires in wires_by_line(command).items():
+        given = ran(words_of(command, wires.values()), capsys, tmp_path / str(line))
+        for name, wire in wires.items():
+            before, after = without.get(wire.where), given.get(wire.where)
+            if callable(wire.value):
+                assert wire.value(after), name
+                assert not wire.value(before), name
+            else:
+                assert after == wire.value != before, name

@@ -15,7 +15,7 @@ from aha.commands.running import carry_out
 from aha.prompts.templates import Template, r1
 from aha.recipes.base_model import open_base
 from aha.recipes.r1.positions import check_positions
-from aha.recipes.r1.scales import R1_SCALES, RewardsConfig
+from aha.recipes.r1.scales import R1_SCALES, R1Config, RewardsConfig
 from aha.recipes.r1.train import train_r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
@@ -76,25 +76,34 @@ def nothing_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "examine", refuse_to_sample)
 
 
+@pytest.fixture
+def few_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of reasoning problems, of which there is no end, the longest comes within the first ten."""
+    monkeypatch.setattr("aha.recipes.r1.positions.NUM_MEASURED", 100)
+
+
 def test_every_kind_of_stage_has_a_cap() -> None:
     assert {"dev2.max_new_tokens", "kept.max_new_tokens", "rewards.safety.max_new_tokens"} < {*CAPS}
     assert {*CAPS} > OF_STUDENTS | OF_ALL_MODELS
 
 
-@pytest.mark.parametrize("path", CAPS)
-def test_a_response_longer_than_the_positions_ends_a_run_before_its_first_stage(path: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("few_are_measured")
+def test_a_response_longer_than_the_positions_ends_a_run_before_its_first_stage(tmp_path: Path) -> None:
+    path = "scenarios.max_new_tokens"
     config = with_value(SMALL, path, POSITIONS)
     with pytest.raises(ValueError, match=rf"the prompt has .*{option(path)} 1024\b.* lower {option(path)} to \d+"):
         carry_out(r1_request(config, tmp_path / "run"))
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.usefixtures("few_are_measured")
 def test_a_stage_that_is_left_out_may_have_any_cap(tmp_path: Path) -> None:
     config = with_value(with_value(SMALL, "dev2.max_new_tokens", POSITIONS), "dev2.iterations", 0)
     with pytest.raises(ValueError, match="it was not refused"):
         carry_out(r1_request(config, tmp_path / "run"))
 
 
+@pytest.mark.usefixtures("few_are_measured")
 def test_the_doctor_is_not_needed_for_it(tmp_path: Path) -> None:
     """It looks at R1-Zero alone, and at nothing where that is left out."""
     config = with_value(SMALL, "kept.max_new_tokens", POSITIONS)
@@ -104,20 +113,22 @@ def test_the_doctor_is_not_needed_for_it(tmp_path: Path) -> None:
         carry_out(r1_request(config, tmp_path / "run", force=True))
 
 
+@pytest.mark.usefixtures("few_are_measured")
 def test_a_student_is_named_where_it_is_the_one_that_lacks_positions(tmp_path: Path) -> None:
-    students = tuple(model_with(128, tmp_path / name).path for name in ("qwen", "llama"))
+    models = [open_base(), *(model_with(128, tmp_path / name) for name in ("qwen", "llama"))]
     short = SMALL
     for path in sorted(OF_STUDENTS | OF_ALL_MODELS):
         short = with_value(short, path, 16)
     for path in sorted(OF_STUDENTS):
         config = with_value(short, path, 120)
         with pytest.raises(ValueError, match=rf"{option(path)} 120\b.* 128 positions of the qwen2 student"):
-            carry_out(r1_request(config, tmp_path / "run", students=students))
+            check_positions(config, models, seed=0, is_judged=False)
     config = with_value(SMALL, "zero.evaluation.max_new_tokens", 120)
     with pytest.raises(ValueError, match=r"128 positions of the qwen2 student"):
-        carry_out(r1_request(config, tmp_path / "run", students=students))
+        check_positions(config, models, seed=0, is_judged=False)
 
 
+@pytest.mark.usefixtures("few_are_measured")
 def test_both_students_are_evaluated(tmp_path: Path) -> None:
     students = (model_with(POSITIONS, tmp_path / "qwen").path, model_with(128, tmp_path / "llama").path)
     config = with_value(SMALL, "zero.evaluation.max_new_tokens", 120)
@@ -125,6 +136,7 @@ def test_both_students_are_evaluated(tmp_path: Path) -> None:
         carry_out(r1_request(config, tmp_path / "run", students=students))
 
 
+@pytest.mark.usefixtures("few_are_measured")
 def test_a_prompt_that_leaves_no_position_asks_for_another_model(tmp_path: Path) -> None:
     """Every cap is one token at least, so that to lower it would not help."""
     start = model_with(12, tmp_path / "short")
@@ -132,11 +144,13 @@ def test_a_prompt_that_leaves_no_position_asks_for_another_model(tmp_path: Path)
         check_positions(SMALL, [start], seed=0, is_judged=False)
 
 
+@pytest.mark.full
 def test_the_built_in_scales_fit() -> None:
     check_positions(TINY, [open_base()], seed=0, is_judged=False)
     check_positions(TINY, [open_base()], seed=0, is_judged=True)
 
 
+@pytest.mark.full
 def test_scale_gpu_fits_real_models_and_asks_for_students(tmp_path: Path) -> None:
     """The built-in students have 1,024 positions, and it samples up to 4,096 tokens of theirs."""
     long = model_with(8192, tmp_path / "long")
@@ -213,9 +227,26 @@ def longest() -> Iterator[dict[str, int]]:
         yield {path: found.by_config[id(value_of(SMALL, path.rpartition(".")[0]))] for path in CAPS}
 
 
+@pytest.fixture(scope="module")
+def longest_allowed(longest: dict[str, int]) -> R1Config:
+    """All caps as large as the longest prompts of their stages leave them."""
+    config = SMALL
+    for path in CAPS:
+        config = with_value(config, path, POSITIONS - longest[path])
+    return config
+
+
+@pytest.mark.usefixtures("few_are_measured")
+def test_what_the_longest_prompts_of_the_stages_leave_is_allowed(longest_allowed: R1Config) -> None:
+    check_positions(longest_allowed, [open_base()], seed=0, is_judged=False)
+
+
+@pytest.mark.usefixtures("few_are_measured")
 @pytest.mark.parametrize("path", CAPS)
-def test_the_limit_is_what_the_longest_prompt_of_the_stages_leaves(path: str, longest: dict[str, int]) -> None:
-    limit = POSITIONS - longest[path]
-    check_positions(with_value(SMALL, path, limit), [open_base()], seed=0, is_judged=False)
-    with pytest.raises(ValueError, match=rf"lower {option(path)} to {limit} or less"):
-        check_positions(with_value(SMALL, path, limit + 1), [open_base()], seed=0, is_judged=False)
+def test_no_cap_may_be_one_token_longer(path: str, longest_allowed: R1Config) -> None:
+    limit = value_of(longest_allowed, path)
+    remedy = rf"lower {option(path)} to {limit} or less"
+    if path in OF_STUDENTS:
+        remedy += ", or give students with more positions with --students"
+    with pytest.raises(ValueError, match=rf"{remedy}$"):
+        check_positions(with_value(longest_allowed, path, limit + 1), [open_base()], seed=0, is_judged=False)
