@@ -34,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path not in long, item.path.parent.name != "recipes"))
 
 
+@pytest.fixture
+def few_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the built-in problems, of which there is no end, 100 are measured; the longest comes within the first ten."""
+    monkeypatch.setattr("aha.recipes.own.assignment.NUM_MEASURED", 100)
+    monkeypatch.setattr("aha.recipes.r1.positions.NUM_MEASURED", 100)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A random policy that speaks the words of the built-in world."""

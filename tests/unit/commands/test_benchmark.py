@@ -21,6 +21,11 @@ def write(folder: Path, tokenizer: Tokenizer, **shape: int) -> str:
     return str(folder)
 
 
+@pytest.fixture(autouse=True)
+def responses_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aha.commands.benchmark.MAX_NEW_TOKENS", 8)
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "room", "prompts"),
     [

@@ -8,6 +8,8 @@ from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding
 from aha.training.memory import GIB
 
+pytestmark = pytest.mark.usefixtures("few_are_measured")
+
 LARGE = 135_000_000
 
 
@@ -61,7 +63,7 @@ def needed() -> int:
     return round(examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"] * GIB)
 
 
-@pytest.mark.parametrize(("spare", "is_fit"), [(0, True), (1, True), (-1, False)])
+@pytest.mark.parametrize(("spare", "is_fit"), [(0, True), (-1, False)])
 def test_a_run_fits_up_to_the_last_byte(spare: int, is_fit: bool, needed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = numbers(zero={"max_new_tokens": 16}, longer={"max_new_tokens": 16})
     monkeypatch.setattr("aha.commands.doctor.available_bytes", lambda device: needed + spare)

@@ -46,6 +46,12 @@ def write(folder: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
+@pytest.fixture
+def no_attack_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Huge responses, which are judged at full length in `rewards/audits/test_reward.py`, take most of the time."""
+    monkeypatch.setattr("aha.rewards.audits.attacks.HUGE_CHARS", 1000)
+
+
 def test_a_reward_of_the_users_own_is_held_against_rows(mine: Path, tmp_path: Path) -> None:
     path = write(tmp_path, row("42", True), row("forty-two", True), row("not 42", False), row("7", False))
     figures, text = audit_named_reward(f"{mine}:contains", path)
@@ -73,6 +79,7 @@ def test_only_so_many_findings_are_shown(mine: Path, tmp_path: Path) -> None:
     assert text.endswith("and 1 more; --show N lists more, --json all")
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 def test_paid_attacks_are_counted_by_kind(mine: Path, tmp_path: Path) -> None:
     path = write(tmp_path, row("42", True))
     figures, text = audit_named_reward(f"{mine}:contains", path, with_attacks=True)
@@ -85,6 +92,7 @@ def test_paid_attacks_are_counted_by_kind(mine: Path, tmp_path: Path) -> None:
     assert "  empty" not in text
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 def test_labelled_responses_are_listed_before_attacks(mine: Path, tmp_path: Path) -> None:
     path = write(tmp_path, row("42", True), row("not 42", False))
     figures, text = audit_named_reward(f"{mine}:contains", path, with_attacks=True, num_shown=1)
@@ -92,6 +100,7 @@ def test_labelled_responses_are_listed_before_attacks(mine: Path, tmp_path: Path
     assert f"{path}:2: false positive" in text
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 def test_without_rows_the_reward_is_attacked_on_examples(mine: Path) -> None:
     figures, text = audit_named_reward(f"{mine}:contains", None)
     assert figures["num_rows"] == 0
@@ -99,6 +108,7 @@ def test_without_rows_the_reward_is_attacked_on_examples(mine: Path) -> None:
     assert "\nrows" not in text
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 @pytest.mark.parametrize("name", ["accuracy", "math", "choice"])
 def test_what_judges_answers_here_is_paid_for_no_attack(name: str) -> None:
     figures, _ = audit_named_reward(name, None)
@@ -106,6 +116,7 @@ def test_what_judges_answers_here_is_paid_for_no_attack(name: str) -> None:
     assert figures["num_problems_attacked"] >= 2
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 @pytest.mark.parametrize("name", ["format", "summary", "language"])
 def test_what_does_not_judge_answers_is_paid_and_told_about(name: str) -> None:
     figures, _ = audit_named_reward(name, None)
@@ -114,6 +125,7 @@ def test_what_does_not_judge_answers_is_paid_and_told_about(name: str) -> None:
     assert beside["paid_attacks"] < figures["paid_attacks"]
 
 
+@pytest.mark.usefixtures("no_attack_is_long")
 def test_a_reward_that_looks_at_no_answer_gets_advice(mine: Path) -> None:
     assert "--beside accuracy" in audit_named_reward("format=0", None)[1]
     assert "--beside accuracy" not in audit_named_reward("accuracy", None)[1]

@@ -38,6 +38,7 @@ def test_only_r1_zero_ends_responses_where_its_base_did(
 ) -> None:
     """The stages of R1 end at the end token alone, and so do the samples of the doctor before them."""
     monkeypatch.setattr(running, "examine", refuse_to_examine)
+    monkeypatch.setattr("aha.recipes.r1.positions.check_positions", lambda *_, **__: None)
     with pytest.raises(ValueError, match=f"examined with {stop}"):
         carry_out(request_of(config, tmp_path / "run"))
 
@@ -83,6 +84,7 @@ def test_more_prompts_than_there_are_end_a_run_before_its_first_stage(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+@pytest.mark.full
 def test_the_built_in_scales_ask_for_no_more_prompts_than_there_are() -> None:
     for name in ("tiny", "gpu"):
         check_prompts(R1_SCALES[name], seed=0)

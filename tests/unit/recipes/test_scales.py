@@ -43,14 +43,13 @@ SHORT = RLConfig(
     num_minibatches=2,
     max_new_tokens=8,
     algorithm=GRPO(kl_coef=0.1),
-    evaluate_every=2,
+    evaluate_every=3,
     optimizer=FAST,
 )
 BRIEF = PretrainConfig(
     drill_tokens=128, problem_tokens=64, batch_tokens=64, hidden_size=32, num_layers=1, optimizer=FAST
 )
 ONCE = SHORT.model_copy(update={"iterations": 1, "evaluate_every": 1})
-ZERO = R1ZeroConfig(zero=ONCE, longer=ONCE, validation=LOOK, evaluation=LOOK)
 
 OPTIMIZER_CHANGES = {
     "learning_rate": 2e-2,
@@ -185,12 +184,13 @@ def test_every_setting_of_the_optimizer_trains_another_policy(
     assert train(new_run(), base, changed(SHORT, "optimizer", optimizer)) != trained
 
 
-@pytest.mark.parametrize("name", LORA_CHANGES)
-def test_every_setting_of_adapters_trains_another_policy(name: str, base: Checkpoint, new_run: NewRun) -> None:
-    digests = []
-    for lora in (LoRAConfig(rank=2), changed(LoRAConfig(rank=2), name, LORA_CHANGES[name])):
-        digests.append(train(new_run(), base, changed(SHORT, "optimizer", changed(FAST, "lora", lora))))
-    assert digests[0] != digests[1]
+def test_every_setting_of_adapters_trains_another_policy(base: Checkpoint, new_run: NewRun) -> None:
+    adapters = LoRAConfig(rank=2)
+    variants = [adapters, *(changed(adapters, name, value) for name, value in LORA_CHANGES.items())]
+    digests = [
+        train(new_run(), base, changed(SHORT, "optimizer", changed(FAST, "lora", variant))) for variant in variants
+    ]
+    assert len({*digests}) == len(variants)
 
 
 def test_where_the_moments_lie_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
@@ -200,8 +200,9 @@ def test_where_the_moments_lie_changes_no_result(base: Checkpoint, trained: str,
 def test_how_often_rl_is_watched_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
     seldom, often = new_run(), new_run()
     assert train(seldom, base, SHORT) == trained
-    assert train(often, base, changed(SHORT, "evaluate_every", RL_HABITS["evaluate_every"])) == trained
-    assert [row["iteration"] for row in logged(seldom, "evaluations")] == [-1, 1]
+    frequent = changed(SHORT, "evaluate_every", RL_HABITS["evaluate_every"])
+    assert train(often, base, frequent) == trained
+    assert [row["iteration"] for row in logged(seldom, "evaluations")] == [-1]
     assert [row["iteration"] for row in logged(often, "evaluations")] == [-1, 0, 1]
 
 
@@ -267,11 +268,21 @@ def look(run: Run, base: Checkpoint, config: EvaluationConfig) -> list[list[int]
     return [json.loads(line)["tokens"] for line in text.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def sampled(base: Checkpoint, new_run: NewRun) -> list[list[int]]:
+    """What the settings that all others are compared with sample."""
+    return look(new_run(), base, LOOK)
+
+
+def test_the_same_settings_sample_the_same(base: Checkpoint, sampled: list[list[int]], new_run: NewRun) -> None:
+    assert look(new_run(), base, LOOK) == sampled
+
+
 @pytest.mark.parametrize("name", EVALUATION_CHANGES)
-def test_every_setting_of_evaluation_samples_something_else(name: str, base: Checkpoint, new_run: NewRun) -> None:
-    sampled = look(new_run(), base, LOOK)
-    assert sampled == look(new_run(), base, LOOK)
-    assert sampled != look(new_run(), base, changed(LOOK, name, EVALUATION_CHANGES[name]))
+def test_every_setting_of_evaluation_samples_something_else(
+    name: str, base: Checkpoint, sampled: list[list[int]], new_run: NewRun
+) -> None:
+    assert look(new_run(), base, changed(LOOK, name, EVALUATION_CHANGES[name])) != sampled
 
 
 COUNTS = [("num_problems", 1), ("num_problems", 5), ("num_samples", 1), ("num_samples", 3)]
@@ -288,19 +299,22 @@ def test_as_many_problems_and_samples_are_taken_as_were_asked_for(name: str, cou
 # Recipes
 
 
-@pytest.mark.parametrize("name", ["zero", "longer", "validation", "evaluation"])
-def test_every_part_of_r1_zero_has_its_own_settings(name: str, base: Checkpoint, new_run: NewRun) -> None:
-    field, value = ("iterations", 2) if name in ("zero", "longer") else ("num_samples", 3)
-    part = changed(dict(ZERO)[name], field, value)
+@pytest.mark.usefixtures("few_are_measured")
+def test_every_part_of_r1_zero_has_its_own_settings(base: Checkpoint, new_run: NewRun) -> None:
+    config = R1ZeroConfig(
+        zero=ONCE,
+        longer=changed(ONCE, "iterations", 2),
+        validation=changed(LOOK, "num_samples", 3),
+        evaluation=changed(LOOK, "num_samples", 4),
+    )
     run = new_run()
-    config = changed(ZERO, name, part)
     with assigned(OwnData(), base, config, seed=run.seed) as assignment:
         r1_zero(run, base, config, assignment)
     iterations = [row["stage"] for row in logged(run, "metrics")]
     samples = {row["name"]: row["report"]["decoding"]["num_samples"] for row in logged(run, "evaluations")}
-    assert [iterations.count(stage) for stage in ("zero", "longer")] == [1 + (name == "zero"), 1 + (name == "longer")]
-    assert samples["validation"] == 2 + (name == "validation")
-    assert [samples[key] for key in ("start", "start-hard", "end", "end-hard")] == [2 + (name == "evaluation")] * 4
+    assert [iterations.count(stage) for stage in ("zero", "longer")] == [1, 2]
+    assert samples["validation"] == 3
+    assert [samples[key] for key in ("start", "start-hard", "end", "end-hard")] == [4] * 4
 
 
 def test_the_base_recipe_pretrains_with_its_settings(new_run: NewRun, pretrained: str) -> None:

@@ -22,6 +22,8 @@ from aha.stages.evaluate import solving
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Group, Problem, Rollout
 
+pytestmark = pytest.mark.usefixtures("few_are_measured")
+
 SCALE = R1_ZERO_SCALES["tiny"]
 NAMES = ["Ann", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Jon"]
 
@@ -120,7 +122,7 @@ def test_an_instruction_around_every_question_is_no_overlap(tmp_path: Path) -> N
         assert all(problem.question.endswith(instruction) for problem in assignment.pool)
 
 
-@pytest.mark.parametrize("family", ["countdown", "knights_knaves"])
+@pytest.mark.parametrize("family", [pytest.param("countdown", marks=pytest.mark.full), "knights_knaves"])
 def test_what_a_program_makes_from_one_form_is_kept(family: str, tmp_path: Path) -> None:
     """Also from a file of such rows; the same question is still left out."""
     gym = pytest.importorskip("reasoning_gym")

@@ -76,12 +76,6 @@ def nothing_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "examine", refuse_to_sample)
 
 
-@pytest.fixture
-def few_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of reasoning problems, of which there is no end, the longest comes within the first ten."""
-    monkeypatch.setattr("aha.recipes.r1.positions.NUM_MEASURED", 100)
-
-
 def test_every_kind_of_stage_has_a_cap() -> None:
     assert {"dev2.max_new_tokens", "kept.max_new_tokens", "rewards.safety.max_new_tokens"} < {*CAPS}
     assert {*CAPS} > OF_STUDENTS | OF_ALL_MODELS
