@@ -8,6 +8,7 @@ import hashlib
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from random import Random
 
@@ -172,7 +173,17 @@ def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequen
     """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}: the built-in world has {', '.join(SPLITS)}")
+    return list(_held_out(split, count, seed, tuple(families)))
 
+
+# Every evaluation of a run asks for the same few sets.
+@lru_cache(maxsize=32)
+def _held_out(split: str, count: int, seed: int, families: tuple[str, ...]) -> tuple[Problem, ...]:
+    """The problems of `held_out_problems`.
+
+    Raises:
+        ValueError: the split holds fewer different problems.
+    """
     rng = generator(seed, "held_out_problems", split)
     problems: dict[str, Problem] = {}
 
@@ -181,7 +192,7 @@ def held_out_problems(split: str, count: int, *, seed: int = 0, families: Sequen
             if content.key not in problems:
                 problems[content.key] = _put_into_words(rng, content)
             if len(problems) == count:
-                return list(problems.values())
+                return tuple(problems.values())
 
     raise ValueError(
         f"the {split} split has fewer than {count} different problems of {', '.join(families) or 'all families'}"

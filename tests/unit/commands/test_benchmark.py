@@ -22,8 +22,10 @@ def write(folder: Path, tokenizer: Tokenizer, **shape: int) -> str:
 
 
 @pytest.fixture(autouse=True)
-def responses_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def passes_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short responses, and small matrices, which are still multiplied faster than a model computes."""
     monkeypatch.setattr("aha.commands.benchmark.MAX_NEW_TOKENS", 8)
+    monkeypatch.setattr("aha.commands.benchmark.PRODUCT", 512)
 
 
 @pytest.mark.parametrize(

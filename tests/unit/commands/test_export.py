@@ -80,6 +80,12 @@ def trained(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def further(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with adapters that started from the result of that one."""
+    return one_iteration(tmp_path_factory.mktemp("further") / "run", final(trained), lora_rank=2)
+
+
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """The same run, moved."""
@@ -124,8 +130,7 @@ def test_a_run_of_an_earlier_version_learns_it_when_it_goes_on(start: Path, run:
     assert original_dtype(final(run)) == torch.bfloat16
 
 
-def test_a_training_that_goes_on_in_another_run_goes_back_to_the_first_start(trained: Path, tmp_path: Path) -> None:
-    further = one_iteration(tmp_path / "further", final(trained))
+def test_a_training_that_goes_on_in_another_run_goes_back_to_the_first_start(further: Path) -> None:
     assert original_dtype(final(further)) == torch.bfloat16
 
 
@@ -183,10 +188,10 @@ def test_a_model_of_no_run_is_exported_too(tmp_path: Path) -> None:
     assert read_model(tmp_path / "out")[0].config == read_model(BUILT_IN)[0].config
 
 
-def test_a_run_with_adapters_is_exported_with_them_merged(start: Path, tmp_path: Path) -> None:
-    run = one_iteration(tmp_path / "run", start, lora_rank=2)
-    export(str(run), tmp_path / "out", "float32")
-    before, merged, exported = (read_model(folder)[0].state_dict() for folder in (start, final(run), tmp_path / "out"))
+def test_a_run_with_adapters_is_exported_with_them_merged(start: Path, further: Path, tmp_path: Path) -> None:
+    export(str(further), tmp_path / "out", "float32")
+    folders = (start, final(further), tmp_path / "out")
+    before, merged, exported = (read_model(folder)[0].state_dict() for folder in folders)
     assert exported.keys() == before.keys()
     assert all(torch.equal(exported[name], merged[name]) for name in exported)
 

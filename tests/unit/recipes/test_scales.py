@@ -159,10 +159,6 @@ def trained(base: Checkpoint, new_run: NewRun) -> str:
     return train(new_run(), base, SHORT)
 
 
-def test_the_same_settings_train_the_same_policy(base: Checkpoint, trained: str, new_run: NewRun) -> None:
-    assert train(new_run(), base, SHORT) == trained != weights_digest(base.path)
-
-
 @pytest.mark.parametrize("name", RL_CHANGES)
 def test_every_setting_of_rl_trains_another_policy(name: str, base: Checkpoint, trained: str, new_run: NewRun) -> None:
     assert train(new_run(), base, changed(SHORT, name, RL_CHANGES[name])) != trained
@@ -197,20 +193,13 @@ def test_where_the_moments_lie_changes_no_result(base: Checkpoint, trained: str,
     assert train(new_run(), base, changed(SHORT, "optimizer", changed(FAST, "state", "host"))) == trained
 
 
-def test_how_often_rl_is_watched_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
-    seldom, often = new_run(), new_run()
-    assert train(seldom, base, SHORT) == trained
-    frequent = changed(SHORT, "evaluate_every", RL_HABITS["evaluate_every"])
-    assert train(often, base, frequent) == trained
-    assert [row["iteration"] for row in logged(seldom, "evaluations")] == [-1]
-    assert [row["iteration"] for row in logged(often, "evaluations")] == [-1, 0, 1]
-
-
-def test_how_often_rl_saves_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
+def test_how_often_rl_is_watched_and_saves_changes_no_result(base: Checkpoint, trained: str, new_run: NewRun) -> None:
     seldom, often = new_run(), new_run()
     none, some = watch_checkpoints(seldom), watch_checkpoints(often)
-    assert train(seldom, base, SHORT) == trained
-    assert train(often, base, changed(SHORT, "checkpoint_every", RL_HABITS["checkpoint_every"])) == trained
+    assert train(seldom, base, SHORT) == trained != weights_digest(base.path)
+    assert train(often, base, SHORT.model_copy(update=RL_HABITS)) == trained
+    assert [row["iteration"] for row in logged(seldom, "evaluations")] == [-1]
+    assert [row["iteration"] for row in logged(often, "evaluations")] == [-1, 0, 1]
     assert (none, some) == (set(), {"iteration-000001"})
 
 
@@ -221,10 +210,6 @@ def test_how_often_rl_saves_changes_no_result(base: Checkpoint, trained: str, ne
 def pretrained(new_run: NewRun) -> str:
     """What the settings that all others are compared with make."""
     return read_corpus(new_run(), BRIEF)
-
-
-def test_the_same_settings_make_the_same_model(pretrained: str, new_run: NewRun) -> None:
-    assert read_corpus(new_run(), BRIEF) == pretrained
 
 
 @pytest.mark.parametrize("name", PRETRAIN_CHANGES)

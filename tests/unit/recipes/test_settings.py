@@ -7,7 +7,6 @@ since the names stay the same. What a stage does with its own configuration is s
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from leaves import leaves, value_of, with_another_value
 from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.running import carry_out
-from aha.problems.world.questions import held_out_problems
 from aha.recipes.base_model import BUILT_IN
 from aha.recipes.base_model import base as base_recipe
 from aha.recipes.catalogue import recipe_named
@@ -189,9 +187,6 @@ def stages() -> Iterator[Stages]:
                 patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
 
         patch.setattr(LocalActors, "learned_reward", stages.scorer)
-
-        # The same problems are drawn for every examination of every run.
-        patch.setattr("aha.recipes.r1.examination.held_out_problems", cache(held_out_problems))
 
         # A thousand problems are drawn to be measured, which would take longer than all the rest.
         patch.setattr("aha.recipes.own.assignment._measure_built_in", lambda *_: None)

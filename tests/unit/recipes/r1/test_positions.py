@@ -170,7 +170,7 @@ class Longest:
     def rl(self, _: Run, name: str, *, task: Task, config: Any, **__: Any) -> Checkpoint:
         start = SMALL.reasoning.iterations * SMALL.reasoning.problems_per_iteration if name == "r1" else 0
         assert task.validation is not None
-        self.measure(config, task.template, task.problems(start, 4000 if name == "r1" else 1000))
+        self.measure(config, task.template, task.problems(start, 2000 if name == "r1" else 200))
         self.measure(task.validation.config, task.template, task.validation.problems)
         return self.model(_, name)
 
