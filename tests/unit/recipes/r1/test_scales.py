@@ -253,6 +253,8 @@ ONCE = RLConfig(
 TUNED = SupervisedConfig(
     epochs=1, batch_size=1, max_tokens=128, optimizer=OptimizerConfig(learning_rate=2e-3, final_share=0.1)
 )
+IN_FEW_STEPS = TUNED.model_copy(update={"batch_size": 8})
+"""For reward models and students: no later stage needs them to be any good."""
 REAPED = RejectionConfig(num_problems=48, num_samples=4, num_kept=4, max_new_tokens=48, shard_size=128)
 SMALLEST = R1Config(
     zero=R1ZeroConfig(zero=ONCE, longer=ONCE, validation=LOOK, evaluation=LOOK),
@@ -265,14 +267,14 @@ SMALLEST = R1Config(
     rewards=RewardsConfig(
         helpful=RejectionConfig(num_problems=120, num_samples=16, num_kept=16, max_new_tokens=48, shard_size=128),
         safety=REAPED,
-        training=RewardModelConfig(**dict(TUNED)),
+        training=RewardModelConfig(**dict(IN_FEW_STEPS)),
     ),
     reasoning=ONCE,
     scenarios=ONCE,
     students=StudentsConfig(
         pretrain=PretrainConfig(drill_tokens=64, problem_tokens=64, batch_tokens=64, hidden_size=32, num_layers=1),
-        qwen2=TUNED,
-        llama=TUNED,
+        qwen2=IN_FEW_STEPS,
+        llama=IN_FEW_STEPS,
         direct=ONCE,
         further=ONCE,
     ),
