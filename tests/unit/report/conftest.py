@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -34,12 +35,43 @@ CHINESE_QUESTIONS = {
 MakeRun = Callable[..., Path]
 
 
+@pytest.fixture(scope="session")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Copies a run folder, which is written once for all tests that ask for the same."""
+    originals: dict[object, Path] = {}
+
+    def copy(write: MakeRun, folder: Path, **options: object) -> Path:
+        key = (write, *sorted(options.items()))
+        if key not in originals:
+            originals[key] = write(tmp_path_factory.mktemp("original") / "run", **options)
+        shutil.copytree(originals[key], folder)
+        result = folder / "result.json"
+        if result.exists():
+            # It names the model by its whole path.
+            result.write_text(result.read_text().replace(str(originals[key]), str(folder)))
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def finished_run(copy_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder that no test changes."""
+    return copy_of(write_run, tmp_path_factory.mktemp("finished") / "r1_zero-0")
+
+
+@pytest.fixture(scope="session")
+def finished_pipeline_run(copy_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an R1 run that no test changes."""
+    return copy_of(write_pipeline_run, tmp_path_factory.mktemp("finished") / "r1-0")
+
+
 @pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Writes a run folder below the test's own folder; keywords as for `write_run`."""
+def make_run(tmp_path: Path, copy_of: Callable[..., Path]) -> MakeRun:
+    """Makes a run folder below the test's own folder; keywords as for `write_run`."""
 
     def make(name: str = "r1_zero-0", **options: object) -> Path:
-        return write_run(tmp_path / name, **options)
+        return copy_of(write_run, tmp_path / name, **options)
 
     return make
 
@@ -261,11 +293,11 @@ def rollout(rng: random.Random, problem: tuple[str, int, int], index: int, done:
 
 
 @pytest.fixture
-def make_pipeline_run(tmp_path: Path) -> MakeRun:
-    """Writes the folder of an R1 run below the test's own folder; keywords as for `write_pipeline_run`."""
+def make_pipeline_run(tmp_path: Path, copy_of: Callable[..., Path]) -> MakeRun:
+    """Makes the folder of an R1 run below the test's own folder; keywords as for `write_pipeline_run`."""
 
     def make(name: str = "r1-0", **options: Any) -> Path:
-        return write_pipeline_run(tmp_path / name, **options)
+        return copy_of(write_pipeline_run, tmp_path / name, **options)
 
     return make
 

@@ -42,6 +42,16 @@ def written(run: Path) -> str:
     return write_page(run).read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def page_of_a_run(finished_run: Path) -> str:
+    return written(finished_run)
+
+
+@pytest.fixture(scope="module")
+def page_of_a_pipeline(finished_pipeline_run: Path) -> str:
+    return written(finished_pipeline_run)
+
+
 def shelves(text: str) -> list[dict[str, object]]:
     found = re.findall(r'</noscript><script type="application/json">(.*?)</script>', text)
     return [json.loads(data) for data in found]
@@ -57,8 +67,8 @@ def test_the_page_replaces_itself_and_leaves_nothing_beside_it(make_run: MakeRun
     assert {path.name for path in run.iterdir()} == before | {"report.html"}
 
 
-def test_the_page_holds_every_part(make_run: MakeRun) -> None:
-    text = written(make_run())
+def test_the_page_holds_every_part(page_of_a_run: str) -> None:
+    text = page_of_a_run
     assert "<h1>r1_zero" in text
     assert ">finished<" in text
     assert "14 March 2026, 09:26 UTC" in text
@@ -71,10 +81,9 @@ def test_the_page_holds_every_part(make_run: MakeRun) -> None:
     assert [len(shelf["columns"]) for shelf in shelves(text)] == [2, 1]
 
 
-def test_headlines_are_the_evaluations_of_start_and_end(make_run: MakeRun) -> None:
-    run = make_run()
-    figures = summary(run)
-    text = written(run)
+def test_headlines_are_the_evaluations_of_start_and_end(finished_run: Path, page_of_a_run: str) -> None:
+    figures = summary(finished_run)
+    text = page_of_a_run
     start, end = figures["start"]["length"], figures["end"]["length"]
     assert f'<span class="from">{start["value"]:.1f}</span>' in text
     assert f'<span class="to">{end["value"]:.1f}</span>' in text
@@ -82,8 +91,8 @@ def test_headlines_are_the_evaluations_of_start_and_end(make_run: MakeRun) -> No
     assert f"\N{MULTIPLICATION SIGN} {end['value'] / start['value']:.1f}" in text
 
 
-def test_the_results_table_has_base_and_trained_on_both_splits(make_run: MakeRun) -> None:
-    table = written(make_run()).split('<table class="results">')[1].split("</table>")[0]
+def test_the_results_table_has_base_and_trained_on_both_splits(page_of_a_run: str) -> None:
+    table = page_of_a_run.split('<table class="results">')[1].split("</table>")[0]
     assert re.findall(r'<th scope="row">([^<]+)<small>([^<]+)</small>', table) == [
         ("base model", "200 problems"),
         ("trained model", "200 problems"),
@@ -113,16 +122,16 @@ def test_an_evaluation_on_the_hard_split_joins_the_table(make_run: MakeRun) -> N
     assert "<small>20.0 \N{EN DASH} 30.0\N{NO-BREAK SPACE}%</small>" in table
 
 
-def test_the_page_asks_the_network_for_nothing(make_run: MakeRun) -> None:
-    text = written(make_run())
+def test_the_page_asks_the_network_for_nothing(page_of_a_run: str) -> None:
+    text = page_of_a_run
     assert not re.search(r"https?://|@import|url\(", text)
     outline = Outline(text)
     assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in outline.elements}
     assert not [attrs for _, attrs in outline.elements if {"src", "href", "srcset", "action"} & attrs.keys()]
 
 
-def test_hostile_text_stays_text(make_run: MakeRun) -> None:
-    clean = Outline(written(make_run("clean")))
+def test_hostile_text_stays_text(make_run: MakeRun, page_of_a_run: str) -> None:
+    clean = Outline(page_of_a_run)
     run = make_run("hostile")
     for name in ("run.json", "metrics.jsonl", "evaluations.jsonl"):
         content = (run / name).read_text()
@@ -146,9 +155,8 @@ def test_hostile_text_stays_text(make_run: MakeRun) -> None:
     assert shown == HOSTILE.replace("\ud800", "?")
 
 
-def test_only_our_own_script_may_run(make_run: MakeRun) -> None:
-    text = written(make_run())
-    outline = Outline(text)
+def test_only_our_own_script_may_run(page_of_a_run: str) -> None:
+    outline = Outline(page_of_a_run)
     assert len(outline.scripts) == 1
     digest = base64.b64encode(hashlib.sha256(outline.scripts[0].encode()).digest()).decode()
     policy = next(attrs["content"] for tag, attrs in outline.elements if tag == "meta" and "http-equiv" in attrs)
@@ -251,8 +259,8 @@ def rewrite(path: Path, change: Callable[[dict[str, object]], dict[str, object]]
     path.write_bytes(gzip.compress(text) if is_zipped else text)
 
 
-def test_the_page_of_a_pipeline_holds_every_part(make_pipeline_run: MakeRun) -> None:
-    text = written(make_pipeline_run())
+def test_the_page_of_a_pipeline_holds_every_part(page_of_a_pipeline: str) -> None:
+    text = page_of_a_pipeline
     headings = re.findall("<h2>([^<]+)</h2>", text)
     assert [heading for heading in headings if heading[0].isupper()] == [
         "The pipeline",
@@ -277,8 +285,8 @@ def test_the_page_of_a_pipeline_holds_every_part(make_pipeline_run: MakeRun) -> 
     assert ">finished<" in text
 
 
-def test_every_box_leads_to_its_section(make_pipeline_run: MakeRun) -> None:
-    outline = Outline(written(make_pipeline_run()))
+def test_every_box_leads_to_its_section(page_of_a_pipeline: str) -> None:
+    outline = Outline(page_of_a_pipeline)
     ids = [attrs["id"] for _, attrs in outline.elements if "id" in attrs]
     links = [attrs["href"] for tag, attrs in outline.elements if tag == "a"]
     assert len(set(ids)) == len(ids)
@@ -288,8 +296,8 @@ def test_every_box_leads_to_its_section(make_pipeline_run: MakeRun) -> None:
     assert f"#{anchor('dev2-plain')}" in boxes
 
 
-def test_the_total_is_the_sum_of_the_bills(make_pipeline_run: MakeRun) -> None:
-    table = written(make_pipeline_run()).split('class="results bills"')[1].split("</table>")[0]
+def test_the_total_is_the_sum_of_the_bills(page_of_a_pipeline: str) -> None:
+    table = page_of_a_pipeline.split('class="results bills"')[1].split("</table>")[0]
     rows = [re.findall("<td>([^<]*)</td>", row) for row in table.split("<tr")[2:]]
     sampled = [int(row[2].replace(",", "")) for row in rows]
     assert sampled[-1] == sum(sampled[:-1]) > 0
@@ -305,8 +313,8 @@ def test_what_became_of_responses_adds_up_though_a_row_holds_several(make_pipeli
     assert re.findall(r'<th scope="row">([^<]+)</th><td>(\d+)</td>', card) == [("kept", "40"), ("equally good", "24")]
 
 
-def test_every_model_can_be_read_and_two_are_chosen(make_pipeline_run: MakeRun) -> None:
-    text = written(make_pipeline_run())
+def test_every_model_can_be_read_and_two_are_chosen(page_of_a_pipeline: str) -> None:
+    text = page_of_a_pipeline
     problems, general = shelves(text)
     assert len(problems["columns"]) == len(general["columns"]) == 13
     assert [problems["columns"][index] for index in problems["picked"]] == ["R1-Zero", "R1"]
@@ -318,9 +326,7 @@ def test_every_model_can_be_read_and_two_are_chosen(make_pipeline_run: MakeRun) 
     assert problems["columns"][int(column[1])] == "Dev1"
 
 
-@pytest.mark.parametrize(
-    ("num_stages", "num_done"), [(0, None), (0, 0), (0, 3), (2, 1), (4, 6), (8, 2), (10, 1), (13, 5), (16, 2)]
-)
+@pytest.mark.parametrize(("num_stages", "num_done"), [(0, None), (0, 0), (2, 1), (8, 2), (16, 2)])
 def test_a_run_in_progress_has_a_page(make_pipeline_run: MakeRun, num_stages: int, num_done: int | None) -> None:
     run = make_pipeline_run(num_stages=num_stages, num_done=num_done)
     text = written(run)
@@ -356,8 +362,8 @@ def test_a_pipeline_without_some_boxes_has_a_page(make_pipeline_run: MakeRun, ke
     assert written(run).count('class="box ') == 2 * len(kept)
 
 
-def test_the_page_of_a_pipeline_asks_the_network_for_nothing(make_pipeline_run: MakeRun) -> None:
-    text = written(make_pipeline_run())
+def test_the_page_of_a_pipeline_asks_the_network_for_nothing(page_of_a_pipeline: str) -> None:
+    text = page_of_a_pipeline
     assert not re.search(r"https?://|@import|url\((?!#)", text)
     outline = Outline(text)
     assert not {"link", "img", "iframe", "object", "base"} & {tag for tag, _ in outline.elements}
@@ -365,8 +371,8 @@ def test_the_page_of_a_pipeline_asks_the_network_for_nothing(make_pipeline_run: 
     assert all((attrs.get("href") or "#").startswith("#") for _, attrs in outline.elements)
 
 
-def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun) -> None:
-    clean = Outline(written(make_pipeline_run("clean")))
+def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun, page_of_a_pipeline: str) -> None:
+    clean = Outline(page_of_a_pipeline)
     run = make_pipeline_run("hostile")
     texts = {"text": HOSTILE, "question": HOSTILE, "language": HOSTILE, "finish": HOSTILE}
     for path in (run / "rollouts").iterdir():
@@ -389,10 +395,9 @@ def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun) -> No
     assert shelves(text)[0]["problems"][0]["sides"][0][0]["text"] == HOSTILE.replace("\ud800", "?")
 
 
-@pytest.mark.parametrize(
-    "word", ["thinking ", "<<<<<<<<", "\N{CJK UNIFIED IDEOGRAPH-7B54}\N{CJK UNIFIED IDEOGRAPH-6848}"]
-)
-def test_the_page_of_a_pipeline_of_long_responses_stays_small(make_pipeline_run: MakeRun, word: str) -> None:
+def test_the_page_of_a_pipeline_of_long_responses_stays_small(make_pipeline_run: MakeRun) -> None:
+    """Of characters that take most bytes on the page, where they are escaped."""
+    word = "<<<<<<<<"
     run = make_pipeline_run()
     for path in (run / "rollouts").iterdir():
         rewrite(path, lambda line: line | {"text": word * 3000})
@@ -411,7 +416,7 @@ def test_summary_of_a_pipeline(make_pipeline_run: MakeRun) -> None:
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
 
 
-def test_only_a_pipeline_has_stages(make_run: MakeRun, make_pipeline_run: MakeRun) -> None:
-    assert "stages" not in summary(make_run())
-    assert models_in_words(make_run("another")) == ""
-    assert "R1-Zero" in models_in_words(make_pipeline_run())
+def test_only_a_pipeline_has_stages(finished_run: Path, finished_pipeline_run: Path) -> None:
+    assert "stages" not in summary(finished_run)
+    assert models_in_words(finished_run) == ""
+    assert "R1-Zero" in models_in_words(finished_pipeline_run)
