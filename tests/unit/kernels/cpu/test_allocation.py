@@ -76,6 +76,7 @@ for step in range(4):
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_a_process_that_keeps_its_memory_has_no_page_faults_later() -> None:
     pages = 30 * (4 << 20) // 4096
