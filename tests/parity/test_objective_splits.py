@@ -5,7 +5,7 @@ import json
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -62,10 +62,8 @@ CASES = {
 """Every function of `aha.objectives` that returns a loss. Comparisons are within a prompt, which is never divided."""
 
 DIVISIONS: dict[str, Division] = {
-    "prompt by prompt": [range(0, 3), range(3, 6), range(6, 9), range(9, 12)],
     "uneven, with an empty part": [[3, 4, 5], [], [*range(0, 3), *range(6, 12)]],
     "one part is without advantage": [range(3, 12), range(0, 3)],
-    "row by row": [[row] for row in range(12)],
     "rows of different prompts": [[11, 0, 5], [4], [1, 2, 3, 6, 7, 8, 9, 10]],
 }
 NUM_PEERS = 2
@@ -132,9 +130,21 @@ def gradient(
     return {name: before[name] - weight.detach() for name, weight in model.named_parameters()}, metrics
 
 
+@cache
+def whole_gradient(name: str) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The gradient of a step on the whole batch, and the metrics."""
+    case = CASES[name]
+    return gradient(case, [make_batch(case)])
+
+
 def divided(batch: Batch, division: Division) -> list[Batch]:
     """The parts of a batch that have rows."""
     return [select(batch, list(rows)) for rows in division if len(rows)]
+
+
+def divisions(case: Case) -> dict[str, Division]:
+    """Those that leave together what is compared."""
+    return {name: division for name, division in DIVISIONS.items() if fits(case, division)}
 
 
 def fits(case: Case, division: Division) -> bool:
@@ -156,55 +166,49 @@ def test_every_exported_objective_is_tested() -> None:
 
 @each_objective
 def test_the_batch_has_something_to_learn_and_something_without_advantage(name: str) -> None:
-    case = CASES[name]
-    whole, metrics = gradient(case, [make_batch(case)])
+    whole, metrics = whole_gradient(name)
     assert max(float(one.abs().max()) for one in whole.values()) > 1e-2
     if name.startswith("grpo"):
         assert 0 < metrics["clip_fraction"] < 1
 
 
 @each_objective
-@pytest.mark.parametrize("division", DIVISIONS.values(), ids=DIVISIONS.keys())
-def test_micro_batches_have_the_gradient_of_the_batch(name: str, division: Division) -> None:
+def test_micro_batches_have_the_gradient_of_the_batch(name: str) -> None:
     case = CASES[name]
-    if not fits(case, division):
-        pytest.skip("responses to a prompt are compared, and stay in one part")
     batch = make_batch(case)
-    whole, metrics = gradient(case, [batch])
-    parts, metrics_of_parts = gradient(case, divided(batch, division))
-    assert distance(parts, whole) < EXACT
-    assert metrics_of_parts == pytest.approx(metrics, rel=1e-9, abs=1e-12)
+    whole, metrics = whole_gradient(name)
+    for words, division in divisions(case).items():
+        parts, metrics_of_parts = gradient(case, divided(batch, division))
+        assert distance(parts, whole) < EXACT, words
+        assert metrics_of_parts == pytest.approx(metrics, rel=1e-9, abs=1e-12), words
+
+
+@pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case.unit == 1))
+def test_the_learners_own_micro_batches_have_the_gradient_of_the_batch(name: str) -> None:
+    """Row by row, and of several rows. Where responses are compared, the stage cuts batches by prompts."""
+    case = CASES[name]
+    batch = make_batch(case)
+    for max_tokens in (1, 17):
+        parts = micro_batches(batch, max_tokens)
+        assert len(parts) > 1
+        assert distance(gradient(case, parts)[0], whole_gradient(name)[0]) < EXACT, max_tokens
 
 
 @each_objective
-@pytest.mark.parametrize("max_tokens", [1, 17, 40])
-def test_the_learners_own_micro_batches_have_the_gradient_of_the_batch(name: str, max_tokens: int) -> None:
+def test_the_gradients_of_mini_batches_add_up_by_their_counts(name: str) -> None:
     case = CASES[name]
-    if case.unit > 1:
-        pytest.skip("the stage cuts these batches by prompts")
     batch = make_batch(case)
-    parts = micro_batches(batch, max_tokens)
-    assert len(parts) > 1
-    assert distance(gradient(case, parts)[0], gradient(case, [batch])[0]) < EXACT
+    whole, _ = whole_gradient(name)
+    for words, division in divisions(case).items():
+        minis = [mini for mini in divided(batch, division) if count(case, mini)]
+        total = sum(count(case, mini) for mini in minis)
+        assert total == count(case, batch), words
 
-
-@each_objective
-@pytest.mark.parametrize("division", DIVISIONS.values(), ids=DIVISIONS.keys())
-def test_the_gradients_of_mini_batches_add_up_by_their_counts(name: str, division: Division) -> None:
-    case = CASES[name]
-    if not fits(case, division):
-        pytest.skip("responses to a prompt are compared, and stay in one part")
-    batch = make_batch(case)
-    whole, _ = gradient(case, [batch])
-    minis = [mini for mini in divided(batch, division) if count(case, mini)]
-    total = sum(count(case, mini) for mini in minis)
-    assert total == count(case, batch)
-
-    summed = {key: torch.zeros_like(value) for key, value in whole.items()}
-    for mini in minis:
-        for key, value in gradient(case, [mini])[0].items():
-            summed[key] += value * (count(case, mini) / total)
-    assert distance(summed, whole) < EXACT
+        summed = {key: torch.zeros_like(value) for key, value in whole.items()}
+        for mini in minis:
+            for key, value in gradient(case, [mini])[0].items():
+                summed[key] += value * (count(case, mini) / total)
+        assert distance(summed, whole) < EXACT, words
 
 
 @torch.no_grad()
@@ -260,7 +264,7 @@ def test_processes_have_the_gradient_of_one(
 ) -> None:
     case = CASES[name]
     batch = make_batch(case)
-    whole, metrics = gradient(case, [batch])
+    whole, metrics = whole_gradient(name)
     for share, division in shares(batch).items():
         assert fits(case, division), share
         for gradients, figures in peers:
