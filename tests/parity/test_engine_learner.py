@@ -70,7 +70,7 @@ def test_engine_and_learner_agree_in_every_shape(shape: str) -> None:
     policy = tiny_policy(tiny_config(shape))
     engine, gaps = LocalEngine(policy, letters_tokenizer()), {}
     for name, prompts in PROMPTS.items():
-        groups = sample(engine, requests_for(prompts, Decoding(max_new_tokens=24, temperature=0.7)), 6)
+        groups = sample(engine, requests_for(prompts, Decoding(max_new_tokens=16, temperature=0.7)), 4)
         rollouts = [rollout for group in groups for rollout in group]
         gaps[name] = gap([rollout.logp for rollout in rollouts], learner_logp(policy, rollouts, 0.7))
     print(f"{shape}: largest gap {max(gaps.values()):.1e} nats")
@@ -96,38 +96,37 @@ def test_rows_leave_the_batch_as_they_end_and_the_others_go_on() -> None:
         assert rollout.text == letters_tokenizer().decode(words)
 
 
-@pytest.mark.parametrize("max_rows", [1, 5, 8, 1000])
-def test_waves_change_nothing_but_the_last_bits(max_rows: int) -> None:
+def test_waves_change_nothing_but_the_last_bits() -> None:
     policy = tiny_policy(tiny_config("qwen2-grouped"))
     prompts = [*PROMPTS["common beginning"], *PROMPTS["no common beginning"]]
     requests = requests_for(prompts, Decoding(max_new_tokens=12, temperature=1.3))
-    in_waves = sample(LocalEngine(policy, letters_tokenizer(), max_rows=max_rows), requests, 4)
     at_once = sample(LocalEngine(policy, letters_tokenizer()), requests, 4)
-    for group, other in zip(in_waves, at_once, strict=True):
-        assert [o.problem_id for o in group] == [o.problem_id for o in other]
-        assert [o.tokens.tolist() for o in group] == [o.tokens.tolist() for o in other]
-        assert gap([o.logp for o in group], [o.logp for o in other]) < TOLERANCE
+    for max_rows in (1, 5, 8):
+        in_waves = sample(LocalEngine(policy, letters_tokenizer(), max_rows=max_rows), requests, 4)
+        for group, other in zip(in_waves, at_once, strict=True):
+            assert [o.problem_id for o in group] == [o.problem_id for o in other]
+            assert [o.tokens.tolist() for o in group] == [o.tokens.tolist() for o in other], max_rows
+            assert gap([o.logp for o in group], [o.logp for o in other]) < TOLERANCE, max_rows
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_cached_decoding_is_uncached_decoding(shape: str, temperature: float) -> None:
+def test_cached_decoding_is_uncached_decoding(shape: str) -> None:
     policy = tiny_policy(tiny_config(shape), seed=1)
-    decoding = Decoding(max_new_tokens=10, temperature=temperature)
-    requests = requests_for(PROMPTS["common beginning"], decoding)
-    groups = sample(LocalEngine(policy, letters_tokenizer()), requests, 2)
-    for request, group in zip(requests, groups, strict=True):
-        for index, rollout in enumerate(group):
-            draws = torch.from_numpy(uniforms(10, *request.seed, index))
+    for temperature in (0.0, 0.8):
+        decoding = Decoding(max_new_tokens=6, temperature=temperature)
+        requests = requests_for(PROMPTS["common beginning"], decoding)
+        groups = sample(LocalEngine(policy, letters_tokenizer()), requests, 1)
+        for request, [rollout] in zip(requests, groups, strict=True):
+            draws = torch.from_numpy(uniforms(6, *request.seed, 0))
             tokens, logps = plain_rollout(policy, rollout.prompt_tokens, draws, decoding)
-            assert rollout.tokens.tolist() == tokens
-            assert gap([rollout.logp], [torch.tensor(logps)]) < TOLERANCE
+            assert rollout.tokens.tolist() == tokens, temperature
+            assert gap([rollout.logp], [torch.tensor(logps)]) < TOLERANCE, temperature
 
 
 words = st.lists(st.sampled_from(LETTERS[:2]), min_size=1, max_size=6).map(" ".join)
 
 
-@with_settings(max_examples=40)
+@with_settings(max_examples=15)
 @given(
     prompts=st.lists(words, min_size=1, max_size=4),
     num_samples=st.integers(1, 4),

@@ -70,7 +70,7 @@ prompts_and_lengths = st.lists(
 )
 
 
-@with_settings(max_examples=50)
+@with_settings(max_examples=15)
 @given(
     sequences=prompts_and_lengths, max_rows=st.sampled_from([1, 2, 64]), max_stretch=st.sampled_from([1.0, 1.25, 9.0])
 )
@@ -173,20 +173,18 @@ def hidden_head_targets(num_tokens: int, dtype: torch.dtype) -> tuple[Tensor, Te
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("chunk", [1, 3, 4, 11, 100])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_chunks_are_the_whole(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, chunk: int, temperature: float
-) -> None:
+def test_chunks_are_the_whole(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, chunk: int) -> None:
     monkeypatch.setattr(scoring, "MAX_LOGITS", 7 * chunk)
     hidden_MD, head_VD, targets_M = hidden_head_targets(11, dtype)
-    results = []
-    for function in (chosen_logp, plain_logp):
-        logp_M = function(hidden_MD, head_VD, targets_M, temperature)
-        grads = torch.autograd.grad((logp_M * torch.arange(1.0, 12.0)).sum(), (hidden_MD, head_VD))
-        results.append((logp_M, *grads))
-    for found, expected in zip(*results, strict=True):
-        assert found.dtype == dtype
-        assert distance(found, expected) < EXACT[dtype]
+    for temperature in (0.5, 1.0, 2.0):
+        results = []
+        for function in (chosen_logp, plain_logp):
+            logp_M = function(hidden_MD, head_VD, targets_M, temperature)
+            grads = torch.autograd.grad((logp_M * torch.arange(1.0, 12.0)).sum(), (hidden_MD, head_VD))
+            results.append((logp_M, *grads))
+        for found, expected in zip(*results, strict=True):
+            assert found.dtype == dtype
+            assert distance(found, expected) < EXACT[dtype], temperature
 
 
 @pytest.mark.parametrize("chunk", [2, 100])

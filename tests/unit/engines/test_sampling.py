@@ -72,7 +72,7 @@ def test_shares_are_those_of_the_tempered_distribution(temperature: float) -> No
     assert torch.allclose(logp_B.double(), expected.log()[tokens], rtol=0, atol=2e-6)
 
 
-@with_settings(max_examples=200)
+@with_settings(max_examples=50)
 @given(
     logits=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=9),
     uniform=st.floats(0, ALMOST_ONE, allow_subnormal=False),
@@ -85,7 +85,7 @@ def test_a_draw_is_the_enumerated_one(logits: list[float], uniform: float) -> No
         assert token == enumerated(probabilities, uniform)
 
 
-@with_settings(max_examples=200)
+@with_settings(max_examples=50)
 @given(
     logits=st.lists(st.one_of(st.floats(-60, 60, width=32), st.just(-math.inf)), min_size=1, max_size=9).filter(
         lambda logits: max(logits) > -math.inf

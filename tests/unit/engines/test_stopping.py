@@ -1,6 +1,7 @@
 """A stop string ends a response with the token that completes it, whatever decodes and however rarely it looks."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -37,12 +38,13 @@ def small_policy() -> Transformer:
     return tiny_policy(tiny_config(hidden_size=64, head_dim=16))
 
 
+@cache
 def sampled(
     stop: tuple[str, ...] = (), *, decoder: type[PlainDecoder] | type[CompiledDecoder] = PlainDecoder, max_rows: int = 9
 ) -> list[Rollout]:
     engine = LocalEngine(small_policy(), letters_tokenizer(), decoder=decoder, max_rows=max_rows)
     decoding = Decoding(max_new_tokens=CAP, temperature=1.5, stop=stop)
-    groups = sample(engine, requests_for(["a b c d", "a b", "e e e"], decoding), 12)
+    groups = sample(engine, requests_for(["a b c d", "a b", "e e e"], decoding), 8)
     return [rollout for group in groups for rollout in group]
 
 

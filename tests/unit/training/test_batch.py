@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from aha.training.batch import layout_of, micro_batches, partition_rows, select, stack
@@ -39,6 +40,7 @@ def content(batch: Batch) -> list[tuple[int, list[int], list[int]]]:
     return found
 
 
+@with_settings(max_examples=25)
 @given(sequences)
 def test_stacking_keeps_every_sequence(given_sequences: list[tuple[tuple[int, ...], list[int]]]) -> None:
     batch = batch_of(given_sequences)
@@ -48,6 +50,7 @@ def test_stacking_keeps_every_sequence(given_sequences: list[tuple[tuple[int, ..
     assert batch.tokens_BT.shape[1] == int(batch.lengths_B.max())
 
 
+@with_settings(max_examples=25)
 @given(sequences, st.data())
 def test_selecting_keeps_the_rows_and_trims_them(
     given_sequences: list[tuple[tuple[int, ...], list[int]]], data: st.DataObject
@@ -59,6 +62,7 @@ def test_selecting_keeps_the_rows_and_trims_them(
     assert part.tokens_BT.shape[1] == int(part.lengths_B.max())
 
 
+@with_settings(max_examples=25)
 @given(sequences, st.integers(1, 60))
 def test_micro_batches_hold_every_sequence_once_within_the_limit(
     given_sequences: list[tuple[tuple[int, ...], list[int]]], max_tokens: int
@@ -73,6 +77,7 @@ def test_micro_batches_hold_every_sequence_once_within_the_limit(
         assert len(parts) == 1
 
 
+@with_settings(max_examples=25)
 @given(sequences, st.integers(1, 5))
 def test_dealing_gives_every_sequence_to_one_process_and_evenly(
     given_sequences: list[tuple[tuple[int, ...], list[int]]], num_ranks: int
