@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from aha.recipes.catalogue import RECIPES
@@ -54,13 +55,18 @@ class Module:
     def room(self) -> str:
         return self.name.split(".")[1] if "." in self.name else ""
 
-    @property
-    def functions(self) -> list[Function]:
-        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree, which is walked once for all rules."""
+        return list(ast.walk(self.tree))
 
-    @property
+    @cached_property
+    def functions(self) -> list[Function]:
+        return [node for node in self.nodes if isinstance(node, Function)]
+
+    @cached_property
     def classes(self) -> list[ast.ClassDef]:
-        return [node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)]
+        return [node for node in self.nodes if isinstance(node, ast.ClassDef)]
 
 
 def parse(name: str, source: str) -> Module:
@@ -80,7 +86,7 @@ MODULES = [read(path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 def imported(module: Module) -> Iterator[str]:
     """Dotted names of everything imported, at the top or inside a function; of `from a import b`, `a.b`."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -94,7 +100,7 @@ def imported_at_once(module: Module) -> Iterator[str]:
 
 
 def relative_imports(module: Module) -> list[str]:
-    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom) and node.level]
+    nodes = [node for node in module.nodes if isinstance(node, ast.ImportFrom) and node.level]
     return [f"{module.name}:{node.lineno} imports relatively" for node in nodes]
 
 
@@ -129,7 +135,7 @@ def dense_geometry(module: Module) -> list[str]:
     """Outside `policy`, only the decoder that records the dense family's own layers knows how its heads are made."""
     if module.room == "policy" or module.name in DENSE_DECODERS:
         return []
-    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute) and node.attr in DENSE_FIELDS]
+    nodes = [node for node in module.nodes if isinstance(node, ast.Attribute) and node.attr in DENSE_FIELDS]
     violations = [f"{module.name}:{node.lineno} reads {node.attr}: ask `cache_spec`" for node in nodes]
     if "aha.policy.transformer.Transformer" in imported(module):
         violations.append(f"{module.name} imports Transformer: `Policy` is what it may know")
@@ -168,7 +174,7 @@ def stages_by_name(module: Module) -> list[str]:
     """Commands and report know recipes and stages by their records and figures, not by name."""
     if module.room not in {"commands", "report"} or module.name in WITH_STAGE_NAMES:
         return []
-    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Constant) and node.value in STAGE_NAMES]
+    nodes = [node for node in module.nodes if isinstance(node, ast.Constant) and node.value in STAGE_NAMES]
     return [f"{module.name}:{node.lineno} names {node.value}: the recipe's record does" for node in nodes]
 
 
@@ -262,11 +268,11 @@ def vague_names(module: Module) -> list[str]:
 
 def forbidden_code(module: Module) -> list[str]:
     """Executed text, probed attributes, handlers that catch everything, stubs, state shared through `global`."""
-    return [f"{module.name}:{node.lineno} {why}" for node, why in _forbidden(module.tree)]
+    return [f"{module.name}:{node.lineno} {why}" for node, why in _forbidden(module)]
 
 
-def _forbidden(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt | ast.ExceptHandler, str]]:
-    for node in ast.walk(tree):
+def _forbidden(module: Module) -> Iterator[tuple[ast.expr | ast.stmt | ast.ExceptHandler, str]]:
+    for node in module.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BANNED_CALLS:
             yield node, f"calls {node.func.id}"
         elif isinstance(node, ast.ExceptHandler) and node.type is None:

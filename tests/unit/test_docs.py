@@ -3,10 +3,12 @@
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from house_rules import MODULES
 
 from aha.advantages.group import group_advantages
 from aha.problems.world.questions import TrainingProblems
@@ -48,16 +50,22 @@ def resolve(dotted: str) -> object:
         return vars(importlib.import_module(head))[name]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def defined_tests(path: Path) -> set[str]:
-    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in parsed(path).body if isinstance(node, ast.FunctionDef)}
 
 
 def public_functions(folder: Path) -> set[str]:
     paths = [path for path in folder.glob("*.py") if path.stem != "__init__"]
-    nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    nodes = [node for path in paths for node in parsed(path).body]
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
 
 
+@cache
 def names_in(tree: ast.AST) -> set[str]:
     """Every name that is defined, used or passed in a piece of code, and every text that could be a key."""
     names: set[str] = set()
@@ -72,7 +80,7 @@ def names_in(tree: ast.AST) -> set[str]:
 
 def is_in_module(name: str, module: str) -> bool:
     """Whether a module has a name; of `Class.member` also whether the class has the member."""
-    tree = ast.parse((ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8"))
+    tree = parsed((ROOT / module.replace(".", "/")).with_suffix(".py"))
     owner, _, member = name.rpartition(".")
     if not owner:
         return name in names_in(tree)
@@ -81,7 +89,7 @@ def is_in_module(name: str, module: str) -> bool:
 
 def legend() -> dict[str, str]:
     """The shape letters, with what each stands for."""
-    text = ast.get_docstring(ast.parse((ROOT / "aha" / "types.py").read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(parsed(ROOT / "aha" / "types.py")) or ""
     return dict(re.findall(r"^    ([A-Z])  (.+)$", text, flags=re.MULTILINE))
 
 
@@ -196,9 +204,9 @@ def test_the_glossary_would_notice_what_is_gone(name: str) -> None:
 def test_the_legend_has_every_shape_letter() -> None:
     letters = legend()
     unknown = [
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in sorted((ROOT / "aha").rglob("*.py"))
-        for name, shape in shape_suffixes(ast.parse(path.read_text(encoding="utf-8"))).items()
+        f"{module.name}: {name}"
+        for module in MODULES
+        for name, shape in shape_suffixes(module.tree).items()
         if set(shape) - set("0123456789") - letters.keys()
     ]
     assert not unknown, "\n".join(unknown)
