@@ -92,10 +92,10 @@ def joined(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> tuple
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("num_common", [0, 5])
-@pytest.mark.parametrize("rests", [[3, 3], [1, 4, 2], [6], [1, 1]])
-def test_steps_attend_to_everything_before_them(rests: list[int], num_common: int, spec: CacheSpec) -> None:
-    rows = Rows(rests, num_common=num_common, repeats=3, room=4, spec=spec)
-    assert [rows.step() < EXACT for _ in range(4)] == [True] * 4
+def test_steps_attend_to_everything_before_them(num_common: int, spec: CacheSpec) -> None:
+    for rests in ([3, 3], [1, 4, 2], [6], [1, 1]):
+        rows = Rows(rests, num_common=num_common, repeats=3, room=4, spec=spec)
+        assert [rows.step() < EXACT for _ in range(4)] == [True] * 4, rests
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -139,7 +139,7 @@ def test_keeping_all_rows_changes_nothing() -> None:
     assert rows.step() < EXACT
 
 
-@with_settings(max_examples=30)
+@with_settings(max_examples=15)
 @given(order=st.permutations(range(6)), count=st.integers(1, 6))
 def test_any_rows_may_stay(order: list[int], count: int) -> None:
     """Those that stay are the first ones, or come from further behind: nothing is overwritten before it is moved."""

@@ -114,11 +114,11 @@ def test_a_failure_is_counted_and_another_attempt_made(server: Server, connect: 
     assert len(server.bodies) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["429", "cut", "no json", "null"])
 def test_failing_for_good_spares_the_others(server: Server, connect: Connect, mode: str) -> None:
     act, kind = MODES[mode]
     server.act = lambda prompt, count: act if prompt == "q1" else (200, reply("fine"))
-    endpoint = connect(timeout_seconds=0.5 if mode == "hang" else 5, max_retries=1)
+    endpoint = connect(timeout_seconds=5, max_retries=1)
     first, second, third = endpoint.ask_all(requests(3))
     assert first == third == Answer(text="fine")
     assert second.text is None
@@ -163,10 +163,10 @@ def test_a_text_that_cannot_be_sent_is_a_failure(server: Server, connect: Connec
 
 
 def test_pauses_double_and_heed_the_server(server: Server, connect: Connect) -> None:
-    server.act = lambda prompt, count: (429, {}, ("Retry-After", "0.3")) if count == 3 else (500, {})
-    assert connect(max_retries=4, pause_seconds=0.03).ask("q") is None
+    server.act = lambda prompt, count: (429, {}, ("Retry-After", "0.2")) if count == 3 else (500, {})
+    assert connect(max_retries=4, pause_seconds=0.02).ask("q") is None
     gaps = [later - earlier for earlier, later in zip(server.times, server.times[1:], strict=False)]
-    assert all(gap >= pause for gap, pause in zip(gaps, (0.03, 0.06, 0.12, 0.3), strict=True))
+    assert all(gap >= pause for gap, pause in zip(gaps, (0.02, 0.04, 0.08, 0.2), strict=True))
 
 
 # The ledger
@@ -186,6 +186,7 @@ def test_nothing_answered_is_asked_again(server: Server, connect: Connect, tmp_p
     assert sorted(server.prompts) == ["q0", "q1", "q1", "q1", "q2"]
 
 
+@pytest.mark.full
 def test_a_killed_run_asks_only_what_is_missing(server: Server, connect: Connect, tmp_path: Path) -> None:
     server.act = lambda prompt, count: "hang" if prompt == "q3" and not count else (200, reply(f"re: {prompt}"))
     path = tmp_path / "ledger.jsonl"
@@ -294,9 +295,9 @@ def test_no_limit_never_waits() -> None:
 
 def test_attempts_keep_the_pace_too(server: Server, connect: Connect) -> None:
     server.act = lambda prompt, count: (200, reply("fine")) if count == 2 else (500, {})
-    endpoint, start = connect(requests_per_minute=600), time.monotonic()
+    endpoint, start = connect(requests_per_minute=1200), time.monotonic()
     assert endpoint.ask("q") == "fine"
-    assert time.monotonic() - start >= 0.2
+    assert time.monotonic() - start >= 0.1
 
 
 # What cannot work
