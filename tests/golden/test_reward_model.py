@@ -6,6 +6,7 @@ from itertools import permutations
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -73,6 +74,7 @@ def test_pointwise_value_and_gradient_by_hand() -> None:
         assert torch.autograd.gradcheck(lambda scores, s=labels: pointwise_loss(scores, is_safe_B=s).total, scores_B)
 
 
+@with_settings(max_examples=40)
 @given(st.floats(-50, 50), st.floats(-50, 50))
 def test_two_responses_pay_the_logistic_of_their_gap(better: float, worse: float) -> None:
     loss = rank(torch.tensor([worse, better], dtype=torch.float64), [0.0, 1.0])
@@ -105,6 +107,7 @@ def test_a_prompt_without_pairs_adds_nothing() -> None:
     assert nothing.metrics["margin"].count.item() == 0
 
 
+@with_settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(-9, 9)), min_size=4, max_size=12))
 def test_vectorised_is_the_loop_over_pairs(drawn: list[tuple[int, int, float]]) -> None:
     groups, qualities, scores = (list(column) for column in zip(*drawn, strict=True))

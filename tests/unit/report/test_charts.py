@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from aha.report.charts import (
@@ -58,6 +59,7 @@ def test_covering_ticks_widen_an_empty_range(value: float) -> None:
     assert levels[0] < levels[-1]
 
 
+@with_settings(max_examples=40)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.integers(1, 10))
 def test_covering_ticks_rise_evenly_around_any_range(low: float, width: float, count: int) -> None:
     levels = covering_ticks(low, low + width, count)

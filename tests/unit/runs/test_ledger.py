@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from aha.runs.ledger import Ledger, request_key
@@ -40,6 +41,7 @@ def test_an_answer_is_on_disk_when_put_returns(path: Path) -> None:
         assert path.read_bytes() == b'{"key": "a", "answer": "b"}\n'
 
 
+@with_settings(max_examples=30)
 @given(answer=TEXT)
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, answer: str) -> None:
     path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"

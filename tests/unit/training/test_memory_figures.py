@@ -1,6 +1,7 @@
 """The estimate of memory in many settings as a table, and its words; parts of it are worked by hand beside this."""
 
 from dataclasses import asdict
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tables import assert_as_in_table
 from tiny import tiny_config
 
 from aha.policy.config import DenseConfig
+from aha.policy.families import make_policy
 from aha.policy.fast.paths import MAX_BYTES
 from aha.training import memory
 from aha.training.config import LoRAConfig, OptimizerConfig
@@ -52,6 +54,8 @@ def test_no_figure_of_an_estimate_changes_unnoticed(has_kernels: bool, monkeypat
     monkeypatch.setattr(memory, "_has_kernels", lambda *_: has_kernels)
     monkeypatch.setattr(memory, "has_packed_sizes", lambda _, num_bytes: has_kernels and num_bytes <= MAX_BYTES)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    # An estimate reads the shapes of a model and changes nothing in it.
+    monkeypatch.setattr(memory, "make_policy", cache(make_policy))
     found: dict[str, Any] = {}
     for shape, optimizer, load, device in product(SHAPES, OPTIMIZERS, LOADS, ("cpu", "cuda")):
         one = estimate(SHAPES[shape], OPTIMIZERS[optimizer], LOADS[load], torch.device(device))

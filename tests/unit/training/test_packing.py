@@ -3,6 +3,7 @@
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 from tiny import SHAPES, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
@@ -17,6 +18,7 @@ from aha.training.packing import best_fit
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 
 
+@with_settings(max_examples=40)
 @given(LENGTHS)
 def test_every_sequence_is_in_one_chunk_and_no_chunk_overflows(lengths: list[int]) -> None:
     chunks = best_fit(lengths, 50)
@@ -24,6 +26,7 @@ def test_every_sequence_is_in_one_chunk_and_no_chunk_overflows(lengths: list[int
     assert all(sum(lengths[index] for index in chunk) <= 50 for chunk in chunks)
 
 
+@with_settings(max_examples=40)
 @given(LENGTHS)
 def test_no_more_chunks_than_the_rule_promises(lengths: list[int]) -> None:
     fewest = -(-sum(lengths) // 50)
