@@ -70,7 +70,7 @@ prompts_and_lengths = st.lists(
 )
 
 
-@with_settings(max_examples=15)
+@with_settings(max_examples=10)
 @given(
     sequences=prompts_and_lengths, max_rows=st.sampled_from([1, 2, 64]), max_stretch=st.sampled_from([1.0, 1.25, 9.0])
 )

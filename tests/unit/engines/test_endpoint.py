@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,15 @@ MODES: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_failure_is_counted_and_another_attempt_made(server: Server, connect: Connect, mode: str) -> None:
-    act, kind = MODES[mode]
-    server.act = lambda prompt, count: (200, reply("fine")) if count else act
-    endpoint = connect(timeout_seconds=0.5 if mode == "hang" else 5)
-    assert endpoint.ask("q") == "fine"
-    assert endpoint.failures == {kind: 1}
-    assert len(server.bodies) == 2
+def test_a_failure_is_counted_and_another_attempt_made(server: Server, connect: Connect) -> None:
+    server.act = lambda prompt, count: (200, reply("fine")) if count else MODES[prompt][0]
+    hasty, patient = connect(timeout_seconds=0.5), connect(timeout_seconds=5)
+    for mode, (_, kind) in MODES.items():
+        endpoint = hasty if mode == "hang" else patient
+        before = Counter(endpoint.failures)
+        assert endpoint.ask(mode) == "fine", mode
+        assert Counter(endpoint.failures) - before == {kind: 1}, mode
+        assert server.prompts.count(mode) == 2, mode
 
 
 @pytest.mark.parametrize("mode", ["429", "cut", "no json", "null"])

@@ -99,22 +99,22 @@ def long_request(num_tokens: int) -> Request:
     return next(request for request, [one] in zip(requests, groups, strict=True) if one.finish == "length")
 
 
-@pytest.mark.parametrize("capacity", [None, LARGE])
 @pytest.mark.parametrize("max_rows", [3, 512])
-def test_requests_that_come_while_others_run_get_the_same(kind: Kind, max_rows: int, capacity: Capacity | None) -> None:
+def test_requests_that_come_while_others_run_get_the_same(kind: Kind, max_rows: int) -> None:
     requests = asked(2)
     together = all_of(engine_of(kind, max_rows=max_rows), requests)
 
-    engine = engine_of(kind, max_rows=max_rows, capacity=capacity)
-    rollouts: dict[int, Rollout] = {}
-    for request in requests:
-        engine.submit(request)
-        rollouts |= finish(engine, within=2)
-    rollouts |= finish(engine, within=400)
-    assert sorted(rollouts) == list(range(len(requests)))
-    for number, (request, expected) in enumerate(zip(requests, together, strict=True)):
-        assert rollouts[number].problem_id == request.id
-        assert same(kind, rollouts[number], expected)
+    for capacity in (None, LARGE):
+        engine = engine_of(kind, max_rows=max_rows, capacity=capacity)
+        rollouts: dict[int, Rollout] = {}
+        for request in requests:
+            engine.submit(request)
+            rollouts |= finish(engine, within=2)
+        rollouts |= finish(engine, within=400)
+        assert sorted(rollouts) == list(range(len(requests)))
+        for number, (request, expected) in enumerate(zip(requests, together, strict=True)):
+            assert rollouts[number].problem_id == request.id
+            assert same(kind, rollouts[number], expected), capacity
 
 
 def test_with_a_capacity_later_requests_join_the_running_ones_and_without_they_wait() -> None:
