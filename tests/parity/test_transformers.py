@@ -71,8 +71,11 @@ def their_arguments(shape: str) -> dict[str, object]:
     return {name: given[name] for name in given if name not in ("rope_theta", "tie_word_embeddings")}
 
 
-@pytest.mark.parametrize("is_tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("shape", SHAPES)
+each_shape = pytest.mark.parametrize(("shape", "is_tied"), [(shape, "grouped" in shape) for shape in SHAPES])
+"""Every shape; of each family one has tied embeddings and one has not."""
+
+
+@each_shape
 def test_ours_in_transformers(shape: str, is_tied: bool, tmp_path: Path) -> None:
     policy = tiny_policy(tiny_config(shape, tie_word_embeddings=is_tied, rms_norm_eps=1e-3))
     write_checkpoint(tmp_path / "ours", policy, letters_tokenizer(), state={})
@@ -84,8 +87,7 @@ def test_ours_in_transformers(shape: str, is_tied: bool, tmp_path: Path) -> None
     assert (model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (1, 0)
 
 
-@pytest.mark.parametrize("is_tied", [True, False], ids=["tied", "untied"])
-@pytest.mark.parametrize("shape", SHAPES)
+@each_shape
 def test_theirs_in_ours(shape: str, is_tied: bool, tmp_path: Path) -> None:
     model = their_model(shape, is_tied=is_tied)
     model.save_pretrained(tmp_path)
