@@ -22,7 +22,7 @@ from aha.training.memory import GIB, available_bytes, estimate
 from aha.training.world import World
 from aha.types import Problem
 
-__all__ = ["DOCTOR_METRICS", "as_object", "examine", "in_words", "refuse", "toy_numbers"]
+__all__ = ["DOCTOR_METRICS", "as_object", "examine", "in_words", "prompts_left_out", "refuse", "toy_numbers"]
 
 DOCTOR_METRICS = (
     "responses",
@@ -99,7 +99,7 @@ def examine(
             )
         )
         left_out = assignment.left_out
-    warnings = [toy_numbers(num_parameters, config, device), _prompts_left_out(left_out)]
+    warnings = [toy_numbers(num_parameters, config, device), prompts_left_out(left_out)]
     diagnosis = replace(diagnosis, findings=(*diagnosis.findings, *filter(None, warnings)))
     return _with_costs(diagnosis, policy.shape, config, torch.device(device))
 
@@ -114,7 +114,7 @@ def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> l
     return list(problems.values())
 
 
-def _prompts_left_out(places: Sequence[str]) -> Finding | None:
+def prompts_left_out(places: Sequence[str]) -> Finding | None:
     """Prompts that were left out because they are too long."""
     if not places:
         return None

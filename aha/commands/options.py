@@ -67,8 +67,7 @@ class ModelChoice:
     """The option of whatever starts from a model."""
 
     model: Annotated[str | None, tyro.conf.arg(aliases=("--base",))] = None
-    """Model to start from: a folder, that of a LoRA adapter, a GGUF file, or hub:OWNER/NAME; the built-in base where
-    none is given."""
+    """Model to start from: a folder, also of an adapter, a GGUF file, or hub:OWNER/NAME; the built-in base if none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aha.commands.doctor import as_object, examine, in_words, refuse, toy_numbers
+from aha.commands.doctor import as_object, examine, in_words, prompts_left_out, refuse, toy_numbers
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding
@@ -133,3 +133,13 @@ def test_responses_are_shown_to_people_and_with_a_refusal() -> None:
         assert len(text) < 1200
     [shown] = as_object(diagnosis)["responses"]
     assert (shown["answer"], shown["verdict"], shown["reward"]) == ("72", "wrong: 72 is not 48", 1.0)
+
+
+def test_prompts_that_were_left_out_are_a_warning_with_their_places() -> None:
+    assert prompts_left_out([]) is None
+    found = prompts_left_out([f"rows.jsonl:{line}" for line in range(1, 2001)])
+    assert found is not None
+    assert (found.code, found.is_fatal) == ("prompts-left-out", False)
+    assert found.what.startswith("2,000 prompts are too long and left out: rows.jsonl:1, rows.jsonl:2")
+    assert found.what.endswith("more")
+    assert "rows.jsonl:2000" not in found.what

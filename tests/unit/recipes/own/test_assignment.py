@@ -138,6 +138,16 @@ def test_what_a_program_makes_from_one_form_is_kept(family: str, tmp_path: Path)
             assert not questions(list(assignment.pool)) & questions(list(assignment.suites[""]))
 
 
+def test_problems_that_a_program_makes_are_held_out_whatever_the_seed_of_the_run() -> None:
+    pytest.importorskip("reasoning_gym")
+    own = OwnData(problems=("gym:letter_counting:60",), long_prompts="skip")
+    held_out = []
+    for seed in (0, 1):
+        with assigned(own, open_base(), SCALE, seed=seed) as assignment:
+            held_out.append([problem.id for problem in assignment.suites[""]])
+    assert held_out[0] == held_out[1]
+
+
 def test_who_has_no_problem_left_is_told_what_they_share(tmp_path: Path) -> None:
     train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
     shared = "one two three four five six seven eight nine ten"

@@ -270,6 +270,15 @@ def test_a_run_without_spread_is_hopeless_only_after_enough_samples() -> None:
     assert f"{1 - 0.8145125**8:.1%}" in warned.what
 
 
+def test_the_search_for_spread_ends_with_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large model with long responses would otherwise be sampled for an hour before it is refused."""
+    monkeypatch.setattr("aha.stages.doctor.diagnose.MAX_TOKENS", 10)
+    never = of_few_groups(0.0, 0)
+    diagnosis = diagnose(never)
+    assert diagnosis.figures["responses"] == never.num_groups * never.group_size
+    assert "no-spread" in {finding.code for finding in diagnosis.findings}
+
+
 def test_where_responses_are_cut_the_cap_is_the_first_remedy_for_answers_that_cannot_be_read() -> None:
     found = {finding.code: finding for finding in diagnose(short(smaller())).findings}
     assert found["answers-unparsable"].remedy.startswith("raise max-new-tokens first")
