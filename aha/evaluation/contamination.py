@@ -19,6 +19,7 @@ MIN_WORDS = 5
 """An instruction is what this share of the questions of a source begins or ends with: of so many questions, so many
 words at least. With fewer words in common, half of an n-gram is the question's own."""
 
+# Chinese and Japanese characters one by one, since nothing separates their words; runs of other letters and digits.
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
     r"|[^\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+"
@@ -45,12 +46,15 @@ def ngrams(text: str, n: int = 10) -> set[str]:
     """
     if n < 1:
         raise ValueError(f"an n-gram has at least one word, not {n}")
+    # A text without words has one window, which is empty.
     return set(_windows(text, n)) - {""}
 
 
 def _windows(text: str, n: int) -> Iterator[str]:
     words = _WORD.findall(text.lower())
-    return (" ".join(words[start : start + n]) for start in range(max(len(words) - n, 0) + 1))
+    last_start = max(len(words) - n, 0)
+    for start in range(last_start + 1):
+        yield " ".join(words[start : start + n])
 
 
 class Contamination:
@@ -72,8 +76,14 @@ class Contamination:
             ValueError: n is less than 1.
         """
         self.n = n
-        self._ngrams = ngrams("", n).union(*(ngrams(text, n) for text in texts))
-        digest = hashlib.sha256("\n".join(sorted(self._ngrams)).encode(errors="replace"))
+        # Of the empty text, so that a wrong n is an error without texts as well.
+        self._ngrams = ngrams("", n)
+        for text in texts:
+            self._ngrams |= ngrams(text, n)
+
+        # Sorted: the order of a set differs from process to process.
+        listing = "\n".join(sorted(self._ngrams))
+        digest = hashlib.sha256(listing.encode(errors="replace"))
         self.key = f"{n}-grams:{digest.hexdigest()[:16]}"
 
     def overlaps(self, text: str) -> bool:
@@ -106,8 +116,9 @@ class Decontaminated:
 
     def lines(self, num_examples: int = 3) -> list[str]:
         """A report of what was dropped: the number of problems, and the most frequent n-grams."""
-        total = len(self.kept) + len(self.dropped)
-        lines = [f"{len(self.dropped):,} of {total:,} training problems share an n-gram with an evaluation set"]
+        num_dropped = len(self.dropped)
+        total = len(self.kept) + num_dropped
+        lines = [f"{num_dropped:,} of {total:,} training problems share an n-gram with an evaluation set"]
 
         ngrams = Counter(ngram for _, ngram in self.dropped)
         for ngram, count in ngrams.most_common(num_examples):
@@ -130,17 +141,17 @@ def decontaminate(problems: Iterable[Problem], evaluation: Iterable[Problem], n:
     Source: DeepSeek-R1, arXiv:2501.12948v2, D.1.
     """
     contamination = Contamination((problem.question for problem in evaluation), n)
-    kept: list[Problem] = []
+    clean: list[Problem] = []
     dropped: list[tuple[Problem, str]] = []
 
     for problem in problems:
         ngram = contamination.shared(problem.question)
         if ngram is None:
-            kept.append(problem)
+            clean.append(problem)
         else:
             dropped.append((problem, ngram))
 
-    return Decontaminated(kept=kept, dropped=dropped)
+    return Decontaminated(kept=clean, dropped=dropped)
 
 
 def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
@@ -169,6 +180,7 @@ def without_instruction(problems: Sequence[Problem]) -> list[Problem]:
     stripped = []
     for problem, words, start, end in zip(problems, texts, starts, ends, strict=True):
         rest = words[start : len(words) - end]
+        # Signs are lost with the instruction: the result is made to be compared, not to be asked.
         if rest and start + end:
             stripped.append(replace(problem, question=" ".join(rest)))
         else:
@@ -187,8 +199,10 @@ def _num_shared(texts: Sequence[Sequence[str]]) -> list[int]:
         longer = [index for index in alike if len(texts[index]) > length]
         following = Counter(texts[index][length] for index in longer)
         word, count = following.most_common(1)[0] if following else ("", 0)
+        # A share of all texts, not of those that are still alike: otherwise every word might lose some more.
         if count < SHARE * len(texts):
             break
+
         alike = [index for index in longer if texts[index][length] == word]
         length += 1
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 __all__ = ["majority", "mean_interval", "pass_at_k"]
 
 _Z = statistics.NormalDist().inv_cdf(0.975)
+"""97.5 % point of the normal distribution: what Student's t tends to with many problems."""
 _T = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
+"""97.5 % points of Student's t by degrees of freedom, as far as the series of `_student_t` is not accurate."""
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
@@ -37,6 +39,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
             f"not num_samples={num_samples}, num_correct={num_correct}, k={k}"
         )
 
+    # 1 minus a product of floats, as the source computes it, would lose small chances to cancellation.
     num_draws = math.comb(num_samples, k)
     num_failures = math.comb(num_samples - num_correct, k)
     return (num_draws - num_failures) / num_draws
@@ -54,7 +57,8 @@ def majority(answers: Iterable[str | None]) -> str | None:
     Source: DeepSeek-R1, arXiv:2501.12948v1, Table 2 (cons@64). Ours: the rule for ties, on which the paper is silent.
     """
     votes = Counter(answer for answer in answers if answer is not None)
-    return max(votes, key=votes.__getitem__, default=None)
+    # A Counter keeps the order of insertion, and max takes the first of equals.
+    return max(votes, key=lambda answer: votes[answer], default=None)
 
 
 def mean_interval(values: Sequence[float], *, bounds: tuple[float, float] | None = None) -> tuple[float, float, float]:
@@ -80,23 +84,32 @@ def mean_interval(values: Sequence[float], *, bounds: tuple[float, float] | None
     Source: Student's t for the mean of n problems; Wilson (1927) for the rate. Ours: the papers report no intervals.
     """
     floor, ceiling = bounds or (-math.inf, math.inf)
-    if not values or not all(math.isfinite(value) and floor <= value <= ceiling for value in values):
+    are_valid = all(math.isfinite(value) and floor <= value <= ceiling for value in values)
+    if not values or not are_valid:
         raise ValueError(
             f"a mean needs at least one value, all finite and within {floor}..{ceiling}; got {list(values)[:8]}"
         )
 
+    n = len(values)
     mean = statistics.fmean(values)
     span = ceiling - floor
     if min(values) == max(values) and 0 < span < math.inf:
-        low, high = _wilson((values[0] - floor) / span, len(values))
-        # Rounding must not put the mean outside of its interval.
-        return mean, min(floor + span * low, mean), max(floor + span * high, mean)
+        # Between its bounds the common value is a rate; its interval is scaled back.
+        rate = (values[0] - floor) / span
+        low_rate, high_rate = _wilson(rate, n)
+        low = floor + span * low_rate
+        high = floor + span * high_rate
 
-    if len(values) == 1:
+        # Rounding must not put the mean outside of its interval.
+        return mean, min(low, mean), max(high, mean)
+
+    if n == 1:
         return mean, floor, ceiling
 
-    half_width = _student_t(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, max(mean - half_width, floor), min(mean + half_width, ceiling)
+    half_width = _student_t(n - 1) * statistics.stdev(values) / math.sqrt(n)
+    low = max(mean - half_width, floor)
+    high = min(mean + half_width, ceiling)
+    return mean, low, high
 
 
 def _wilson(rate: float, num_trials: int) -> tuple[float, float]:
@@ -104,7 +117,11 @@ def _wilson(rate: float, num_trials: int) -> tuple[float, float]:
     weight = _Z * _Z / num_trials
     centre = (rate + weight / 2) / (1 + weight)
     half_width = math.sqrt(weight * rate * (1 - rate) + weight * weight / 4) / (1 + weight)
-    return max(centre - half_width, 0.0), min(centre + half_width, 1.0)
+
+    # Without rounding the ends lie within 0..1; at rates of 0 and 1 they lie on the bounds.
+    low = max(centre - half_width, 0.0)
+    high = min(centre + half_width, 1.0)
+    return low, high
 
 
 def _student_t(freedom: int) -> float:
@@ -115,10 +132,12 @@ def _student_t(freedom: int) -> float:
     if freedom in _T:
         return _T[freedom]
 
+    # g1 to g4 of the source, at the 97.5 % point.
     corrections = (
         (_Z**3 + _Z) / 4,
         (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96,
         (3 * _Z**7 + 19 * _Z**5 + 17 * _Z**3 - 15 * _Z) / 384,
         (79 * _Z**9 + 776 * _Z**7 + 1482 * _Z**5 - 1920 * _Z**3 - 945 * _Z) / 92160,
     )
-    return _Z + sum(term / float(freedom) ** power for power, term in enumerate(corrections, start=1))
+    terms = [value / float(freedom) ** power for power, value in enumerate(corrections, start=1)]
+    return _Z + sum(terms)

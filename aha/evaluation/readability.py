@@ -26,7 +26,9 @@ __all__ = [
 NGRAM = 8
 """Number of pieces in a sequence whose second occurrence counts as repetition."""
 
+# Words without their digits; numbers; and one by one the signs, and the Chinese and Japanese characters.
 _PIECE = re.compile(r"[^\W\d_\u3040-\u30ff\u3400-\u9fff]+|\d+|[^\s\d]")
+# More than three spaces before tildes would make it an indented block, which holds its text as it is (CommonMark).
 _FENCE = re.compile(r"```|^ {0,3}~~~", re.MULTILINE)
 
 
@@ -71,6 +73,7 @@ def faults(text: str, language: str, limits: Limits = READABLE, *, count: CountW
     """
     parsed = parse_response(text)
     thinking = parsed.thinking or ""
+    # The summary may hold code and long paragraphs: it is the answer that was asked for.
     has_fault = {
         "no thinking": not thinking,
         "no summary": not parsed.summary,
@@ -121,6 +124,7 @@ def repetition(text: str) -> float:
     if num_sequences < 1:
         return 0.0
 
+    # Shifted copies side by side: their rows are the sequences, and the shortest copy ends them.
     shifted = [pieces[start:] for start in range(NGRAM)]
     distinct = set(zip(*shifted, strict=False))
     return 1.0 - len(distinct) / num_sequences
