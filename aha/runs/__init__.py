@@ -1,4 +1,4 @@
-"""Runs: folders, provenance, seeds, metrics, and the page that shows them."""
+"""Runs: folders, data, provenance, seeds, the figure of a recipe, and what the console shows."""
 
 __all__ = [
     "cache",

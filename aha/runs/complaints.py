@@ -1,14 +1,15 @@
 """Errors in the options of a command, each as one line."""
 
 import re
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
 __all__ = ["illegal_value", "without_box"]
 
+# tyro prints an error of pydantic, which spans lines, in a box, where lines break anywhere. Both patterns are for its
+# text on one line: an error that a configuration raised about several options, and one about the value of one option.
 _CONFLICT = re.compile(r"config\.?(\S*?): \d+ validation errors? for \w+ Value error, (.*?) \[type=value_error")
-
-
 _ILLEGAL = re.compile(
     r"config\.?(\S*?): \d+ validation errors? for \w+ (\w+) (.*?) \[type=\w+, input_value=(.*?), input_type"
 )
@@ -18,16 +19,17 @@ def illegal_value(error: ValidationError) -> str:
     """The first error of a configuration, in one line."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
+    # An error about several options has no location, and names them itself.
     if not first["loc"]:
         return message
 
-    option = ".".join(map(str, first["loc"])).replace("_", "-")
-    return f"--{option}: {message[:1].lower()}{message[1:]} (given: {first['input']})"
+    return _about_option(map(str, first["loc"]), message, first["input"])
 
 
 def without_box(text: str) -> str:
     """The error of an illegal value of a configuration in one line, without its box; any other text unchanged."""
-    flat = " ".join(text.translate({ord(sign): " " for sign in "│╭╮╰╯─"}).split())
+    without_frame = re.sub("[│╭╮╰╯─]", " ", text)
+    flat = " ".join(without_frame.split())
 
     conflict = _CONFLICT.search(flat)
     if conflict:
@@ -39,8 +41,13 @@ def without_box(text: str) -> str:
         return text
 
     section, field, message, value = illegal.groups()
-    option = ".".join(part for part in (section, field) if part).replace("_", "-")
-    return f"aha: --{option}: {message[:1].lower()}{message[1:]} (given: {value})\n"
+    path = [part for part in (section, field) if part]
+    return f"aha: {_about_option(path, message, value)}\n"
+
+
+def _about_option(path: Iterable[str], message: str, value: object) -> str:
+    option = ".".join(path).replace("_", "-")
+    return f"--{option}: {message[:1].lower()}{message[1:]} (given: {value})"
 
 
 def _with_full_names(section: str, message: str) -> str:
@@ -48,6 +55,7 @@ def _with_full_names(section: str, message: str) -> str:
     if not section:
         return message
 
+    # The configuration knows its option as `--clip-eps`, the command line as `--rl.algorithm.clip-eps`.
     option = f"--{section.replace('_', '-')}"
     renamed = re.sub(r"--(?=\w)", f"{option}.", message)
     return renamed if renamed != message else f"{option}: {message}"

@@ -22,6 +22,7 @@ class Display:
 
     def __init__(self, *, is_quiet: bool = False) -> None:
         """Open the display."""
+        # Standard output is for results, which another program may read.
         self._console = Console(stderr=True, quiet=is_quiet, highlight=False)
         self._has_bar = self._console.is_terminal
         self._last_line = -SECONDS_BETWEEN_LINES
@@ -54,13 +55,15 @@ class Display:
             shown["tokens_per_second"] = figures["tokens"] / figures["seconds"]
 
         text = "  ".join(f"{name} {shown[name]:.3g}" for name in _SHOWN if name in shown)
+        is_new = stage != self._stage
+        self._stage = stage
+
         if not self._has_bar:
-            self._print_line(f"{stage} {done}/{total}  {text}", is_due=stage != self._stage or done == total)
-            self._stage = stage
+            self._print_line(f"{stage} {done}/{total}  {text}", is_due=is_new or done == total)
             return
 
-        if stage != self._stage:
-            self._stage = stage
+        if is_new:
+            # A resumed stage begins in the middle: the time left is estimated from what is done here alone.
             self._task = self._progress.add_task(stage, total=total, completed=done - 1, figures=text)
 
         self._progress.update(self._task, completed=done, figures=text)
@@ -74,9 +77,11 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
+        # Brackets in the text are no markup, and a line that is too long breaks where the terminal wants.
         self._console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+        # A running bar hides the cursor.
         if self._has_bar:
             self._progress.stop()

@@ -20,6 +20,7 @@ __all__ = ["RunFolder", "as_json", "differences", "naming", "write_atomically"]
 
 def as_json(content: Any, *, indent: int | None = None) -> str:
     """JSON that every reader accepts: a number that is not finite, such as the end of an open interval, is null."""
+    # Python would write `NaN` and `Infinity`, which are no JSON. They are rare, so the content is copied only for them.
     try:
         return json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -52,11 +53,13 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
+    # In the same folder, because a file is replaced in one step only within its file system.
     part = path.with_name(f".{path.name}.part")
     try:
         with naming(path):
             part.write_bytes(content)
         os.replace(part, path)
+    # Also what is no Exception, such as Ctrl-C: no half of a file stays behind.
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -117,6 +120,7 @@ class RunFolder:
             self._clear()
 
         if not record.exists():
+            # The lock is ours, and a killed process may have left a part.
             names = sorted(path.name for path in self.path.iterdir())
             foreign = [name for name in names if name != ".lock" and not name.endswith(".part")]
             if foreign:
@@ -156,6 +160,7 @@ class RunFolder:
         self.release()
         self._lock = (self.path / ".lock").open("w")
 
+        # The system frees this lock when the process ends, however it ends; a file that marks the folder would stay.
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -173,6 +178,7 @@ class RunFolder:
     def _clear(self) -> None:
         """Removes everything but the lock; `run.json` goes last, so that an interrupted removal can be repeated."""
         for path in sorted(self.path.iterdir(), key=lambda path: path.name == "run.json"):
+            # What a link leads to is not the run's to delete.
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != ".lock":
@@ -193,11 +199,13 @@ class RunFolder:
         for name in ("metrics", "evaluations"):
             path = self.path / f"{name}.jsonl"
             if path.exists():
+                # Bytes: an incomplete line may end in the middle of a character.
                 lines = path.read_bytes().split(b"\n")
                 earlier = [line for line in lines if _is_before(line, stage, iteration)]
                 _write_bytes(path, b"".join(line + b"\n" for line in earlier))
 
         for path in (self.path / "rollouts").glob(f"{stage}-*.jsonl.gz"):
+            # `NAME-*` also finds the files of a stage `NAME-other`, of which no number is left.
             number = path.name.removeprefix(f"{stage}-").split(".")[0]
             if number.isdigit() and int(number) >= iteration:
                 path.unlink()
@@ -209,7 +217,10 @@ class RunFolder:
         path = self.path / "rollouts" / f"{name}.jsonl.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(as_json(dict(row)) + "\n" for row in rows)
-        _write_bytes(path, gzip.compress(text.encode("utf-8"), compresslevel=3, mtime=0))
+
+        # gzip would note the time, and equal rows would be unequal bytes.
+        content = gzip.compress(text.encode("utf-8"), compresslevel=3, mtime=0)
+        _write_bytes(path, content)
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON file completely or not at all."""

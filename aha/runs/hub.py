@@ -66,12 +66,15 @@ def dataset_files(name: str, pattern: str = "", *, revision: str = "", cache: Pa
         ValueError: the pattern asks for other than data files, nothing fits it, or it cannot be fetched.
         RuntimeError: the extra `hub` is not installed.
     """
-    if pattern and (not any(fnmatch(pattern, kind) for kind in DATA_FILES) or ".." in pattern.split("/")):
-        raise ValueError(f"{pattern!r} names no data files: they end in {', '.join(kind[1:] for kind in DATA_FILES)}")
+    is_data = any(fnmatch(pattern, kind) for kind in DATA_FILES) and ".." not in pattern.split("/")
+    if pattern and not is_data:
+        endings = ", ".join(kind.removeprefix("*") for kind in DATA_FILES)
+        raise ValueError(f"{pattern!r} names no data files: they end in {endings}")
 
     patterns = (pattern,) if pattern else DATA_FILES
     folder = _snapshot("dataset", name, revision, patterns, cache)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    # The cache may hold other files of the same revision, from an earlier request.
     files = []
     for path in paths:
         relative = path.relative_to(folder).as_posix()
@@ -100,6 +103,7 @@ def _snapshot(
             repo_type=kind,
             revision=revision or None,
             allow_patterns=list(patterns),
+            # The library's `*` matches slashes too, and models often hold other copies of their weights in folders.
             ignore_patterns=["*/*"] if kind == "model" else None,
             cache_dir=cache,
         )
@@ -115,6 +119,7 @@ def _snapshot(
 
 
 def _hub() -> ModuleType:
+    # Imported here alone, since it is optional.
     try:
         import huggingface_hub
     except ImportError as error:

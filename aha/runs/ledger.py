@@ -72,6 +72,7 @@ class Ledger:
     def _read(self) -> dict[str, str]:
         """The answers of all complete lines; an incomplete last line is cut off the file."""
         complete, newline, rest = self.path.read_bytes().rpartition(b"\n")
+        # Cut off, not left: the next line would be appended to it, and be damaged too.
         if rest:
             os.ftruncate(self._file, len(complete) + len(newline))
 
@@ -114,9 +115,11 @@ class Ledger:
             OSError: the line could not be written, for example on a full disk; the ledger is then unchanged.
         """
         line = (json.dumps({"key": key, "answer": answer}) + "\n").encode("ascii")
+        # The file is written before the answer is known to others: what `get` gives is safe from a kill.
         with self._lock:
             if not self._is_open:
                 raise ValueError(f"{self.path} is closed")
+            # Two threads may have asked the same; their answers may differ.
             if key in self._answers:
                 return
             with naming(self.path):
@@ -128,6 +131,7 @@ class Ledger:
         end = os.fstat(self._file).st_size
         rest = memoryview(line)
         try:
+            # A write may take only a part of what it is given, for example when the disk is nearly full.
             while rest:
                 num_written = os.write(self._file, rest)
                 rest = rest[num_written:]

@@ -16,6 +16,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    # Thousands of nested brackets are a RecursionError; the file may come from anywhere.
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): the checkpoint is damaged") from None
 

@@ -72,8 +72,8 @@ def write_pipeline(folder: RunFolder, nodes: Sequence[Node]) -> None:
 
     A file that holds the same figure is left as it is: a finished run is not written again.
     """
-    known = folder.read(PIPELINE_FILE)
-    if known is not None and nodes_of(known) == list(nodes):
+    earlier = folder.read(PIPELINE_FILE)
+    if earlier is not None and nodes_of(earlier) == list(nodes):
         return
     folder.write(PIPELINE_FILE, {"nodes": [asdict(node) for node in nodes]})
 
@@ -99,6 +99,7 @@ def trained_models(nodes: Sequence[Node]) -> list[Node]:
 def main_models(nodes: Sequence[Node]) -> list[Node]:
     """The models that the main table compares: all that are made from others where none is marked."""
     trained = trained_models(nodes)
+    # The figure of a small recipe need not mark any.
     return [node for node in trained if node.is_main] or trained
 
 
@@ -131,7 +132,9 @@ def _place(value: object) -> Place | None:
     """A place as the file holds it; None for one that is none, or that would make the drawing too large."""
     if not isinstance(value, list) or len(value) != 2:
         return None
+
     column, row = value
+    # `type`, because True is an instance of int.
     are_cells = all(type(cell) is int and 0 <= cell < MAX_CELLS for cell in value)
     return (column, row) if are_cells else None
 
@@ -141,5 +144,6 @@ def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
 
+    # Names become parts of paths in the report, and the file may come from elsewhere.
     texts = [name for name in value if isinstance(name, str)]
     return tuple(name for name in texts if name.strip(".") and not set(name) & set("/\\\0"))

@@ -22,6 +22,7 @@ def now() -> str:
 
 def revision() -> str:
     """Git revision of the code, with `+changes` where files differ from it; `unknown` outside a checkout."""
+    # Of the package, not of the folder where the command was given.
     folder = Path(aha.__file__).parent
     try:
         head = subprocess.run(
@@ -35,6 +36,7 @@ def revision() -> str:
             check=True,
             timeout=10,
         )
+    # No git, no checkout, or a file system that does not answer: a run does not fail for want of a revision.
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

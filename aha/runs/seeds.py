@@ -14,8 +14,10 @@ __all__ = ["derive_seed", "generator", "uniforms"]
 
 def derive_seed(*names: int | str) -> int:
     """A 64-bit seed from a path of names, stable across machines and Python versions."""
+    # Types and separators keep 1 apart from "1", and ("a", "b") from ("ab",). Python's own hash differs by process.
     text = "\x1f".join(f"{type(name).__name__}:{name}" for name in names)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def generator(*names: int | str) -> random.Random:
@@ -25,4 +27,6 @@ def generator(*names: int | str) -> random.Random:
 
 def uniforms(count: int, *names: int | str) -> np.ndarray:
     """Uniform draws in [0, 1), [count], float64; a shorter request is a prefix of a longer one."""
-    return np.random.Generator(np.random.Philox(key=derive_seed(*names))).random(count)
+    # Philox turns a counter into draws: its state is the key alone, and neighbouring keys are independent.
+    bits = np.random.Philox(key=derive_seed(*names))
+    return np.random.Generator(bits).random(count)

@@ -44,6 +44,7 @@ def write_shard(folder: Path, shard: Shard) -> None:
     Raises:
         OSError: the disk is full or cannot be written.
     """
+    # The first line needs the checksum of the rest, so the rest is made first.
     body = "".join(as_json(dict(row)) + "\n" for row in shard.rows)
     head = {
         "shard": shard.number,
@@ -69,6 +70,8 @@ def read_shard(folder: Path, number: int) -> Shard:
         head = json.loads(first)
         if hashlib.sha256(body.encode()).hexdigest() != head["sha256"]:
             raise ValueError("checksum")
+
+        # Not `splitlines`: JSON may hold other ends of lines within a string.
         rows = [json.loads(line) for line in body.split("\n") if line]
         return Shard(number=head["shard"], key=head["key"], counts=Counter(head["counts"]), rows=rows)
     except FileNotFoundError:
