@@ -13,5 +13,6 @@ __all__ = [
     "record",
     "samples",
     "stage_table",
+    "svg",
     "ticks",
 ]

@@ -11,18 +11,16 @@ from statistics import fmean, variance
 from markupsafe import Markup
 
 from aha.report.cells import in_column
-from aha.report.charts import Axes, Series, Unit, line_chart, thin
+from aha.report.charts import Axes, Series, line_chart
+from aha.report.figures import evaluated_series, trained_series, validations
 from aha.report.progress import Progress
 from aha.report.record import Record, find_row
 
 __all__ = ["Drift", "cold_start", "cold_start_in_words", "drifts", "language_ablation", "reward_hacking", "zero_record"]
 
-VALIDATION = "validation"
-MONITORED = ("r1",)
-"""The stage whose rewards are learned ones."""
+MONITORED = ("r1",)  # the stage whose rewards are learned ones
 LEARNED = ("helpfulness", "harmlessness")
-CLEAR = 2.0
-"""Number of standard errors above which a change counts."""
+CLEAR = 2.0  # standard errors above which a change counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,7 @@ def zero_record(record: Record, box: Progress) -> Record:
     part = record.part(box.node.stages)
     ends = {"start": ("start", 0), box.node.name: ("end", part.num_steps)}
 
+    # The figures of a single model look for evaluations of these names, at the first and at the last step.
     moved = []
     for evaluation in record.evaluations:
         if evaluation.name in ends:
@@ -62,49 +61,63 @@ def language_ablation(record: Record, boxes: Sequence[Progress]) -> list[Markup]
         record: the run.
         boxes: with the reward, then without it.
     """
+    consistency = []
+    mixing = []
+    accuracy = []
+    for tone, box in enumerate(boxes, start=1):
+        part = record.part(box.node.stages)
+        title = box.node.title
+        consistency.append(_validated(part, "consistency", title, tone))
+        mixing.append(trained_series(part, "mixing", name=title, tone=tone))
+        accuracy.append(_validated(part, "pass@1", title, tone))
+
     consistency_note = "validation; share of the thinking that is in the language of the question"
     mixing_note = "training rollouts with a word that is not in the language of the question"
     return [
-        _chart(
-            "Language consistency",
-            consistency_note,
-            [_validated(record, box, "consistency", tone=n) for n, box in _n(boxes)],
-        ),
-        _chart("Language mixing", mixing_note, [_trained(record, box, "mixing", tone=n) for n, box in _n(boxes)]),
-        _chart("Accuracy", "validation pass@1", [_validated(record, box, "pass@1", tone=n) for n, box in _n(boxes)]),
+        _chart("Language consistency", consistency_note, consistency),
+        _chart("Language mixing", mixing_note, mixing),
+        _chart("Accuracy", "validation pass@1", accuracy),
     ]
 
 
 def cold_start(record: Record, zero: Progress, warm: Progress) -> Markup:
     """Validation accuracy over steps of reinforcement learning, from the base and from the cold start."""
-    series = [_validated(record, warm, "pass@1", tone=1), _validated(record, zero, "pass@1", tone=2)]
-    goal = _goal(series[1])
+    warm_series = _accuracy(record, warm, 1)
+    zero_series = _accuracy(record, zero, 2)
+    series = [warm_series, zero_series]
+
+    # A level line, at which the other curve can be seen to cross it.
+    goal = _goal(zero_series)
     if goal is not None:
-        end = max(x for line in series for x in (*line.xs, 1.0))
-        name = f"where {zero.node.title} is now" if zero.state != "finished" else f"where {zero.node.title} ends"
-        series.append(Series(name=name, xs=[0.0, end], ys=[goal, goal], tone=5))
+        end = max(1.0, *warm_series.xs, *zero_series.xs)
+        verb = "ends" if zero.state == "finished" else "is now"
+        series.append(Series(name=f"where {zero.node.title} {verb}", xs=[0.0, end], ys=[goal, goal], tone=5))
+
     note = "validation pass@1 over updates of reinforcement learning alone; bands: 95 % intervals"
     return line_chart(series, Axes(title="With and without a cold start", note=note, unit="share", high=1.0))
 
 
 def cold_start_in_words(record: Record, zero: Progress, warm: Progress) -> str:
     """In how many steps the model with a cold start reaches what R1-Zero ends at; empty before both have begun."""
-    warm_series, zero_series = (_validated(record, box, "pass@1", tone=1) for box in (warm, zero))
+    warm_series = _accuracy(record, warm, 1)
+    zero_series = _accuracy(record, zero, 2)
     goal = _goal(zero_series)
     if goal is None or not warm_series.ys:
         return ""
 
     verb = "ends" if zero.state == "finished" else "stands"
-    first = (
-        f"{zero.node.title} {verb} at {in_column(goal, 'pass@1')} in validation after {zero_series.xs[-1]:,.0f} steps."
-    )
-    reached = next((x for x, y in zip(warm_series.xs, warm_series.ys, strict=True) if y >= goal), None)
-    start = f"{warm.node.title} begins at {in_column(warm_series.ys[0], 'pass@1')}"
+    goal_text = in_column(goal, "pass@1")
+    start_text = in_column(warm_series.ys[0], "pass@1")
+    first = f"{zero.node.title} {verb} at {goal_text} in validation after {zero_series.xs[-1]:,.0f} steps."
+    start = f"{first} {warm.node.title} begins at {start_text}"
 
-    if reached is None:
-        return f"{first} {start} and has not reached that in {warm_series.xs[-1]:,.0f} steps."
+    for step, accuracy in zip(warm_series.xs, warm_series.ys, strict=True):
+        if accuracy >= goal:
+            # The validation at step 0 is that of the cold start itself.
+            when = f"after {step:,.0f} steps" if step else "at once"
+            return f"{start} and reaches that {when}."
 
-    return f"{first} {start} and reaches that " + (f"after {reached:,.0f} steps." if reached else "at once.")
+    return f"{start} and has not reached that in {warm_series.xs[-1]:,.0f} steps."
 
 
 def reward_hacking(record: Record, title: str) -> list[Markup]:
@@ -114,28 +127,29 @@ def reward_hacking(record: Record, title: str) -> list[Markup]:
         record: the run.
         title: of the model that learns.
     """
+    part = record.part(MONITORED)
     figures = []
     for name in LEARNED:
-        series = [
-            _logged(record, MONITORED, name, "as learned", 2),
-            _logged(record, MONITORED, f"true_{name}", "in truth", 1),
-        ]
-        figures.append(_chart(name.capitalize(), "training rollouts: what the reward model says, what is true", series))
+        learned = trained_series(part, name, name="as learned", tone=2)
+        true = trained_series(part, f"true_{name}", name="in truth", tone=1)
+        note = "training rollouts: what the reward model says, what is true"
+        figures.append(_chart(name.capitalize(), note, [learned, true]))
 
-    part = record.part(MONITORED)
-    accuracy = _validation_series(part, "pass@1", f"{title}, validation pass@1", 1)
-    right = _logged(record, MONITORED, "true_general", "general prompts, right", 3)
+    # A policy that deceives the reward model may also forget what it could do.
+    accuracy = _validated(part, "pass@1", f"{title}, validation pass@1", 1)
+    general = trained_series(part, "true_general", name="general prompts, right", tone=3)
     note = "problems with an answer in validation, and general prompts in training"
-
-    return [*figures, _chart("Accuracy meanwhile", note, [accuracy, right])]
+    figures.append(_chart("Accuracy meanwhile", note, [accuracy, general]))
+    return figures
 
 
 def drifts(record: Record) -> list[Drift]:
     """The drift of each learned reward; none before there are three iterations of it and of its truth."""
+    part = record.part(MONITORED)
     result = []
     for name in LEARNED:
-        learned = _values(record, name)
-        true = _values(record, f"true_{name}")
+        learned = _values(part, name)
+        true = _values(part, f"true_{name}")
         if min(len(learned), len(true)) < 3:
             continue
 
@@ -145,46 +159,25 @@ def drifts(record: Record) -> list[Drift]:
     return result
 
 
-def _n(boxes: Sequence[Progress]) -> list[tuple[int, Progress]]:
-    return list(enumerate(boxes, start=1))
+def _chart(title: str, note: str, series: Sequence[Series]) -> Markup:
+    axes = Axes(title=title, note=note, unit="share", high=1.0, width=420, height=260)
+    return line_chart(series, axes)
 
 
-def _chart(title: str, note: str, series: Sequence[Series], unit: Unit = "share") -> Markup:
-    return line_chart(series, Axes(title=title, note=note, unit=unit, high=1.0, width=420, height=260))
+def _accuracy(record: Record, box: Progress, tone: int) -> Series:
+    return _validated(record.part(box.node.stages), "pass@1", box.node.title, tone)
 
 
-def _validated(record: Record, box: Progress, metric: str, *, tone: int) -> Series:
-    return _validation_series(record.part(box.node.stages), metric, box.node.title, tone)
-
-
-def _validation_series(part: Record, metric: str, name: str, tone: int) -> Series:
+def _validated(part: Record, metric: str, name: str, tone: int) -> Series:
     """A metric of the validations of some stages, with its intervals; one for each step, the last that was made."""
-    rows = {}
-    for evaluation in part.evaluations:
-        row = find_row(evaluation.report, metric)
-        if evaluation.name == VALIDATION and row is not None:
-            rows[evaluation.running_step] = row
+    # Where two stages meet, the end of the first and the start of the second are the same step.
+    latest = {}
+    for evaluation in validations(part):
+        if find_row(evaluation.report, metric) is not None:
+            latest[evaluation.running_step] = evaluation
 
-    steps = sorted(rows)
-    return Series(
-        name=name,
-        xs=steps,
-        ys=[rows[step].value for step in steps],
-        lows=[rows[step].low for step in steps],
-        highs=[rows[step].high for step in steps],
-        tone=tone,
-    )
-
-
-def _trained(record: Record, box: Progress, metric: str, *, tone: int) -> Series:
-    return _logged(record, box.node.stages, metric, box.node.title, tone)
-
-
-def _logged(record: Record, stages: Sequence[str], metric: str, name: str, tone: int) -> Series:
-    """A metric of training iterations under its running mean."""
-    updates = [update for update in record.part(stages).updates if metric in update.metrics]
-    xs, ys = thin([update.running_step for update in updates], [update.metrics[metric] for update in updates])
-    return Series(name=name, xs=xs, ys=ys, tone=tone, style="trend")
+    in_order = [latest[step] for step in sorted(latest)]
+    return evaluated_series(in_order, metric, name=name, tone=tone)
 
 
 def _goal(series: Series) -> float | None:
@@ -192,8 +185,8 @@ def _goal(series: Series) -> float | None:
     return series.ys[-1] if len(series.ys) > 1 else None
 
 
-def _values(record: Record, metric: str) -> list[float]:
-    return [update.metrics[metric] for update in record.part(MONITORED).updates if metric in update.metrics]
+def _values(part: Record, metric: str) -> list[float]:
+    return [update.metrics[metric] for update in part.updates if metric in update.metrics]
 
 
 def _thirds(values: Sequence[float]) -> tuple[float, float]:
@@ -204,10 +197,14 @@ def _thirds(values: Sequence[float]) -> tuple[float, float]:
 def _clear_change(values: Sequence[float]) -> float:
     """The change from the first to the last third in standard errors; 0 where it is within `CLEAR` of them."""
     third = max(1, len(values) // 3)
+    # A single value has no variance.
     if third < 2:
         return 0.0
+
     first = values[:third]
     last = values[-third:]
-    error = math.sqrt((variance(first) + variance(last)) / third)
     change = fmean(last) - fmean(first)
+
+    # Standard error of a difference of two means; iterations are taken as independent.
+    error = math.sqrt((variance(first) + variance(last)) / third)
     return change if abs(change) > CLEAR * error else 0.0

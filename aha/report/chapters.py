@@ -16,29 +16,19 @@ from aha.report.progress import Cost, Harvest, Progress, survey
 from aha.report.record import Record
 from aha.report.samples import Sample, samples_of
 from aha.report.stage_table import distillation, models_table, reinforcement, row_of, stages
+from aha.types import Row
 
 __all__ = ["chapters"]
 
 ABLATION = ("dev2", "dev2-plain")
 COLD_START = ("zero", "dev2")
-DEFAULT_SIDES = ("zero", "r1")
-"""Models that the browser of responses shows first."""
+DEFAULT_SIDES = ("zero", "r1")  # what the browser of responses shows first
 OWN_METRICS = ("pass@1", "length", "consistency", "readability", "general", "helpfulness", "harmlessness")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Section:
-    """The section of the page about one box.
-
-    Attributes:
-        box: the box.
-        anchor: `id` of the section.
-        headline: the main figure of the box.
-        facts: (label, value) pairs.
-        parents: (anchor, title) of the boxes that it is made from.
-        samples: a few responses or rows.
-        column: index of its column in the browser of responses; None where it has none.
-    """
+    """The section of the page about one box: `anchor` is its `id`, `column` its index in the browser of responses."""
 
     box: Progress
     anchor: str
@@ -73,12 +63,14 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
     notes: list[str] = []
     boxes = survey(record, notes)
     by_name = {box.node.name: box for box in boxes}
+    # Readers choose a model by its title; its evaluations have its name.
     titles = {box.node.title: box.node.name for box in boxes if box.node.kind == "model"}
     shelves = [
         models_shelf(record, titles),
         models_shelf(record, {title: f"{name}-general" for title, name in titles.items()}),
     ]
-    notes += [note for shelf in shelves for note in shelf.notes]
+    for shelf in shelves:
+        notes += shelf.notes
 
     r1 = by_name.get(DEFAULT_SIDES[1])
     content: dict[str, object] = {
@@ -101,9 +93,8 @@ def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str,
 
 def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, object]:
     """The figures that compare two models; empty where the pipeline does not have both."""
-    pairs = {names: [by_name[name] for name in names if name in by_name] for names in (ABLATION, COLD_START)}
-    ablation = pairs[ABLATION]
-    cold = pairs[COLD_START]
+    ablation = [by_name[name] for name in ABLATION if name in by_name]
+    cold = [by_name[name] for name in COLD_START if name in by_name]
     zero = by_name.get(COLD_START[0])
 
     return {
@@ -116,13 +107,15 @@ def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, objec
 
 def _harvest_lines(harvest: Harvest) -> dict[str, object]:
     """A harvest with the shares of its items; a row may hold several items, such as the responses to one prompt."""
-    num_dropped = sum(harvest.dropped.values())
-    counts = [("kept", max(0, harvest.num_items - num_dropped)), *harvest.dropped.items()]
+    # Items, not rows: only items add up to the whole.
+    num_kept = harvest.num_items - sum(harvest.dropped.values())
+    counts = [("kept", max(0, num_kept)), *harvest.dropped.items()]
     total = max(harvest.num_items, 1)
 
     lines = []
     for name, count in counts:
         share = count / total
+        # The last one is the length of a bar, which must not leave its track.
         lines.append((name, count, _percent(share), f"{min(1.0, share):.4f}"))
     return {"harvest": harvest, "lines": lines}
 
@@ -133,12 +126,15 @@ def _percent(share: float) -> str:
 
 def _bills(boxes: Sequence[Progress]) -> list[_Bill]:
     """What each box cost, and all of them; nothing before anything has."""
+    # Of each box its own stages: no stage is counted twice, so that the lines add up.
     costs = [(box, box.cost) for box in boxes if box.cost is not None]
     total = sum((cost for _, cost in costs), Cost())
-    lines = [
-        _bill(anchor(box.node.name), box.node.title, ", ".join(box.node.stages), cost, total) for box, cost in costs
-    ]
-    return [*lines, _bill("", "total", "", total, total)] if lines else []
+    bills = []
+    for box, cost in costs:
+        node = box.node
+        bills.append(_bill(anchor(node.name), node.title, ", ".join(node.stages), cost, total))
+
+    return [*bills, _bill("", "total", "", total, total)] if bills else []
 
 
 def _bill(link: str, title: str, detail: str, cost: Cost, total: Cost) -> _Bill:
@@ -157,16 +153,19 @@ def _bill(link: str, title: str, detail: str, cost: Cost, total: Cost) -> _Bill:
 def _section(
     record: Record, box: Progress, by_name: Mapping[str, Progress], shelf: Shelf, notes: list[str]
 ) -> _Section:
-    parents = [by_name[name] for name in box.node.parents if name in by_name]
-    column = list(shelf.columns).index(box.node.title) if box.node.title in shelf.columns else None
+    node = box.node
+    parents = [by_name[name] for name in node.parents if name in by_name]
+    # Columns carry titles; a title of data or of a reward model may be that of a model too.
+    has_column = node.kind == "model" and node.title in shelf.columns
+
     return _Section(
         box=box,
-        anchor=anchor(box.node.name),
+        anchor=anchor(node.name),
         headline=headline(box),
         facts=_facts(record, box),
         parents=[(anchor(parent.node.name), parent.node.title) for parent in parents],
         samples=samples_of(record, box, notes),
-        column=column if box.node.kind == "model" else None,
+        column=list(shelf.columns).index(node.title) if has_column else None,
     )
 
 
@@ -176,10 +175,10 @@ def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     for metric in OWN_METRICS:
         row = row_of(box, metric)
         if row is not None:
-            facts.append((heading(metric), _with_interval(*value_and_interval(row, metric))))
+            facts.append((heading(metric), _with_interval(row, metric)))
 
     if box.held_out is not None:
-        facts.append(("held-out accuracy", _with_interval(*value_and_interval(box.held_out, "pass@1"))))
+        facts.append(("held-out accuracy", _with_interval(box.held_out, "pass@1")))
     if box.num_rows is not None:
         facts.append(("rows", f"{box.num_rows:,}"))
 
@@ -194,14 +193,17 @@ def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     return facts
 
 
-def _with_interval(value: str, interval: str) -> str:
+def _with_interval(row: Row, metric: str) -> str:
+    value, interval = value_and_interval(row, metric)
     return f"{value} ({interval})" if interval else value
 
 
 def _shelf_data(shelf: Shelf, titles: Mapping[str, str], reflective_words: Sequence[str]) -> dict[str, object]:
     """A shelf of many models for the page's script, which shows two of them at a time."""
     names = [titles[title] for title in shelf.columns]
-    picked = [names.index(name) for name in DEFAULT_SIDES if name in names] or [len(names) - 1]
+    picked = [names.index(name) for name in DEFAULT_SIDES if name in names]
+    # Before either of them is trained, the last model that there is.
+    picked = picked or [len(names) - 1]
     return {
         "columns": list(shelf.columns),
         "problems": list(shelf.problems),

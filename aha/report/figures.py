@@ -5,19 +5,29 @@ v2, appendix C.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from aha.report.charts import Axes, Estimate, Series, Unit, dumbbell, line_chart, thin
-from aha.report.record import Evaluation, Record, find_row
-from aha.types import Report, Row
+from aha.report.cells import Unit
+from aha.report.charts import Axes, Estimate, Series, dumbbell, line_chart, thin
+from aha.report.record import Evaluation, Record, Update, find_row
+from aha.types import Row
 
-__all__ = ["Comparison", "comparisons", "large_figures", "small_figures", "vote_metric"]
+__all__ = [
+    "Comparison",
+    "comparisons",
+    "evaluated_series",
+    "large_figures",
+    "small_figures",
+    "trained_series",
+    "validations",
+    "vote_metric",
+]
 
 HARD = "hard"
-MAX_TONES = 5
+MAX_TONES = 5  # colours of the style sheet, and so the most domains of one chart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +86,6 @@ CURVES = (
     _Curve(title="Seconds per iteration", note="sampling, scoring and learning", metrics=(("seconds", "seconds"),)),
 )
 
-
 TIMED = {name: f"seconds_{name}" for name in ("sampling", "scoring", "reference", "learning")}
 """Parts of an iteration's wall time, from the bottom of the stack to its top, and their metrics."""
 
@@ -110,11 +119,14 @@ def vote_metric(record: Record) -> str:
     The validations on the way may have another number of samples: theirs counts only where there is no test.
     """
     tests = [report for report in (record.start, record.end) if report is not None]
-    for reports in (tests, [evaluation.report for evaluation in record.evaluations]):
+    anything = [evaluation.report for evaluation in record.evaluations]
+    for reports in (tests, anything):
         metrics = {row.metric for report in reports for row in report.rows}
         votes = [metric for metric in metrics if metric.startswith("cons@")]
+        # Sets have no order: `min` names the same one every time.
         if votes:
             return min(votes)
+
     return "cons@16"
 
 
@@ -129,7 +141,7 @@ def large_figures(record: Record) -> list[Markup]:
         _followed(record, "mixing", "Language mixing", mixing, unit="share"),
     ]
 
-    domains = _domains(evaluation.report for evaluation in _validations(record))
+    domains = _domains(record)
     if domains:
         figures.append(_by_domain(record, domains, "pass@1", "Accuracy by domain", "pass@1 on validation problems"))
         figures.append(_by_domain(record, domains, "length", "Length by domain", "tokens per validation response"))
@@ -139,44 +151,45 @@ def large_figures(record: Record) -> list[Markup]:
 
 def small_figures(record: Record) -> list[Markup]:
     """The training curves as small multiples on one axis of steps, and the stack of where the time went."""
-    return [*(_small(record, curve) for curve in CURVES), _timed(record)]
+    curves = [_small(record, curve) for curve in CURVES]
+    return [*curves, _timed(record)]
 
 
 def comparisons(record: Record) -> list[Comparison]:
     """Start against end for each domain and, below it, each of its levels; empty before the first evaluation."""
     suites: set[str] = set()
-    for side in (record.start, record.end):
-        if side is not None:
-            suites |= {row.suite for row in side.rows if _is_domain(row.suite)}
+    for report in (record.start, record.end):
+        if report is not None:
+            suites |= {row.suite for row in report.rows if _is_domain(row.suite)}
 
     pairs = []
     for suite in sorted(suites, key=_suite_order):
-        before = (find_row(record.start, "pass@1", suite), find_row(record.start, "length", suite))
-        after = (find_row(record.end, "pass@1", suite), find_row(record.end, "length", suite))
-        pairs.append((suite, before, after))
+        accuracy = (find_row(record.start, "pass@1", suite), find_row(record.end, "pass@1", suite))
+        length = (find_row(record.start, "length", suite), find_row(record.end, "length", suite))
+        pairs.append((suite, accuracy, length))
 
-    # All lengths share a track, which reaches to the end of the longest interval.
-    lengths = [row for _, before, after in pairs for row in (before[1], after[1])]
-    longest = max((row.high for row in lengths if row and math.isfinite(row.high)), default=1.0)
-    return [_comparison(suite, before, after, longest) for suite, before, after in pairs]
+    # All lengths share a track, which reaches to the end of the longest interval: rows can be compared by eye.
+    highs = [row.high for _, _, length in pairs for row in length if row is not None]
+    longest = max(filter(math.isfinite, highs), default=1.0)
+    return [_comparison(suite, accuracy, length, longest) for suite, accuracy, length in pairs]
 
 
 def _comparison(
-    suite: str, before: tuple[Row | None, Row | None], after: tuple[Row | None, Row | None], longest: float
+    suite: str, accuracy: tuple[Row | None, Row | None], length: tuple[Row | None, Row | None], longest: float
 ) -> Comparison:
     domain, _, level = suite.partition("/")
-    rows = [row for row in (*before, *after) if row is not None]
-    accuracy = (before[0], after[0])
-    length = (before[1], after[1])
+    counts = [row.n for row in (*accuracy, *length) if row is not None]
+    start_accuracy, end_accuracy = map(_estimate, accuracy)
+    start_length, end_length = map(_estimate, length)
 
     return Comparison(
         domain=domain,
         level=level,
-        num_problems=max((row.n for row in rows), default=0),
+        num_problems=max(counts, default=0),
         accuracy=accuracy,
         length=length,
-        accuracy_drawing=dumbbell(_estimate(accuracy[0]), _estimate(accuracy[1]), 1.0),
-        length_drawing=dumbbell(_estimate(length[0]), _estimate(length[1]), longest),
+        accuracy_drawing=dumbbell(start_accuracy, end_accuracy, 1.0),
+        length_drawing=dumbbell(start_length, end_length, longest),
     )
 
 
@@ -185,21 +198,31 @@ def _estimate(row: Row | None) -> Estimate | None:
 
 
 def _is_domain(suite: str) -> bool:
-    return suite.partition("/")[0] not in ("all", HARD, "")
+    # `all` holds every problem, `hard` those of the hard split; a level of a domain is `domain/level`.
+    domain = suite.partition("/")[0]
+    return domain not in ("all", HARD, "")
 
 
 def _suite_order(suite: str) -> tuple[str, float, str]:
     """Domains by name; below each, its levels by number."""
     domain, _, level = suite.partition("/")
-    return domain, float(level) if level.isdecimal() else -1.0, level
+    # As text, level 10 would come before level 2. The domain as a whole has no level, and comes first.
+    number = float(level) if level.isdecimal() else -1.0
+    return domain, number, level
 
 
-def _domains(reports: Iterable[Report]) -> list[str]:
-    suites = {row.suite for report in reports for row in report.rows}
-    return sorted(suite for suite in suites if _is_domain(suite) and "/" not in suite)[:MAX_TONES]
+def _domains(record: Record) -> list[str]:
+    """The domains that were validated, without their levels."""
+    suites: set[str] = set()
+    for evaluation in validations(record):
+        suites |= {row.suite for row in evaluation.report.rows}
+
+    domains = sorted(suite for suite in suites if _is_domain(suite) and "/" not in suite)
+    return domains[:MAX_TONES]
 
 
-def _validations(record: Record) -> list[Evaluation]:
+def validations(record: Record) -> list[Evaluation]:
+    """The evaluations made in the course of training."""
     return [evaluation for evaluation in record.evaluations if evaluation.name == "validation"]
 
 
@@ -209,10 +232,13 @@ def _ends(record: Record) -> list[Evaluation]:
 
 def _borders(record: Record) -> list[tuple[float, str]]:
     """Where stages begin; a run of one stage has no border to show."""
-    return [(stage.begins, stage.name) for stage in record.stages] if len(record.stages) > 1 else []
+    borders: list[tuple[float, str]] = [(stage.begins, stage.name) for stage in record.stages]
+    return borders if len(borders) > 1 else []
 
 
-def _evaluated(evaluations: Sequence[Evaluation], metric: str, *, name: str, tone: int, suite: str = "all") -> Series:
+def evaluated_series(
+    evaluations: Sequence[Evaluation], metric: str, *, name: str, tone: int, suite: str = "all"
+) -> Series:
     """One metric of some evaluations with its intervals: diamonds for start and end, a banded line for validation."""
     steps: list[float] = []
     rows: list[Row] = []
@@ -234,20 +260,28 @@ def _evaluated(evaluations: Sequence[Evaluation], metric: str, *, name: str, ton
     )
 
 
-def _trained(record: Record, metric: str, *, name: str, tone: int, is_noisy: bool = True) -> Series:
+def trained_series(record: Record, metric: str, *, name: str, tone: int, is_noisy: bool = True) -> Series:
     """One metric of the training iterations, with its running mean where it is noisy."""
-    found = [update for update in record.updates if metric in update.metrics]
-    xs, ys = thin([update.running_step for update in found], [update.metrics[metric] for update in found])
+    steps: list[float] = []
+    values: list[float] = []
+    for update in record.updates:
+        if metric in update.metrics:
+            steps.append(update.running_step)
+            values.append(update.metrics[metric])
+
+    xs, ys = thin(steps, values)
     return Series(name=name, xs=xs, ys=ys, tone=tone, style="trend" if is_noisy else "line")
 
 
 def _accuracy(record: Record) -> Markup:
     vote = vote_metric(record)
+    validated = validations(record)
+    ends = _ends(record)
     series = [
-        _evaluated(_validations(record), "pass@1", name="pass@1", tone=1),
-        _evaluated(_validations(record), vote, name=vote, tone=2),
-        _evaluated(_ends(record), "pass@1", name="pass@1, start and end", tone=1),
-        _evaluated(_ends(record), vote, name=f"{vote}, start and end", tone=2),
+        evaluated_series(validated, "pass@1", name="pass@1", tone=1),
+        evaluated_series(validated, vote, name=vote, tone=2),
+        evaluated_series(ends, "pass@1", name="pass@1, start and end", tone=1),
+        evaluated_series(ends, vote, name=f"{vote}, start and end", tone=2),
     ]
 
     note = "The paper's Figure 2: validation problems solved by one sample and by majority vote; bands: 95 % intervals."
@@ -258,33 +292,32 @@ def _accuracy(record: Record) -> Markup:
 def _followed(record: Record, metric: str, title: str, note: str, *, unit: Unit = "number") -> Markup:
     """One metric of the responses: of the training rollouts, in validation, and of the base and the trained model."""
     series = [
-        _trained(record, metric, name="training rollouts", tone=5),
-        _evaluated(_validations(record), metric, name="validation", tone=1),
-        _evaluated(_ends(record), metric, name="start and end", tone=1),
+        trained_series(record, metric, name="training rollouts", tone=5),
+        evaluated_series(validations(record), metric, name="validation", tone=1),
+        evaluated_series(_ends(record), metric, name="start and end", tone=1),
     ]
-    return line_chart(series, Axes(title=f"{title} during training", note=note, unit=unit, borders=_borders(record)))
+    axes = Axes(title=f"{title} during training", note=note, unit=unit, borders=_borders(record))
+    return line_chart(series, axes)
 
 
 def _by_domain(record: Record, domains: Sequence[str], metric: str, title: str, note: str) -> Markup:
-    validations = _validations(record)
+    validated = validations(record)
     series = []
-
     for tone, domain in enumerate(domains, start=1):
-        banded = _evaluated(validations, metric, name=domain, tone=tone, suite=domain)
-        series.append(Series(name=domain, xs=banded.xs, ys=banded.ys, tone=tone))
+        line = evaluated_series(validated, metric, name=domain, tone=tone, suite=domain)
+        # Without their bands: those of five domains would hide one another.
+        series.append(replace(line, lows=(), highs=()))
 
-    is_share = metric == "pass@1"
-    unit: Unit = "share" if is_share else "number"
-    axes = Axes(title=title, note=note, unit=unit, high=1.0 if is_share else None, borders=_borders(record))
-
+    unit: Unit = "share" if metric == "pass@1" else "number"
+    high = 1.0 if metric == "pass@1" else None
+    axes = Axes(title=title, note=note, unit=unit, high=high, borders=_borders(record))
     return line_chart(series, axes)
 
 
 def _small(record: Record, curve: _Curve) -> Markup:
-    series = [
-        _trained(record, metric, name=name, tone=tone, is_noisy=curve.is_noisy)
-        for tone, (metric, name) in enumerate(curve.metrics, start=1)
-    ]
+    series = []
+    for tone, (metric, name) in enumerate(curve.metrics, start=1):
+        series.append(trained_series(record, metric, name=name, tone=tone, is_noisy=curve.is_noisy))
     return line_chart(series, _small_axes(record, curve))
 
 
@@ -303,24 +336,39 @@ def _small_axes(record: Record, curve: _Curve) -> Axes:
 
 def _timed(record: Record) -> Markup:
     """Seconds of each iteration by part, stacked; the top of the stack is the whole iteration."""
-    curve = _Curve(title="Where the time went", note="seconds per iteration", metrics=())
+    # A stack of some of its parts would be wrong: iterations without all of them are left out.
     updates = [update for update in record.updates if update.metrics.keys() >= {*TIMED.values(), "seconds"}]
-
-    heights = {name: [update.metrics[metric] for update in updates] for name, metric in TIMED.items()}
-    timed = [sum(parts) for parts in zip(*heights.values(), strict=True)]
-    totals = [update.metrics["seconds"] for update in updates]
-    heights["other"] = [max(0.0, total - seconds) for total, seconds in zip(totals, timed, strict=True)]
+    curve = _Curve(title="Where the time went", note="seconds per iteration", metrics=())
+    axes = _small_axes(record, curve)
+    if not updates:
+        return line_chart([], axes)
 
     # Each layer begins at step 0, where the first iteration began, with the height of that iteration.
     steps = [0.0, *(float(update.running_step) for update in updates)]
+    floor = [0.0] * len(steps)
     layers = []
-    floor = [0.0] * len(updates)
-    for tone, (name, values) in enumerate(heights.items(), start=1):
-        top = [low + value for low, value in zip(floor, values, strict=True)]
-        xs, ys = thin(steps, [*values[:1], *values])
-        _, lows = thin(steps, [*floor[:1], *floor])
-        _, highs = thin(steps, [*top[:1], *top])
+    for tone, (name, seconds) in enumerate(_seconds_by_part(updates).items(), start=1):
+        heights = [seconds[0], *seconds]
+        top = [low + height for low, height in zip(floor, heights, strict=True)]
+        xs, ys = thin(steps, heights)
+        _, lows = thin(steps, floor)
+        _, highs = thin(steps, top)
         layers.append(Series(name=name, xs=xs, ys=ys, lows=lows, highs=highs, tone=tone, style="layer"))
         floor = top
 
-    return line_chart(layers if updates else [], _small_axes(record, curve))
+    return line_chart(layers, axes)
+
+
+def _seconds_by_part(updates: Sequence[Update]) -> dict[str, list[float]]:
+    """The seconds of each part of each iteration; `other` is what none of the parts counts."""
+    seconds: dict[str, list[float]] = {name: [] for name in (*TIMED, "other")}
+    for update in updates:
+        parts = {name: update.metrics[metric] for name, metric in TIMED.items()}
+        for name, part in parts.items():
+            seconds[name].append(part)
+
+        # Parts are timed one by one, and rounding can bring their sum above the whole.
+        other = update.metrics["seconds"] - sum(parts.values())
+        seconds["other"].append(max(0.0, other))
+
+    return seconds

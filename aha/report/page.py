@@ -16,16 +16,16 @@ import jinja2
 from markupsafe import Markup
 
 from aha.report.browser import Shelf, evaluation_shelf, training_shelf
-from aha.report.cells import duration, heading, is_share, value_and_interval
+from aha.report.cells import MINUS, duration, format_figure, heading, is_share, value_and_interval
 from aha.report.chapters import chapters
-from aha.report.charts import embed, format_figure
+from aha.report.charts import embed
 from aha.report.diagram import anchor, diagram, headline
 from aha.report.figures import HARD, comparisons, large_figures, small_figures, vote_metric
 from aha.report.progress import survey
-from aha.report.record import Evaluation, Record, find_row, finite, read_record
-from aha.report.stage_table import stage_figures, stage_text, vote_of
+from aha.report.record import Evaluation, Record, find_row, finite, mapping, read_record
+from aha.report.stage_table import figure_as_json, stage_figures, stage_text, vote_of
 from aha.runs.folder import write_atomically
-from aha.types import Report, Row
+from aha.types import Report
 
 __all__ = ["models_in_words", "summary", "write_page"]
 
@@ -73,7 +73,9 @@ def write_page(run: Path) -> Path:
     """
     record = read_record(run)
     page = record.folder / PAGE_NAME
-    write_atomically(page, _render(record).encode("utf-8", errors="replace").decode("utf-8"))
+    # What a model wrote may hold half a character (a lone surrogate), which no file can hold.
+    text = _render(record).encode("utf-8", errors="replace").decode("utf-8")
+    write_atomically(page, text)
     return page
 
 
@@ -99,8 +101,8 @@ def summary(run: Path) -> dict[str, object]:
     metrics = ("pass@1", vote_metric(record), "length", "reflection", "mixing")
 
     figures: dict[str, object] = {
-        "start": {metric: _interval(find_row(record.start, metric)) for metric in metrics},
-        "end": {metric: _interval(find_row(record.end, metric)) for metric in metrics},
+        "start": {metric: figure_as_json(find_row(record.start, metric)) for metric in metrics},
+        "end": {metric: figure_as_json(find_row(record.end, metric)) for metric in metrics},
         "model": str((record.folder / model).resolve()) if isinstance(model, str) else None,
         "page": str(page) if page.is_file() else None,
         "seconds": record.seconds,
@@ -125,10 +127,6 @@ def models_in_words(run: Path) -> str:
     return stage_text(survey(record, [])) if record.has_pipeline else ""
 
 
-def _interval(row: Row | None) -> dict[str, float | None] | None:
-    return None if row is None else {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
-
-
 def _num_steps(record: Record) -> int:
     steps = finite(record.result.get("steps"))
     return record.num_steps if steps is None else int(steps)
@@ -139,15 +137,18 @@ def _render(record: Record) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    # The policy of the page admits one script, by the hash of exactly the bytes that stand in it.
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    vote = vote_of(survey(record, [])) if record.has_pipeline else vote_metric(record)
-    name = "pipeline" if record.has_pipeline else "report"
 
     if record.has_pipeline:
+        name = "pipeline"
+        vote = vote_of(survey(record, []))
         content, notes = chapters(record, REFLECTIVE_WORDS)
         metrics = ("pass@1", vote, "length", "consistency", "readability")
     else:
+        name = "report"
+        vote = vote_metric(record)
         content, notes = _single(record, vote)
         metrics = ("pass@1", vote, "length", "reflection", "mixing")
 
@@ -155,6 +156,7 @@ def _render(record: Record) -> str:
         facts=_facts(record),
         name=str(record.identity.get("recipe") or record.folder.name),
         is_finished=bool(record.result),
+        # Several parts of the page read the same file: what is wrong with it is said once.
         notes=list(dict.fromkeys([*_missing(record), *record.notes, *notes])),
         headlines=[_headline(record, metric) for metric in metrics],
         decoding=_decoding(record),
@@ -171,10 +173,13 @@ def _render(record: Record) -> str:
 
 def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
     """The content of the page of a run that trains one model: the model before and after training."""
-    shelves = [evaluation_shelf(record), training_shelf(record)]
-    columns = _columns(record, vote)
     notes: list[str] = []
     boxes = survey(record, notes)
+    columns = _columns(record, vote)
+    shelves = [evaluation_shelf(record), training_shelf(record)]
+    for shelf in shelves:
+        notes += shelf.notes
+
     content: dict[str, object] = {
         "diagram": diagram(boxes) if boxes else "",
         "boxes": [(anchor(box.node.name), headline(box), box) for box in boxes],
@@ -184,15 +189,13 @@ def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
         "table": _table(record, columns),
         "shelves": [(shelf, embed(_shelf_data(shelf))) for shelf in shelves],
     }
-    return content, [*notes, *(note for shelf in shelves for note in shelf.notes)]
+    return content, notes
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:
     """The facts of the header: scale, seed, times, revision, folder; those that are unknown are left out."""
     identity = record.identity
-    provenance = identity.get("provenance")
-    revision = provenance.get("revision") if isinstance(provenance, dict) else None
-
+    revision = mapping(identity.get("provenance")).get("revision")
     facts = [
         ("scale", identity.get("scale")),
         ("seed", identity.get("seed")),
@@ -206,12 +209,13 @@ def _facts(record: Record) -> list[tuple[str, str]]:
 
 
 def _moment(value: object) -> str:
-    """A start time, given as ISO text or as seconds since 1970, to the minute."""
+    """A start time, given as ISO text or as seconds since 1970, to the minute; other text as it is."""
     seconds = finite(value)
     try:
         moment = datetime.fromtimestamp(seconds, UTC) if seconds is not None else datetime.fromisoformat(str(value))
     except (ValueError, OverflowError, OSError):
         return str(value or "")
+    # Text may come without a time zone.
     return f"{moment:%d %B %Y, %H:%M} {moment.tzname() or ''}".strip()
 
 
@@ -220,6 +224,7 @@ def _missing(record: Record) -> list[str]:
     sentences = []
     if not record.updates:
         sentences.append("No training iteration is recorded yet.")
+    # A finished run without evaluations was asked for none; nothing is missing.
     if record.result and record.start is None and record.end is None:
         return [*sentences, "Nothing was evaluated."]
     if record.start is None:
@@ -248,15 +253,19 @@ def _headline(record: Record, metric: str) -> _Headline:
 def _change(start: float, end: float, metric: str) -> str:
     """The change of a figure: points for shares, a factor for counts."""
     if is_share(metric):
-        return f"{(end - start) * 100:+.1f} points".replace("-", "\N{MINUS SIGN}")
+        return f"{(end - start) * 100:+.1f} points".replace("-", MINUS)
     return f"\N{MULTIPLICATION SIGN} {end / start:.1f}" if start > 0 else ""
 
 
 def _columns(record: Record, vote: str) -> list[tuple[str, str]]:
     """Columns of the table: metric and heading."""
-    names = {row.metric for evaluation in record.evaluations for row in evaluation.report.rows}
-    passes = sorted((name for name in names if name.startswith("pass@") and name != "pass@1"), key=len) or ["pass@16"]
-    metrics = ["pass@1", vote, passes[-1], "length", "reflection", "mixing"]
+    reports = [evaluation.report for evaluation in record.evaluations]
+    names = {row.metric for report in reports for row in report.rows}
+    passes = [name for name in names if name.startswith("pass@") and name != "pass@1"]
+
+    # The longest name has the most samples: 16 rather than 4.
+    most_tries = max(passes, key=len, default="pass@16")
+    metrics = ["pass@1", vote, most_tries, "length", "reflection", "mixing"]
     return [(metric, heading(metric)) for metric in metrics]
 
 
@@ -264,16 +273,22 @@ def _table(record: Record, columns: list[tuple[str, str]]) -> list[_TableRow]:
     """The paper's Table 2 for this run: each evaluated model, over all problems, then over the hard split."""
     evaluated = [evaluation for evaluation in record.evaluations if evaluation.name != "validation"]
     pairs = [(evaluation, suite) for suite in ("all", HARD) for evaluation in evaluated]
-    table_rows = []
+    # `all` of an evaluation such as `end-hard` belongs to the hard split too; the sort is stable.
+    pairs.sort(key=lambda pair: _is_hard(*pair))
 
-    for evaluation, suite in sorted(pairs, key=lambda pair: _is_hard(*pair)):
-        rows = [find_row(evaluation.report, metric, suite) for metric, _ in columns]
-        counts = [row.n for row in rows if row is not None]
+    table_rows = []
+    for evaluation, suite in pairs:
+        cells = []
+        counts = []
+        for metric, _ in columns:
+            row = find_row(evaluation.report, metric, suite)
+            cells.append(value_and_interval(row, metric))
+            if row is not None:
+                counts.append(row.n)
         if not counts:
             continue
 
         split = "hard split, " if _is_hard(evaluation, suite) else ""
-        cells = [value_and_interval(row, metric) for row, (metric, _) in zip(rows, columns, strict=True)]
         detail = f"{split}{max(counts):,} problems"
         table_rows.append(_TableRow(name=_model_name(evaluation), detail=detail, cells=tuple(cells)))
 
@@ -286,8 +301,9 @@ def _is_hard(evaluation: Evaluation, suite: str) -> bool:
 
 
 def _model_name(evaluation: Evaluation) -> str:
-    words = [word for word in re.split(r"[-_]", evaluation.name) if word != HARD]
-    return {"start": "base model", "end": "trained model"}.get(" ".join(words), " ".join(words))
+    words = re.split(r"[-_]", evaluation.name)
+    name = " ".join(word for word in words if word != HARD)
+    return {"start": "base model", "end": "trained model"}.get(name, name)
 
 
 def _decoding(record: Record) -> str:
@@ -317,6 +333,8 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, str]]:
     """A nested mapping as dotted keys and their values."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+            name = f"{prefix}.{key}" if prefix else str(key)
+            yield from _flat(inner, name)
     elif prefix:
-        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield prefix, text

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aha.report.record import Record, finite, read_object
+from aha.report.record import Record, as_row, finite, mapping, read_object
 from aha.runs.pipeline import Node
 from aha.types import Report, Row
 
 __all__ = ["Cost", "Harvest", "Progress", "State", "survey"]
 
 State = Literal["finished", "in progress", "not begun"]
-HARVESTED = "harvest_"
+HARVESTED = "harvest_"  # what the metrics of a stage that samples data begin with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,35 +101,50 @@ def survey(record: Record, notes: list[str]) -> list[Progress]:
 
 def _progress(record: Record, node: Node, notes: list[str]) -> Progress:
     states = [_state(record, stage) for stage in node.stages]
-    report = next(reversed(record.named(node.name)), None)
+    report = record.last_named(node.name)
+    # A student that was given, not trained, has an evaluation and no stage that has begun.
     is_given = report is not None and set(states) == {"not begun"}
     state = _joint(states, is_given)
-    harvests = [found for stage in node.stages if (found := _harvest(record, stage, notes)) is not None]
 
-    folders = [record.folder / "stages" / stage for stage in node.stages]
-    finals = [folder / "final" for folder in folders if (folder / "final" / "trainer.json").is_file()]
-    is_model = state == "finished" and node.kind != "data" and bool(finals)
+    harvests = []
+    for stage in node.stages:
+        harvest = _harvest(record, stage, notes)
+        if harvest is not None:
+            harvests.append(harvest)
 
+    is_data = node.kind == "data"
     return Progress(
         node=node,
         state=state,
         detail=_detail(record, node, states, notes) if state == "in progress" else "",
-        model=finals[-1] if is_model else None,
-        num_rows=sum(harvest.num_kept for harvest in harvests) if node.kind == "data" and harvests else None,
+        model=_model(record, node) if state == "finished" and not is_data else None,
+        num_rows=sum(harvest.num_kept for harvest in harvests) if harvests and is_data else None,
         held_out=_held_out(record, node, notes) if node.kind == "reward" else None,
         report=report,
-        general=next(reversed(record.named(f"{node.name}-general")), None),
+        general=record.last_named(f"{node.name}-general"),
         cost=_cost(record, node),
         harvests=harvests,
     )
 
 
+def _model(record: Record, node: Node) -> Path | None:
+    """The folder of the model that the last finished stage of a box made."""
+    for stage in reversed(node.stages):
+        final = record.folder / "stages" / stage / "final"
+        if (final / "trainer.json").is_file():
+            return final
+    return None
+
+
 def _state(record: Record, stage: str) -> State:
     folder = record.folder / "stages" / stage
-    if any((folder / name).is_file() for name in ("final/trainer.json", "data.json", "skipped.json")):
+    # Of a model, of data, and of a stage without iterations. Each is whole or absent.
+    ends = ("final/trainer.json", "data.json", "skipped.json")
+    if any((folder / name).is_file() for name in ends):
         return "finished"
-    has_begun = folder.is_dir() or any(update.stage == stage for update in record.updates)
-    return "in progress" if has_begun else "not begun"
+
+    has_updates = any(update.stage == stage for update in record.updates)
+    return "in progress" if has_updates or folder.is_dir() else "not begun"
 
 
 def _joint(states: Sequence[State], is_given: bool) -> State:
@@ -141,11 +156,14 @@ def _joint(states: Sequence[State], is_given: bool) -> State:
 
 def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str]) -> str:
     """The progress of the first stage that is not finished, in words."""
-    stage, state = next(pair for pair in zip(node.stages, states, strict=True) if pair[1] != "finished")
-    num_done = max((update.iteration + 1 for update in record.updates if update.stage == stage), default=0)
+    index = next(index for index, state in enumerate(states) if state != "finished")
+    stage = node.stages[index]
+    # Iterations count from 0, and a resumed stage logs some of them again.
+    iterations = [update.iteration + 1 for update in record.updates if update.stage == stage]
+    num_done = max(iterations, default=0)
     total = _total(record.folder / "stages" / stage, notes)
 
-    if state == "not begun":
+    if states[index] == "not begun":
         count = "next"
     elif total is not None:
         count = f"{num_done:,} of {total:,}"
@@ -157,17 +175,13 @@ def _detail(record: Record, node: Node, states: Sequence[State], notes: list[str
 
 def _total(folder: Path, notes: list[str]) -> int | None:
     """The number of iterations or shards of a stage; None where its inputs do not say."""
-    inputs = read_object(folder / "inputs.json", notes).get("inputs")
-    if not isinstance(inputs, dict):
-        return None
-    config = inputs.get("config")
-    if not isinstance(config, dict):
-        return None
-
+    inputs = mapping(read_object(folder / "inputs.json", notes).get("inputs"))
+    config = mapping(inputs.get("config"))
     iterations = finite(config.get("iterations"))
     if iterations is not None:
         return int(iterations)
 
+    # A stage that samples data logs one iteration a shard.
     size = finite(config.get("shard_size"))
     problems = inputs.get("problems")
     if size is None or size < 1 or not isinstance(problems, list):
@@ -178,52 +192,58 @@ def _total(folder: Path, notes: list[str]) -> int | None:
 def _harvest(record: Record, stage: str, notes: list[str]) -> Harvest | None:
     """The harvest of a stage so far; None for a stage that makes no data."""
     sealed = read_object(record.folder / "stages" / stage / "data.json", notes)
-    sealed_counts = sealed.get("counts")
     counts: Counter[str] = Counter()
 
-    if isinstance(sealed_counts, dict):
-        counts.update({str(name): int(finite(count) or 0) for name, count in sealed_counts.items()})
+    # A finished harvest has its sums in `data.json`; before that, they are added up from its log.
+    if sealed:
+        for name, count in mapping(sealed.get("counts")).items():
+            counts[name] = int(finite(count) or 0)
+    else:
+        for update in record.updates:
+            if update.stage == stage:
+                counts.update(_harvested(update.metrics))
+        if not counts:
+            return None
 
-    for update in record.updates if not sealed else ():
-        metrics = update.metrics.items() if update.stage == stage else ()
-        counts.update({key.removeprefix(HARVESTED): int(n) for key, n in metrics if key.startswith(HARVESTED)})
+    num_rows = finite(sealed.get("num_rows"))
+    return Harvest(
+        stage=stage,
+        is_finished=bool(sealed),
+        num_items=counts["items"],
+        num_kept=counts["kept"] if num_rows is None else int(num_rows),
+        dropped={name: n for name, n in counts.most_common() if name not in ("items", "kept") and n > 0},
+    )
 
-    if not sealed and not counts:
-        return None
 
-    num_kept = finite(sealed.get("num_rows"))
-    num_kept = counts["kept"] if num_kept is None else int(num_kept)
-    dropped = {name: count for name, count in counts.most_common() if name not in ("items", "kept") and count > 0}
-
-    return Harvest(stage=stage, is_finished=bool(sealed), num_items=counts["items"], num_kept=num_kept, dropped=dropped)
+def _harvested(metrics: Mapping[str, float]) -> dict[str, int]:
+    """The counts of items in the metrics of one shard, by what became of them."""
+    counts = {}
+    for name, value in metrics.items():
+        if name.startswith(HARVESTED):
+            counts[name.removeprefix(HARVESTED)] = int(value)
+    return counts
 
 
 def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
     """The accuracy on held-out prompts, which the last stage of a reward model records."""
-    path = record.folder / "stages" / f"{node.stages[-1] if node.stages else node.name}.json"
-    content = read_object(path, notes).get("held_out")
-    numbers = {key: finite(value) for key, value in content.items()} if isinstance(content, dict) else {}
-    value = numbers.get("accuracy")
-
-    if value is None:
-        return None
-
-    low, high = (numbers.get(end) for end in ("low", "high"))
-    return Row(
-        suite="held out",
-        metric="accuracy",
-        value=value,
-        low=float("nan") if low is None else low,
-        high=float("nan") if high is None else high,
-        n=int(numbers.get("n") or 0),
-    )
+    stage = node.stages[-1] if node.stages else node.name
+    content = read_object(record.folder / "stages" / f"{stage}.json", notes)
+    held_out = mapping(content.get("held_out"))
+    return as_row({**held_out, "suite": "held out", "metric": "accuracy", "value": held_out.get("accuracy")})
 
 
 def _cost(record: Record, node: Node) -> Cost | None:
-    updates = [update for update in record.updates if update.stage in node.stages]
-    if not updates:
+    metrics = [update.metrics for update in record.updates if update.stage in node.stages]
+    if not metrics:
         return None
-    names = {"seconds": "seconds", "tokens": "sampled_tokens", "trained_tokens": "trained_tokens", "flops": "flops"}
-    sums = {field: sum(update.metrics.get(name, 0.0) for update in updates) for name, field in names.items()}
-    num_updates = sum(stage.num_steps for stage in record.stages if stage.name in node.stages)
-    return Cost(**sums, num_updates=num_updates)
+
+    def total(name: str) -> float:
+        return sum(values.get(name, 0.0) for values in metrics)
+
+    return Cost(
+        seconds=total("seconds"),
+        sampled_tokens=total("tokens"),
+        trained_tokens=total("trained_tokens"),
+        flops=total("flops"),
+        num_updates=sum(stage.num_steps for stage in record.stages if stage.name in node.stages),
+    )

@@ -20,14 +20,17 @@ __all__ = [
     "Record",
     "Stage",
     "Update",
+    "as_row",
     "find_row",
     "finite",
+    "mapping",
     "read_lines",
     "read_object",
     "read_record",
 ]
 
 LARGEST = 1e300
+"""Numbers beyond this count as not finite: a long integer has no float, and an axis of such length would overflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,11 @@ class Record:
         """Reports of the evaluations of one name, in order."""
         return [evaluation.report for evaluation in self.evaluations if evaluation.name == name]
 
+    def last_named(self, name: str) -> Report | None:
+        """The report of the last evaluation of one name, None where there is none."""
+        reports = self.named(name)
+        return reports[-1] if reports else None
+
     @property
     def start(self) -> Report | None:
         """The first evaluation named `start`: the base model."""
@@ -111,7 +119,7 @@ class Record:
     def end(self) -> Report | None:
         """The last evaluation of the model that is the result: the last main one of the figure, `end` without one."""
         models = main_models(self.nodes)
-        return next(reversed(self.named(models[-1].name if models else "end")), None)
+        return self.last_named(models[-1].name if models else "end")
 
     @property
     def has_pipeline(self) -> bool:
@@ -124,7 +132,8 @@ class Record:
         Args:
             stages: names of the stages, in the order in which they ran.
         """
-        chosen = sorted((stage for stage in self.stages if stage.name in stages), key=lambda stage: stage.begins)
+        chosen = [stage for stage in self.stages if stage.name in stages]
+        chosen.sort(key=lambda stage: stage.begins)
 
         # Each stage moves left, to where the one before it ends.
         shifts: dict[str, int] = {}
@@ -183,6 +192,7 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Mapping[str, object]]:
         path: `.jsonl` or `.jsonl.gz`.
         notes: gets a sentence when a line, or the end of the file, could not be read.
     """
+    # A line is torn where its process was killed, or writes on at this moment.
     num_torn = 0
     for line in _whole_lines(path, notes):
         entry = _parsed(line)
@@ -192,7 +202,8 @@ def read_lines(path: Path, notes: list[str]) -> Iterator[Mapping[str, object]]:
             yield entry
 
     if num_torn:
-        notes.append(f"{path.name}: {num_torn} {'line' if num_torn == 1 else 'lines'} could not be read and left out.")
+        noun = "line" if num_torn == 1 else "lines"
+        notes.append(f"{path.name}: {num_torn} {noun} could not be read and left out.")
 
 
 def read_object(path: Path, notes: list[str]) -> Mapping[str, object]:
@@ -217,9 +228,15 @@ def read_object(path: Path, notes: list[str]) -> Mapping[str, object]:
 
 def finite(value: object) -> float | None:
     """The value as a float, or None where it is no finite number."""
+    # For Python True is an int; here it is no number.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) < LARGEST else None
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """The value where it is a JSON object, an empty one otherwise."""
+    return value if isinstance(value, dict) else {}
 
 
 def find_row(report: Report | None, metric: str, suite: str = "all") -> Row | None:
@@ -279,22 +296,26 @@ def _count(entry: Mapping[str, object], key: str) -> int:
 
 def _updates(entries: Iterator[Mapping[str, object]]) -> list[Mapping[str, object]]:
     """Metrics lines, the last one of each iteration: a resumed stage writes again what it does again."""
-    latest = {(_text(entry, "stage"), _count(entry, "iteration")): entry for entry in entries}
+    latest = {}
+    for entry in entries:
+        latest[_text(entry, "stage"), _count(entry, "iteration")] = entry
     return list(latest.values())
 
 
 def _stages(updates: Sequence[Mapping[str, object]], reports: Sequence[Mapping[str, object]]) -> list[Stage]:
     """Stages in order of first appearance; evaluations made during a stage count for its length too."""
     lengths: dict[str, int] = {}
-    during = [entry for entry in reports if entry.get("name") == "validation"]
-    for entry in (*updates, *during):
+    validations = [entry for entry in reports if entry.get("name") == "validation"]
+    for entry in (*updates, *validations):
         name = _text(entry, "stage")
         lengths[name] = max(lengths.get(name, 0), _count(entry, "step"))
 
-    stages: list[Stage] = []
+    # Each stage counts its steps from 0; the run's axis lays them end to end.
+    stages = []
+    begins = 0
     for name, num_steps in lengths.items():
-        begins = stages[-1].begins + stages[-1].num_steps if stages else 0
         stages.append(Stage(name=name, begins=begins, num_steps=num_steps))
+        begins += num_steps
 
     return stages
 
@@ -323,6 +344,7 @@ def _evaluations(
 ) -> list[Evaluation]:
     begins = {stage.name: stage.begins for stage in stages}
     total = sum(stage.num_steps for stage in stages)
+    # A resumed run evaluates again what it had evaluated before: the last one counts.
     evaluations = {}
 
     for entry in entries:
@@ -342,23 +364,25 @@ def _evaluations(
 
 
 def _report(entry: Mapping[str, object]) -> Report:
-    rows = entry.get("rows")
-    decoding = entry.get("decoding")
-    numbers = {key: finite(value) for key, value in decoding.items()} if isinstance(decoding, dict) else {}
+    entries = entry.get("rows")
+    rows = [as_row(mapping(item)) for item in entries] if isinstance(entries, list) else []
+    decoding = {key: finite(value) for key, value in mapping(entry.get("decoding")).items()}
 
     return Report(
-        rows=tuple(row for item in rows if (row := _row(item)) is not None) if isinstance(rows, list) else (),
+        rows=tuple(row for row in rows if row is not None),
         checkpoint=_text(entry, "checkpoint"),
-        decoding={key: value for key, value in numbers.items() if value is not None},
+        decoding={key: value for key, value in decoding.items() if value is not None},
         seed=_count(entry, "seed"),
     )
 
 
-def _row(entry: object) -> Row | None:
+def as_row(entry: Mapping[str, object]) -> Row | None:
     """One row; without a finite value there is none, and the ends of an interval that is missing are not finite."""
-    if not isinstance(entry, dict) or (value := finite(entry.get("value"))) is None:
+    value = finite(entry.get("value"))
+    if value is None:
         return None
 
+    # JSON has no infinity: an open end was written as null.
     low = finite(entry.get("low"))
     high = finite(entry.get("high"))
     return Row(

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from aha.report.cells import clipped
 from aha.report.progress import Progress
-from aha.report.record import Record, finite, read_lines
+from aha.report.record import Record, finite, mapping, read_lines
 
 __all__ = ["Sample", "samples_of"]
 
@@ -65,19 +66,21 @@ def _responses(path: Path, notes: list[str]) -> Iterator[Sample]:
     seen = set()
     for entry in read_lines(path, notes):
         key = str(entry.get("problem_id"))
-        if key not in seen:
-            seen.add(key)
-            reward = entry.get("reward")
-            parts = reward.get("parts") if isinstance(reward, dict) else None
-            accuracy = finite(parts.get("accuracy")) if isinstance(parts, dict) else None
-            label = ""
-            if accuracy is not None:
-                label = "correct" if accuracy >= 1 else "wrong"
-            yield _sample(entry, entry.get("text"), label)
+        if key in seen:
+            continue
+        seen.add(key)
+
+        parts = mapping(mapping(entry.get("reward")).get("parts"))
+        accuracy = finite(parts.get("accuracy"))
+        label = ""
+        if accuracy is not None:
+            label = "correct" if accuracy >= 1 else "wrong"
+        yield _sample(entry, entry.get("text"), label)
 
 
 def _rows(path: Path, notes: list[str]) -> list[Mapping[str, object]]:
     """The first rows of a shard, after the line that describes it."""
+    # Lines are read as they are asked for: a shard of thousands of rows costs no more than these.
     return list(islice(read_lines(path, notes), 1, 1 + NUM_SAMPLES))
 
 
@@ -89,13 +92,20 @@ def _of_row(row: Mapping[str, object]) -> Iterator[Sample]:
         yield _sample(row, row.get("response"), f"source: {row['source']}" if "source" in row else "")
         return
 
-    judged = [(finite(quality) or 0.0, text) for quality, text in zip(qualities, responses, strict=False)]
-    ranked = sorted(judged, key=lambda pair: -pair[0])
-    for quality, text in [ranked[0], ranked[-1]] if len(ranked) > 1 else ranked:
-        yield _sample({**row, "question": row.get("prompt")}, text, f"label {quality:g}")
+    labelled = []
+    for quality, text in zip(qualities, responses, strict=False):
+        labelled.append((finite(quality) or 0.0, text))
+    labelled.sort(key=lambda pair: -pair[0])
+
+    # The best and the worst say most about the labels; those between are left out.
+    shown = [labelled[0], labelled[-1]] if len(labelled) > 1 else labelled
+    asked = {**row, "question": row.get("prompt")}
+    for quality, text in shown:
+        yield _sample(asked, text, f"label {quality:g}")
 
 
 def _sample(entry: Mapping[str, object], response: object, label: str) -> Sample:
+    # A response that was cut off, or that does not think, has no end of thinking: all of it is shown as summary.
     thinking, mark, summary = str(response or "").partition(END_OF_THINKING)
     is_chinese = entry.get("language") == "zh"
     return Sample(
@@ -108,9 +118,4 @@ def _sample(entry: Mapping[str, object], response: object, label: str) -> Sample
 
 
 def _clipped(text: str) -> str:
-    """The text without space around it, or its two ends where it is very long."""
-    text = text.strip()
-    if len(text) <= MAX_CHARACTERS:
-        return text
-    left_out = len(text) - MAX_CHARACTERS
-    return f"{text[: MAX_CHARACTERS // 2]} [... {left_out:,} characters left out ...] {text[-MAX_CHARACTERS // 2 :]}"
+    return clipped(text.strip(), MAX_CHARACTERS)

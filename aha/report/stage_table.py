@@ -18,6 +18,7 @@ __all__ = [
     "Line",
     "Table",
     "distillation",
+    "figure_as_json",
     "models_table",
     "reinforcement",
     "row_of",
@@ -29,10 +30,10 @@ __all__ = [
 VOTE = "cons@16"
 SOLVING = ("pass@1", VOTE, "length", "consistency", "readability")
 GENERAL = ("general", "helpfulness", "harmlessness")
-FIGURES = (*SOLVING, "helpfulness", "harmlessness", "general")
-"""The metrics of each model in the JSON."""
-NEUTRAL = ("length",)
-"""Metrics of which more is neither better nor worse."""
+FIGURES = (*SOLVING, "helpfulness", "harmlessness", "general")  # of each model in the JSON, in this order
+NEUTRAL = ("length",)  # more of it is neither better nor worse
+
+# What the names of students end in, after the name of the model that they were before.
 DISTILLED = "-distilled"
 REINFORCED = "-rl"
 
@@ -71,20 +72,24 @@ class Table:
     @property
     def is_empty(self) -> bool:
         """Whether no cell has a figure yet."""
-        return not any(cell.value[:1].isdecimal() for line in self.lines for cell in line.cells)
+        values = [cell.value for line in self.lines for cell in line.cells]
+        return not any(value[:1].isdecimal() for value in values)
 
 
 def row_of(progress: Progress | None, metric: str) -> Row | None:
     """A model's figure over all problems, or over all general prompts."""
     if progress is None:
         return None
-    return find_row(progress.general if metric in GENERAL else progress.report, metric)
+    report = progress.general if metric in GENERAL else progress.report
+    return find_row(report, metric)
 
 
 def vote_of(boxes: Sequence[Progress]) -> str:
     """The name of the majority-vote metric that the models' evaluations hold, `cons@16` where they hold none."""
-    names = {row.metric for box in boxes if box.report for row in box.report.rows if row.metric.startswith("cons@")}
-    return VOTE if VOTE in names or not names else min(names)
+    reports = [box.report for box in boxes if box.report]
+    metrics = {row.metric for report in reports for row in report.rows}
+    votes = [metric for metric in metrics if metric.startswith("cons@")]
+    return VOTE if VOTE in votes else min(votes, default=VOTE)
 
 
 def stages(boxes: Sequence[Progress]) -> Table:
@@ -93,25 +98,38 @@ def stages(boxes: Sequence[Progress]) -> Table:
     lines = []
     for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
-        num_problems = max((row.n for row in rows if row is not None), default=0)
+        counts = [row.n for row in rows if row is not None]
+        # Models may have been evaluated on different numbers of problems; a table has place for one.
+        num_problems = max(counts, default=0)
         noun = "prompts" if metric in GENERAL else "problems"
         detail = f"{num_problems:,} {noun}" if num_problems else ""
         lines.append(Line(name=metric, title=heading(metric), detail=detail, cells=_cells(rows, metric)))
-    return Table(columns=[(box.node.name, box.node.title) for box in models], lines=lines)
+
+    columns = [(box.node.name, box.node.title) for box in models]
+    return Table(columns=columns, lines=lines)
 
 
 def distillation(boxes: Sequence[Progress]) -> list[str]:
     """Names of the models of the paper's Table 5: each student before and after learning from R1's data, and R1."""
-    names = [box.node.name for box in boxes]
-    students = [name for family in _families(names) for name in (family, family + DISTILLED)]
-    return [*students, _main_boxes(boxes)[-1].node.name] if students else []
+    students: list[str] = []
+    for family in _families(boxes):
+        students += [family, family + DISTILLED]
+    if not students:
+        return []
+
+    # The last main model is the result of the run, from which the students have learned.
+    r1 = _main_boxes(boxes)[-1]
+    return [*students, r1.node.name]
 
 
 def reinforcement(boxes: Sequence[Progress]) -> list[str]:
     """Names of the models of the paper's Table 6: a student by reinforcement learning, by distillation, by both."""
-    names = [box.node.name for box in boxes]
-    families = [family for family in _families(names) if family + REINFORCED in names]
-    return [family + ending for family in families for ending in ("", REINFORCED, DISTILLED, DISTILLED + REINFORCED)]
+    names = {box.node.name for box in boxes}
+    students: list[str] = []
+    for family in _families(boxes):
+        if family + REINFORCED in names:
+            students += [family, family + REINFORCED, family + DISTILLED, family + DISTILLED + REINFORCED]
+    return students
 
 
 def models_table(boxes: Sequence[Progress], names: Sequence[str]) -> Table:
@@ -121,19 +139,20 @@ def models_table(boxes: Sequence[Progress], names: Sequence[str]) -> Table:
         boxes: the pipeline.
         names: of the models, in the order of the rows; one that the pipeline has not is left out.
     """
-    models = [box for name in names for box in boxes if box.node.name == name]
+    by_name = {box.node.name: box for box in boxes}
+    models = [by_name[name] for name in names if name in by_name]
     metrics = _metrics(boxes)
-    columns = {metric: _cells([row_of(box, metric) for box in models], metric) for metric in metrics}
 
-    lines = [
-        Line(
-            name=box.node.name,
-            title=box.node.title,
-            detail=box.node.by,
-            cells=[columns[metric][index] for metric in metrics],
-        )
-        for index, box in enumerate(models)
-    ]
+    # Cells are made column by column, since the best is the best of a column; the lines of the table run across.
+    columns = []
+    for metric in metrics:
+        rows = [row_of(box, metric) for box in models]
+        columns.append(_cells(rows, metric))
+
+    lines = []
+    for index, box in enumerate(models):
+        cells = [column[index] for column in columns]
+        lines.append(Line(name=box.node.name, title=box.node.title, detail=box.node.by, cells=cells))
     return Table(columns=[(metric, heading(metric)) for metric in metrics], lines=lines)
 
 
@@ -146,23 +165,31 @@ def stage_figures(boxes: Sequence[Progress]) -> list[dict[str, object]]:
         stages so far.
     """
     by_name = {box.node.name: box for box in boxes}
-    trained = [by_name[node.name] for node in trained_models([box.node for box in boxes])]
-    return [_figures_of(box) for box in trained]
+    trained = trained_models([box.node for box in boxes])
+    return [_model_figures(by_name[node.name]) for node in trained]
 
 
 def stage_text(boxes: Sequence[Progress]) -> str:
     """The paper's Table 3 in plain text: shares in percent, `*` at the best, 95 % intervals below the figures."""
     models = _main_boxes(boxes)
-    lines = [_plain_line("", [box.node.title[:11] for box in models])]
+    # A column is 13 wide: 12 for a figure, one for its mark. Empty lines, of intervals that nobody has, are left out.
+    titles = [box.node.title[:11] for box in models]
+    lines = [_plain_line("", titles)]
 
     for metric in _metrics(boxes):
         rows = [row_of(box, metric) for box in models]
         best = _best(rows, metric)
+        values = []
+        intervals = []
+        for row in rows:
+            value, interval = _plain(row, metric)
+            is_best = row is not None and row.value == best
+            values.append(f"{value}*" if is_best else value)
+            intervals.append(interval)
+
         name = f"{metric}, %" if is_share(metric) else metric
-        figures = [_plain(row, metric) for row in rows]
-        marks = ["*" if row is not None and row.value == best else "" for row in rows]
-        values = [value + mark for (value, _), mark in zip(figures, marks, strict=True)]
-        lines += [_plain_line(name, values), _plain_line("", [interval for _, interval in figures])]
+        lines.append(_plain_line(name, values))
+        lines.append(_plain_line("", intervals))
 
     return "\n".join(line for line in lines if line)
 
@@ -170,15 +197,18 @@ def stage_text(boxes: Sequence[Progress]) -> str:
 def _main_boxes(boxes: Sequence[Progress]) -> list[Progress]:
     """The models that the main table compares."""
     by_name = {box.node.name: box for box in boxes}
-    return [by_name[node.name] for node in main_models([box.node for box in boxes])]
+    models = main_models([box.node for box in boxes])
+    return [by_name[node.name] for node in models]
 
 
 def _metrics(boxes: Sequence[Progress]) -> list[str]:
-    return [vote_of(boxes) if metric == VOTE else metric for metric in (*SOLVING, *GENERAL)]
+    vote = vote_of(boxes)
+    return [vote if metric == VOTE else metric for metric in (*SOLVING, *GENERAL)]
 
 
-def _families(names: Sequence[str]) -> list[str]:
+def _families(boxes: Sequence[Progress]) -> list[str]:
     """Students: models of which there is a distilled one."""
+    names = [box.node.name for box in boxes]
     return [name for name in names if name + DISTILLED in names]
 
 
@@ -194,7 +224,9 @@ def _cells(rows: Sequence[Row | None], metric: str) -> list[Cell]:
 def _best(rows: Sequence[Row | None], metric: str) -> float | None:
     """The highest value, where there are several to compare and they differ."""
     values = [row.value for row in rows if row is not None]
-    return max(values) if metric not in NEUTRAL and len(set(values)) > 1 else None
+    # Where all are equal, or there is one, a mark would say nothing.
+    differ = len(set(values)) > 1
+    return max(values) if differ and metric not in NEUTRAL else None
 
 
 def _plain(row: Row | None, metric: str) -> tuple[str, str]:
@@ -210,17 +242,25 @@ def _plain(row: Row | None, metric: str) -> tuple[str, str]:
 
 def _plain_line(name: str, cells: Sequence[str]) -> str:
     """A line of columns; a mark stands right of its column, so that figures stay aligned."""
-    texts = [f"{cell:>13}" if cell.endswith("*") else f"{cell:>12} " for cell in cells]
-    return f"{name:15}{''.join(texts)}".rstrip()
+    line = f"{name:15}"
+    for cell in cells:
+        line += f"{cell:>13}" if cell.endswith("*") else f"{cell:>12} "
+    return line.rstrip()
 
 
-def _figures_of(box: Progress) -> dict[str, object]:
+def figure_as_json(row: Row | None) -> dict[str, float | None] | None:
+    """A figure and its interval, ready for JSON; None where it was not evaluated, or where an end is open."""
+    if row is None:
+        return None
+    return {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
+
+
+def _model_figures(box: Progress) -> dict[str, object]:
     metrics: dict[str, object] = {}
     for metric in FIGURES:
-        row = row_of(box, metric)
-        ends = None if row is None else {"value": row.value, "low": finite(row.low), "high": finite(row.high)}
-        metrics[metric] = ends
+        metrics[metric] = figure_as_json(row_of(box, metric))
 
+    # A model that was given has cost nothing here.
     cost = box.cost or Cost()
     return {
         "name": box.node.name,

@@ -4,7 +4,7 @@ import math
 
 __all__ = ["covering_ticks", "round_step", "ticks"]
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # in steps: what rounding may have added or taken away
 
 
 def round_step(width: float, count: int) -> float:
@@ -15,9 +15,14 @@ def round_step(width: float, count: int) -> float:
     """
     if not (math.isfinite(width) and width > 0 and count >= 1):
         raise ValueError(f"round_step needs a positive, finite width and count >= 1; got {width} and {count}")
+
     exact = width / count
     power = 10.0 ** math.floor(math.log10(exact))
-    return next((factor * power for factor in (1, 2, 2.5, 5) if factor * power >= exact * (1 - TOLERANCE)), 10 * power)
+    for factor in (1, 2, 2.5, 5):
+        # A width such as 0.6 is not exact in binary: it must not miss its own round step by the last bit.
+        if factor * power >= exact * (1 - TOLERANCE):
+            return factor * power
+    return 10 * power
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -27,16 +32,26 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
         ValueError: high <= low, or either is not finite.
     """
     step = round_step(high - low, count)
-    return _multiples(step, math.ceil(low / step - TOLERANCE), math.floor(high / step + TOLERANCE))
+    first = math.ceil(low / step - TOLERANCE)
+    last = math.floor(high / step + TOLERANCE)
+    return _multiples(step, first, last)
 
 
 def covering_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers, evenly spaced, of which the first and the last enclose [low, high]; an empty range is widened."""
     if high <= low:
         margin = abs(low) * 0.1 or 1.0
-        low, high = (low, low + margin) if low == 0 else (low - margin, high + margin)
+        # An axis that starts at 0, as that of a count does, is not extended below it.
+        if low == 0:
+            high = margin
+        else:
+            low -= margin
+            high += margin
+
     step = round_step(high - low, count)
-    return _multiples(step, math.floor(low / step + TOLERANCE), math.ceil(high / step - TOLERANCE))
+    first = math.floor(low / step + TOLERANCE)
+    last = math.ceil(high / step - TOLERANCE)
+    return _multiples(step, first, last)
 
 
 def _multiples(step: float, first: int, last: int) -> list[float]:

@@ -15,10 +15,10 @@ from aha.report.charts import (
     embed,
     format_figure,
     line_chart,
-    path_data,
     running_mean,
     thin,
 )
+from aha.report.svg import path_data
 from aha.report.ticks import covering_ticks, ticks
 
 RISING = Series(name="pass@1", xs=[0, 50, 100], ys=[0.0, 0.5, 1.0])
