@@ -86,7 +86,6 @@ def cold_start(record: Record, zero: Progress, warm: Progress) -> Markup:
     zero_series = _accuracy(record, zero, 2)
     series = [warm_series, zero_series]
 
-    # A level line, at which the other curve can be seen to cross it.
     goal = _goal(zero_series)
     if goal is not None:
         end = max(1.0, *warm_series.xs, *zero_series.xs)
@@ -135,7 +134,7 @@ def reward_hacking(record: Record, title: str) -> list[Markup]:
         note = "training rollouts: what the reward model says, what is true"
         figures.append(_chart(name.capitalize(), note, [learned, true]))
 
-    # A policy that deceives the reward model may also forget what it could do.
+    # The paper saw reward hacking in its performance, which fell while the learned reward rose (v2, B.5).
     accuracy = _validated(part, "pass@1", f"{title}, validation pass@1", 1)
     general = trained_series(part, "true_general", name="general prompts, right", tone=3)
     note = "problems with an answer in validation, and general prompts in training"

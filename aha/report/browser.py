@@ -135,7 +135,6 @@ def _training_files(record: Record) -> list[tuple[str, int, Path]]:
 
 def _evenly(size: int, count: int) -> list[int]:
     """At most `count` indices from the first to the last of `size`, evenly spaced."""
-    # A set, since a few files would be picked several times.
     last = size - 1
     indices = {round(turn * last / (count - 1)) for turn in range(count)}
     return sorted(indices) if size else []

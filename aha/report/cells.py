@@ -64,7 +64,6 @@ def value_and_interval(row: Row | None, metric: str) -> tuple[str, str]:
 
     low = in_column(row.low, metric)
     high = in_column(row.high, metric)
-    # One sign for both ends is enough.
     return value, f"{low.removesuffix(PERCENT)} {DASH} {high}"
 
 

@@ -94,8 +94,8 @@ class Axes:
 class _Plane:
     """Data coordinates to pixels; the plot area is [left, right] x [top, bottom]."""
 
-    x_range: Point
-    levels: Sequence[float]
+    x_range: tuple[float, float]
+    levels: Sequence[float]  # of the horizontal lines
     left: float
     right: float
     top: float
@@ -106,7 +106,7 @@ class _Plane:
         return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        # The lowest and the highest line of the grid are the edges. Pixels count downwards.
+        # The lowest and the highest line are the edges of the plot area. Pixels count downwards.
         low = self.levels[0]
         high = self.levels[-1]
         return self.bottom - (value - low) / (high - low) * (self.bottom - self.top)
@@ -216,7 +216,6 @@ def _across(kind: str, plane: _Plane, low: float, high: float) -> Markup:
 
 def _mean(values: Sequence[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
-    # Not a number is what a path leaves a gap at.
     return sum(finite) / len(finite) if finite else math.nan
 
 
@@ -266,7 +265,6 @@ def _grid(plane: _Plane, axes: Axes) -> Markup:
 
 def _borders(plane: _Plane, axes: Axes) -> Markup:
     """Thin vertical lines where stages begin; a name is left out where the next line is too near for it."""
-    # A name may reach to the next line, the last one to the edge.
     next_lines = [plane.x(position) for position, _ in axes.borders[1:]]
     next_lines.append(plane.right)
     elements = []

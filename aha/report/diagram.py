@@ -33,21 +33,13 @@ INSET = 12  # between a box and its text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
-    """A grid: how large boxes and gaps are, and where each box stands.
+    """A grid: how large boxes and gaps are, and where each box stands."""
 
-    Attributes:
-        places: column and row of each box by name.
-        width: of a box.
-        height: of a box.
-        gap: between columns, and between rows.
-        margin: around all, for arrows that go round the outside.
-    """
-
-    places: Mapping[str, Place]
-    width: float
+    places: Mapping[str, Place]  # column and row of each box by name
+    width: float  # of a box
     height: float
-    gap: Point
-    margin: float
+    gap: Point  # between columns, and between rows
+    margin: float  # around all, for arrows that go round the outside
 
     @property
     def num_columns(self) -> int:
@@ -190,8 +182,8 @@ def _box(box: Progress, sheet: _Sheet) -> Markup:
     y = sheet.top(row)
     figure = headline(box)
 
-    words = f"{box.state}, {box.detail}" if box.detail else box.state
-    about = ", ".join(part for part in (node.title, node.by, figure, words) if part)
+    state_text = f"{box.state}, {box.detail}" if box.detail else box.state
+    about = ", ".join(part for part in (node.title, node.by, figure, state_text) if part)
 
     elements = [_outline(node.kind, x, y, sheet)]
     if box.state == "finished":

@@ -5,7 +5,7 @@ v2, appendix C.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from markupsafe import Markup
@@ -30,64 +30,48 @@ HARD = "hard"
 MAX_TONES = 5  # colours of the style sheet, and so the most domains of one chart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Curve:
-    """A small chart of training: which metrics it draws, under which names."""
+    """A small chart of training: its metrics, each with the name of its line."""
 
     title: str
     note: str
-    metrics: tuple[tuple[str, str], ...]
+    metrics: Mapping[str, str]
     unit: Unit = "number"
     low: float | None = 0.0
     is_noisy: bool = True
 
 
+ANSWERS = {"unparsable": "unparsable", "timeout": "timeout", "crash": "crash", "unsupported": "unsupported"}
 CURVES = (
     _Curve(
-        title="Reward",
-        note="mean of the sampled rollouts, in parts",
-        metrics=(("reward", "total"), ("accuracy", "accuracy"), ("format", "format")),
+        "Reward",
+        "mean of the sampled rollouts, in parts",
+        {"reward": "total", "accuracy": "accuracy", "format": "format"},
     ),
-    _Curve(title="KL to the reference", note="nats per token", metrics=(("kl", "KL"),)),
-    _Curve(title="Entropy", note="of the sampled tokens, nats", metrics=(("entropy", "entropy"),)),
+    _Curve("KL to the reference", "nats per token", {"kl": "KL"}),
+    _Curve("Entropy", "of the sampled tokens, nats", {"entropy": "entropy"}),
+    _Curve("Clip fraction", "tokens whose ratio was clipped", {"clip_fraction": "clipped"}, "share"),
+    _Curve("Truncated", "rollouts cut at the length cap", {"truncated": "truncated"}, "share"),
+    _Curve("Groups without spread", "every rollout rewarded alike: no gradient", {"zero_spread": "groups"}, "share"),
     _Curve(
-        title="Clip fraction",
-        note="tokens whose ratio was clipped",
-        metrics=(("clip_fraction", "clipped"),),
-        unit="share",
+        "Unreadable answers",
+        "and verdicts that took too long or failed, or that the judge cannot give",
+        ANSWERS,
+        "share",
     ),
-    _Curve(
-        title="Truncated", note="rollouts cut at the length cap", metrics=(("truncated", "truncated"),), unit="share"
-    ),
-    _Curve(
-        title="Groups without spread",
-        note="every rollout rewarded alike: no gradient",
-        metrics=(("zero_spread", "groups"),),
-        unit="share",
-    ),
-    _Curve(
-        title="Unreadable answers",
-        note="and verdicts that took too long or failed, or that the judge cannot give",
-        metrics=(
-            ("unparsable", "unparsable"),
-            ("timeout", "timeout"),
-            ("crash", "crash"),
-            ("unsupported", "unsupported"),
-        ),
-        unit="share",
-    ),
-    _Curve(title="Gradient norm", note="before clipping", metrics=(("grad_norm", "norm"),)),
-    _Curve(title="Learning rate", note="of the optimizer", metrics=(("learning_rate", "rate"),), is_noisy=False),
-    _Curve(title="Loss", note="of the objective", metrics=(("loss", "loss"),), low=None),
-    _Curve(
-        title="Sampler and learner apart", note="mean gap of log-probabilities, nats", metrics=(("logp_gap", "gap"),)
-    ),
-    _Curve(title="Tokens per iteration", note="sampled responses", metrics=(("tokens", "tokens"),)),
-    _Curve(title="Seconds per iteration", note="sampling, scoring and learning", metrics=(("seconds", "seconds"),)),
+    _Curve("Gradient norm", "before clipping", {"grad_norm": "norm"}),
+    # A schedule is no sample: it is drawn as it is, without a running mean.
+    _Curve("Learning rate", "of the optimizer", {"learning_rate": "rate"}, is_noisy=False),
+    # The loss of an objective may be negative, and its distance from 0 means nothing.
+    _Curve("Loss", "of the objective", {"loss": "loss"}, low=None),
+    _Curve("Sampler and learner apart", "mean gap of log-probabilities, nats", {"logp_gap": "gap"}),
+    _Curve("Tokens per iteration", "sampled responses", {"tokens": "tokens"}),
+    _Curve("Seconds per iteration", "sampling, scoring and learning", {"seconds": "seconds"}),
 )
 
-TIMED = {name: f"seconds_{name}" for name in ("sampling", "scoring", "reference", "learning")}
-"""Parts of an iteration's wall time, from the bottom of the stack to its top, and their metrics."""
+# Parts of an iteration's wall time by metric, from the bottom of the stack to its top.
+TIMED = {f"seconds_{name}": name for name in ("sampling", "scoring", "reference", "learning")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +300,7 @@ def _by_domain(record: Record, domains: Sequence[str], metric: str, title: str, 
 
 def _small(record: Record, curve: _Curve) -> Markup:
     series = []
-    for tone, (metric, name) in enumerate(curve.metrics, start=1):
+    for tone, (metric, name) in enumerate(curve.metrics.items(), start=1):
         series.append(trained_series(record, metric, name=name, tone=tone, is_noisy=curve.is_noisy))
     return line_chart(series, _small_axes(record, curve))
 
@@ -337,9 +321,8 @@ def _small_axes(record: Record, curve: _Curve) -> Axes:
 def _timed(record: Record) -> Markup:
     """Seconds of each iteration by part, stacked; the top of the stack is the whole iteration."""
     # A stack of some of its parts would be wrong: iterations without all of them are left out.
-    updates = [update for update in record.updates if update.metrics.keys() >= {*TIMED.values(), "seconds"}]
-    curve = _Curve(title="Where the time went", note="seconds per iteration", metrics=())
-    axes = _small_axes(record, curve)
+    updates = [update for update in record.updates if update.metrics.keys() >= {*TIMED, "seconds"}]
+    axes = _small_axes(record, _Curve("Where the time went", "seconds per iteration", TIMED))
     if not updates:
         return line_chart([], axes)
 
@@ -361,14 +344,14 @@ def _timed(record: Record) -> Markup:
 
 def _seconds_by_part(updates: Sequence[Update]) -> dict[str, list[float]]:
     """The seconds of each part of each iteration; `other` is what none of the parts counts."""
-    seconds: dict[str, list[float]] = {name: [] for name in (*TIMED, "other")}
+    seconds: dict[str, list[float]] = {}
+    for metric, name in TIMED.items():
+        seconds[name] = [update.metrics[metric] for update in updates]
+
+    # Parts are timed one by one, and rounding can bring their sum above the whole.
+    others = []
     for update in updates:
-        parts = {name: update.metrics[metric] for name, metric in TIMED.items()}
-        for name, part in parts.items():
-            seconds[name].append(part)
+        other = update.metrics["seconds"] - sum(update.metrics[metric] for metric in TIMED)
+        others.append(max(0.0, other))
 
-        # Parts are timed one by one, and rounding can bring their sum above the whole.
-        other = update.metrics["seconds"] - sum(parts.values())
-        seconds["other"].append(max(0.0, other))
-
-    return seconds
+    return {**seconds, "other": others}

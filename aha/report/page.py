@@ -73,7 +73,7 @@ def write_page(run: Path) -> Path:
     """
     record = read_record(run)
     page = record.folder / PAGE_NAME
-    # What a model wrote may hold half a character (a lone surrogate), which no file can hold.
+    # What a model wrote may hold half a character (a lone surrogate), which UTF-8 cannot encode.
     text = _render(record).encode("utf-8", errors="replace").decode("utf-8")
     write_atomically(page, text)
     return page

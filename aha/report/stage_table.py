@@ -260,7 +260,6 @@ def _model_figures(box: Progress) -> dict[str, object]:
     for metric in FIGURES:
         metrics[metric] = figure_as_json(row_of(box, metric))
 
-    # A model that was given has cost nothing here.
     cost = box.cost or Cost()
     return {
         "name": box.node.name,
