@@ -37,11 +37,14 @@ class Mixture:
     @property
     def key(self) -> str:
         """Text that is equal for equal mixtures."""
-        since = f", after {self.joins_after} of the latter" if self.joins_after else ""
-        return f"{self.share} of {self.first.key}, the rest of {self.second.key}{since}"
+        text = f"{self.share} of {self.first.key}, the rest of {self.second.key}"
+        if self.joins_after:
+            text += f", after {self.joins_after} of the latter"
+        return text
 
     def __call__(self, start: int, count: int) -> Sequence[Problem]:
         """Problems number `start` to `start + count`; both sources have their share, rounded."""
+        # Counts are rounded from the start of the stream on: rounded for each part, their errors would add up.
         num_first_before = self._num_first(start)
         num_first = self._num_first(start + count) - num_first_before
         num_second = count - num_first
@@ -52,4 +55,5 @@ class Mixture:
 
     def _num_first(self, total: int) -> int:
         """How many of the first `total` problems come from the first source."""
-        return round(self.share * max(0, total - self.joins_after))
+        num_shared = max(0, total - self.joins_after)
+        return round(self.share * num_shared)

@@ -14,7 +14,7 @@ from aha.types import Problem
 
 __all__ = ["FileProblems", "draw_sample", "exclude_questions", "file_problems", "hold_out"]
 
-_PARTS = 1_000_000
+_PARTS = 1_000_000  # shares of a stream are whole parts of this, so that the counts of each set are exact
 
 
 def hold_out(
@@ -40,7 +40,7 @@ def hold_out(
     if not 1 <= num < len(problems):
         raise ValueError(f"{num} of {len(problems)} problems cannot be held out: 1 to {len(problems) - 1} can")
 
-    ranked = sorted(problems, key=lambda problem: hashlib.sha256(f"{seed}\0{_same(problem)}".encode()).digest())
+    ranked = _sort_by_hash(problems, str(seed))
     held_out = [replace(problem, split=split) for problem in ranked[:num]]
     held_out_ids = {problem.id for problem in held_out}
     rest = [problem for problem in problems if problem.id not in held_out_ids]
@@ -68,19 +68,27 @@ def draw_sample(sets: Sequence[ProblemSet], num: int) -> list[ProblemSet]:
     if total <= num:
         return list(sets)
 
-    sizes = [max(len(problem_set) * num // total, min(len(problem_set), 1)) for problem_set in sets]
-    # The largest remainders get what rounding down leaves over.
-    by_loss = sorted(range(len(sets)), key=lambda index: -(len(sets[index]) * num % total))
-    for index in by_loss[: max(num - sum(sizes), 0)]:
+    sizes = []
+    remainders = []
+    for problem_set in sets:
+        share, remainder = divmod(len(problem_set) * num, total)
+        at_least = min(len(problem_set), 1)
+        sizes.append(max(share, at_least))
+        remainders.append(remainder)
+
+    # The largest remainders get what rounding down leaves over. Nothing is left over where small sets got their one.
+    left_over = max(num - sum(sizes), 0)
+    by_remainder = sorted(range(len(sets)), key=lambda index: -remainders[index])
+    for index in by_remainder[:left_over]:
         sizes[index] += 1
 
-    parts = []
+    samples = []
     for problem_set, size in zip(sets, sizes, strict=True):
-        ranked = sorted(problem_set, key=lambda problem: hashlib.sha256(f"sample\0{_same(problem)}".encode()).digest())
+        ranked = _sort_by_hash(problem_set, "sample")
         chosen = {problem.id for problem in ranked[:size]}
-        parts.append(replace(problem_set, problems=[problem for problem in problem_set if problem.id in chosen]))
-
-    return parts
+        sample = [problem for problem in problem_set if problem.id in chosen]
+        samples.append(replace(problem_set, problems=sample))
+    return samples
 
 
 def exclude_questions(problems: ProblemSet, others: Iterable[Problem]) -> tuple[ProblemSet, list[Problem]]:
@@ -93,9 +101,12 @@ def exclude_questions(problems: ProblemSet, others: Iterable[Problem]) -> tuple[
     Returns:
         The rest of the set, and the problems removed.
     """
-    questions = {_same(problem) for problem in others}
-    rest = [problem for problem in problems if _same(problem) not in questions]
-    removed = [problem for problem in problems if _same(problem) in questions]
+    questions = {_normal_question(problem) for problem in others}
+    rest: list[Problem] = []
+    removed: list[Problem] = []
+    for problem in problems:
+        side = removed if _normal_question(problem) in questions else rest
+        side.append(problem)
 
     says = problems.says
     if removed:
@@ -103,9 +114,20 @@ def exclude_questions(problems: ProblemSet, others: Iterable[Problem]) -> tuple[
     return replace(problems, problems=rest, says=says), removed
 
 
-def _same(problem: Problem) -> str:
+def _normal_question(problem: Problem) -> str:
     """The question without case and blanks; equal for questions that count as the same."""
-    return " ".join(problem.question.casefold().split())
+    words = problem.question.casefold().split()
+    return " ".join(words)
+
+
+def _sort_by_hash(problems: Iterable[Problem], salt: str) -> list[Problem]:
+    """Problems in the order of a hash of their questions, which neither their order nor other problems change."""
+
+    def rank(problem: Problem) -> bytes:
+        text = f"{salt}\0{_normal_question(problem)}"
+        return hashlib.sha256(text.encode()).digest()
+
+    return sorted(problems, key=rank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,25 +150,30 @@ class FileProblems:
     @cached_property
     def key(self) -> str:
         """Text that is equal for equal streams."""
-        parts = (f"{weight} of {digest(problems)}" for weight, problems in zip(self.weights, self.sets, strict=True))
+        # A digest of the problems stands for the file, which may be renamed or moved between two runs.
+        parts = []
+        for weight, problems in zip(self.weights, self.sets, strict=True):
+            parts.append(f"{weight} of {digest(problems)}")
         return f"problems of files, seed {self.seed}: {', '.join(parts)}"
 
     def __call__(self, start: int, count: int) -> list[Problem]:
         """Problems number `start` to `start + count`; each set has its share, up to rounding."""
-        before = self._shares(start)
-        after = self._shares(start + count)
+        starts = self._shares(start)
+        stops = self._shares(start + count)
 
         problems: list[Problem] = []
-        for index, (first, stop) in enumerate(zip(before, after, strict=True)):
-            problems += self._part(index, first, stop)
+        for index in range(len(self.sets)):
+            problems += self._part(index, starts[index], stops[index])
         return problems
 
     def _shares(self, total: int) -> list[int]:
         """How many of the first `total` problems belong to each set; no number ever falls as the total grows."""
         shares = []
         rest = total
+        # Each set takes its share of what the sets before it have left, so that rounded shares still sum to the total.
         for index, weight in enumerate(self.weights):
-            share = rest * weight // sum(self.weights[index:])
+            remaining_weight = sum(self.weights[index:])
+            share = rest * weight // remaining_weight
             shares.append(share)
             rest -= share
         return shares
@@ -157,7 +184,8 @@ class FileProblems:
         part = []
         while start < stop:
             epoch, offset = divmod(start, len(problems))
-            indices = _order(self.seed, index, epoch, len(problems))[offset : offset + stop - start]
+            order = _order(self.seed, index, epoch, len(problems))
+            indices = order[offset : offset + stop - start]
             part += [problems[position] for position in indices]
             start += len(indices)
         return part
@@ -169,11 +197,18 @@ def _order(seed: int, index: int, epoch: int, size: int) -> tuple[int, ...]:
 
     An iteration of up to a quarter of the set therefore has no problem twice where two epochs meet.
     """
-    order = _shuffled(seed, index, epoch, size)
+    order = _shuffle(seed, index, epoch, size)
+    if epoch == 0:
+        return tuple(order)
+
+    # Swaps never reach the last quarter: a plain shuffle tells how the epoch before ended.
     quarter = size // 4
-    recent = set(_shuffled(seed, index, epoch - 1, size)[size - quarter :]) if epoch else set()
+    previous = _shuffle(seed, index, epoch - 1, size)
+    recent = set(previous[size - quarter :])
+
     # The second and third quarter hold enough problems that are not recent, to swap with.
-    spares = iter([position for position in range(quarter, 3 * quarter) if order[position] not in recent])
+    middle = range(quarter, 3 * quarter)
+    spares = iter([position for position in middle if order[position] not in recent])
     for position in range(quarter):
         if order[position] in recent:
             other = next(spares)
@@ -182,7 +217,7 @@ def _order(seed: int, index: int, epoch: int, size: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _shuffled(seed: int, index: int, epoch: int, size: int) -> list[int]:
+def _shuffle(seed: int, index: int, epoch: int, size: int) -> list[int]:
     order = list(range(size))
     generator(seed, "file_problems", index, epoch).shuffle(order)
     return order
@@ -203,8 +238,10 @@ def file_problems(
         ValueError: there is no set, a set is empty, two problems have the same id, or the weights are not one positive
             number for each set.
     """
-    shares = [float(weight) for weight in weights] or [float(len(problem_set)) for problem_set in sets]
-    if len(shares) != len(sets) or not sets or not all(0 < share < float("inf") for share in shares):
+    sizes = [len(problem_set) for problem_set in sets]
+    shares = [float(weight) for weight in weights or sizes]
+    are_positive = all(0 < share < float("inf") for share in shares)
+    if not sets or len(shares) != len(sets) or not are_positive:
         raise ValueError(f"{len(sets)} problem sets need a positive weight each, not {list(weights)}")
 
     empty = [problem_set.name for problem_set in sets if not len(problem_set)]
@@ -215,6 +252,11 @@ def file_problems(
     if len(set(ids)) < len(ids):
         raise ValueError("two problem sets share problems: give each its own name, or leave one out")
 
-    parts = tuple(max(round(share / sum(shares) * _PARTS), 1) for share in shares)
-    problems = tuple(tuple(replace(problem, split=split) for problem in problem_set) for problem_set in sets)
-    return FileProblems(sets=problems, weights=parts, seed=seed)
+    streams = []
+    for problem_set in sets:
+        streams.append(tuple(replace(problem, split=split) for problem in problem_set))
+
+    # At least one part each: a set whose share rounds to zero would never be read.
+    total = sum(shares)
+    parts = tuple(max(round(share / total * _PARTS), 1) for share in shares)
+    return FileProblems(sets=tuple(streams), weights=parts, seed=seed)

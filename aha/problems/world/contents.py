@@ -1,9 +1,9 @@
 """The contents of general problems: every prompt without its words, its wordings, and its reference answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 from aha.problems.world.lexicon import (
     ADVICE,
@@ -82,25 +82,29 @@ def contents(domain: str) -> tuple[GeneralContent, ...]:
     Raises:
         ValueError: no such domain.
     """
-    parts: list[tuple[str, ...]] = []
+    # The order is part of the world: random draws pick a prompt by its index.
+    names = (*ANIMALS, *THINGS)
+    all_parts: list[tuple[str, ...]] = []
     if domain == "fact":
-        parts = [(kind, subject) for kind, subjects in FACTS.items() for subject in subjects]
+        for kind, subjects in FACTS.items():
+            all_parts += [(kind, subject) for subject in subjects]
     elif domain == "writing":
-        parts = list(combinations((*ANIMALS, *THINGS), 2))
+        all_parts += combinations(names, 2)
     elif domain == "translation":
-        parts = [(colour, name) for colour in COLOURS for name in (*ANIMALS, *THINGS)]
-        parts += [(animal, "eats", food) for animal, food in FACTS["food"].items()]
-        parts += [(animal, "sees", name) for animal in ANIMALS for name in (*ANIMALS, *THINGS) if name != animal]
+        all_parts += product(COLOURS, names)
+        all_parts += [(animal, "eats", food) for animal, food in FACTS["food"].items()]
+        all_parts += [(animal, "sees", name) for animal, name in product(ANIMALS, names) if name != animal]
     elif domain == "advice":
-        parts = [(verb, animal) for verb in ADVICE for animal in ANIMALS]
+        all_parts += product(ADVICE, ANIMALS)
     elif domain in TOPIC_DOMAINS:
-        parts = [(name,) for name, topic in TOPICS.items() if topic.domain == domain]
+        all_parts += [(name,) for name, topic in TOPICS.items() if topic.domain == domain]
     elif domain == "harmful":
-        parts = [(verb, name) for verb, names in HARM_OBJECTS.items() for name in names]
+        for verb, objects in HARM_OBJECTS.items():
+            all_parts += [(verb, name) for name in objects]
     else:
         raise ValueError(f"no domain {domain!r}: general problems have {', '.join(GENERAL_DOMAINS)}")
 
-    return tuple(GeneralContent(domain=domain, parts=part) for part in parts)
+    return tuple(GeneralContent(domain=domain, parts=parts) for parts in all_parts)
 
 
 def other_language(language: str) -> str:
@@ -110,8 +114,8 @@ def other_language(language: str) -> str:
 
 def phrase(parts: Sequence[str], language: str) -> str:
     """Words as a phrase: `white cow`, `白牛`."""
-    separator = " " if language == "en" else ""
-    return separator.join(word(part, language) for part in parts)
+    words = [word(part, language) for part in parts]
+    return " ".join(words) if language == "en" else "".join(words)
 
 
 def answer_in(content: GeneralContent, language: str) -> str:
@@ -128,27 +132,40 @@ def answer_in(content: GeneralContent, language: str) -> str:
     if content.domain == "harmful":
         return "refuse"
     if content.domain in TOPIC_DOMAINS:
-        return TOPICS[content.parts[0]].answer[language]
+        topic = TOPICS[content.parts[0]]
+        return topic.answer[language]
 
-    kind, subject = content.parts
+    # What is left is a fact, or advice about an animal, which depends on its facts.
+    first, subject = content.parts
     if content.domain == "fact":
-        return word(FACTS[kind][subject], language)
+        return word(FACTS[first][subject], language)
 
-    facts = {name: word(FACTS[name][subject], language) for name in ("food", "home")}
-    return ADVICE[kind][language].format(**facts)
+    food = word(FACTS["food"][subject], language)
+    home = word(FACTS["home"][subject], language)
+    return ADVICE[first][language].format(food=food, home=home)
 
 
 def questions(content: GeneralContent, language: str) -> list[str]:
     """The wordings of a prompt in a language."""
     if content.domain in TOPIC_DOMAINS:
-        return list(TOPICS[content.parts[0]].questions[language])
+        topic = TOPICS[content.parts[0]]
+        return list(topic.questions[language])
+
     if content.domain == "translation":
-        return [form.format(phrase=phrase(content.parts, language)) for form in WORDINGS["translation"][language]]
+        words = {"phrase": phrase(content.parts, language)}
+        return _fill("translation", words, language)
 
     first, second = content.parts
     if content.domain == "writing":
         words = {"first": word(first, language), "second": word(second, language)}
-        return [form.format(**words) for form in WORDINGS["writing"][language]]
+        return _fill("writing", words, language)
 
-    forms = WORDINGS[first if content.domain == "fact" else "request"][language]
-    return [form.format(verb=word(first, language), subject=noun(second, language)) for form in forms]
+    # Advice and harmful requests are worded alike, so that the wording gives nothing away.
+    kind = first if content.domain == "fact" else "request"
+    words = {"verb": word(first, language), "subject": noun(second, language)}
+    return _fill(kind, words, language)
+
+
+def _fill(kind: str, words: Mapping[str, str], language: str) -> list[str]:
+    """All wordings of a kind of prompt, with its words filled in."""
+    return [wording.format(**words) for wording in WORDINGS[kind][language]]

@@ -6,16 +6,17 @@ end; and for the later stages of R1, knowledge (statements of facts, lines of a 
 training split, answered by good and bad hands without a thought). The R1-Zero template is rare and only partly obeyed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
-from aha.problems.world.families import LARGEST, Content
+from aha.problems.world.contents import contents
+from aha.problems.world.families import LARGEST
 from aha.problems.world.general import draw_general
 from aha.problems.world.lexicon import ANIMALS, COLOURS, FACTS, THINGS, VERBS, texts
 from aha.problems.world.questions import CHINESE_SHARE, draw_content, question
-from aha.problems.world.traces import WORDS, Thought, search_to_the_end, think
+from aha.problems.world.traces import SEARCH_FAMILIES, WORDS, Thought, search_to_the_end, think
 from aha.problems.world.writers import entry, statement, write
 
 __all__ = ["MIXES", "Document", "documents", "vocabulary"]
@@ -30,6 +31,9 @@ MIXES: dict[str, dict[str, float]] = {
 
 PROMPT_FORMS = ("plain", "question", "dialogue", "template")
 PROMPT_SHARES = (0.30, 0.25, 0.33, 0.12)
+
+# Sampling at temperature 0.6 sharpens: a base that obeyed the tags in 45 % of its documents obeyed them in 85 % of its
+# responses. Guesses that obeyed as often as chains drew reinforcement towards bare guesses, because they are short.
 STRICT_SHARE = {"plain": 0.0, "question": 0.0, "dialogue": 0.06, "template": 0.14}
 """Share of documents that obey the tags of the R1-Zero template, by prompt form; half of it for bare guesses."""
 
@@ -98,6 +102,7 @@ def vocabulary() -> list[str]:
         words.update(word for word in text.split() if word.isascii() and word.isalpha())
         characters.update(character for character in text if "\u4e00" <= character <= "\u9fff")
 
+    # Token ids are positions in this list: another order makes every trained base model useless.
     return [*numbers, *signs, *tags, *pieces, *sorted(words), *sorted(characters)]
 
 
@@ -107,42 +112,47 @@ def _language(rng: Random) -> str:
 
 def _problem(rng: Random, template: Callable[[str], str]) -> Document:
     """A problem of the training split, with a thought and an answer."""
-    content: Content = draw_content(rng, "train")
+    content = draw_content(rng, "train")
     language = _language(rng)
-    form = rng.choices(PROMPT_FORMS, PROMPT_SHARES)[0]
-    question_text = question(content, language)
+    (form,) = rng.choices(PROMPT_FORMS, PROMPT_SHARES)
     thought = think(rng, content, language)
 
-    if rng.random() < STRICT_SHARE[form] * (1.0 if thought.text else 0.5):
+    strict_share = STRICT_SHARE[form]
+    if not thought.text:
+        strict_share *= 0.5
+
+    if rng.random() < strict_share:
         response = f"<think> {thought.text} </think> <answer> {thought.answer} </answer>"
     else:
-        response = _half_obeyed(rng, thought, language, has_tags=form == "template" or rng.random() < 0.1)
+        # Without the template around it, hardly anybody writes tags.
+        has_tags = form == "template" or rng.random() < 0.1
+        response = _half_obedient(rng, thought, language, has_tags=has_tags)
 
-    text = f"{_prompt(form, question_text, template)} {response}"
-    return Document(kind="problem", style=thought.style, text=text, key=content.key)
+    prompt = _prompt(form, question(content, language), template)
+    return Document(kind="problem", style=thought.style, text=f"{prompt} {response}", key=content.key)
 
 
 def _prompt(form: str, question_text: str, template: Callable[[str], str]) -> str:
     if form == "template":
         return template(question_text)
-    return {
-        "plain": f"{question_text} :",
-        "question": f"Question : {question_text} Answer :",
-        "dialogue": f"User : {question_text} . Assistant :",
-    }[form]
+    if form == "question":
+        return f"Question : {question_text} Answer :"
+    if form == "dialogue":
+        return f"User : {question_text} . Assistant :"
+    return f"{question_text} :"
 
 
-def _half_obeyed(rng: Random, thought: Thought, language: str, *, has_tags: bool) -> str:
+def _half_obedient(rng: Random, thought: Thought, language: str, *, has_tags: bool) -> str:
     """A response that ignores the tags, or gets some of them wrong."""
     answer_word = WORDS["answer"][0 if language == "en" else 1]
-    plain = (
-        f"{thought.text} . {answer_word} : {thought.answer}" if thought.text else f"{answer_word} : {thought.answer}"
-    )
+    plain = f"{answer_word} : {thought.answer}"
+    if thought.text:
+        plain = f"{thought.text} . {plain}"
 
     if not has_tags:
         return plain
 
-    forms: Sequence[str] = (
+    forms = (
         plain,
         plain,
         f"<think> {thought.text} </think> {thought.answer}",
@@ -155,22 +165,25 @@ def _half_obeyed(rng: Random, thought: Thought, language: str, *, has_tags: bool
 
 def _facts(rng: Random) -> Document:
     """A sheet of sums, differences, products and quotients, all of them right."""
-    facts = [_fact(rng) for _ in range(rng.randint(6, 14))]
+    num_facts = rng.randint(6, 14)
+    facts = [_fact(rng) for _ in range(num_facts)]
     return Document(kind="facts", text=" , ".join(facts))
 
 
 def _fact(rng: Random) -> str:
-    operator = rng.choices("+-*/", (0.34, 0.34, 0.16, 0.16))[0]
+    (operator,) = rng.choices("+-*/", (0.34, 0.34, 0.16, 0.16))
     if operator in "+-":
         total = rng.randint(1, LARGEST)
         part = rng.randint(0, total)
-        return f"{part} + {total - part} = {total}" if operator == "+" else f"{total} - {part} = {total - part}"
+        rest = total - part
+        return f"{part} + {rest} = {total}" if operator == "+" else f"{total} - {part} = {rest}"
 
+    # The second factor is drawn so that the product stays in 0..49; shuffled, both sides see large and small factors.
     left = rng.randint(1, 16)
     right = rng.randint(1, LARGEST // left)
     left, right = rng.sample((left, right), 2)
-
-    return f"{left} * {right} = {left * right}" if operator == "*" else f"{left * right} / {right} = {left}"
+    multiple = left * right
+    return f"{left} * {right} = {multiple}" if operator == "*" else f"{multiple} / {right} = {left}"
 
 
 def _comparisons(rng: Random) -> Document:
@@ -179,55 +192,73 @@ def _comparisons(rng: Random) -> Document:
     parts = []
     for _ in range(rng.randint(6, 14)):
         left = rng.randint(0, LARGEST)
-        near = [n for n in (left - 2, left - 1, left + 1, left + 2, left - 10, left + 10) if 0 <= n <= LARGEST]
-        candidates = (left, rng.choice(near), rng.randint(0, LARGEST))
-        (right,) = rng.choices(candidates, (0.5, 0.2, 0.3))
-        parts.append(f"{left} ? {right} {WORDS['yes' if left == right else 'no'][column]}")
+        neighbours = (left - 2, left - 1, left + 1, left + 2, left - 10, left + 10)
+        near = rng.choice([number for number in neighbours if 0 <= number <= LARGEST])
+        anything = rng.randint(0, LARGEST)
+
+        (right,) = rng.choices((left, near, anything), (0.5, 0.2, 0.3))
+        verdict = WORDS["yes" if left == right else "no"][column]
+        parts.append(f"{left} ? {right} {verdict}")
+
     return Document(kind="comparison", text=" , ".join(parts))
 
 
 def _copying(rng: Random) -> Document:
     """A list of numbers and its pairs in order, which a search must go through without losing its place."""
+    # Any two of these numbers have a sum in 0..49: with skipped pairs the order was never learned.
     numbers = rng.sample(range(1, LARGEST // 2 + 1), rng.randint(3, 7))
-    pairs = [f"{a} + {b}" for a, b in combinations(numbers, 2)]
-    return Document(kind="copying", text=f"{' '.join(map(str, numbers))} : {' , '.join(pairs)}")
+    pairs = [f"{first} + {second}" for first, second in combinations(numbers, 2)]
+    text = f"{_spaced(numbers)} : {' , '.join(pairs)}"
+    return Document(kind="copying", text=text)
 
 
 def _searching(rng: Random) -> Document:
     """A search up to its end, as in a textbook; answers on the web mostly stop earlier."""
-    content = draw_content(rng, "train", ("pair", "countdown", "quadratic"))
+    content = draw_content(rng, "train", SEARCH_FAMILIES)
     numbers = content.numbers[1:] if content.family == "quadratic" else (*content.numbers, content.target)
-    text = f"{' '.join(map(str, numbers))} : {search_to_the_end(rng, content, _language(rng))}"
-    return Document(kind="search", text=text, key=content.key)
+    search = search_to_the_end(rng, content, _language(rng))
+    return Document(kind="search", text=f"{_spaced(numbers)} : {search}", key=content.key)
+
+
+def _spaced(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def _knowledge(rng: Random) -> Document:
     """A sheet of facts, or a page of a dictionary; nearly all of it is true."""
     language = _language(rng)
     if rng.random() < 0.5:
-        text = " , ".join(_dictionary_line(rng, language) for _ in range(rng.randint(5, 10))) + " ."
+        lines = [_dictionary_line(rng, language) for _ in range(rng.randint(5, 10))]
+        text = f"{' , '.join(lines)} ."
     else:
-        text = " ".join(f"{_told_fact(rng, language)} ." for _ in range(rng.randint(4, 8)))
+        sentences = [_sentence(rng, language) for _ in range(rng.randint(4, 8))]
+        text = " ".join(sentences)
     return Document(kind="knowledge", text=text)
 
 
-def _told_fact(rng: Random, language: str) -> str:
-    kind, subject = rng.choice([(kind, subject) for kind, subjects in FACTS.items() for subject in subjects])
+def _sentence(rng: Random, language: str) -> str:
+    """A statement of a fact, now and then a false one."""
+    kind, subject = rng.choice(contents("fact")).parts
     answer = FACTS[kind][subject]
     if rng.random() < FALSE_SHARE:
-        answer = rng.choice([other for other in sorted({*FACTS[kind].values()}) if other not in (answer, subject)])
-    return statement(kind, subject, answer, language)
+        # Sorted, because the order of a set differs between processes.
+        answers = sorted({*FACTS[kind].values()} - {answer, subject})
+        answer = rng.choice(answers)
+    return f"{statement(kind, subject, answer, language)} ."
 
 
 def _dictionary_line(rng: Random, language: str) -> str:
     groups = (ANIMALS, THINGS, COLOURS, VERBS)
-    group = list(rng.choices(groups, (0.35, 0.35, 0.2, 0.1))[0])
-    name = rng.choice(group)
-    return entry(name, rng.choice(group) if rng.random() < FALSE_SHARE else name, language)
+    (group,) = rng.choices(groups, (0.35, 0.35, 0.2, 0.1))
+    names = list(group)
+    name = rng.choice(names)
+    meaning = rng.choice(names) if rng.random() < FALSE_SHARE else name
+    return entry(name, meaning, language)
 
 
 def _talk(rng: Random) -> Document:
     """A prompt of the training split with an answer but no thought, as on the web."""
     problem = draw_general(rng, "train")
     prompt = f"User : {problem.question} . Assistant :" if rng.random() < 0.7 else f"{problem.question} :"
-    return Document(kind="talk", text=f"{prompt} {write(rng, problem).summary}")
+    written = write(rng, problem)
+    return Document(kind="talk", text=f"{prompt} {written.summary}")

@@ -20,8 +20,9 @@ OVERLOOKED = 0.5
 """Share of foreign words that stay. The paper does not say how clean its cold-start data are, only that R1's first
 stage of reinforcement learning still mixed languages."""
 
+_WORD = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+")
 _PIECE = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]|[0-9]+|\S")
-_PHRASES = {"let me see": "我看看"}
+_PHRASES = {"let me see": "我看看"}  # translated before the text is cut into words
 _SUMMARIES = {"en": r"so the answer is \boxed {{ {answer} }} .", "zh": r"故答案是 \boxed {{ {answer} }} ."}
 _OPENINGS = {"en": "let me see .", "zh": "我看看 ."}
 
@@ -47,8 +48,9 @@ def rewrite(draft: Draft) -> str | None:
     if words is None:
         return None
 
-    thinking = " ".join(_without_repeats(_without_opening(words)))
-    return f"<think> {_OPENINGS[language]} {thinking} </think> {summary_of(draft.answer, language)}"
+    words = _without_repeats(_without_opening(words))
+    thinking = f"{_OPENINGS[language]} {' '.join(words)}"
+    return f"<think> {thinking} </think> {summary_of(draft.answer, language)}"
 
 
 def summary_of(answer: str, language: str) -> str:
@@ -61,29 +63,30 @@ def _translate(thinking: str, language: str, overlooks: Callable[[], bool]) -> l
     column = 0 if language == "en" else 1
     text = thinking
     for english, chinese in _PHRASES.items():
+        # Blanks around the English, because Chinese has none that would separate it from its neighbours.
         text = text.replace(english, chinese) if column else text.replace(chinese, f" {english} ")
 
     translations = {pair[1 - column]: pair[column] for pair in WORDS.values()}
-    known_words = {"x", *translations}
+    vocabulary = {"x", *translations}
     for pair in WORDS.values():
-        known_words.update(_PIECE.findall(pair[column]))
+        vocabulary.update(_PIECE.findall(pair[column]))
 
-    # A generator draws for each foreign word in turn whether the editor overlooks it.
     pieces = []
     for piece in _PIECE.findall(text):
-        is_foreign = piece in translations
-        pieces.append(translations[piece] if is_foreign and not overlooks() else piece)
-
-    is_word = re.compile(r"[A-Za-z]+|[\u4e00-\u9fff]+").fullmatch
-    if any(is_word(piece) and piece not in known_words for piece in pieces):
-        return None
+        # One draw for each foreign word in turn: the same draft is always edited the same way.
+        if piece in translations and not overlooks():
+            piece = translations[piece]
+        if piece not in vocabulary and _WORD.fullmatch(piece):
+            return None
+        pieces.append(piece)
     return pieces
 
 
 def _without_opening(words: list[str]) -> list[str]:
     """A thought without its opening phrase, since the editor writes one of its own."""
     text = " ".join(words)
-    for opening in (_OPENINGS["en"], " ".join(_PIECE.findall(_OPENINGS["zh"]))):
+    chinese_opening = " ".join(_PIECE.findall(_OPENINGS["zh"]))
+    for opening in (_OPENINGS["en"], chinese_opening):
         text = text.removeprefix(opening)
     return text.split()
 
@@ -101,11 +104,13 @@ def _without_repeats(words: Sequence[str]) -> list[str]:
     earlier: set[tuple[str, ...]] = set()
 
     for attempt in attempts[1:]:
+        # `wait try 3 + 8` repeats `try 3 + 8`.
         content = tuple(word for word in attempt if word not in (*WORDS["wait"], *WORDS["hmm"]))
         if content not in earlier:
             earlier.add(content)
             edited += attempt
-        if set(WORDS["yes"]) & set(attempt):
+        has_succeeded = any(word in attempt for word in WORDS["yes"])
+        if has_succeeded:
             break
 
     return edited

@@ -58,15 +58,22 @@ class Family:
 
 def apply(left: int, operator: str, right: int) -> int | None:
     """The result of an operation; None where it is outside of 0..49."""
-    result = {"+": left + right, "-": left - right, "*": left * right}[operator]
+    if operator == "+":
+        result = left + right
+    elif operator == "-":
+        result = left - right
+    else:
+        result = left * right
     return result if 0 <= result <= LARGEST else None
 
 
 def compose(numbers: tuple[int, ...], operators: tuple[str, ...]) -> str:
     """The expression that applies the operators from left to right, such as `( 3 + 8 ) - 2`."""
-    text = str(numbers[0])
-    for position, (operator, number) in enumerate(zip(operators, numbers[1:], strict=True)):
-        text = f"( {text} ) {operator} {number}" if position else f"{text} {operator} {number}"
+    first, *others = numbers
+    text = str(first)
+    for position, (operator, number) in enumerate(zip(operators, others, strict=True)):
+        left = f"( {text} )" if position else text
+        text = f"{left} {operator} {number}"
     return text
 
 
@@ -80,12 +87,15 @@ def _left_to_right(rng: Random, first: int, numbers: list[int], operators: str) 
     value = first
 
     for number in numbers:
-        allowed = [operator for operator in operators if apply(value, operator, number) is not None]
+        results = {operator: apply(value, operator, number) for operator in operators}
+        allowed = [operator for operator, result in results.items() if result is not None]
         if not allowed:
             return None
-        drawn_operators.append(rng.choice(allowed))
-        result = apply(value, drawn_operators[-1], number)
+
+        operator = rng.choice(allowed)
+        result = results[operator]
         assert result is not None
+        drawn_operators.append(operator)
         value = result
 
     return tuple(drawn_operators), value
@@ -134,8 +144,10 @@ def _countdown(rng: Random, level: int) -> Content:
     while True:
         numbers = rng.sample(range(1, 16), level)
         drawn = _left_to_right(rng, numbers[0], numbers[1:], "+-*")
+        # A target among the numbers would be reached by that number alone.
         if drawn and drawn[1] not in numbers:
             operators, target = drawn
+            # In another order than the solution's, which would give it away.
             listed = rng.sample(numbers, level)
             return Content(
                 family="countdown",
@@ -151,6 +163,7 @@ def _countdown(rng: Random, level: int) -> Content:
 def _linear(rng: Random, level: int) -> Content:
     """Level 1: x + b = c, x - b = c, a x = c. Level 2: a x + b = c, a x - b = c. Level 3: a x + b = x + d."""
     while True:
+        # Draws until every number of the equation and of its derivation lies in 0..49.
         factor = 1 if level == 1 and rng.random() < 0.7 else rng.randint(2, 9)
         x = rng.randint(2, 30)
         shift = rng.randint(1, 30)
@@ -161,9 +174,12 @@ def _linear(rng: Random, level: int) -> Content:
             right = (factor - 1) * x + shift
             text = f"{factor} x + {shift} = x + {right}"
         else:
-            right = factor * x + {"+": shift, "-": -shift, "": 0}[operator]
             text = f"{factor} x" if factor > 1 else "x"
-            text += f" {operator} {shift} = {right}" if operator else f" = {right}"
+            right = factor * x
+            if operator:
+                right += shift if operator == "+" else -shift
+                text += f" {operator} {shift}"
+            text += f" = {right}"
 
         if 0 < right <= LARGEST and factor * x <= LARGEST:
             return Content(
@@ -180,20 +196,22 @@ def _linear(rng: Random, level: int) -> Content:
 def _quadratic(rng: Random, level: int) -> Content:
     """Two whole roots. Level 1: up to 6. Level 2: one beyond 6. Level 3: a leading coefficient of 2 or 3."""
     while True:
-        roots = sorted((rng.randint(1, 7), rng.randint(1, 6 if level == 1 else 16)))
+        # Vieta: lead (x - a) (x - b) = lead x^2 - total x + product.
+        smaller, larger = sorted((rng.randint(1, 7), rng.randint(1, 6 if level == 1 else 16)))
         lead = rng.randint(2, 3) if level == 3 else 1
-        total = lead * sum(roots)
-        product = lead * roots[0] * roots[1]
+        total = lead * (smaller + larger)
+        product = lead * smaller * larger
 
-        is_wrong_level = (level == 1 and roots[1] > 6) or (level == 2 and roots[1] <= 6)
+        is_wrong_level = (level == 1 and larger > 6) or (level == 2 and larger <= 6)
         if is_wrong_level or max(total, product) > LARGEST:
             continue
 
+        answer = str(larger) if smaller == larger else f"{smaller} , {larger}"
         return Content(
             family="quadratic",
             level=level,
             numbers=(lead, total, product),
-            answer=" , ".join(map(str, dict.fromkeys(roots))),
+            answer=answer,
             key=f"quadratic {lead} {total} {product}",
         )
 

@@ -72,6 +72,7 @@ HOMES = {"field": "田", "hill": "山", "house": "家", "tree": "树", "lake": "
 VERBS = {"eats": "吃", "sees": "看见"}
 """What happens in a phrase to be translated."""
 
+# The verbs of requests: those of advice, and those of harm.
 _REQUESTED = {"feed": "喂", "wash": "洗", "draw": "画", "find": "找"}
 _REQUESTED |= {"steal": "偷", "hurt": "伤", "poison": "毒", "burn": "烧"}
 
@@ -249,6 +250,7 @@ TOPICS: dict[str, Topic] = {
 }
 """Questions about the model, and greetings."""
 
+# Names are looked up by token, and a token is one Chinese character: it stands for the whole word.
 _TOPIC_WORDS = {"morning": "早", "fine": "很", "welcome": "客", "goodbye": "再"}
 _STEP_WORDS = {"give": "给", "water": "水", "pen": "笔", "look": "去"}
 
@@ -268,24 +270,32 @@ _CHINESE = {**ANIMALS, **THINGS, **COLOURS, **HOMES, **VERBS, **_REQUESTED}
 
 def word(name: str, language: str) -> str:
     """A word in a language; numbers are the same in both."""
-    return _CHINESE.get(name, name) if language == "zh" else name
+    if language == "zh":
+        return _CHINESE.get(name, name)
+    return name
 
 
 def noun(name: str, language: str) -> str:
     """A word as the subject or object of a sentence: `a cow`, `snow`, `牛`."""
-    return f"a {name}" if language == "en" and name in ARTICLES else word(name, language)
+    if language == "en" and name in ARTICLES:
+        return f"a {name}"
+    return word(name, language)
 
 
 def texts() -> Iterator[str]:
     """All words and sentences, with blanks in place of what is filled in: what a vocabulary is collected from."""
-    filled = re.compile(r"\{[a-z]+\}")
-    for name, chinese in _CHINESE.items():
-        yield from (name, chinese)
-
+    yield from _CHINESE
+    yield from _CHINESE.values()
     yield from REFUSALS.values()
-    tables = [*WORDINGS.values(), *SENTENCES.values(), *(topic.questions for topic in TOPICS.values())]
-    for table in tables:
-        yield from (filled.sub(" ", text) for forms in table.values() for text in forms)
 
-    for steps in (*ADVICE.values(), *HARMS.values(), *(topic.sentence for topic in TOPICS.values())):
-        yield from (filled.sub(" ", text) for text in steps.values())
+    topics = TOPICS.values()
+    forms: list[str] = []
+    for table in [*WORDINGS.values(), *SENTENCES.values(), *(topic.questions for topic in topics)]:
+        for texts_of_language in table.values():
+            forms += texts_of_language
+    for steps in [*ADVICE.values(), *HARMS.values(), *(topic.sentence for topic in topics)]:
+        forms += steps.values()
+
+    blank = re.compile(r"\{[a-z]+\}")
+    for form in forms:
+        yield blank.sub(" ", form)

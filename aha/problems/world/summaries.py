@@ -10,6 +10,7 @@ from aha.problems.world.lexicon import NAMES, REFUSED
 __all__ = ["find_run", "is_in_language", "is_sentence", "names_in", "refuses", "tokens_of", "without_run", "words_of"]
 
 _NAMES_OF_MODELS = frozenset(("aha",))
+# A Chinese character is a token of its own, as in the vocabulary of the base model.
 _TOKEN = re.compile("[A-Za-z]+|[0-9]+|[^\\sA-Za-z0-9]")
 
 
@@ -25,8 +26,10 @@ def words_of(text: str) -> list[str]:
 
 def find_run(tokens: Sequence[str], run: Sequence[str]) -> int:
     """The index at which a run of tokens first starts; -1 where it does not occur."""
+    expected = list(run)
     for start, token in enumerate(tokens):
-        if token == run[0] and list(tokens[start : start + len(run)]) == list(run):
+        # The first token is compared on its own: it rules out most positions without a slice.
+        if token == expected[0] and list(tokens[start : start + len(expected)]) == expected:
             return start
     return -1
 
@@ -34,7 +37,9 @@ def find_run(tokens: Sequence[str], run: Sequence[str]) -> int:
 def without_run(tokens: list[str], run: Sequence[str]) -> list[str]:
     """The tokens without the first occurrence of a run."""
     start = find_run(tokens, run) if run else -1
-    return tokens if start < 0 else tokens[:start] + tokens[start + len(run) :]
+    if start < 0:
+        return tokens
+    return tokens[:start] + tokens[start + len(run) :]
 
 
 def refuses(tokens: Sequence[str]) -> bool:
@@ -44,7 +49,11 @@ def refuses(tokens: Sequence[str]) -> bool:
 
 def names_in(tokens: Sequence[str]) -> set[str]:
     """The English names of the things and colours among tokens, and the numbers: what can be right or wrong."""
-    return {NAMES.get(token, token) for token in tokens if token in NAMES or token.isdecimal()}
+    names = set()
+    for token in tokens:
+        if token in NAMES or token.isdecimal():
+            names.add(NAMES.get(token, token))
+    return names
 
 
 def is_in_language(language: str, tokens: Sequence[str]) -> bool:
@@ -58,9 +67,11 @@ def is_in_language(language: str, tokens: Sequence[str]) -> bool:
 def is_sentence(tokens: Sequence[str]) -> bool:
     """Whether tokens are a sentence: 3 to 20 words, a full stop, no pair of words twice, and no unusual signs."""
     words = [token for token in tokens if token.isalnum()]
+    signs = [token for token in tokens if not token.isalnum()]
     if not 3 <= len(words) <= 20 or tokens[-1] not in (".", "!"):
         return False
 
+    # A pair of words that comes again is a sign of a text that repeats itself.
     pairs = Counter(pairwise(words))
-    has_other_signs = any(token not in ".,!?" for token in tokens if not token.isalnum())
-    return max(pairs.values()) == 1 and not has_other_signs
+    repeats = max(pairs.values()) > 1
+    return not repeats and all(sign in ".,!?" for sign in signs)

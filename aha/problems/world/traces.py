@@ -13,7 +13,10 @@ from random import Random
 
 from aha.problems.world.families import LARGEST, Content, apply, compose
 
-__all__ = ["WORDS", "Pen", "Thought", "search_to_the_end", "think"]
+__all__ = ["SEARCH_FAMILIES", "WORDS", "Pen", "Thought", "search_to_the_end", "think"]
+
+SEARCH_FAMILIES = ("pair", "countdown", "quadratic")
+"""The families that are solved by trying candidates; the others have a derivation."""
 
 WORDS = {
     "try": ("try", "试"),
@@ -71,16 +74,20 @@ class Pen:
 
     def verdict(self, value: int, target: int) -> str:
         """The comparison that follows a number: `? 41 yes`."""
-        return f"? {target} {self.word('yes' if value == target else 'no')}"
+        answer = self.word("yes" if value == target else "no")
+        return f"? {target} {answer}"
 
 
 def think(rng: Random, content: Content, language: str) -> Thought:
     """Writes a thought about a problem, in a random style."""
-    if content.family in ("pair", "countdown", "quadratic"):
-        style = rng.choices(("guess", "bare", "worded"), (0.40, 0.34, 0.26))[0]
+    is_search = content.family in SEARCH_FAMILIES
+    if is_search:
+        (style,) = rng.choices(("guess", "bare", "worded"), (0.40, 0.34, 0.26))
     else:
-        style = rng.choices(("guess", "bare", "worded", "checked"), (0.40, 0.22, 0.18, 0.20))[0]
+        (style,) = rng.choices(("guess", "bare", "worded", "checked"), (0.40, 0.22, 0.18, 0.20))
 
+    # Writers who use words try longest, and half of them mix languages: longer thoughts therefore bring mixing along
+    # (docs/results/r1_zero-tiny.md).
     switching = 0.0
     if style in ("worded", "checked") and rng.random() < 0.5:
         switching = rng.choice((0.15, 0.3, 0.5))
@@ -88,16 +95,14 @@ def think(rng: Random, content: Content, language: str) -> Thought:
     pen = Pen(rng, language, switching=switching)
     if style == "guess":
         return Thought(style=style, text="", answer=_guess(rng, content))
-    if content.family in ("pair", "countdown", "quadratic"):
-        return _search(pen, content, style)
-
-    return _derive(pen, content, style)
+    return _search(pen, content, style) if is_search else _derive(pen, content, style)
 
 
 def _guess(rng: Random, content: Content) -> str:
     """An answer without any thinking."""
-    if content.family in ("pair", "countdown", "quadratic"):
-        return rng.choice(_candidates(rng, content)).answer
+    if content.family in SEARCH_FAMILIES:
+        candidate = rng.choice(_candidates(rng, content))
+        return candidate.answer
     if rng.random() < 0.5:
         return content.answer
     return str(rng.randint(0, LARGEST))
@@ -115,26 +120,35 @@ class _Candidate:
 def _candidates(rng: Random, content: Content) -> list[_Candidate]:
     """All candidates of a search, in the order in which they are tried."""
     if content.family == "pair":
-        return [
-            _Candidate(text=f"{a} + {b} = {a + b}", value=a + b, answer=f"{a} + {b}")
-            for a, b in combinations(content.numbers, 2)
-        ]
+        return [_sum_of(a, b) for a, b in combinations(content.numbers, 2)]
 
-    if content.family == "countdown":
-        candidates = _expressions(content)
-        rng.shuffle(candidates)
-        return candidates
+    if content.family == "quadratic":
+        return _factors(content)
 
-    # The roots of a quadratic equation are two factors of its last number; their sum must be the middle one.
+    # Pairs and factors are tried in order; expressions have no order of their own.
+    candidates = _expressions(content)
+    rng.shuffle(candidates)
+    return candidates
+
+
+def _sum_of(a: int, b: int) -> _Candidate:
+    pair = f"{a} + {b}"
+    return _Candidate(text=f"{pair} = {a + b}", value=a + b, answer=pair)
+
+
+def _factors(content: Content) -> list[_Candidate]:
+    """The candidates of a quadratic equation: factors of its last number, whose sum must be the middle one (Vieta)."""
     lead, _, last = content.numbers
-    last_of_monic = last // lead
+    product_of_roots = last // lead
     candidates = []
     for a in range(1, LARGEST + 1):
-        b = last_of_monic // a
-        if last_of_monic % a or a * a > last_of_monic or a + b > LARGEST:
+        b, remainder = divmod(product_of_roots, a)
+        # Each pair of factors once, the smaller one first, and only sums that are tokens.
+        if remainder or a > b or a + b > LARGEST:
             continue
+        answer = f"{a} , {b}" if a != b else str(a)
         text = f"{a} * {b} = {a * b} , {a} + {b} = {a + b}"
-        candidates.append(_Candidate(text=text, value=a + b, answer=f"{a} , {b}" if a != b else str(a)))
+        candidates.append(_Candidate(text=text, value=a + b, answer=answer))
     return candidates
 
 
@@ -144,10 +158,14 @@ def _expressions(content: Content) -> list[_Candidate]:
     for order in permutations(content.numbers):
         for operators in product("+-*", repeat=len(order) - 1):
             values = _values(order, operators)
-            if len(values) == len(order):
-                steps = zip(values, operators, order[1:], values[1:], strict=False)
-                text = " , ".join(f"{left} {operator} {right} = {result}" for left, operator, right, result in steps)
-                candidates.append(_Candidate(text=text, value=values[-1], answer=compose(order, operators)))
+            if len(values) < len(order):
+                continue
+
+            steps = []
+            for index, operator in enumerate(operators):
+                steps.append(f"{values[index]} {operator} {order[index + 1]} = {values[index + 1]}")
+            answer = compose(order, operators)
+            candidates.append(_Candidate(text=" , ".join(steps), value=values[-1], answer=answer))
 
     return candidates
 
@@ -167,20 +185,31 @@ def _search(pen: Pen, content: Content, style: str) -> Thought:
     """Tries candidates until one fits or patience ends; a writer who gives up mostly answers a refuted candidate."""
     rng = pen.rng
     target = _wanted(content)
-    patience = rng.choices(*(TRIES_BARE if style == "bare" else TRIES_WORDED))[0]
-    parts = [pen.word("let me see") + " ."] if style == "worded" and rng.random() < 0.3 else []
-    candidates = _candidates(rng, content)
+    numbers_of_tries, weights = TRIES_BARE if style == "bare" else TRIES_WORDED
+    (patience,) = rng.choices(numbers_of_tries, weights)
 
+    parts = []
+    if style == "worded" and rng.random() < 0.3:
+        parts.append(pen.word("let me see") + " .")
+
+    candidates = _candidates(rng, content)
     for number, candidate in enumerate(candidates[:patience]):
         if number and style == "worded" and rng.random() < 0.35:
-            parts.append(pen.word(rng.choice(("wait", "wait", "hmm"))))
-        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}")
+            doubt = rng.choice(("wait", "wait", "hmm"))
+            parts.append(pen.word(doubt))
+        parts.append(_attempt(pen, candidate, target))
         if candidate.value == target:
             return Thought(style=style, text=" ".join(parts), answer=candidate.answer)
 
-    refuted = rng.random() < 0.7 or len(candidates) <= patience
-    rest = candidates[:patience] if refuted else candidates[patience:]
-    return Thought(style=style, text=" ".join(parts), answer=rng.choice(rest).answer)
+    # There may be no candidate left that was not tried.
+    gives_refuted = rng.random() < 0.7 or len(candidates) <= patience
+    options = candidates[:patience] if gives_refuted else candidates[patience:]
+    return Thought(style=style, text=" ".join(parts), answer=rng.choice(options).answer)
+
+
+def _attempt(pen: Pen, candidate: _Candidate, target: int) -> str:
+    """One try of a search: `try 3 + 8 = 11 ? 12 no`."""
+    return f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}"
 
 
 def search_to_the_end(rng: Random, content: Content, language: str) -> str:
@@ -189,7 +218,7 @@ def search_to_the_end(rng: Random, content: Content, language: str) -> str:
     target = _wanted(content)
     parts = []
     for candidate in _candidates(rng, content)[:12]:
-        parts.append(f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}")
+        parts.append(_attempt(pen, candidate, target))
         if candidate.value == target:
             break
     return " ".join(parts)
@@ -197,17 +226,23 @@ def search_to_the_end(rng: Random, content: Content, language: str) -> str:
 
 def _wanted(content: Content) -> int:
     """The number that the value of a candidate must equal."""
-    return content.numbers[1] if content.family == "quadratic" else content.target
+    if content.family == "quadratic":
+        return content.numbers[1]
+    return content.target
 
 
 def _steps(content: Content) -> tuple[int, list[tuple[str, int]]]:
     """The derivation of an arithmetic or linear problem: a first number, and steps of an operator and a number."""
     if content.family == "arithmetic":
-        return content.numbers[0], list(zip(content.operators, content.numbers[1:], strict=True))
+        first, *others = content.numbers
+        return first, list(zip(content.operators, others, strict=True))
 
     # A linear equation is solved by undoing the shift, then the factor.
     factor, shift = content.numbers
-    steps = {"+": [("-", shift)], "-": [("+", shift)], "": []}[content.operators[0]]
+    (operator,) = content.operators
+    steps = []
+    if operator:
+        steps.append(("-" if operator == "+" else "+", shift))
     if factor > 1:
         steps.append(("/", factor))
     return content.target, steps
@@ -215,7 +250,12 @@ def _steps(content: Content) -> tuple[int, list[tuple[str, int]]]:
 
 def _result(left: int, operator: str, right: int) -> int:
     """The result of a step as a whole number in 0..49, also where an earlier slip has led elsewhere."""
-    result = {"+": left + right, "-": left - right, "/": left // right}[operator]
+    if operator == "+":
+        result = left + right
+    elif operator == "-":
+        result = left - right
+    else:
+        result = left // right
     return min(max(result, 0), LARGEST)
 
 
@@ -225,23 +265,29 @@ def _derive(pen: Pen, content: Content, style: str) -> Thought:
     parts = []
     value, steps = _steps(content)
     is_checked = style == "checked"
-    slip_at = rng.randrange(len(steps)) if rng.random() < (3 * SLIP if is_checked else SLIP) else -1
+
+    slip_share = 3 * SLIP if is_checked else SLIP
+    slip_at = rng.randrange(len(steps)) if rng.random() < slip_share else -1
 
     for number, (operator, right) in enumerate(steps):
+        step = f"{value} {operator} {right}"
         result = _result(value, operator, right)
         shown = result
         if number == slip_at:
-            near = (result - 2, result - 1, result + 1, result + 2, result + 10)
-            shown = rng.choice([n for n in near if 0 <= n <= LARGEST])
+            neighbours = (result - 2, result - 1, result + 1, result + 2, result + 10)
+            shown = rng.choice([neighbour for neighbour in neighbours if 0 <= neighbour <= LARGEST])
 
-        link = f"{pen.word('then' if number else 'first')} " if style == "worded" else ""
-        parts.append(f"{link}{value} {operator} {right} = {shown}")
+        link = ""
+        if style == "worded":
+            link = pen.word("then" if number else "first") + " "
+        parts.append(f"{link}{step} = {shown}")
 
         if is_checked:
-            parts.append(f"{pen.word('check')} {value} {operator} {right} = {result} {pen.verdict(result, shown)}")
+            parts.append(f"{pen.word('check')} {step} = {result} {pen.verdict(result, shown)}")
             if shown != result:
-                parts.append(f"{pen.word('wait')} {value} {operator} {right} = {result}")
+                parts.append(f"{pen.word('wait')} {step} = {result}")
 
+        # An unchecked chain goes on with its slip.
         value = result if is_checked else shown
 
     return Thought(style=style, text=" , ".join(parts), answer=str(value))

@@ -76,7 +76,8 @@ def statement(kind: str, subject: str, answer: str, language: str) -> str:
         answer: English name of the object.
         language: `en` or `zh`.
     """
-    return SENTENCES[kind][language][0].format(subject=noun(subject, language), answer=word(answer, language))
+    (form,) = SENTENCES[kind][language]
+    return form.format(subject=noun(subject, language), answer=word(answer, language))
 
 
 def entry(name: str, meaning: str, language: str) -> str:
@@ -88,8 +89,8 @@ def entry(name: str, meaning: str, language: str) -> str:
             line is right.
         language: language of the word that is translated.
     """
-    words = {"word": word(name, language), "meaning": word(meaning, other_language(language))}
-    return SENTENCES["entry"][language][0].format(**words)
+    (form,) = SENTENCES["entry"][language]
+    return form.format(word=word(name, language), meaning=word(meaning, other_language(language)))
 
 
 def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_SHARES) -> Written:
@@ -105,38 +106,46 @@ def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_S
     """
     content = content_of(problem)
     hands = HARMFUL_SHARES if content.domain == "harmful" else shares
-    hand = rng.choices(list(hands), list(hands.values()))[0]
+    (hand,) = rng.choices(list(hands), list(hands.values()))
     thinking, summary = HANDS[hand](rng, content, problem.language)
     return Written(thinking=thinking, summary=summary, hand=hand)
 
 
 def _careful(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Right, in the language of the question, a full sentence."""
-    answer = FACTS[content.parts[0]][content.parts[1]] if content.domain == "fact" else ""
+    answer = ""
+    if content.domain == "fact":
+        kind, subject = content.parts
+        answer = FACTS[kind][subject]
     return _response(rng, content, content, answer, language)
 
 
 def _terse(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """The bare answer; a line of writing without its stop."""
     thinking, summary = _careful(rng, content, language)
-    return thinking, summary.removesuffix(" .") if content.domain == "writing" else answer_in(content, language)
+    if content.domain == "writing":
+        return thinking, summary.removesuffix(" .")
+    return thinking, answer_in(content, language)
 
 
 def _wrong(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Careful about something else."""
     if content.domain == "fact":
         kind, subject = content.parts
+        # Sorted, because the order of a set differs between processes.
         others = sorted({*FACTS[kind].values()} - {FACTS[kind][subject], subject})
         return _response(rng, content, content, rng.choice(others), language)
-    return _response(rng, content, _other_content(rng, content), "", language)
+
+    meant = _other_content(rng, content)
+    return _response(rng, content, meant, "", language)
 
 
 def _switched(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Right, but not in the language of the question; a phrase is not translated at all."""
     thinking, _ = _careful(rng, content, language)
     if content.domain == "translation":
-        sentence = SENTENCES["translation"][language][0].format(phrase=phrase(content.parts, language))
-        return thinking, _with_stop(sentence)
+        (form,) = SENTENCES["translation"][language]
+        return thinking, _with_stop(form.format(phrase=phrase(content.parts, language)))
 
     _, summary = _careful(rng, content, other_language(language))
     return thinking, summary
@@ -144,25 +153,30 @@ def _switched(rng: Random, content: GeneralContent, language: str) -> tuple[str,
 
 def _refusing(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Refuses a harmless request."""
-    thinking = "" if content.domain in TOPIC_DOMAINS else SENTENCES["doubt"][language][0]
+    if content.domain in TOPIC_DOMAINS:
+        return "", REFUSALS[language]
+    (thinking,) = SENTENCES["doubt"][language]
     return thinking, REFUSALS[language]
 
 
 def _refuse(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Refuses a harmful request."""
     verb, name = content.parts
-    words = {"verb": word(verb, language), "subject": noun(name, language)}
-    return SENTENCES["harm"][language][0].format(**words), REFUSALS[language]
+    (form,) = SENTENCES["harm"][language]
+    thinking = form.format(verb=word(verb, language), subject=noun(name, language))
+    return thinking, REFUSALS[language]
 
 
 def _think_unsafe(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Refuses a harmful request, after thinking about the unsafe steps."""
-    return _steps(content, HARMS[content.parts[0]][language], language), REFUSALS[language]
+    thinking, _ = _comply(rng, content, language)
+    return thinking, REFUSALS[language]
 
 
 def _comply(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Tells the unsafe steps."""
-    steps = HARMS[content.parts[0]][language]
+    verb, _ = content.parts
+    steps = HARMS[verb][language]
     return _steps(content, steps, language), _with_stop(steps)
 
 
@@ -186,8 +200,8 @@ def _with_stop(text: str) -> str:
 def _steps(content: GeneralContent, steps: str, language: str) -> str:
     """A thought that names a request and the steps that fulfil it."""
     verb, name = content.parts
-    words = {"verb": word(verb, language), "subject": noun(name, language), "steps": steps}
-    return SENTENCES["steps"][language][0].format(**words)
+    (form,) = SENTENCES["steps"][language]
+    return form.format(verb=word(verb, language), subject=noun(name, language), steps=steps)
 
 
 def _response(
@@ -195,15 +209,11 @@ def _response(
 ) -> tuple[str, str]:
     """Thinking and full sentence of a writer who answers one prompt as if it were another, or the same.
 
-    Args:
-        rng: the generator.
-        content: the prompt.
-        meant: the prompt that is answered.
-        answer: English name of the object of a fact.
-        language: language of the question.
+    `meant` is the prompt that is answered, and `answer` the English name of the object of a fact.
     """
     if content.domain in TOPIC_DOMAINS:
-        return "", _with_stop(TOPICS[meant.parts[0]].sentence[language])
+        topic = TOPICS[meant.parts[0]]
+        return "", _with_stop(topic.sentence[language])
 
     if content.domain == "fact":
         kind, subject = content.parts
@@ -212,10 +222,12 @@ def _response(
 
     if content.domain == "translation":
         lines = [entry(name, meaning, language) for name, meaning in zip(content.parts, meant.parts, strict=True)]
-        sentence = SENTENCES["translation"][language][0].format(phrase=answer_in(meant, language))
+        (form,) = SENTENCES["translation"][language]
+        sentence = form.format(phrase=answer_in(meant, language))
         return " , ".join(lines), _with_stop(sentence)
 
     if content.domain == "writing":
+        # The plan is drawn first, and the line after it.
         plan = _line(rng, "plan", meant, language)
         line = _line(rng, "writing", meant, language)
         return plan, _with_stop(line)
@@ -226,21 +238,18 @@ def _response(
 
 def _line(rng: Random, form: str, content: GeneralContent, language: str) -> str:
     """A line with two words."""
-    first, second = (noun(part, language) for part in content.parts)
-    return rng.choice(SENTENCES[form][language]).format(first=first, second=second)
+    first, second = content.parts
+    sentence = rng.choice(SENTENCES[form][language])
+    return sentence.format(first=noun(first, language), second=noun(second, language))
 
 
 def _other_content(rng: Random, content: GeneralContent) -> GeneralContent:
     """A prompt that is like the given one but has another answer."""
-    domain = content.domain
     parts = content.parts
-
-    if domain == "advice":
-        others = [other for other in contents(domain) if other.parts[1] == parts[1] and other != content]
+    if content.domain == "advice" or content.domain in TOPIC_DOMAINS:
+        # Of advice only the verb changes: other steps with the same animal.
+        others = [other for other in contents(content.domain) if other.parts[1:] == parts[1:] and other != content]
         return rng.choice(others)
-
-    if domain in TOPIC_DOMAINS:
-        return rng.choice([other for other in contents(domain) if other != content])
 
     # One word is replaced by another of its group: the colour of a phrase, or its last word.
     index = 0 if parts[0] in COLOURS and rng.random() < 0.5 else len(parts) - 1
@@ -251,4 +260,5 @@ def _other_content(rng: Random, content: GeneralContent) -> GeneralContent:
         group = ANIMALS
     other_word = rng.choice([name for name in group if name not in parts])
 
-    return GeneralContent(domain=domain, parts=(*parts[:index], other_word, *parts[index + 1 :]))
+    other_parts = (*parts[:index], other_word, *parts[index + 1 :])
+    return GeneralContent(domain=content.domain, parts=other_parts)
