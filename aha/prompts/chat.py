@@ -31,23 +31,19 @@ DATE = datetime(2024, 7, 26)
 """The date for templates that ask for one: the date that Llama's template uses when it cannot ask. Ours: the date of
 the run would make its prompts differ from one day to the next."""
 
-MAX_TEMPLATE = 200_000
-"""Largest length of a template, in characters; templates of released models have fewer than 20,000."""
+MAX_TEMPLATE = 200_000  # characters of a template; templates of released models have fewer than 20,000
+MAX_STEPS = 100_000  # loop turns and calls of a rendering
+MAX_SIZE = 1_000_000  # largest text, list or number that a template may make or ask for
+MAX_FORMAT = 1000  # characters of a format string
 
-MAX_STEPS = 100_000
-"""Largest number of loop turns and calls of a rendering."""
-
-MAX_SIZE = 1_000_000
-"""Largest text, list or number that a template may make or ask for."""
-
-MAX_FORMAT = 1000
-"""Largest length of a format string, in characters."""
-
+# Filters and functions of Jinja that are slow or random; no chat template needs them.
 _REFUSED = {"lipsum", "pprint", "random", "urlize", "wordwrap", "xmlattr"}
-"""Filters and functions of Jinja that are slow or random; no chat template needs them."""
 
+# Names of our own filters; they have blanks, so that no template can write them.
 _TURNS = "turns of a loop"
 _JOINED = "joined texts"
+
+# Fields of a format that make long texts: a width of four digits, one that is an argument, and one that is computed.
 _WIDTH = re.compile(r"[0-9]{4,}|\*|:[^{}]*\{")
 
 
@@ -80,6 +76,7 @@ def chat(
     variables = {"add_generation_prompt": True, "tools": None, "documents": None, **special, **(options or {})}
 
     def prompt(question: str) -> str:
+        # Steps are counted from zero for each prompt: none may fail because of those before it.
         environment.steps = 0
         messages = [*before, {"role": "user", "content": question}]
         try:
@@ -93,6 +90,7 @@ def chat(
     return prompt
 
 
+# What a template can raise when it is rendered.
 _FAILURES = (
     jinja2.TemplateError,
     ArithmeticError,
@@ -103,7 +101,6 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
-"""What a template can raise when it is rendered."""
 
 
 def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
@@ -114,7 +111,8 @@ def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
     try:
         tree = environment.parse(source)
 
-        # Every loop goes through a filter that counts its turns, every `~` through one that limits the text.
+        # Jinja's sandbox sees calls and operators, but neither loops nor `~`: every loop goes through a filter that
+        # counts its turns, every `~` through one that limits the text.
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno)
         for joined in list(tree.find_all(nodes.Concat)):
@@ -129,11 +127,7 @@ def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
 
 
 def _limited(pieces: Iterable[str]) -> str:
-    """Joins the pieces of a text.
-
-    Raises:
-        SecurityError: it becomes too long.
-    """
+    """Joins the pieces of a text, and stops where it becomes too long."""
     accepted: list[str] = []
     size = 0
     for piece in pieces:
@@ -167,29 +161,26 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self, now: datetime) -> None:
         """Make one for the template of one tokenizer."""
         extensions = [_Generation, loopcontrols]
+        # `finalize` sees every value that is printed.
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_checked)
         self.steps = 0
 
-        own: dict[str, Callable[..., Any]] = {
+        filters = {name: _bounded(function) for name, function in self.filters.items() if name not in _REFUSED}
+        self.filters: dict[str, Callable[..., Any]] = {
+            **filters,
             "tojson": _bounded(_to_json),
             "format": _format,
             _TURNS: self._turns,
             _JOINED: _joined,
         }
 
-        kept = {name: _bounded(function) for name, function in self.filters.items() if name not in _REFUSED}
-        self.filters: dict[str, Callable[..., Any]] = {**kept, **own}
         for name in _REFUSED & self.globals.keys():
             del self.globals[name]
 
         self.globals |= {"raise_exception": _complain, "strftime_now": now.strftime}
 
     def count(self, number: int = 1) -> None:
-        """Count steps.
-
-        Raises:
-            SecurityError: there were too many.
-        """
+        """Counts steps, and stops the rendering after too many."""
         self.steps += number
         if self.steps > MAX_STEPS:
             raise SecurityError(f"it takes more than {MAX_STEPS} steps")
@@ -197,6 +188,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     @jinja2.pass_context
     def _turns(self, context: Context, values: Iterable[Any]) -> list[Any]:
         """The values of a loop, counted."""
+        # Jinja runs a filter of constants when it compiles, unless the filter takes the context.
         del context
         turns = list(itertools.islice(values, MAX_STEPS + 1))
         self.count(len(turns))
@@ -205,12 +197,15 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a function or method of a template; the object of a method counts as an argument."""
         self.count()
-        receiver = [obj.__self__] if isinstance(obj, MethodType | BuiltinMethodType) else []
+        is_method = isinstance(obj, MethodType | BuiltinMethodType)
+        receiver = [obj.__self__] if is_method else []
         _check(*receiver, *args, *kwargs.values())
-        return _checked(super().call(context, obj, *args, **kwargs))
+        result = super().call(context, obj, *args, **kwargs)
+        return _checked(result)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Compute an operation for a template."""
+        """Computes an operation for a template."""
+        # Products and formats are checked before they are computed: afterwards the memory would be full already.
         self.count()
         if operator == "**":
             raise SecurityError("powers are not allowed")
@@ -240,11 +235,7 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check(*values: Any) -> None:
-    """Refuses values whose sizes multiply to something too large, such as a text and the width to centre it in.
-
-    Raises:
-        SecurityError: they do.
-    """
+    """Refuses values whose sizes multiply to something too large, such as a text and the width to centre it in."""
     size = 1
     for value in values:
         size *= max(1, _extent(value))
@@ -253,17 +244,14 @@ def _check(*values: Any) -> None:
 
 
 def _checked(value: Any) -> Any:
-    """The value itself.
-
-    Raises:
-        SecurityError: it is too large.
-    """
+    """The value itself, unless it is too large."""
     _check(value)
     return value
 
 
 def _extent(value: Any) -> int:
     """The size of a value as text: its characters; of a number its value, because it may be a width."""
+    # Without recursion, and with an end at the limit, because a template can nest lists deeply.
     stack = [value]
     extent = 0
     while stack and extent <= MAX_SIZE:
@@ -277,6 +265,7 @@ def _extent(value: Any) -> int:
         elif isinstance(current, list | tuple | set):
             stack += current
 
+        # Each item counts one besides, so that a long list of empty texts is large.
         extent += current is not value
 
     return extent
@@ -290,8 +279,9 @@ def _check_widths(text: str) -> None:
 
 def _format(text: str, *args: Any, **kwargs: Any) -> str:
     """Jinja's filter `format`."""
-    _check_widths(str(text))
-    return str(_checked(str(text) % (kwargs or args)))
+    form = str(text)
+    _check_widths(form)
+    return str(_checked(form % (kwargs or args)))
 
 
 @jinja2.pass_context

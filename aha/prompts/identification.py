@@ -30,13 +30,13 @@ SCRIPTS: Mapping[str, str] = {
 _HAN = "HAN"
 _KANA = ("HIRAGANA", "KATAKANA")
 _SCRIPT_NAMES = {"CJK": _HAN, "IDEOGRAPHIC": _HAN, **dict.fromkeys(_KANA, _HAN)}
-_SHARED = ("LATIN", "CYRILLIC", "ARABIC")
-_WIDTHS = ("FULLWIDTH", "HALFWIDTH")
+_SHARED = ("LATIN", "CYRILLIC", "ARABIC")  # scripts in which several languages are written
+_WIDTHS = ("FULLWIDTH", "HALFWIDTH")  # words before the script in the names of some letters
 _SENTENCE_ENDS = frozenset(".!?;:\n\u3002\uff01\uff1f\uff1b\uff1a\u2026")
-_MAX_RUN_WORDS = 16
-_MAX_LOOK_UPS = 10_000
-_MIN_PROBABILITY = 0.5
-_MIN_WORDS = 3
+_MAX_RUN_WORDS = 16  # words that the model sees at once
+_MAX_LOOK_UPS = 10_000  # different runs of a text that the model sees: a bound on its time
+_MIN_PROBABILITY = 0.5  # the model's least probability for a language that is believed
+_MIN_WORDS = 3  # words of an unexpected language that are believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,10 @@ class WordCounter:
 
         self.languages = tuple(languages)
         self._breaker = WordBreaker
+        # The small model comes with the package; the large one would be downloaded.
         self._detector = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
-        self._candidates: dict[str, list[str]] = {}
 
+        self._candidates: dict[str, list[str]] = {}
         for language in languages:
             self._candidates.setdefault(SCRIPTS[language], []).append(language)
 
@@ -134,21 +135,24 @@ class WordCounter:
     def _runs(self, text: str) -> Iterator[_Run]:
         """The words of a text in runs; signs and numbers end a run only if they end a sentence."""
         script = ""
-        words = list[str]()
+        words: list[str] = []
         scripts: dict[str, str] = {}
 
-        for piece in self._breaker(text.encode(errors="replace").decode(), "und"):
-            new = scripts.get(piece)
-            if new is None:
-                new = scripts[piece] = _script(piece)
+        # Lone surrogates, which cannot be encoded, become `?`.
+        encodable = text.encode(errors="replace").decode()
+        for piece in self._breaker(encodable, "und"):
+            if piece not in scripts:
+                scripts[piece] = _script(piece)
+            piece_script = scripts[piece]
 
-            is_over = new != script if new else not _SENTENCE_ENDS.isdisjoint(piece)
+            ends_sentence = not piece_script and not _SENTENCE_ENDS.isdisjoint(piece)
+            is_over = ends_sentence or piece_script not in ("", script)
             if words and (is_over or len(words) == _MAX_RUN_WORDS):
                 yield _Run(script, tuple(words))
                 words = []
 
-            if new:
-                script = new
+            if piece_script:
+                script = piece_script
                 words.append(piece)
 
         if words:
@@ -165,6 +169,7 @@ class WordCounter:
         guess = _chinese_or_japanese(run) if run.script == _HAN else self._most_likely(run)
         if guess in candidates:
             return guess
+        # A word or two are too few to believe in an undeclared language.
         return OTHER if guess and len(run.words) >= _MIN_WORDS else None
 
     def _most_likely(self, run: _Run) -> str | None:
@@ -175,7 +180,8 @@ class WordCounter:
 
 def _chinese_or_japanese(run: _Run) -> str | None:
     """Language of a run of Han characters and kana; None for a few characters that both languages write."""
-    if any(unicodedata.name(letter, "").startswith(_KANA) for word in run.words for letter in word):
+    letters = "".join(run.words)
+    if any(unicodedata.name(letter, "").startswith(_KANA) for letter in letters):
         return "ja"
     return "zh" if len(run.words) >= _MIN_WORDS else None
 
@@ -192,6 +198,8 @@ def _script(piece: str) -> str:
     # The name of a letter begins with its script: "LATIN SMALL LETTER A", "FULLWIDTH LATIN SMALL LETTER A".
     names = unicodedata.name(letters[0], "UNKNOWN").split(maxsplit=2)
     name = names[1] if len(names) > 1 and names[0] in _WIDTHS else names[0]
+
+    # A single Latin letter stands for a quantity.
     if name == "LATIN" and len(letters) == 1:
         return ""
     return _SCRIPT_NAMES.get(name, name)

@@ -89,8 +89,9 @@ def rewrite_instruction(question: str, thinking: str, answer: str, language: str
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2 (the order to translate is quoted), with the style of thinking of
     B.3.3.
     """
-    material = _fenced({"question": question, "thinking": thinking, "answer": answer})
-    return _REWRITE.format(language=_LANGUAGES.get(language, language), material=material)
+    material = _fence({"question": question, "thinking": thinking, "answer": answer})
+    language_name = _LANGUAGES.get(language, language)
+    return _REWRITE.format(language=language_name, material=material)
 
 
 def judge_instruction(question: str, reference: str, prediction: str) -> str:
@@ -108,7 +109,7 @@ def judge_instruction(question: str, reference: str, prediction: str) -> str:
     thinking is not shown.
     """
     texts = {"question": question, "reference answer": reference, "prediction": _summary(prediction)}
-    return _JUDGE.format(material=_fenced(texts))
+    return _JUDGE.format(material=_fence(texts))
 
 
 def compare_instruction(question: str, a: str, b: str) -> str:
@@ -127,8 +128,8 @@ def compare_instruction(question: str, a: str, b: str) -> str:
     Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 and B.2 (judging as in Arena-Hard; the five verdicts), and v1, 2.3.4
     (helpfulness is judged by the final summary only).
     """
-    material = _fenced({"request": question, "response A": _summary(a), "response B": _summary(b)})
-    return _COMPARE.format(material=material)
+    texts = {"request": question, "response A": _summary(a), "response B": _summary(b)}
+    return _COMPARE.format(material=_fence(texts))
 
 
 def _summary(response: str) -> str:
@@ -136,11 +137,16 @@ def _summary(response: str) -> str:
     return parse_response(response).summary or ""
 
 
-def _fenced(texts: Mapping[str, str]) -> str:
+def _fence(texts: Mapping[str, str]) -> str:
     """Each text under its name, between fences longer than any run of the fence's sign in them."""
-    runs = [run for text in texts.values() for run in _FENCE.findall(text)]
-    longest = max(map(len, runs), default=3)
-    fence = "~" * (longest + 1)
+    longest = 3
+    for text in texts.values():
+        for run in _FENCE.findall(text):
+            longest = max(longest, len(run))
 
-    parts = [f"The {name}:\n{fence}\n{text.strip()}\n{fence}" for name, text in texts.items()]
+    # No text can write a fence of this length, and thus none can end its part and go on as an instruction.
+    fence = "~" * (longest + 1)
+    parts = []
+    for name, text in texts.items():
+        parts.append(f"The {name}:\n{fence}\n{text.strip()}\n{fence}")
     return "\n\n".join(parts)

@@ -36,9 +36,10 @@ _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _TAG_OR_WORD = re.compile(rf"</?[a-z]+>|(?P<en>[{_LATIN}]{{2,}}|[AaI])|(?P<zh>[{_CHINESE}])")
 
 _COMMAND = r"\\(?:(?:begin|end)\{[A-Za-z]*\*?\}|[A-Za-z]+|[^\w\s])"
+# Longer marks stand before the shorter ones that begin them: ``` before `, $$ before $.
 _MARK = re.compile(rf"{_COMMAND}|```|`|\$\$|\$|\n|</?[a-z]+>")
 _CLOSERS = {"```": "```", "`": "`", "$$": "$$", "$": "$", r"\(": r"\)", r"\[": r"\]"}
-_WITHIN_A_LINE = ("`", "$")
+_WITHIN_A_LINE = ("`", "$")  # marks that close on the same line only
 
 
 def reflective_acts(text: str) -> int:
@@ -56,7 +57,8 @@ def reflective_acts(text: str) -> int:
     Source: DeepSeek-R1, arXiv:2501.12948v2, C.2 (wait, mistake, however, but, retry, error, verify, wrong, evaluate,
     check). Ours: the other six, because the built-in world says them in the same places.
     """
-    return sum(match[0].lower() in REFLECTIVE_WORDS for match in _TAG_OR_WORD.finditer(text))
+    words = [match[0].lower() for match in _TAG_OR_WORD.finditer(text)]
+    return sum(word in REFLECTIVE_WORDS for word in words)
 
 
 def words_by_language(text: str) -> Counter[str]:
@@ -75,7 +77,9 @@ def words_by_language(text: str) -> Counter[str]:
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7 counts words by language. Ours: what a word is, which the paper
     leaves open.
     """
-    return Counter(match.lastgroup for match in _TAG_OR_WORD.finditer(prose(text)) if match.lastgroup)
+    # The groups of the pattern are called like the languages; a tag is in none.
+    matches = _TAG_OR_WORD.finditer(prose(text))
+    return Counter(match.lastgroup for match in matches if match.lastgroup)
 
 
 def consistency(text: str, language: str, *, count: CountWords = words_by_language) -> float:
@@ -96,8 +100,10 @@ def consistency(text: str, language: str, *, count: CountWords = words_by_langua
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 7. Ours: 1.0 for the 0/0 of a text without words.
     """
-    if count is words_by_language:
-        _require_known(language)
+    # The built-in count would find no word of another language, and the share would be 0 whatever the text.
+    if count is words_by_language and language not in LANGUAGES:
+        raise ValueError(f"words are told apart in {', '.join(LANGUAGES)} only, not in {language!r}")
+
     counts = count(text)
     total = counts.total()
     return counts[language] / total if total else 1.0
@@ -138,11 +144,15 @@ def prose(text: str) -> str:
     position = 0
 
     for index, mark in enumerate(marks):
-        is_plain = mark[0] == "\n" or (mark[0] in _CLOSERS and index not in closing)
-        if mark.start() < position or is_plain:
+        is_within = mark.start() < position
+        is_unclosed = mark[0] in _CLOSERS and index not in closing
+        if is_within or is_unclosed or mark[0] == "\n":
             continue
+
+        # A command or a tag is a single mark, which nothing has to close.
+        last_mark = marks[closing.get(index, index)]
         pieces.append(text[position : mark.start()])
-        position = marks[closing.get(index, index)].end()
+        position = last_mark.end()
 
     return " ".join([*pieces, text[position:]])
 
@@ -152,28 +162,31 @@ def _closing(text: str, marks: Sequence[re.Match[str]]) -> Mapping[int, int]:
     closing: dict[int, int] = {}
 
     # Read from the end, so that the nearest closer of each kind is known at every mark.
-    last: dict[str, int] = {}
-
+    nearest: dict[str, int] = {}
     for index in reversed(range(len(marks))):
         mark = marks[index]
+        is_dollar = mark[0] == "$"
         closer = _CLOSERS.get(mark[0], "")
-        if closer in last and not (mark[0] == "$" and _is_blank(text, mark.end())):
-            closing[index] = last[closer]
+        if closer in nearest and not (is_dollar and _is_blank(text, mark.end())):
+            closing[index] = nearest[closer]
 
         if mark[0] == "\n":
             for name in _WITHIN_A_LINE:
-                last.pop(name, None)
-        elif mark[0] != "$" or not (_is_blank(text, mark.start() - 1) or text[mark.end() : mark.end() + 1].isdigit()):
-            last[mark[0]] = index
+                nearest.pop(name, None)
+        elif not is_dollar or _closes_formula(text, mark):
+            nearest[mark[0]] = index
 
     return closing
 
 
+def _closes_formula(text: str, dollar: re.Match[str]) -> bool:
+    """Whether a dollar can close a formula; that of a price cannot."""
+    before_digit = text[dollar.end() : dollar.end() + 1].isdigit()
+    return not before_digit and not _is_blank(text, dollar.start() - 1)
+
+
 def _is_blank(text: str, index: int) -> bool:
     """Whether a text has a blank, or nothing, at an index."""
-    return not 0 <= index < len(text) or text[index].isspace()
-
-
-def _require_known(language: str) -> None:
-    if language not in LANGUAGES:
-        raise ValueError(f"words are told apart in {', '.join(LANGUAGES)} only, not in {language!r}")
+    if not 0 <= index < len(text):
+        return True
+    return text[index].isspace()

@@ -22,6 +22,8 @@ Ending = Literal["answer", "summary"]
 
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 _TAG = re.compile("|".join(TAGS))
+# A backslash takes the next character with it, so that an escaped brace is none. The box also begins with a backslash,
+# and therefore comes first.
 _BOX_OR_BRACE = re.compile(r"(?P<box>\\boxed\s*\{)|\\.|[{}]", re.DOTALL)
 
 
@@ -103,6 +105,8 @@ def last_boxed(text: str) -> str | None:
     """
     content = None
     last_start = -1
+
+    # Of each open brace, where the content of its box starts; None for a brace that is no box.
     open_boxes: list[int | None] = []
 
     for mark in _BOX_OR_BRACE.finditer(text):
@@ -112,6 +116,7 @@ def last_boxed(text: str) -> str | None:
             open_boxes.append(None)
         elif mark[0] == "}" and open_boxes:
             start = open_boxes.pop()
+            # Of nested boxes the outer one closes last, but the inner one has started last.
             if start is not None and start > last_start:
                 last_start = start
                 content = slice(start, mark.start())
@@ -131,12 +136,14 @@ def _answer_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
         return f"tags out of order: {' '.join(names)}"
 
     think, end_think, answer, end_answer = tags
-    gaps = {
-        f"before {_THINK}": text[: think.start()],
-        f"between {_END_THINK} and {_ANSWER}": text[end_think.end() : answer.start()],
-        f"after {_END_ANSWER}": text[end_answer.end() :],
-    }
-    return ", ".join(f"text {place}" for place, gap in gaps.items() if gap.strip())
+    # Blanks are allowed around the blocks, other text is not.
+    if text[: think.start()].strip():
+        faults.append(f"text before {_THINK}")
+    if text[end_think.end() : answer.start()].strip():
+        faults.append(f"text between {_END_THINK} and {_ANSWER}")
+    if text[end_answer.end() :].strip():
+        faults.append(f"text after {_END_ANSWER}")
+    return ", ".join(faults)
 
 
 def _summary_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
@@ -150,6 +157,7 @@ def _summary_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
         faults += [f"{tag} in a summary" for tag in TAGS[2:] if counts[tag]]
         return ", ".join(faults) or f"tags out of order: {' '.join(names)}"
 
+    # The thinking may be empty, for requests that need none; the summary may not.
     think, end_think = tags
     if text[: think.start()].strip():
         faults.append(f"text before {_THINK}")
@@ -160,6 +168,7 @@ def _summary_fault(text: str, tags: Sequence[re.Match[str]]) -> str:
 
 def _after_thinking(text: str, tags: Sequence[re.Match[str]]) -> str | None:
     """The text after the first outermost thinking block: the whole text without one, None where it never closes."""
+    # A `</think>` that closes nothing is text.
     depth = 0
     for tag in tags:
         if tag[0] == _THINK:
@@ -202,9 +211,12 @@ def _answer(text: str, tags: Sequence[re.Match[str]]) -> str | None:
         elif not depth:
             outside.append(index)
 
-    if [tags[index][0] for index in outside] != [_ANSWER, _END_ANSWER]:
+    # Two answers are none, whichever of them is right.
+    names = [tags[index][0] for index in outside]
+    if names != [_ANSWER, _END_ANSWER]:
         return None
 
     first, last = outside
-    has_tag_between = last != first + 1
-    return None if has_tag_between else text[tags[first].end() : tags[last].start()].strip()
+    if last != first + 1:
+        return None  # a tag of a thinking block stands between the two
+    return text[tags[first].end() : tags[last].start()].strip()

@@ -48,6 +48,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
 
     described = _object(folder / _DESCRIPTION)
     special = _object(folder / "special_tokens_map.json")
+    # tokenizer_config.json holds over the other file, but a null in it says nothing.
     special |= {name: value for name, value in described.items() if value is not None}
     end = _content(special.get("eos_token"))
     pad = _content(special.get("pad_token"))
@@ -63,6 +64,7 @@ def read_tokenizer(folder: Path, *, room: int) -> Tokenizer:
             "without one of them no response can end"
         )
 
+    # The largest id counts and not the number of tokens: ids may have gaps. An embedding may have more rows than that.
     num_tokens = max(raw.get_vocab().values(), default=0) + 1
     if num_tokens > room:
         raise ValueError(
@@ -93,8 +95,9 @@ def _object(path: Path) -> dict[str, Any]:
 
 def _content(token: object) -> str | None:
     """Text of a token that is given as a string or as an object."""
-    text = token.get("content") if isinstance(token, dict) else token
-    return text if isinstance(text, str) else None
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
 
 
 def _stop_ids(folder: Path) -> list[int]:
@@ -103,7 +106,9 @@ def _stop_ids(folder: Path) -> list[int]:
         named = _object(folder / name).get("eos_token_id")
         if named is None:
             continue
+
         ids = list(named) if isinstance(named, list) else [named]
+        # The library raises an error of its own for ids beyond 32 bits.
         if not all(isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**32 for id in ids):
             raise ValueError(f"{folder / name}: eos_token_id must be one token id or a list of them; it is {named!r}")
         return ids
@@ -127,6 +132,7 @@ def _stop_strings(path: Path) -> list[str]:
 def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
     """The chat template of a model folder, from its own file or from the description; empty without one."""
     if (folder / _TEMPLATE).exists():
+        # As bytes: reading as text would change line ends, and prompts have to agree letter for letter.
         return (folder / _TEMPLATE).read_bytes().decode("utf-8", errors="replace")
 
     template = described.get("chat_template")
@@ -137,8 +143,10 @@ def _chat_template(folder: Path, described: Mapping[str, Any]) -> str:
 
 def _default(templates: Iterable[object]) -> object:
     """The one called `default` among several named templates."""
-    objects = [template for template in templates if isinstance(template, dict)]
-    return next((template.get("template") for template in objects if template.get("name") == "default"), None)
+    for template in templates:
+        if isinstance(template, dict) and template.get("name") == "default":
+            return template.get("template")
+    return None
 
 
 def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
@@ -157,15 +165,18 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
         "clean_up_tokenization_spaces": False,
     }
 
+    # A folder that named no padding token gets none: the end token only stands in for it.
     if not tokenizer.described or tokenizer.pad != tokenizer.end:
         defaults["pad_token"] = tokenizer.pad
     if tokenizer.begin is not None:
         defaults["bos_token"] = tokenizer.begin
 
-    read = {name: value for name, value in tokenizer.described.items() if name not in defaults or value is not None}
-    described = {**defaults, **read}
+    # What the folder said holds, but a null does not undo a token that was found elsewhere.
+    stated = {name: value for name, value in tokenizer.described.items() if name not in defaults or value is not None}
+    described = {**defaults, **stated}
 
     if tokenizer.chat_template:
+        # Also here, for readers that do not know the file of its own.
         described["chat_template"] = tokenizer.chat_template
         (folder / _TEMPLATE).write_bytes(tokenizer.chat_template.encode("utf-8"))
 

@@ -20,29 +20,29 @@ __all__ = ["MATH_INSTRUCTION", "WORDINGS", "add_instructions", "num_options"]
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 """The instruction after a question of mathematics."""
 
+# The instruction after a Countdown question.
 EXPRESSION_INSTRUCTION = (
     "Please reason step by step, and put your final answer, the expression alone, written with + - * / and parentheses"
     r", within \boxed{}."
 )
-"""The instruction after a Countdown question."""
 
+# The instruction before a multiple-choice question.
 CHOICE_INSTRUCTION = (
     "Answer the following multiple choice question. The last line of your response should be of the following format: "
     "'Answer: $LETTER' (without quotes) where LETTER is one of {letters}. Think step by step before answering."
 )
-"""The instruction before a multiple-choice question."""
 
+# The instruction before a function to complete.
 CODE_INSTRUCTION = (
     "Complete the following Python function. Write the whole function, with the imports that it needs, "
     "in one block that starts with ```python and ends with ```."
 )
-"""The instruction before a function to complete."""
 
+# The instruction after the task of a program.
 PROGRAM_INSTRUCTION = (
     "Write a Python program that reads from standard input and writes to standard output, "
     "in one block that starts with ```python and ends with ```."
 )
-"""The instruction after the task of a program."""
 
 _OPTION = re.compile(r"[A-Z]\) ")
 
@@ -57,12 +57,15 @@ def _expression(problem: Problem) -> str:
 
 def _choice(problem: Problem) -> str:
     letters = ascii_uppercase[: num_options(problem.question)]
-    return f"{CHOICE_INSTRUCTION.format(letters=letters)}\n\n{problem.question}"
+    instruction = CHOICE_INSTRUCTION.format(letters=letters)
+    return f"{instruction}\n\n{problem.question}"
 
 
 def _code(problem: Problem) -> str:
+    # Without code to complete, the question is a text that describes the function.
     if not problem.starter:
-        return f"{problem.question}\n\n{CODE_INSTRUCTION.replace('Complete the following', 'Write the')}"
+        instruction = CODE_INSTRUCTION.replace("Complete the following", "Write the")
+        return f"{problem.question}\n\n{instruction}"
     return f"{CODE_INSTRUCTION}\n\n```python\n{problem.starter.strip()}\n```"
 
 
@@ -89,7 +92,9 @@ def add_instructions(problems: Iterable[Problem]) -> list[Problem]:
     result = []
     for problem in problems:
         wording = WORDINGS.get(problem.domain)
-        result.append(problem if wording is None else replace(problem, question=wording(problem)))
+        if wording is not None:
+            problem = replace(problem, question=wording(problem))
+        result.append(problem)
     return result
 
 

@@ -85,8 +85,8 @@ def jinja_of(template: Template, *, beginning: str = "") -> str | None:
     Returns:
         The Jinja; None for a template that came with a checkpoint.
     """
-    for name, known_template in _BY_NAME.items():
-        if known_template is template:
+    for name, function in _BY_NAME.items():
+        if function is template:
             return beginning + CHAT_TEMPLATES[name]
     return None
 

@@ -21,6 +21,9 @@ __all__ = ["END", "PAD", "UNKNOWN", "Tokenizer", "build_tokenizer"]
 PAD = "<pad>"
 END = "<eos>"
 UNKNOWN = "<unk>"
+
+# Tags, special tokens, commands of LaTeX, the `i.e.` of the R1-Zero template, words, numbers. Every other sign and
+# every Chinese character is a piece of its own.
 PIECES = r"</?[a-z]+>|<｜[A-Za-z]+｜>|\\[A-Za-z]+|i\.e\.|[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]"
 CJK = "[\u4e00-\u9fff]"
 
@@ -68,6 +71,7 @@ class Tokenizer:
         Raises:
             ValueError: the vocabulary lacks one of these tokens.
         """
+        # A tokenizer.json may ask for both, which would cut long prompts and lengthen short ones without a word.
         raw.no_truncation()
         raw.no_padding()
         self.raw = raw
@@ -89,6 +93,7 @@ class Tokenizer:
         self.stop_strings: tuple[str, ...] = ()
         self.described = dict(described or {})
         self.vocab_size = raw.get_vocab_size(with_added_tokens=True)
+        # Byte-level vocabularies have no such token, because no text is unknown to them.
         unknown = raw.token_to_id(UNKNOWN)
         self._unknown_id = -1 if unknown is None else unknown
         self._before = self._prefix()
@@ -104,6 +109,7 @@ class Tokenizer:
 
     def _prefix(self) -> list[int]:
         """The tokens that the tokenizer itself puts before every text: the token that begins a text, or none."""
+        # Any text will do: what the tokenizer puts before it is the difference between the two encodings.
         plain = self.raw.encode(".", add_special_tokens=False).ids
         full = self.raw.encode(".", add_special_tokens=True).ids
         for start in range(len(full)):
@@ -114,7 +120,8 @@ class Tokenizer:
     @property
     def beginning(self) -> str:
         """The text that the tokenizer puts before every prompt; empty for most."""
-        return "".join(str(self.raw.id_to_token(id)) for id in self._before)
+        tokens = [str(self.raw.id_to_token(id)) for id in self._before]
+        return "".join(tokens)
 
     def trained_with(self, template: Template, stop: Sequence[str] = ()) -> "Tokenizer":
         """The same tokenizer for a model that was trained in another way, which its checkpoint then names.
@@ -141,11 +148,13 @@ class Tokenizer:
 
     def encode(self, text: str) -> Tensor:
         """Token ids of a text, [T], int64, without special tokens around it."""
-        return torch.tensor(self.raw.encode(text, add_special_tokens=False).ids, dtype=torch.int64)
+        encoding = self.raw.encode(text, add_special_tokens=False)
+        return torch.tensor(encoding.ids, dtype=torch.int64)
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts."""
-        return [encoding.ids for encoding in self.raw.encode_batch_fast(list(texts), add_special_tokens=False)]
+        encodings = self.raw.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of many prompts.
@@ -161,7 +170,8 @@ class Tokenizer:
 
     def encode_prompt(self, prompt: str) -> Tensor:
         """Token ids of a prompt, [T], int64; see `encode_prompts`."""
-        return torch.tensor(self.encode_prompts([prompt])[0], dtype=torch.int64)
+        (ids,) = self.encode_prompts([prompt])
+        return torch.tensor(ids, dtype=torch.int64)
 
     def decode(self, tokens: Tensor) -> str:
         """The text of a response, without the end token and padding, with its tags.
@@ -169,7 +179,8 @@ class Tokenizer:
         Ids that the vocabulary lacks (embeddings are often padded to more rows) have no text; bytes of an incomplete
         character become U+FFFD.
         """
-        return str(self.raw.decode(tokens.tolist(), skip_special_tokens=True))
+        ids = tokens.tolist()
+        return str(self.raw.decode(ids, skip_special_tokens=True))
 
     def unknown_words(self, text: str) -> list[str]:
         """The pieces of a text that the vocabulary lacks, in order."""
@@ -192,18 +203,20 @@ def build_tokenizer(words: Iterable[str], texts: Iterable[str] = ()) -> Tokenize
         A tokenizer whose JSON form any Hugging Face library reads.
     """
     splitter = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
-    vocabulary: dict[str, int] = {PAD: 0, END: 1, UNKNOWN: 2}
-    pieces = (piece for text in texts for piece, _ in splitter.pre_tokenize_str(text) if piece.strip())
+    pieces = []
+    for text in texts:
+        pieces += [piece for piece, _ in splitter.pre_tokenize_str(text) if piece.strip()]
 
+    # A word that comes again keeps its first id.
+    vocabulary: dict[str, int] = {PAD: 0, END: 1, UNKNOWN: 2}
     for word in [*words, *pieces]:
         vocabulary.setdefault(word, len(vocabulary))
 
     raw = RawTokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     raw.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
-    raw.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(PIECES), behavior="isolated")]
-    )
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), splitter])
 
+    # Pieces are joined by blanks, which then go where text has none: between Chinese characters and before punctuation.
     raw.decoder = decoders.Sequence(
         [
             decoders.WordPiece(prefix="##", cleanup=False),
