@@ -45,6 +45,7 @@ def hold_out(
     held_out_ids = {problem.id for problem in held_out}
     rest = [problem for problem in problems if problem.id not in held_out_ids]
 
+    # The faults are those of the file: they stay with the rest, and are not reported twice.
     rest_says = f"{problems.says}, but {num:,} held out"
     held_out_says = f"{num:,} held out of {problems.says}"
     return (

@@ -26,11 +26,14 @@ def question_of(fields: Fields) -> str:
     if "question" in fields:
         return text_field(fields, "question")
 
-    name = "prompt" if isinstance(fields.get("prompt"), list) or "messages" not in fields else "messages"
+    # Where a row has both columns, the conversation is the one that holds a list.
+    is_prompt = isinstance(fields.get("prompt"), list) or "messages" not in fields
+    name = "prompt" if is_prompt else "messages"
     messages = find(fields, name)
     if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
         raise BadRow(f"field {name!r} is no list of messages")
 
+    # An empty system message says nothing. The assistant's answer is what the policy is to find on its own.
     turns = [message for message in messages if message.get("role") != "system" or message.get("content")]
     if turns and turns[-1].get("role") == "assistant":
         turns = turns[:-1]
@@ -41,8 +44,10 @@ def question_of(fields: Fields) -> str:
             "--bad-rows skip, or write the turns before the last into one question"
         )
 
-    return "\n\n".join(text_field(message, "content").strip() for message in turns)
+    texts = [text_field(message, "content").strip() for message in turns]
+    return "\n\n".join(texts)
 
 
 def _roles(messages: list[Mapping[str, Any]]) -> str:
-    return ", ".join(str(message.get("role")) for message in messages)[:60] or "no turns"
+    roles = [str(message.get("role")) for message in messages]
+    return ", ".join(roles)[:60] or "no turns"

@@ -63,7 +63,8 @@ def parse_task(text: str) -> CountdownTask | None:
     match = _TASK.fullmatch(text)
     if match is None:
         return None
-    return CountdownTask(numbers=tuple(map(int, match[2].split(", "))), target=int(match[1]))
+    target, numbers = match.groups()
+    return CountdownTask(numbers=tuple(map(int, numbers.split(", "))), target=int(target))
 
 
 def _in_words(task: CountdownTask) -> str:
@@ -107,11 +108,13 @@ def _target(fields: Fields) -> int:
 
 def _integer(value: Any) -> int | None:
     """A whole number of limited size, as a number or as text; None for anything else."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # above, a float may have been rounded
         value = int(value)
+    # A truth value is an integer in Python.
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     # Python refuses to write integers of many digits.
     if isinstance(value, int) and abs(value) >= 10**_MAX_DIGITS:
         return None
-    return int(value) if _INTEGER.fullmatch(str(value).strip()) else None
+    text = str(value).strip()
+    return int(text) if _INTEGER.fullmatch(text) else None

@@ -24,8 +24,7 @@ from aha.types import Demonstration
 
 __all__ = ["DemonstrationSet", "read_demonstrations"]
 
-NUM_NAMED = 50
-"""Most rows that an error names."""
+NUM_NAMED = 50  # bad rows that an error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +85,17 @@ def _rows(paths: Sequence[Path]) -> Iterator[FileRow]:
 
 def _complaint(source: str, faults: Sequence[Fault], *, has_others: bool) -> str:
     """All bad rows with their places, and what helps."""
-    named = "\n".join(map(str, faults[:NUM_NAMED]))
-    more = f"\nand {len(faults) - NUM_NAMED:,} more" if len(faults) > NUM_NAMED else ""
-    remedy = "\n--bad-rows skip leaves them out" if has_others else ""
-    return f"{source}: rows that are no demonstrations: {len(faults):,}\n{named}{more}{remedy}"
+    lines = [f"{source}: rows that are no demonstrations: {len(faults):,}"]
+    lines += map(str, faults[:NUM_NAMED])
+    if len(faults) > NUM_NAMED:
+        lines.append(f"and {len(faults) - NUM_NAMED:,} more")
+    if has_others:
+        lines.append("--bad-rows skip leaves them out")
+    return "\n".join(lines)
 
 
 def _demonstration(row: FileRow) -> Demonstration:
-    """The demonstration of a row.
-
-    Raises:
-        BadRow: the row has none; says why.
-    """
+    """The demonstration of a row; a `BadRow` says why there is none."""
     if row.fault:
         raise BadRow(row.fault)
 
@@ -109,6 +107,7 @@ def _demonstration(row: FileRow) -> Demonstration:
             raise BadRow(f"the {name} has {len(text):,} characters; {MAX_QUESTION_CHARS:,} are possible")
         check_text(text)
 
+    # The id depends on the contents and not on the line: it stays when the file is sorted in another way.
     contents = hashlib.sha256(f"{question}\0{response}".encode()).hexdigest()[:12]
     name = row.path.name.split(".")[0]
     return Demonstration(
@@ -125,10 +124,10 @@ def _texts(fields: Fields) -> tuple[str, str]:
     """Question and response of a row."""
     if "question" in fields:
         return text_field(fields, "question"), text_field(fields, "response")
+    if isinstance(fields.get("prompt"), str):
+        return text_field(fields, "prompt"), _completion(fields)
     if "prompt" in fields:
-        is_text = isinstance(fields["prompt"], str)
-        question = text_field(fields, "prompt") if is_text else question_of(fields)
-        return question, _completion(fields)
+        return question_of(fields), _completion(fields)
     if "messages" in fields:
         return question_of(fields), _last_turn(fields["messages"])
     columns = ", ".join(sorted(fields)) or "no fields"
@@ -144,11 +143,7 @@ def _completion(fields: Fields) -> str:
 
 
 def _last_turn(messages: Any) -> str:
-    """The response of a conversation.
-
-    Raises:
-        BadRow: the last message is not the assistant's.
-    """
+    """The response of a conversation: its last message, which must be the assistant's."""
     last = messages[-1] if isinstance(messages, list) and messages else None
     if not isinstance(last, Mapping) or last.get("role") != "assistant":
         raise BadRow("the last message is not the assistant's")

@@ -11,7 +11,7 @@ Fields = Mapping[str, Any]
 
 _NUMBER = re.compile(r"[-+]?\$?\s*[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?", re.ASCII)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-_LEVEL = re.compile(r"(?:Level\s+)?([0-9]{1,4})", re.ASCII)
+_LEVEL = re.compile(r"(?:Level\s+)?([0-9]{1,4})", re.ASCII)  # MATH writes `Level 5`
 
 
 class BadRow(ValueError):
@@ -24,8 +24,10 @@ def find(fields: Fields, name: str) -> Any:
     Raises:
         BadRow: there is no such field.
     """
+    # A column may have a dot in its own name.
+    parts = [name] if name in fields else name.split(".")
     value: Any = fields
-    for part in name.split(".") if name not in fields else [name]:
+    for part in parts:
         if not isinstance(value, Mapping) or part not in value:
             raise BadRow(f"no field {name!r}")
         value = value[part]
@@ -53,6 +55,7 @@ def answer_field(fields: Fields, name: str) -> str:
         BadRow: the field is missing, empty, or something else.
     """
     value = find(fields, name)
+    # A truth value is an integer in Python, but no answer.
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _number_text(value)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -64,20 +67,23 @@ def answer_field(fields: Fields, name: str) -> str:
 
 def _number_text(value: int | float) -> str:
     """A number as the text of an answer: 3.0 is `3`."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:  # above, a float may have been rounded
         return str(int(value))
     return str(value)
 
 
 def id_field(fields: Fields, *names: str) -> str:
     """The first of the fields that names the row; empty where none does."""
-    ids = [fields[name] for name in names if isinstance(fields.get(name), str | int)]
-    return str(ids[0]).strip() if ids else ""
+    for name in names:
+        if isinstance(fields.get(name), str | int):
+            return str(fields[name]).strip()
+    return ""
 
 
 def level_field(fields: Fields) -> int:
     """The difficulty in the field `level`, as a number or as MATH writes it (`Level 5`); 0 where there is none."""
-    match = _LEVEL.fullmatch(str(fields.get("level", "")).strip())
+    text = str(fields.get("level", "")).strip()
+    match = _LEVEL.fullmatch(text)
     return int(match[1]) if match else 0
 
 
@@ -95,7 +101,9 @@ def final_number(answer: str) -> str:
         raise BadRow("no '####' before the final answer")
     if not final:
         raise BadRow("no answer: nothing follows '####'")
-    return re.sub(r"[,$+\s]", "", final) if _NUMBER.fullmatch(final) else final
+    if _NUMBER.fullmatch(final):
+        return re.sub(r"[,$+\s]", "", final)
+    return final
 
 
 def boxed(solution: str) -> str:
@@ -117,6 +125,7 @@ def boxed(solution: str) -> str:
 
 def _braced(text: str) -> str:
     depth = 0
+    # An escaped brace is a sign of the text: the pattern takes it together with its backslash.
     for brace in re.finditer(r"\\.|[{}]", text, re.DOTALL):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if not depth and brace[0] == "}":

@@ -24,12 +24,13 @@ MAX_ROW_BYTES = 64 << 20
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz", ".json.gz", ".parquet", ".arrow")
 """The endings of the names of data files."""
 
-_CACHED = re.compile(r"\.|cache-.*\.arrow$")
+# What the `datasets` library writes beside the data.
 _RECORDS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-"""The files that the `datasets` library writes beside the data."""
+_CACHED = re.compile(r"\.|cache-.*\.arrow$")
 
-_BATCH_ROWS = 256
-_BLANK = re.compile(r"[ \t\r\n]*")
+_BATCH_ROWS = 256  # rows of a Parquet file that are Python objects at a time
+_BLANK = re.compile(r"[ \t\r\n]*")  # the blanks of JSON
+_BOM = b"\xef\xbb\xbf"  # the byte order mark, which some programs put before UTF-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,9 @@ def data_files(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    files = sorted(p for p in path.iterdir() if is_data(p)) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if is_data(file))
     if not files or not is_data(files[0]):
         where = "holds no data file" if path.is_dir() else "is no data file"
         raise ValueError(f"{path} {where}: the name of one ends in {', '.join(SUFFIXES)}")
@@ -106,6 +109,7 @@ def read_rows(path: Path, columns: Collection[str] = ()) -> Iterator[FileRow]:
         yield from _arrow_rows(path, columns)
         return
 
+    # Both a list and JSON lines are called `.json`.
     with _readable(path), _open(path) as file:
         starts_list = ".json" in path.suffixes and _first_byte(file) == b"["
 
@@ -122,45 +126,51 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rb")
+    return path.open("rb")
 
 
 def _first_byte(file: gzip.GzipFile | BufferedReader) -> bytes:
-    return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    start = file.read(4096).removeprefix(_BOM)
+    return start.lstrip()[:1]
 
 
 def _line_rows(path: Path) -> Iterator[FileRow]:
     """Rows of a JSON lines file."""
     number = 0
     with _readable(path), _open(path) as file:
+        # One byte more than is allowed tells a line that is too long from one that just fits.
         while line := file.readline(MAX_ROW_BYTES + 1):
             number += 1
             if len(line) > MAX_ROW_BYTES:
                 _skip_line(file, line)
                 yield FileRow(path=path, line=number, fault=f"the line is longer than {MAX_ROW_BYTES >> 20} MiB")
             elif line.strip():
-                yield _parsed(path, number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+                yield _parse_line(path, number, line.removeprefix(_BOM) if number == 1 else line)
 
 
 def _skip_line(file: gzip.GzipFile | BufferedReader, piece: bytes) -> None:
+    # In pieces, because a line without an end may be larger than the memory.
     while piece and not piece.endswith(b"\n"):
         piece = file.readline(1 << 20)
 
 
-def _parsed(path: Path, number: int, line: bytes) -> FileRow:
+def _parse_line(path: Path, number: int, line: bytes) -> FileRow:
     try:
         content = json.loads(line.decode("utf-8"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
         return FileRow(path=path, line=number, fault=f"not UTF-8: byte {error.start + 1} of the line")
     except json.JSONDecodeError as error:
         return FileRow(path=path, line=number, fault=f"no JSON: {error.msg} at character {error.pos + 1} of the line")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits, or too many brackets
         return FileRow(path=path, line=number, fault=f"no JSON that can be read: {error}")
 
     return _row(path, number, content)
 
 
 def _refuse(constant: str) -> None:
+    # Python reads NaN and Infinity, which JSON does not have.
     raise ValueError(f"{constant} is no value")
 
 
@@ -168,6 +178,7 @@ def _row(path: Path, number: int, content: Any) -> FileRow:
     """A row of what was read, if that is an object."""
     if not isinstance(content, dict):
         return FileRow(path=path, line=number, fault=f"a JSON {_kind(content)}, not an object of fields")
+
     fields = {normal_name(name): value for name, value in content.items()}
     if len(fields) < len(content):
         return FileRow(path=path, line=number, fault="two fields of the same name but for upper case and blanks")
@@ -175,7 +186,8 @@ def _row(path: Path, number: int, content: Any) -> FileRow:
 
 
 def _kind(content: Any) -> str:
-    return {list: "list", str: "text", type(None): "null", bool: "truth value"}.get(type(content), "number")
+    kinds = {list: "list", str: "text", type(None): "null", bool: "truth value"}
+    return kinds.get(type(content), "number")
 
 
 def _list_rows(path: Path) -> Iterator[FileRow]:
@@ -187,7 +199,8 @@ def _list_rows(path: Path) -> Iterator[FileRow]:
             raise ValueError(f"{path} is not UTF-8: byte {error.start + 1}") from error
 
     decoder = json.JSONDecoder(parse_constant=_refuse)
-    position = _after_blanks(text, _after_blanks(text, 0) + 1)
+    bracket = _after_blanks(text, 0)
+    position = _after_blanks(text, bracket + 1)
     line = 1
     counted_to = 0
 
@@ -226,7 +239,7 @@ def _parquet_rows(path: Path, columns: Collection[str]) -> Iterator[FileRow]:
                 number += batch.num_rows
     except OSError as error:
         raise ValueError(f"{path} cannot be read to its end: {error}") from error
-    except ValueError as error:
+    except ValueError as error:  # pyarrow's own errors are of this type
         raise ValueError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 

@@ -4,7 +4,6 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, D.1: no evaluation problem is trained o
 Hugging Face `datasets` (`train.jsonl`, `data/train-00000-of-00002.parquet`, `validation/part-0.jsonl`, `dev.jsonl`).
 """
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ _WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
-_LETTERS = re.compile("[a-z]+")
+_LETTERS = re.compile("[a-z]+")  # a split is a whole word of a name: `latest.jsonl` is no test
 
 
 def split_of(path: Path) -> str:
@@ -38,7 +37,11 @@ def split_of(path: Path) -> str:
 
 def named_split(path: Path) -> str:
     """The split that a single file names, by its own name, or by its folder if that is called like a split."""
-    return split_of(Path(path.name)) or _SPLITS.get(path.parent.name.lower(), "")
+    split = split_of(Path(path.name))
+    if split:
+        return split
+    # Folders further out are not asked: they say nothing about a single file.
+    return _SPLITS.get(path.parent.name.lower(), "")
 
 
 def split_files(folder: Path) -> dict[str, list[Path]]:
@@ -65,7 +68,8 @@ def group_by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]
     """Files by the split that their path inside the folder names; only splits that have files, in a fixed order."""
     files_by_split: dict[str, list[Path]] = {split: [] for split in (*_WORDS, "")}
     for path in files:
-        files_by_split[split_of(path.relative_to(folder))].append(path)
+        split = split_of(path.relative_to(folder))
+        files_by_split[split].append(path)
     return {split: paths for split, paths in files_by_split.items() if paths}
 
 
@@ -76,8 +80,8 @@ def describe_splits(source: str, files: dict[str, list[Path]]) -> str:
 
     parts = []
     for split, paths in files.items():
-        first = os.path.basename(paths[0])
-        text = f"1 file ({first})" if len(paths) == 1 else f"{len(paths)} files ({first}, ...)"
+        name = paths[0].name
+        text = f"1 file ({name})" if len(paths) == 1 else f"{len(paths)} files ({name}, ...)"
         parts.append(f"{split or 'no split'}: {text}")
 
     left_out = "; files without a split are left out" if "" in files and "train" in files else ""

@@ -64,7 +64,9 @@ class Format:
     def has_columns(self, columns: Collection[str]) -> bool:
         """Whether the columns of a file include all the fields that the format needs."""
         for alternatives in self.columns:
-            if not any(name.split(".")[0] in columns for name in alternatives.split("|")):
+            # Of `reward_model.ground_truth` only the first part is a column.
+            names = [name.split(".")[0] for name in alternatives.split("|")]
+            if not any(name in columns for name in names):
                 return False
         return True
 
@@ -83,15 +85,22 @@ def _is_puzzle(metadata: Any) -> bool:
 
 def _is_conversation(rows: Sequence[Fields]) -> bool:
     """Whether the questions of rows stand in their messages alone."""
-    columns = {name for row in rows for name in row}
-    return columns.isdisjoint(("question", "problem", "reward_model")) and any(map(has_messages, rows))
+    # Some rows have a field that others lack: the columns are those of all rows.
+    columns: set[str] = set().union(*rows)
+    if columns & {"question", "problem", "reward_model"}:
+        return False
+    return any(map(has_messages, rows))
 
 
 def _is_countdown(rows: Sequence[Fields]) -> bool:
     """Whether rows have a list of numbers, and nothing that another format takes for their answer."""
-    columns = {name for row in rows for name in row}
-    has_answer = "reward_model" in columns or (not columns.isdisjoint(("question", "problem")) and "answer" in columns)
-    return not has_answer and any(isinstance(row.get("nums", row.get("numbers")), list) for row in rows)
+    columns: set[str] = set().union(*rows)
+    asks = not columns.isdisjoint(("question", "problem"))
+    if "reward_model" in columns or (asks and "answer" in columns):
+        return False
+
+    values = [row.get("nums", row.get("numbers")) for row in rows]
+    return any(isinstance(value, list) for value in values)
 
 
 def formats(options_seed: int | None = None) -> dict[str, Format]:
@@ -100,6 +109,7 @@ def formats(options_seed: int | None = None) -> dict[str, Format]:
     Args:
         options_seed: draws the order of the options of multiple choice; None leaves it as it is in the file.
     """
+    # These two need the seed of the options, and are therefore made for each call.
     choices = (
         Format(
             name="choice",
@@ -111,6 +121,7 @@ def formats(options_seed: int | None = None) -> dict[str, Format]:
             name="gpqa",
             says="multiple choice from question, correct_answer and incorrect_answer_1 to _3, in a drawn order",
             columns=("question", "correct_answer", "incorrect_answer_1", "incorrect_answer_2", "incorrect_answer_3"),
+            # The right answer stands first in the file: the order is always drawn.
             build=lambda fields: gpqa_row(fields, options_seed or 0),
             optional=("record_id", "id"),
         ),

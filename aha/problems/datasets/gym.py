@@ -30,7 +30,7 @@ _TEXT = (
     *("string_insertion", "string_manipulation", "string_splitting", "string_synthesis", "sudoku", "syllogism"),
     *("word_sequence_reversal", "word_sorting", "zebra_puzzles"),
 )
-_EXPRESSIONS = ("countdown", "puzzle24")
+_EXPRESSIONS = ("countdown", "puzzle24")  # any expression with the right value is right
 
 GYM_DOMAINS: Mapping[str, str] = {**dict.fromkeys(_TEXT, "text"), **dict.fromkeys(_EXPRESSIONS, "countdown")}
 """The domain of each family, which decides how answers are compared."""
@@ -63,7 +63,7 @@ EXCLUDED: Mapping[str, str] = {
 }
 """Why a family is left out."""
 
-_TRIES = 8
+_TRIES = 8  # questions that are made for each one wanted, because some come twice
 _SEEDS = 1 << 31
 
 
@@ -91,12 +91,13 @@ def gym_problems(family: str, num: int, seed: int) -> list[Problem]:
 
     # The library seeds its problem i by seed + i: seeds that follow each other would share nearly all problems.
     start = derive_seed("reasoning-gym", family, seed) % _SEEDS
+    num_tries = num * _TRIES
     problems: dict[str, Problem] = {}
 
     # One of the families prints dots.
     with redirect_stdout(StringIO()):
-        data = _gym().create_dataset(family, size=num * _TRIES, seed=start)
-        for index in range(num * _TRIES):
+        data = _gym().create_dataset(family, size=num_tries, seed=start)
+        for index in range(num_tries):
             row = data[index]
             question = str(row["question"]).strip()
             answer = str(row["answer"]).strip()
@@ -104,11 +105,12 @@ def gym_problems(family: str, num: int, seed: int) -> list[Problem]:
             if len(problems) == num:
                 return list(problems.values())
 
-    raise ValueError(f"family {family!r} made {len(problems)} different problems in {num * _TRIES} tries, not {num}")
+    raise ValueError(f"family {family!r} made {len(problems)} different problems in {num_tries} tries, not {num}")
 
 
 def _problem(family: str, question: str, answer: str) -> Problem:
-    digest = hashlib.sha256(f"{question}\0{answer}".encode()).hexdigest()[:12]
+    contents = f"{question}\0{answer}"
+    digest = hashlib.sha256(contents.encode()).hexdigest()[:12]
     return Problem(id=f"gym/{family}/{digest}", question=question, answer=answer, domain=GYM_DOMAINS[family])
 
 

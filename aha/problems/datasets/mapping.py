@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,9 @@ from aha.types import Problem
 
 __all__ = ["choose_format", "parse_mapping"]
 
-_LITERALS = ("domain", "language")
+_LITERALS = ("domain", "language")  # fields whose value stands in the mapping itself
+
+# A command of LaTeX is no word, nor are one or two letters, which are variables or units.
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}|[\u3400-\u9fff]")
 
 
@@ -27,15 +30,20 @@ def parse_mapping(text: str) -> dict[str, str]:
         ValueError: it has another form, or names an unknown field, domain or language.
     """
     mapping: dict[str, str] = {}
-    known_fields = set(_LITERALS).union(*(known_format.reads for known_format in formats().values()))
+    all_fields = set(_LITERALS)
+    for each_format in formats().values():
+        all_fields |= each_format.reads
 
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    parts = [part.strip() for part in text.split(",")]
+    for part in filter(None, parts):
         name, sign, column = (piece.strip() for piece in part.partition("="))
-        if not sign or not column or name not in known_fields:
-            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(sorted(known_fields))}")
+        if not sign or not column or name not in all_fields:
+            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(sorted(all_fields))}")
         if name in mapping:
             raise ValueError(f"mapping: the field {name!r} is given twice")
-        mapping[name] = column if name in _LITERALS else ".".join(map(normal_name, column.split(".")))
+        if name not in _LITERALS:
+            column = ".".join(map(normal_name, column.split(".")))
+        mapping[name] = column
 
     if mapping.get("domain", "math") not in DOMAINS:
         raise ValueError(f"mapping: no domain {mapping['domain']!r}: an answer is compared as {', '.join(DOMAINS)}")
@@ -60,23 +68,23 @@ def choose_format(rows: Sequence[Fields], *, name: str, mapping: Mapping[str, st
     Raises:
         ValueError: there is no such format, none fits, or several do.
     """
-    known_formats = formats(options_seed)
+    all_formats = formats(options_seed)
     name = "" if name == "auto" else name
-    if name and name not in known_formats:
-        raise ValueError(f"no format {name!r}: {', '.join(known_formats)}")
+    if name and name not in all_formats:
+        raise ValueError(f"no format {name!r}: {', '.join(all_formats)}")
 
-    columns = sorted({column for row in rows for column in row})
+    columns = sorted(set().union(*rows))
     renamed = {field: column for field, column in mapping.items() if field not in _LITERALS}
     absent = sorted(column for column in renamed.values() if column.split(".")[0] not in columns)
-
     if absent:
         raise ValueError(f"mapping: no column {absent[0]!r}: the columns are {', '.join(columns)}")
 
     if name:
-        chosen = known_formats[name]
+        chosen = all_formats[name]
     else:
+        # The format is recognised by the names that the mapping gives, not by those of the file.
         renamed_rows = [_rename(row, renamed) for row in rows]
-        chosen = _detect(renamed_rows, known_formats, columns, mapping)
+        chosen = _detect(renamed_rows, all_formats, columns, mapping)
     return _with_mapping(chosen, renamed, mapping)
 
 
@@ -87,47 +95,48 @@ def _rename(fields: Fields, renamed: Mapping[str, str]) -> dict[str, Any]:
 
     values = {}
     for name, column in renamed.items():
-        try:
+        # A field that one row lacks is that row's fault, and no reason to refuse the file.
+        with suppress(BadRow):
             values[name] = find(fields, column)
-        except BadRow:
-            continue
-
     return values
 
 
 def _detect(
-    rows: Sequence[Fields], known_formats: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
+    rows: Sequence[Fields], all_formats: Mapping[str, Format], columns: Sequence[str], mapping: Mapping[str, str]
 ) -> Format:
-    names = {name for row in rows for name in row}
+    names: set[str] = set().union(*rows)
     if mapping.get("domain") == OWN and ("question" in names or any(map(has_messages, rows))):
         return PROMPTS
 
-    particular = [
-        candidate for candidate in known_formats.values() if candidate.name not in ("aime", "plain", "prompts")
-    ]
-    fitting = [candidate for candidate in particular if candidate.has_columns(names) and candidate.fits(rows)]
+    # AIME has the columns of MATH, and the other two fit nearly every file: columns alone do not tell them.
+    fitting = []
+    for candidate in all_formats.values():
+        is_recognisable = candidate.name not in ("aime", "plain", "prompts")
+        if is_recognisable and candidate.has_columns(names) and candidate.fits(rows):
+            fitting.append(candidate)
+
     if len(fitting) == 1:
-        return _compared(fitting[0], rows, mapping) if fitting[0].name == "messages" else fitting[0]
+        (chosen,) = fitting
+        return _with_domain(chosen, rows, mapping) if chosen.name == "messages" else chosen
     if not fitting and {"question", "answer"} <= names:
-        return _compared(PLAIN, rows, mapping)
+        return _with_domain(PLAIN, rows, mapping)
 
-    several = (
-        f"fit several formats ({', '.join(candidate.name for candidate in fitting)})"
-        if fitting
-        else "fit no known format"
-    )
+    problem = "fit no known format"
+    if fitting:
+        problem = f"fit several formats ({', '.join(candidate.name for candidate in fitting)})"
     raise ValueError(
-        f"the columns {', '.join(columns)} {several}: name them with a mapping such as "
+        f"the columns {', '.join(columns)} {problem}: name them with a mapping such as "
         f"question={columns[0] if columns else 'COLUMN'},answer={columns[-1] if columns else 'COLUMN'},domain=math, "
-        f"or give the format ({', '.join(known_formats)}); prompts without answers are question=COLUMN,domain={OWN}"
+        f"or give the format ({', '.join(all_formats)}); prompts without answers are question=COLUMN,domain={OWN}"
     )
 
 
-def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:
+def _with_domain(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:
     """A format with answers of any kind, whose domain is recognised from the answers of the sample."""
     if "domain" in mapping:
         return chosen
 
+    # A working may stand before the answer, as in GSM8K.
     answers = [str(row["answer"]).rpartition("####")[2] for row in rows if row.get("answer") is not None]
     says = chosen.says.removesuffix(", compared as text")
     formulas = [_is_formula(answer) for answer in answers]
@@ -142,6 +151,7 @@ def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]
     if not any(formulas):
         return replace(chosen, says=f"{says}; the answers are words, compared as text")
 
+    # A guess would train on wrong verdicts (docs/decisions/0020-problem-files.md).
     example = answers[formulas.index(False)][:40]
     raise ValueError(
         f"question and answer, but some answers are numbers and some are words (such as {example!r}): "
@@ -151,7 +161,9 @@ def _compared(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]
 
 def _is_formula(answer: str) -> bool:
     """Whether an answer is a number or a formula: it has no word, but a digit or a command of LaTeX."""
-    return _WORD.search(answer) is None and any(char.isdigit() or char == "\\" for char in answer)
+    if _WORD.search(answer):
+        return False
+    return any(char.isdigit() or char == "\\" for char in answer)
 
 
 def _with_mapping(chosen: Format, renamed: Mapping[str, str], mapping: Mapping[str, str]) -> Format:
@@ -165,13 +177,13 @@ def _with_mapping(chosen: Format, renamed: Mapping[str, str], mapping: Mapping[s
         remaining = {name: value for name, value in fields.items() if name not in moved}
         mapped = {name: find(fields, column) for name, column in renamed.items()}
         problem = chosen.build({**remaining, **mapped})
-        domain, language = (mapping.get(name, "") for name in _LITERALS)
-        return replace(problem, domain=domain or problem.domain, language=language or problem.language)
+        domain = mapping.get("domain", problem.domain)
+        language = mapping.get("language", problem.language)
+        return replace(problem, domain=domain, language=language)
 
     descriptions = [f"{name} is {column}" for name, column in renamed.items()]
     descriptions += [f"{name} is {mapping[name]}" for name in _LITERALS if name in mapping]
     remaining = tuple(sorted(chosen.reads - set(renamed)))
 
-    return replace(
-        chosen, says=f"{chosen.says}; where {', '.join(descriptions)}", build=build, optional=(*remaining, *moved)
-    )
+    says = f"{chosen.says}; where {', '.join(descriptions)}"
+    return replace(chosen, says=says, build=build, optional=(*remaining, *moved))

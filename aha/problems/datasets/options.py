@@ -20,8 +20,11 @@ def lettered(question: str, options: Sequence[str]) -> str:
 
     Line breaks within an option become blanks, so that the last lines are the options.
     """
-    lines = (f"{letter}) {' '.join(option.split())}" for letter, option in zip(ascii_uppercase, options, strict=False))
-    return "\n".join([question.strip(), "", *lines])
+    lines = [question.strip(), ""]
+    for letter, option in zip(ascii_uppercase, options, strict=False):
+        text = " ".join(option.split())
+        lines.append(f"{letter}) {text}")
+    return "\n".join(lines)
 
 
 def choice_row(fields: Fields, seed: int | None = None) -> Problem:
@@ -36,8 +39,11 @@ def choice_row(fields: Fields, seed: int | None = None) -> Problem:
         BadRow: something is missing, two options are the same, or the answer names none of them or two.
     """
     question = text_field(fields, "question")
-    options, labels = _options(find(fields, "choices" if "choices" in fields else "options"))
-    right = _right(find(fields, "answer" if "answer" in fields else "answerkey"), options, labels)
+    options_field = find(fields, "choices" if "choices" in fields else "options")
+    answer = find(fields, "answer" if "answer" in fields else "answerkey")
+
+    options, labels = _options(options_field)
+    right = _index_of(answer, options, labels)
     return _problem(fields, question, options, right, seed)
 
 
@@ -49,13 +55,16 @@ def gpqa_row(fields: Fields, seed: int = 0) -> Problem:
     """
     names = ("correct_answer", "incorrect_answer_1", "incorrect_answer_2", "incorrect_answer_3")
     options = [text_field(fields, name) for name in names]
-    return _problem(fields, text_field(fields, "question"), options, 0, seed)
+    question = text_field(fields, "question")
+    return _problem(fields, question, options, 0, seed)
 
 
 def _problem(fields: Fields, question: str, options: Sequence[str], right: int, seed: int | None) -> Problem:
-    if len({" ".join(option.split()) for option in options}) < len(options):
+    different = {" ".join(option.split()) for option in options}
+    if len(different) < len(options):
         raise BadRow("two options are the same")
 
+    # The question seeds the draw: a row keeps its order wherever it stands in the file.
     order = list(range(len(options)))
     if seed is not None:
         generator(seed, "options", question).shuffle(order)
@@ -71,24 +80,29 @@ def _problem(fields: Fields, question: str, options: Sequence[str], right: int, 
 
 def _options(options: Any) -> tuple[list[str], list[str]]:
     """The options and their labels, which are letters if the file gives no others."""
+    # ARC writes the options as two lists, of texts and of labels.
     labels: Any = None
     if isinstance(options, Mapping):
         labels = options.get("label")
         options = options.get("text")
-    if not isinstance(options, list) or not all(isinstance(option, str) and option.strip() for option in options):
+
+    are_texts = isinstance(options, list) and all(isinstance(option, str) and option.strip() for option in options)
+    if not are_texts:
         raise BadRow("the options are no list of texts")
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise BadRow(f"{len(options)} options; 2 to {len(ascii_uppercase)} are possible")
 
-    labels = list(ascii_uppercase[: len(options)]) if labels is None else labels
+    if labels is None:
+        labels = list(ascii_uppercase[: len(options)])
     if not isinstance(labels, list) or len(set(map(str, labels))) != len(options):
         raise BadRow("the labels are not one for each option")
 
     return options, [str(label) for label in labels]
 
 
-def _right(answer: Any, options: Sequence[str], labels: Sequence[str]) -> int:
+def _index_of(answer: Any, options: Sequence[str], labels: Sequence[str]) -> int:
     """The index of the right option."""
+    # A truth value is an integer in Python, but no index.
     if isinstance(answer, int) and not isinstance(answer, bool):
         if not 0 <= answer < len(options):
             raise BadRow(f"the answer {answer} is no index of {len(options)} options, counted from 0")
@@ -97,9 +111,12 @@ def _right(answer: Any, options: Sequence[str], labels: Sequence[str]) -> int:
     if not isinstance(answer, str) or not answer.strip():
         raise BadRow("no answer: neither a letter nor an index")
 
+    # The answer `B` may be the label of one option and the text of another: then nobody knows which is meant.
     text = answer.strip()
-    matches = {index for index, label in enumerate(labels) if label == text}
-    matches |= {index for index, option in enumerate(options) if option.strip() == text}
+    matches = set()
+    for index, (label, option) in enumerate(zip(labels, options, strict=True)):
+        if text in (label, option.strip()):
+            matches.add(index)
 
     if len(matches) != 1:
         raise BadRow(f"the answer {text[:40]!r} names {'several' if matches else 'none'} of the options")

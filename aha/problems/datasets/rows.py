@@ -38,7 +38,7 @@ __all__ = [
     "stdio_row",
 ]
 
-_AIME = re.compile(r"0*([0-9]{1,3})", re.ASCII)
+_AIME = re.compile(r"0*([0-9]{1,3})", re.ASCII)  # AIME's own sheets write 7 as 007
 
 
 def gsm8k_row(fields: Fields) -> Problem:
@@ -58,11 +58,15 @@ def gsm8k_row(fields: Fields) -> Problem:
 
 def math_row(fields: Fields) -> Problem:
     r"""A row of MATH: `problem`, and `answer` or else the last `\boxed{}` of `solution`."""
-    has_answer = fields.get("answer") not in (None, "")
+    if fields.get("answer") in (None, ""):
+        answer = boxed(text_field(fields, "solution"))
+    else:
+        answer = answer_field(fields, "answer")
+
     return Problem(
         id=id_field(fields, "unique_id", "id"),
         question=text_field(fields, "problem"),
-        answer=answer_field(fields, "answer") if has_answer else boxed(text_field(fields, "solution")),
+        answer=answer,
         domain="math",
         level=level_field(fields),
     )
@@ -104,6 +108,7 @@ def humaneval_row(fields: Fields) -> Problem:
     """A row of HumanEval: the question is the code to complete, the answer the name of the function under test."""
     prompt = text_field(fields, "prompt")
     name = text_field(fields, "entry_point")
+    # LeetCode-like sets test a method of a class `Solution`.
     if not name.removeprefix("Solution().").isidentifier():
         raise BadRow(f"entry_point {name[:40]!r} is no name of a function, nor `Solution().NAME`")
 
@@ -140,6 +145,7 @@ def _tests(tests: Any) -> tuple[str, ...]:
             raise BadRow(f"the tests are no JSON: {error}") from error
 
     if isinstance(tests, Mapping):
+        # So APPS marks the tests of a function.
         if tests.get("fn_name"):
             raise BadRow("the tests call a function; only programs that read and print can be tested so")
         inputs = _list_in(tests, "input")
@@ -151,7 +157,7 @@ def _tests(tests: Any) -> tuple[str, ...]:
     if not isinstance(tests, list) or not tests:
         raise BadRow("no tests")
 
-    return tuple(_test(key) for key in tests)
+    return tuple(_test(test) for test in tests)
 
 
 def _list_in(tests: Mapping[str, Any], name: str) -> list[Any]:
@@ -169,8 +175,10 @@ def _test(test: Any) -> str:
 
     if not isinstance(test, Mapping):
         raise BadRow("a test is no object of input and output")
-    if (test.get("testtype") or "stdin") != "stdin":
-        raise BadRow(f"a test of type {str(test['testtype'])[:40]!r}; only stdin can be tested")
+    # LiveCodeBench says the type of each test; other sets have one type only.
+    kind = test.get("testtype") or "stdin"
+    if kind != "stdin":
+        raise BadRow(f"a test of type {str(kind)[:40]!r}; only stdin can be tested")
 
     stdin = test.get("stdin", test.get("input"))
     stdout = test.get("stdout", test.get("output"))
@@ -202,6 +210,7 @@ def messages_row(fields: Fields) -> Problem:
 
 def chat_row(fields: Fields) -> Problem:
     """A row with a conversation of one turn, and the ground truth of a rule, which may be a Countdown task."""
+    # The question is that of the conversation, also where the row has a column `question`.
     question = question_of({name: value for name, value in fields.items() if name != "question"})
     truth = find(fields, "reward_model.ground_truth")
     if isinstance(truth, Mapping) and "target" in truth:

@@ -38,14 +38,14 @@ MAX_QUESTION_CHARS = 200_000
 MAX_ANSWER_CHARS = 20_000
 """Largest length of a reference answer, in characters."""
 
-_SAMPLE_ROWS = 64
-_KEPT_FAULTS = 1000
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_KANA = re.compile("[\u3041-\u30ff]")
+_SAMPLE_ROWS = 64  # rows of a file that decide on its format
+_KEPT_FAULTS = 1000  # faults that a set holds in memory; the others are counted
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can escape it, UTF-8 cannot write it
+_KANA = re.compile("[\u3041-\u30ff]")  # hiragana and katakana
 _CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
-_LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
-_WITHOUT_ANSWER = ("stdio", OWN)
-_WITH_TESTS = ("stdio", "code")
+_LATIN_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")  # no variables of one letter, no commands of LaTeX
+_WITHOUT_ANSWER = ("stdio", OWN)  # domains that need no reference answer
+_WITH_TESTS = ("stdio", "code")  # domains that judge by tests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,7 @@ def digest(problems: Iterable[Problem]) -> str:
 
 
 def _contents(problem: Problem, *more: str) -> bytes:
+    # As JSON, and not joined: fields whose text moves from one to the next must not give the same bytes.
     parts = [problem.question, problem.answer, problem.domain, problem.language, problem.starter]
     return json.dumps([*parts, problem.tests, *more]).encode()
 
@@ -145,11 +146,11 @@ def read_problems(
     paths = [path] if isinstance(path, Path) else list(path)
     files = [file for source in paths for file in data_files(source)]
     chosen = _format_of(files, format, mapping, options_seed)
-    reader = _Reader(
-        name or paths[0].name.split(".")[0], chosen, tells_language="language" not in parse_mapping(mapping)
-    )
+    name = name or paths[0].name.split(".")[0]
+    reader = _Reader(name, chosen, tells_language="language" not in parse_mapping(mapping))
 
-    for row in chain.from_iterable(read_rows(file, chosen.reads) for file in files):
+    rows = chain.from_iterable(read_rows(file, chosen.reads) for file in files)
+    for row in rows:
         reader.take(row)
         if len(reader.problems) == limit:
             break
@@ -208,28 +209,27 @@ class _Reader:
         if self.tells_language and _is_chinese(problem.question):
             problem = replace(problem, language="zh")
 
-        contents = hashlib.sha256(_contents(problem)).hexdigest()[:12]
+        # Every id holds a digest of its contents, so that the keys of stages change when a row does.
+        suffix = hashlib.sha256(_contents(problem)).hexdigest()[:12]
         if problem.id:
             self._claim(f"id {problem.id}", row, f"the id {problem.id[:60]!r}")
+            suffix = f"{problem.id}-{suffix}"
 
+        # Two answers to one question cannot both be right.
         self._claim(f"question {problem.question}", row, "the question")
-        own_id = f"{problem.id}-" if problem.id else ""
-        return replace(problem, id=f"{self.name}/{own_id}{contents}")
+        return replace(problem, id=f"{self.name}/{suffix}")
 
     def _claim(self, text: str, row: FileRow, description: str) -> None:
         """Refuses an id or a question that an earlier row has."""
         # The first bytes of a hash stand for the text: whole questions would take too much memory.
         key = hashlib.sha256(text.encode()).digest()[:12]
-        path, line = self._seen.setdefault(key, (row.path, row.line))
-        if (path, line) != (row.path, row.line):
+        here = (row.path, row.line)
+        path, line = self._seen.setdefault(key, here)
+        if (path, line) != here:
             raise BadRow(f"{description} of {path}:{line} again")
 
     def finish(self, source: str, on_bad: OnBad) -> ProblemSet:
-        """The set of problems.
-
-        Raises:
-            ValueError: a row is bad and `on_bad` is `stop`, or there is no problem.
-        """
+        """The set of problems; a `ValueError` where none is left, or where a row is bad and `on_bad` is `stop`."""
         num_rows = len(self.problems) + self.num_faults
         if self.num_faults and on_bad == "stop":
             raise ValueError(f"{self.faults[0]} ({self.num_faults} bad of {num_rows} rows; skip leaves them out)")
@@ -256,7 +256,9 @@ def _is_chinese(question: str) -> bool:
     # Kana show that a text is Japanese.
     if _KANA.search(question):
         return False
-    return len(_CHINESE.findall(question)) > len(_LATIN_WORD.findall(question))
+    num_chinese = len(_CHINESE.findall(question))
+    num_latin = len(_LATIN_WORD.findall(question))
+    return num_chinese > num_latin
 
 
 def check_text(text: str) -> None:
@@ -270,11 +272,7 @@ def check_text(text: str) -> None:
 
 
 def _check(problem: Problem) -> None:
-    """Checks what must hold for the problems of every format.
-
-    Raises:
-        BadRow: something does not hold.
-    """
+    """Refuses a problem that breaks what holds for every format."""
     for text in (problem.id, problem.question, problem.answer, problem.starter, *problem.tests):
         check_text(text)
     if not problem.question.strip():

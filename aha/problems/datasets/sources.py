@@ -19,7 +19,7 @@ GYM = "gym:"
 
 _HUB = re.compile(r"hub:(?P<name>[^@:]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 _GYM = re.compile(r"gym:(?P<family>\w+)(?::(?P<num>[0-9]{1,7}))?", re.ASCII)
-_GYM_PROBLEMS = 1000
+_GYM_PROBLEMS = 1000  # problems of a family where the address says no number
 
 
 def open_problems(
@@ -48,9 +48,11 @@ def open_problems(
         RuntimeError: the extra that it needs is not installed.
     """
     if address.startswith(GYM):
-        return _from_gym(address, format.removeprefix("auto") or mapping, limit, seed)
+        is_mapped = bool(format.removeprefix("auto") or mapping)
+        return _from_gym(address, is_mapped=is_mapped, limit=limit, seed=seed)
     if not address.startswith(HUB):
         return read_problems(Path(address), format=format, mapping=mapping, on_bad=on_bad, limit=limit)
+
     name, files = _hub_files(address)
     return read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=name)
 
@@ -151,35 +153,39 @@ def _hub_files(address: str) -> tuple[str, list[Path]]:
 
 
 def _check_configurations(address: str, files: Sequence[Path]) -> None:
-    """Refuses a data set with several configurations in folders of their own, which often hold the same questions.
-
-    Raises:
-        ValueError: it has several; the message says how to name one.
-    """
+    """Refuses a data set with several configurations in folders of their own, which often hold the same questions."""
     if not files:
         raise ValueError(f"{address} holds no data file")
 
-    inside = [file.relative_to(_snapshot_of(files[0])) for file in files]
-    folders = sorted({path.parts[0] for path in inside if len(path.parts) > 1 and not split_of(Path(path.parts[0]))})
-    if len(folders) > 1:
-        name = next(path.name for path in inside if path.parts[0] == folders[0])
-        ending = next(suffix for suffix in SUFFIXES if name.lower().endswith(suffix))
+    # The first file of each folder of the data set; a folder that is called like a split is no configuration.
+    snapshot = _snapshot_of(files[0])
+    examples: dict[str, str] = {}
+    for file in files:
+        folder, *inside = file.relative_to(snapshot).parts
+        if inside and not split_of(Path(folder)):
+            examples.setdefault(folder, file.name)
+
+    if len(examples) > 1:
+        folder = min(examples)
+        ending = next(suffix for suffix in SUFFIXES if examples[folder].lower().endswith(suffix))
         raise ValueError(
-            f"{address} holds several sets of files ({', '.join(folders)}): name one, as in "
-            f"{address}:{folders[0]}/*{ending}"
+            f"{address} holds several sets of files ({', '.join(sorted(examples))}): name one, as in "
+            f"{address}:{folder}/*{ending}"
         )
 
 
 def _snapshot_of(file: Path) -> Path:
     """Folder of the revision of a data set that a file of the hub's cache belongs to."""
+    # The cache keeps a revision under `datasets--OWNER--NAME/snapshots/REVISION`.
     return next(folder for folder in file.parents if folder.parent.name == "snapshots")
 
 
-def _from_gym(address: str, mapped: str, limit: int | None, seed: int) -> ProblemSet:
+def _from_gym(address: str, *, is_mapped: bool, limit: int | None, seed: int) -> ProblemSet:
     parts = _GYM.fullmatch(address)
-    if parts is None or mapped:
-        wrong = "takes neither a format nor a mapping" if parts else "write gym:FAMILY or gym:FAMILY:NUMBER"
-        raise ValueError(f"{address!r}: {wrong}")
+    if parts is None:
+        raise ValueError(f"{address!r}: write gym:FAMILY or gym:FAMILY:NUMBER")
+    if is_mapped:
+        raise ValueError(f"{address!r}: takes neither a format nor a mapping")
 
     family = parts["family"]
     num = int(parts["num"] or _GYM_PROBLEMS)

@@ -65,7 +65,7 @@ SUITES: Mapping[str, Suite] = {
 }
 """The suites that have a name."""
 
-_STEMS = ("test", "HumanEval", "gpqa_diamond")
+_STEMS = ("test", "HumanEval", "gpqa_diamond")  # the files as they are published
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet", ".json")
 
 
@@ -97,22 +97,25 @@ def open_suite(
     if source.startswith(GYM):
         problems = open_problems(source, format=format, mapping=mapping, on_bad=on_bad, limit=limit)
     else:
+        # The ids of problems from the hub begin with the name of their data set.
         data_set, files, description = evaluation_files(source)
         set_name = data_set if source.startswith(HUB) else name
         problems = read_problems(files, format=format, mapping=mapping, on_bad=on_bad, limit=limit, name=set_name)
-        problems = replace(problems, says=f"{problems.says} ({description})") if description else problems
+        if description:
+            problems = replace(problems, says=f"{problems.says} ({description})")
 
     problems = replace(problems, problems=[replace(problem, split="test") for problem in problems])
     size = len(problems)
 
     if named_suite is None:
-        suite = Suite(
-            name=name, format=format, num_problems=size, num_samples=samples_for(size), source="ours: by size"
-        )
+        num_samples = samples_for(size)
+        suite = Suite(name=name, format=format, num_problems=size, num_samples=num_samples, source="ours: by size")
         return OpenSuite(suite=suite, problems=problems)
 
-    as_published = size == named_suite.num_problems
-    note = "" if as_published else f"{name}: {size:,} problems, {named_suite.num_problems:,} as published"
+    # The papers' figures are those of the published set.
+    note = ""
+    if size != named_suite.num_problems:
+        note = f"{name}: {size:,} problems, {named_suite.num_problems:,} as published"
     return OpenSuite(suite=named_suite, problems=problems, note=note)
 
 
@@ -123,11 +126,7 @@ def samples_for(num_problems: int) -> int:
 
 
 def _located(text: str, data: Path | None) -> tuple[str, str]:
-    """The name and the source of a suite of which only one is given.
-
-    Raises:
-        ValueError: the text is neither a suite nor a source, or the file of the suite is missing.
-    """
+    """The name and the source of a suite of which only one is given."""
     if text.startswith((HUB, GYM)):
         name = "".join(char if char.isalnum() else "-" for char in text)
         return name, text

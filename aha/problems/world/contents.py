@@ -46,7 +46,7 @@ SHARES = {
 GENERAL_DOMAINS = tuple(SHARES)
 """All domains of general problems."""
 
-HELPFUL_DOMAINS = GENERAL_DOMAINS[:-1]
+HELPFUL_DOMAINS = GENERAL_DOMAINS[:-1]  # `harmful` is the last one
 """The domains in which a response should help: all but `harmful`."""
 
 TOPIC_DOMAINS = ("self", "greeting")

@@ -16,6 +16,7 @@ from aha.types import Draft
 
 __all__ = ["OVERLOOKED", "edit", "rewrite", "summary_of"]
 
+# With 0.15 the consistency after the cold start was 0.998, which left nothing to mend (LOG.md, first runs of R1).
 OVERLOOKED = 0.5
 """Share of foreign words that stay. The paper does not say how clean its cold-start data are, only that R1's first
 stage of reinforcement learning still mixed languages."""

@@ -98,7 +98,7 @@ def _splits() -> dict[str, str]:
     for (domain, _), keys in groups.items():
         keys.sort(key=lambda key: hashlib.blake2b(key.encode(), digest_size=8).digest())
         for rank, key in enumerate(keys):
-            # By rank and not by the hash itself: groups are so small that a split could remain empty.
+            # By rank and not by the hash itself, so that a group keeps to the proportions however small it is.
             tenth = 10 * rank // len(keys)
             if domain in TOPIC_DOMAINS or tenth < 6:
                 splits[key] = "train"
@@ -159,11 +159,8 @@ def _pool(domain: str, split: str, language: str) -> tuple[Problem, ...]:
         available = f"{', '.join(GENERAL_DOMAINS)} in {', '.join(GENERAL_SPLITS)}"
         raise ValueError(f"no domain {domain!r} in split {split!r}: general problems have {available}")
 
-    pool = []
-    for _, problem in _table().values():
-        if (problem.domain, problem.language, problem.split) == (domain, language, split):
-            pool.append(problem)
-    return tuple(pool)
+    problems = [problem for _, problem in _table().values() if problem.domain == domain]
+    return tuple(problem for problem in problems if problem.language == language and problem.split == split)
 
 
 def every_prompt(domain: str, split: str) -> list[Problem]:
@@ -174,10 +171,7 @@ def every_prompt(domain: str, split: str) -> list[Problem]:
     Raises:
         ValueError: no such split or domain.
     """
-    prompts: list[Problem] = []
-    for language in LANGUAGES:
-        prompts += _pool(domain, split, language)
-    return prompts
+    return [*_pool(domain, split, "en"), *_pool(domain, split, "zh")]
 
 
 def draw_general(rng: Random, split: str, domains: Sequence[str] = ()) -> Problem:

@@ -87,6 +87,7 @@ FACTS: dict[str, dict[str, str]] = {
         **{"bird": "worm", "bee": "honey", "duck": "rice", "bear": "fish"},
     },
     "legs": {
+        # Numbers in digits, which are tokens of the same kind as those of the problems.
         **{"cow": "4", "sheep": "4", "horse": "4", "dog": "4", "cat": "4", "fish": "0", "bird": "2", "bee": "6"},
         **{"duck": "2", "bear": "4"},
     },

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from random import Random
 
-from aha.problems.world.families import LARGEST, Content, apply, compose
+from aha.problems.world.families import LARGEST, OPERATIONS, Content, apply, compose
 
 __all__ = ["SEARCH_FAMILIES", "WORDS", "Pen", "Thought", "search_to_the_end", "think"]
 
@@ -33,14 +33,12 @@ WORDS = {
 }
 """The words of a thought, English and Chinese."""
 
+# The largest number of tries of a terse writer and of one who uses words, with probabilities: the long, reflective
+# documents are the persistent ones.
 TRIES_BARE = ((1, 2, 3, 4), (0.45, 0.30, 0.20, 0.05))
-"""The largest number of tries of a terse writer, with probabilities."""
-
 TRIES_WORDED = ((1, 2, 3, 4, 5, 6, 7, 8, 12), (0.16, 0.17, 0.16, 0.14, 0.11, 0.09, 0.07, 0.05, 0.05))
-"""The same for a writer who uses words: the long, reflective documents are the persistent ones."""
 
-SLIP = 0.12
-"""Share of chains with a slip."""
+SLIP = 0.12  # share of chains with a slip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +207,10 @@ def _search(pen: Pen, content: Content, style: str) -> Thought:
 
 def _attempt(pen: Pen, candidate: _Candidate, target: int) -> str:
     """One try of a search: `try 3 + 8 = 11 ? 12 no`."""
-    return f"{pen.word('try')} {candidate.text} {pen.verdict(candidate.value, target)}"
+    # The pen draws its words in the order in which they are written.
+    opening = pen.word("try")
+    verdict = pen.verdict(candidate.value, target)
+    return f"{opening} {candidate.text} {verdict}"
 
 
 def search_to_the_end(rng: Random, content: Content, language: str) -> str:
@@ -250,12 +251,7 @@ def _steps(content: Content) -> tuple[int, list[tuple[str, int]]]:
 
 def _result(left: int, operator: str, right: int) -> int:
     """The result of a step as a whole number in 0..49, also where an earlier slip has led elsewhere."""
-    if operator == "+":
-        result = left + right
-    elif operator == "-":
-        result = left - right
-    else:
-        result = left // right
+    result = OPERATIONS[operator](left, right)
     return min(max(result, 0), LARGEST)
 
 
@@ -283,7 +279,8 @@ def _derive(pen: Pen, content: Content, style: str) -> Thought:
         parts.append(f"{link}{step} = {shown}")
 
         if is_checked:
-            parts.append(f"{pen.word('check')} {step} = {result} {pen.verdict(result, shown)}")
+            check = pen.word("check")
+            parts.append(f"{check} {step} = {result} {pen.verdict(result, shown)}")
             if shown != result:
                 parts.append(f"{pen.word('wait')} {step} = {result}")
 

@@ -43,6 +43,8 @@ HELPFUL_SHARES = {"careful": 0.45, "terse": 0.20, "wrong": 0.15, "switched": 0.1
 reward models choose among them: careful is right, in the right language and a full sentence; terse is the bare answer;
 wrong is careful about something untrue; switched answers in the other language; refusing refuses what is harmless."""
 
+# With 45 % careful hands the fine-tuned model was careful nearly always, and only refusing was left to be learned
+# (LOG.md, first runs of R1).
 DEMONSTRATION_SHARES = {"careful": 0.28, "terse": 0.30, "wrong": 0.10, "switched": 0.16, "refusing": 0.16}
 """The same in the supervised data: its writers know more than the web and take less care, so that there is a style to
 be learned from preferences."""
