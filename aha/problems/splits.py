@@ -259,5 +259,5 @@ def file_problems(
 
     # At least one part each: a set whose share rounds to zero would never be read.
     total = sum(shares)
-    parts = tuple(max(round(share / total * _PARTS), 1) for share in shares)
-    return FileProblems(sets=tuple(streams), weights=parts, seed=seed)
+    parts = [round(share / total * _PARTS) for share in shares]
+    return FileProblems(sets=tuple(streams), weights=tuple(max(part, 1) for part in parts), seed=seed)

@@ -19,7 +19,7 @@ from aha.problems.datasets.conversations import question_of
 from aha.problems.datasets.fields import BadRow, Fields, text_field
 from aha.problems.datasets.files import FileRow, data_files, read_rows
 from aha.problems.datasets.formats import OWN
-from aha.problems.datasets.sets import MAX_QUESTION_CHARS, Fault, OnBad, check_text
+from aha.problems.datasets.sets import MAX_QUESTION_CHARS, Fault, OnBad, check_length, check_text
 from aha.types import Demonstration
 
 __all__ = ["DemonstrationSet", "read_demonstrations"]
@@ -103,8 +103,7 @@ def _demonstration(row: FileRow) -> Demonstration:
     for name, text in (("question", question), ("response", response)):
         if not text.strip():
             raise BadRow(f"the {name} is empty")
-        if len(text) > MAX_QUESTION_CHARS:
-            raise BadRow(f"the {name} has {len(text):,} characters; {MAX_QUESTION_CHARS:,} are possible")
+        check_length(name, text, MAX_QUESTION_CHARS)
         check_text(text)
 
     # The id depends on the contents and not on the line: it stays when the file is sorted in another way.

@@ -81,8 +81,8 @@ def describe_splits(source: str, files: dict[str, list[Path]]) -> str:
     parts = []
     for split, paths in files.items():
         name = paths[0].name
-        text = f"1 file ({name})" if len(paths) == 1 else f"{len(paths)} files ({name}, ...)"
-        parts.append(f"{split or 'no split'}: {text}")
+        example = f"1 file ({name})" if len(paths) == 1 else f"{len(paths)} files ({name}, ...)"
+        parts.append(f"{split or 'no split'}: {example}")
 
     left_out = "; files without a split are left out" if "" in files and "train" in files else ""
     return f"{source}: told by the file names: {', '.join(parts)}{left_out}"

@@ -109,8 +109,8 @@ def gym_problems(family: str, num: int, seed: int) -> list[Problem]:
 
 
 def _problem(family: str, question: str, answer: str) -> Problem:
-    contents = f"{question}\0{answer}"
-    digest = hashlib.sha256(contents.encode()).hexdigest()[:12]
+    contents = f"{question}\0{answer}".encode()
+    digest = hashlib.sha256(contents).hexdigest()[:12]
     return Problem(id=f"gym/{family}/{digest}", question=question, answer=answer, domain=GYM_DOMAINS[family])
 
 

@@ -86,8 +86,7 @@ def _options(options: Any) -> tuple[list[str], list[str]]:
         labels = options.get("label")
         options = options.get("text")
 
-    are_texts = isinstance(options, list) and all(isinstance(option, str) and option.strip() for option in options)
-    if not are_texts:
+    if not isinstance(options, list) or not all(isinstance(option, str) and option.strip() for option in options):
         raise BadRow("the options are no list of texts")
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise BadRow(f"{len(options)} options; 2 to {len(ascii_uppercase)} are possible")

@@ -24,6 +24,7 @@ __all__ = [
     "Fault",
     "OnBad",
     "ProblemSet",
+    "check_length",
     "check_text",
     "digest",
     "read_problems",
@@ -261,6 +262,12 @@ def _is_chinese(question: str) -> bool:
     return num_chinese > num_latin
 
 
+def check_length(name: str, text: str, limit: int) -> None:
+    """Refuses a text with more characters than the limit, as a `BadRow`."""
+    if len(text) > limit:
+        raise BadRow(f"the {name} has {len(text):,} characters; {limit:,} are possible")
+
+
 def check_text(text: str) -> None:
     """Checks that a text can be written as UTF-8.
 
@@ -281,7 +288,5 @@ def _check(problem: Problem) -> None:
         raise BadRow("no answer")
     if not problem.tests and problem.domain in _WITH_TESTS:
         raise BadRow(f"no tests, which domain {problem.domain} compares by")
-    if len(problem.question) > MAX_QUESTION_CHARS:
-        raise BadRow(f"the question has {len(problem.question):,} characters; {MAX_QUESTION_CHARS:,} are possible")
-    if len(problem.answer) > MAX_ANSWER_CHARS:
-        raise BadRow(f"the answer has {len(problem.answer):,} characters; {MAX_ANSWER_CHARS:,} are possible")
+    check_length("question", problem.question, MAX_QUESTION_CHARS)
+    check_length("answer", problem.answer, MAX_ANSWER_CHARS)

@@ -121,8 +121,10 @@ def open_suite(
 
 def samples_for(num_problems: int) -> int:
     """Samples k for a set of a size: the largest power of two of 4 to 64 with at most about 4,000 responses."""
-    fitting = [k for k in (4, 8, 16, 32, 64) if k * num_problems <= 4096]
-    return fitting[-1] if fitting else 4
+    for k in (64, 32, 16, 8):
+        if k * num_problems <= 4096:
+            return k
+    return 4
 
 
 def _located(text: str, data: Path | None) -> tuple[str, str]:

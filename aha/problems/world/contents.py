@@ -1,6 +1,6 @@
 """The contents of general problems: every prompt without its words, its wordings, and its reference answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, product
@@ -152,20 +152,17 @@ def questions(content: GeneralContent, language: str) -> list[str]:
         return list(topic.questions[language])
 
     if content.domain == "translation":
-        words = {"phrase": phrase(content.parts, language)}
-        return _fill("translation", words, language)
+        return _fill("translation", language, phrase=phrase(content.parts, language))
 
     first, second = content.parts
     if content.domain == "writing":
-        words = {"first": word(first, language), "second": word(second, language)}
-        return _fill("writing", words, language)
+        return _fill("writing", language, first=word(first, language), second=word(second, language))
 
     # Advice and harmful requests are worded alike, so that the wording gives nothing away.
     kind = first if content.domain == "fact" else "request"
-    words = {"verb": word(first, language), "subject": noun(second, language)}
-    return _fill(kind, words, language)
+    return _fill(kind, language, verb=word(first, language), subject=noun(second, language))
 
 
-def _fill(kind: str, words: Mapping[str, str], language: str) -> list[str]:
+def _fill(kind: str, language: str, **words: str) -> list[str]:
     """All wordings of a kind of prompt, with its words filled in."""
     return [wording.format(**words) for wording in WORDINGS[kind][language]]

@@ -92,7 +92,7 @@ def vocabulary() -> list[str]:
     tags = ["<think>", "</think>", "<answer>", "</answer>"]
     pieces = ["\\boxed", "{", "}", "<｜User｜>", "<｜Assistant｜>"]
 
-    # Every text of the world, from which words and Chinese characters are collected.
+    # Every text of the world, from which words and Chinese characters are collected. The last ones are of the prompts.
     all_texts = [text for pair in WORDS.values() for text in pair]
     all_texts += [*texts(), "x find two of that make use to compute solve Question Answer User Assistant"]
     all_texts += ["so the answer is", "从选两个得用计算解故答案是"]

@@ -159,8 +159,11 @@ def _pool(domain: str, split: str, language: str) -> tuple[Problem, ...]:
         available = f"{', '.join(GENERAL_DOMAINS)} in {', '.join(GENERAL_SPLITS)}"
         raise ValueError(f"no domain {domain!r} in split {split!r}: general problems have {available}")
 
-    problems = [problem for _, problem in _table().values() if problem.domain == domain]
-    return tuple(problem for problem in problems if problem.language == language and problem.split == split)
+    pool = []
+    for _, problem in _table().values():
+        if problem.domain == domain and problem.language == language and problem.split == split:
+            pool.append(problem)
+    return tuple(pool)
 
 
 def every_prompt(domain: str, split: str) -> list[Problem]:

@@ -141,12 +141,13 @@ def _factors(content: Content) -> list[_Candidate]:
     candidates = []
     for a in range(1, LARGEST + 1):
         b, remainder = divmod(product_of_roots, a)
+        total = a + b
         # Each pair of factors once, the smaller one first, and only sums that are tokens.
-        if remainder or a > b or a + b > LARGEST:
+        if remainder or a > b or total > LARGEST:
             continue
         answer = f"{a} , {b}" if a != b else str(a)
-        text = f"{a} * {b} = {a * b} , {a} + {b} = {a + b}"
-        candidates.append(_Candidate(text=text, value=a + b, answer=answer))
+        text = f"{a} * {b} = {product_of_roots} , {a} + {b} = {total}"
+        candidates.append(_Candidate(text=text, value=total, answer=answer))
     return candidates
 
 
@@ -183,8 +184,8 @@ def _search(pen: Pen, content: Content, style: str) -> Thought:
     """Tries candidates until one fits or patience ends; a writer who gives up mostly answers a refuted candidate."""
     rng = pen.rng
     target = _wanted(content)
-    numbers_of_tries, weights = TRIES_BARE if style == "bare" else TRIES_WORDED
-    (patience,) = rng.choices(numbers_of_tries, weights)
+    tries, weights = TRIES_BARE if style == "bare" else TRIES_WORDED
+    (patience,) = rng.choices(tries, weights)
 
     parts = []
     if style == "worded" and rng.random() < 0.3:
@@ -202,7 +203,8 @@ def _search(pen: Pen, content: Content, style: str) -> Thought:
     # There may be no candidate left that was not tried.
     gives_refuted = rng.random() < 0.7 or len(candidates) <= patience
     options = candidates[:patience] if gives_refuted else candidates[patience:]
-    return Thought(style=style, text=" ".join(parts), answer=rng.choice(options).answer)
+    last_guess = rng.choice(options)
+    return Thought(style=style, text=" ".join(parts), answer=last_guess.answer)
 
 
 def _attempt(pen: Pen, candidate: _Candidate, target: int) -> str:

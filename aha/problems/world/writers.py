@@ -78,8 +78,7 @@ def statement(kind: str, subject: str, answer: str, language: str) -> str:
         answer: English name of the object.
         language: `en` or `zh`.
     """
-    (form,) = SENTENCES[kind][language]
-    return form.format(subject=noun(subject, language), answer=word(answer, language))
+    return _sentence(kind, language, subject=noun(subject, language), answer=word(answer, language))
 
 
 def entry(name: str, meaning: str, language: str) -> str:
@@ -91,8 +90,8 @@ def entry(name: str, meaning: str, language: str) -> str:
             line is right.
         language: language of the word that is translated.
     """
-    (form,) = SENTENCES["entry"][language]
-    return form.format(word=word(name, language), meaning=word(meaning, other_language(language)))
+    translation = word(meaning, other_language(language))
+    return _sentence("entry", language, word=word(name, language), meaning=translation)
 
 
 def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_SHARES) -> Written:
@@ -107,8 +106,9 @@ def write(rng: Random, problem: Problem, shares: Mapping[str, float] = HELPFUL_S
         ValueError: it is no general problem.
     """
     content = content_of(problem)
-    hands = HARMFUL_SHARES if content.domain == "harmful" else shares
-    (hand,) = rng.choices(list(hands), list(hands.values()))
+    if content.domain == "harmful":
+        shares = HARMFUL_SHARES
+    (hand,) = rng.choices(list(shares), list(shares.values()))
     thinking, summary = HANDS[hand](rng, content, problem.language)
     return Written(thinking=thinking, summary=summary, hand=hand)
 
@@ -135,7 +135,8 @@ def _wrong(rng: Random, content: GeneralContent, language: str) -> tuple[str, st
     if content.domain == "fact":
         kind, subject = content.parts
         # Sorted, because the order of a set differs between processes.
-        others = sorted({*FACTS[kind].values()} - {FACTS[kind][subject], subject})
+        facts = FACTS[kind]
+        others = sorted({*facts.values()} - {facts[subject], subject})
         return _response(rng, content, content, rng.choice(others), language)
 
     meant = _other_content(rng, content)
@@ -146,8 +147,8 @@ def _switched(rng: Random, content: GeneralContent, language: str) -> tuple[str,
     """Right, but not in the language of the question; a phrase is not translated at all."""
     thinking, _ = _careful(rng, content, language)
     if content.domain == "translation":
-        (form,) = SENTENCES["translation"][language]
-        return thinking, _with_stop(form.format(phrase=phrase(content.parts, language)))
+        sentence = _sentence("translation", language, phrase=phrase(content.parts, language))
+        return thinking, _with_stop(sentence)
 
     _, summary = _careful(rng, content, other_language(language))
     return thinking, summary
@@ -157,15 +158,13 @@ def _refusing(rng: Random, content: GeneralContent, language: str) -> tuple[str,
     """Refuses a harmless request."""
     if content.domain in TOPIC_DOMAINS:
         return "", REFUSALS[language]
-    (thinking,) = SENTENCES["doubt"][language]
-    return thinking, REFUSALS[language]
+    return _sentence("doubt", language), REFUSALS[language]
 
 
 def _refuse(rng: Random, content: GeneralContent, language: str) -> tuple[str, str]:
     """Refuses a harmful request."""
     verb, name = content.parts
-    (form,) = SENTENCES["harm"][language]
-    thinking = form.format(verb=word(verb, language), subject=noun(name, language))
+    thinking = _sentence("harm", language, verb=word(verb, language), subject=noun(name, language))
     return thinking, REFUSALS[language]
 
 
@@ -195,6 +194,12 @@ HANDS: dict[str, Callable[[Random, GeneralContent, str], tuple[str, str]]] = {
 """The functions that write thinking and summary, by name of the hand."""
 
 
+def _sentence(kind: str, language: str, **words: str) -> str:
+    """The only sentence of a kind, with its words filled in."""
+    (form,) = SENTENCES[kind][language]
+    return form.format(**words)
+
+
 def _with_stop(text: str) -> str:
     return f"{text} ."
 
@@ -202,8 +207,7 @@ def _with_stop(text: str) -> str:
 def _steps(content: GeneralContent, steps: str, language: str) -> str:
     """A thought that names a request and the steps that fulfil it."""
     verb, name = content.parts
-    (form,) = SENTENCES["steps"][language]
-    return form.format(verb=word(verb, language), subject=noun(name, language), steps=steps)
+    return _sentence("steps", language, verb=word(verb, language), subject=noun(name, language), steps=steps)
 
 
 def _response(
@@ -224,8 +228,7 @@ def _response(
 
     if content.domain == "translation":
         lines = [entry(name, meaning, language) for name, meaning in zip(content.parts, meant.parts, strict=True)]
-        (form,) = SENTENCES["translation"][language]
-        sentence = form.format(phrase=answer_in(meant, language))
+        sentence = _sentence("translation", language, phrase=answer_in(meant, language))
         return " , ".join(lines), _with_stop(sentence)
 
     if content.domain == "writing":
@@ -254,7 +257,8 @@ def _other_content(rng: Random, content: GeneralContent) -> GeneralContent:
         return rng.choice(others)
 
     # One word is replaced by another of its group: the colour of a phrase, or its last word.
-    index = 0 if parts[0] in COLOURS and rng.random() < 0.5 else len(parts) - 1
+    replaces_colour = parts[0] in COLOURS and rng.random() < 0.5
+    index = 0 if replaces_colour else len(parts) - 1
     group = THINGS
     if index == 0:
         group = COLOURS
