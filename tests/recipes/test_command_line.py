@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, Call, assert_fails, executable, one_object
-from leaves import leaves
 
 from aha.commands.doctor import DOCTOR_METRICS
 from aha.engines.engine import Decoding, Request, sample
@@ -51,23 +50,14 @@ def test_every_command_has_help(command: tuple[str, ...], call: Call) -> None:
     ended = call(*command, "--help")
     assert (ended.status, ended.err) == (0, "")
     assert ended.out.startswith(" ".join(("usage: aha", *command[:1])))
-
-
-def test_help_lists_the_commands(call: Call) -> None:
-    shown = call("--help").out
-    assert [name for name in COMMANDS if not re.search(rf"^\W*{name} +[A-Z]", shown, re.MULTILINE)] == []
-
-
-def test_the_help_of_run_names_every_setting(call: Call) -> None:
-    shown = call("run", "--help").out
-    named = [f"--{path.replace('_', '-')}" for path in leaves(R1_ZERO_SCALES["tiny"])]
-    assert {"--zero.algorithm.clip-eps", "--longer.optimizer.beta2", "--evaluation.top-p", "--processes"} < set(named)
-    assert [option for option in named if f"{option} " not in shown] == []
+    if not command:
+        assert [name for name in COMMANDS if not re.search(rf"^\W*{name} +[A-Z]", ended.out, re.MULTILINE)] == []
 
 
 def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
-    assert "(default: 65536)" not in call("run", "r1_zero", "--help").out
-    assert "(default: 65536)" in call("run", "r1_zero", "--scale=paper", "--help").out
+    shown = call("run", "r1_zero", "--scale=paper", "--help").out
+    assert "(default: 65536)" in shown
+    assert "(default: 128)" not in shown
 
 
 def test_list_as_json(call: Call) -> None:

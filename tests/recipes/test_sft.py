@@ -81,6 +81,7 @@ def test_it_learns_and_is_examined_before_and_after(tune: Tune, rows: list[dict[
     assert "not begun" not in re.findall(r"<li id=.*</li>", page)[-1]
 
 
+@pytest.mark.full
 def test_a_run_that_failed_goes_on_to_the_same_result(
     tune: Tune, rows: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
