@@ -29,7 +29,7 @@ def has_attention(q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor) -> bool:
     return v_NJM.shape[-1] == size and has_kernel("attention", size, q_NHK, k_NJK, v_NJM)
 
 
-def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, most_keys: int) -> Tensor:
+def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, max_keys: int) -> Tensor:
     """Causal attention of segments of a stream, each of which may follow on a prefix that lies elsewhere in it.
 
     softmax(scale q k^T) v
@@ -41,14 +41,14 @@ def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segment
         scale: of the scores.
         segments_S4: first token, number of tokens, first token of the prefix and its number of tokens, int64, on the
             CPU. Every token of the stream is in one segment.
-        most_keys: the largest number of tokens of a segment and its prefix.
+        max_keys: the largest number of tokens of a segment and its prefix.
 
     Returns:
         [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are kept.
 
     Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
     """
-    result: Tensor = _Attention.apply(q_NHK, k_NJK, v_NJK, scale, segments_S4, most_keys)  # type: ignore[no-untyped-call]
+    result: Tensor = _Attention.apply(q_NHK, k_NJK, v_NJK, scale, segments_S4, max_keys)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -57,26 +57,26 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, most_keys: int
+        ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, max_keys: int
     ) -> Tensor:
         q = q_NHK.contiguous()
         k = k_NJK.contiguous()
         v = v_NJK.contiguous()
         out = torch.empty_like(q)
         lse = q.new_empty(q.shape[:2])
-        shape, scratch = _shape_and_scratch(q, k, scale, most_keys)
+        shape, scratch = _shape_and_scratch(q, k, scale, max_keys)
         call("attention", len(segments_S4), segments_S4, ctypes.byref(shape), q, k, v, out, lse, scratch)
 
         ctx.save_for_backward(q, k, v, segments_S4, out, lse)
         ctx.scale = scale
-        ctx.most_keys = most_keys
+        ctx.max_keys = max_keys
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         q, k, v, segments, out, lse = ctx.saved_tensors
-        shape, scratch = _shape_and_scratch(q, k, ctx.scale, ctx.most_keys)
+        shape, scratch = _shape_and_scratch(q, k, ctx.scale, ctx.max_keys)
 
         # The kernel writes the gradient of queries, and adds to those of keys and values.
         grad_q = torch.empty_like(q)
@@ -88,8 +88,8 @@ class _Attention(torch.autograd.Function):
         return grad_q, grad_k, grad_v, None, None, None
 
 
-def _shape_and_scratch(q_NHK: Tensor, k_NJK: Tensor, scale: float, most_keys: int) -> tuple[_Shape, Tensor]:
+def _shape_and_scratch(q_NHK: Tensor, k_NJK: Tensor, scale: float, max_keys: int) -> tuple[_Shape, Tensor]:
     """The heads, and memory for the kernel to work in."""
     _, num_heads, size = q_NHK.shape
-    scratch = q_NHK.new_empty(call("attention_scratch", most_keys, size))
+    scratch = q_NHK.new_empty(call("attention_scratch", max_keys, size))
     return _Shape(num_heads, k_NJK.shape[1], size, scale), scratch

@@ -32,10 +32,15 @@ class RMSNorm(nn.Module):
 
 def project(x_ND: Tensor, *projections: nn.Module) -> tuple[Tensor, ...]:
     """Projections of one input; one that is no plain `nn.Linear`, such as an adapter, is called as a module."""
-    plain = [projection for projection in projections if type(projection) is nn.Linear]
-    if len(plain) == len(projections):
+    weights: list[tuple[Tensor, Tensor | None]] = []
+    for projection in projections:
+        # By exact type: a subclass may compute something else.
+        if type(projection) is nn.Linear:
+            weights.append((projection.weight, projection.bias))
+
+    if len(weights) == len(projections):
         # Computed together, so that a kernel may keep their input once for all gradients.
-        return linear(x_ND, *((projection.weight, projection.bias) for projection in plain))
+        return linear(x_ND, *weights)
     return tuple(projection(x_ND) for projection in projections)
 
 
@@ -45,9 +50,11 @@ class FeedForward(nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         """Make the three projections."""
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        width = config.hidden_size
+        inner = config.intermediate_size
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D]."""
@@ -69,8 +76,11 @@ class Block(nn.Module):
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """[N, D] -> [N, D]."""
-        hidden_ND = hidden_ND + self.self_attn(self.input_layernorm(hidden_ND), cos_NK, sin_NK, context)
-        out: Tensor = hidden_ND + self.mlp(self.post_attention_layernorm(hidden_ND))
+        normed_ND = self.input_layernorm(hidden_ND)
+        hidden_ND = hidden_ND + self.self_attn(normed_ND, cos_NK, sin_NK, context)
+
+        normed_ND = self.post_attention_layernorm(hidden_ND)
+        out: Tensor = hidden_ND + self.mlp(normed_ND)
         return out
 
 
@@ -100,6 +110,7 @@ class Backbone(nn.Module):
 
         # A sparse gradient saves a second tensor of the embedding's size, but only where there is a dense one of the
         # same type to which it is added.
-        has_dense_gradient = weight_VD.grad is not None and weight_VD.grad.dtype == weight_VD.dtype
+        grad_VD = weight_VD.grad
+        has_dense_gradient = grad_VD is not None and grad_VD.dtype == weight_VD.dtype
         is_sparse = has_dense_gradient and len(weight_VD) > SPARSE_ABOVE * len(tokens_N)
         return F.embedding(tokens_N, weight_VD, sparse=is_sparse)

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a layer keeps only its input, and is computed once more for its gradient.
+"""Activation checkpointing: a layer stores only its input, and is computed once more for its gradient.
 
 It changes memory and time, and no bit of a value or a gradient.
 
@@ -32,12 +32,12 @@ class RecomputedLayer(nn.Module):
     def forward(self, *inputs: Any) -> Tensor:
         """What the layer computes."""
         (layer,) = self._layer
-        if not torch.is_grad_enabled():
-            plain: Tensor = layer(*inputs)
-            return plain
-
-        # Nothing in a layer draws random numbers.
-        out: Tensor = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
+        out: Tensor
+        if torch.is_grad_enabled():
+            # Nothing in a layer draws random numbers, so that their state need not be restored.
+            out = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
+        else:
+            out = layer(*inputs)
         return out
 
 

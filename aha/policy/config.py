@@ -1,4 +1,4 @@
-"""The shape of a policy, in the words of a Hugging Face `config.json`, and what it keeps of a token."""
+"""The shape of a policy, in the words of a Hugging Face `config.json`, and what it stores of a token."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ ModelType = Literal["qwen2", "qwen3", "llama", "mistral"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSpec:
-    """What a policy keeps of each token to attend to it later.
+    """What a policy stores of each token to attend to it later.
 
     Attributes:
         num_layers: layers (L).
@@ -33,11 +33,7 @@ class CacheSpec:
     value_is_prefix: bool = False
 
     def __post_init__(self) -> None:
-        """Check that a value can be part of its key.
-
-        Raises:
-            ValueError: it is longer.
-        """
+        """Check that a value is no longer than its key, where it is part of it."""
         if self.value_is_prefix and self.value_size > self.key_size:
             raise ValueError(f"a value of {self.value_size} numbers is no prefix of a key of {self.key_size}")
 
@@ -106,7 +102,7 @@ class PolicyConfig(PositionConfig):
 
     @abstractmethod
     def cache_spec(self) -> CacheSpec:
-        """What a policy of this shape keeps of each token."""
+        """What a policy of this shape stores of each token."""
 
 
 class DenseConfig(PolicyConfig):

@@ -18,4 +18,6 @@ def make_policy(config: PolicyConfig) -> Policy:
     """
     if isinstance(config, DenseConfig):
         return Transformer(config)
-    raise ValueError(f"there is no family of policies for a {type(config).__name__} ({config.model_type!r})")
+
+    kind = type(config).__name__
+    raise ValueError(f"there is no family of policies for a {kind} ({config.model_type!r})")

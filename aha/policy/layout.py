@@ -22,7 +22,7 @@ MAX_STRETCH = 1.25
 """A row joins a block while it is at most this much longer than the block's shortest row."""
 
 MAX_ROWS = 64
-"""Rows of a block."""
+"""Rows of a block, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,9 +64,10 @@ class Segment:
 
     @property
     def indices(self) -> list[int]:
-        """Places in the stream of everything the last token attends to."""
-        own = range(self.start, self.start + self.length)
-        return [*range(self.prefix_start, self.prefix_start + self.prefix_length), *own]
+        """Indices in the stream of all tokens that the last token attends to, in the order of the sequence."""
+        prefix = range(self.prefix_start, self.prefix_start + self.prefix_length)
+        continuation = range(self.start, self.start + self.length)
+        return [*prefix, *continuation]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +76,7 @@ class Layout:
 
     Attributes:
         tokens_N: the stream.
-        positions_N: place of each token in its own sequence.
+        positions_N: position of each token in its own sequence.
         where_BT: index in the stream of token t of sequence b; 0 where there is none.
         segments: the attention: each segment is causal, and sees its prefix. They follow on each other in the stream.
         biases: each block's bias as the heads need it: made once, or every layer would keep its own for the gradient.
@@ -91,10 +92,12 @@ class Layout:
     def segments_S4(self) -> Tensor:
         """The segments as `aha.kernels.attention` takes them."""
         fields = [(s.start, s.length, s.prefix_start, s.prefix_length) for s in self.segments]
+
+        # The view gives an empty stream its four columns too.
         return torch.tensor(fields, dtype=torch.int64).view(-1, 4)
 
     @cached_property
-    def most_keys(self) -> int:
+    def max_keys(self) -> int:
         """Tokens that the last token of the longest sequence attends to."""
         return max((s.length + s.prefix_length for s in self.segments), default=0)
 
@@ -107,14 +110,19 @@ class Layout:
         """The same layout on a device."""
         if self.tokens_N.device == device:
             return self
-        tokens_N, positions_N, where_BT = (x.to(device) for x in (self.tokens_N, self.positions_N, self.where_BT))
-        return Layout(tokens_N=tokens_N, positions_N=positions_N, where_BT=where_BT, segments=self.segments)
+        return Layout(
+            tokens_N=self.tokens_N.to(device),
+            positions_N=self.positions_N.to(device),
+            where_BT=self.where_BT.to(device),
+            segments=self.segments,
+        )
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The segments in blocks, for torch."""
         device = self.tokens_N.device
-        if all(s.length == self.segments[0].length and not s.prefix_length for s in self.segments):
+        is_even = all(s.length == self.segments[0].length and not s.prefix_length for s in self.segments)
+        if is_even:
             return (_even_block(self.segments, device),)
         return tuple(_block(chunk, device) for chunk in _chunks(self.segments))
 
@@ -122,75 +130,82 @@ class Layout:
         """Causal attention inside each sequence: a layout is an `aha.policy.policy.Context`."""
         del layer
         if has_attention(q_NHK, k_NJK, v_NJM):
-            return attention(q_NHK, k_NJK, v_NJM, scale, self.segments_S4, self.most_keys)
+            return attention(q_NHK, k_NJK, v_NJM, scale, self.segments_S4, self.max_keys)
         if has_flash(q_NHK, k_NJK, v_NJM):
             return flash_attention(q_NHK, k_NJK, v_NJM, scale, self.flash_plan)
         return self.attend_in_blocks(q_NHK, k_NJK, v_NJM, scale)
 
     def attend_in_blocks(self, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
-        """The same through torch."""
+        """Attention as `attend` defines it, through torch; every other way is tested against this one."""
         repeat = q_NHK.shape[1] // k_NJK.shape[1]
-        outs = [
-            _attend_block(block, self._bias(number, repeat, q_NHK.dtype), q_NHK, k_NJK, v_NJM, scale)
-            for number, block in enumerate(self.blocks)
-        ]
+        outs: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            bias_RQS = self._bias(number, repeat, q_NHK.dtype)
+            outs.append(_attend_block(block, bias_RQS, q_NHK, k_NJK, v_NJM, scale))
         return outs[0] if len(outs) == 1 else torch.cat(outs)
 
     def _bias(self, number: int, repeat: int, dtype: torch.dtype) -> Tensor:
         """Bias of a block for query heads that share a key head `repeat` at a time, [R, 1, repeat * Q, S]."""
-        known = self.biases.get((number, repeat, dtype))
-        if known is None:
-            bias = self.blocks[number].bias_RQS.to(dtype)
-            known = self.biases[number, repeat, dtype] = bias if repeat == 1 else bias.repeat(1, 1, repeat, 1)
-        return known
+        key = (number, repeat, dtype)
+        if key not in self.biases:
+            bias_RQS = self.blocks[number].bias_RQS.to(dtype)
+            self.biases[key] = bias_RQS if repeat == 1 else bias_RQS.repeat(1, 1, repeat, 1)
+        return self.biases[key]
 
 
 def _attend_block(block: Block, bias_RQS: Tensor, q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor, scale: float) -> Tensor:
-    """Attention of one block, [stop - start, H, M]. Query heads that share a key head are laid along the query axis."""
+    """Attention of one block, [stop - start, H, M]."""
     num_rows, num_queries = block.queries_RQ.shape
-    _, num_heads, size = q_NHK.shape
+    num_heads = q_NHK.shape[1]
     num_shared = k_NJK.shape[1]
     repeat = num_heads // num_shared
 
-    # Every dimension is given, since one that is inferred cannot be where there is no token.
-    keys_shape = (num_rows, bias_RQS.shape[-1])
     q = q_NHK[block.start : block.stop]
     if block.real_N is not None:
         q = take_entries(q_NHK, block.queries_RQ.flatten())
-    q = q.view(num_rows, num_queries, num_shared, repeat, size).permute(0, 2, 3, 1, 4).flatten(2, 3)
 
-    if block.keys_RS is None:
-        k, v = (_rows_first(x[block.start : block.stop], keys_shape) for x in (k_NJK, v_NJM))
-    else:
-        index = block.keys_RS.flatten()
-        k, v = (_rows_first(take_entries(x, index), keys_shape) for x in (k_NJK, v_NJM))
-
+    # [R, Q, J, repeat, K] -> [R, J, repeat * Q, K]: query heads that share a key head lie along the query axis, so that
+    # keys and values are not repeated.
+    q = q.view(num_rows, num_queries, num_shared, repeat, q_NHK.shape[-1])
+    q = q.permute(0, 2, 3, 1, 4).flatten(2, 3)
+    k = _keys_of_block(block, k_NJK)
+    v = _keys_of_block(block, v_NJM)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias_RQS, scale=scale)
-    out = torch.unflatten(out, 2, (repeat, num_queries)).permute(0, 3, 1, 2, 4)
-    out = out.reshape(num_rows * num_queries, num_heads, v_NJM.shape[-1])
+
+    # Back to the stream, without the padded queries.
+    out = torch.unflatten(out, 2, (repeat, num_queries))
+    out = out.permute(0, 3, 1, 2, 4).reshape(num_rows * num_queries, num_heads, v_NJM.shape[-1])
     return out if block.real_N is None else out.index_select(0, block.real_N)
 
 
-def take_entries(x_NX: Tensor, places_M: Tensor) -> Tensor:
-    """The entries at some places, [M, ...]; where a place is taken several times, its gradients are added in order."""
+def _keys_of_block(block: Block, x_NJK: Tensor) -> Tensor:
+    """Keys or values of a block's rows, [R, J, S, K]."""
+    x = x_NJK[block.start : block.stop]
+    if block.keys_RS is not None:
+        x = take_entries(x_NJK, block.keys_RS.flatten())
+
+    # Both sizes are named: torch cannot infer one of them where there is no token.
+    num_rows = len(block.queries_RQ)
+    num_keys = block.bias_RQS.shape[-1]
+    return torch.unflatten(x, 0, (num_rows, num_keys)).transpose(1, 2)
+
+
+def take_entries(x_NX: Tensor, indices_M: Tensor) -> Tensor:
+    """Entries of a tensor, [M, ...]; an entry that is taken several times gets its gradients added in a fixed order."""
     # On a GPU the gradient of `index_select` is added up in whatever order it comes.
-    return x_NX[places_M] if x_NX.is_cuda else x_NX.index_select(0, places_M)
-
-
-def _rows_first(x_NJK: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Keys or values of a block's rows laid end to end, R rows of S, as [R, J, S, K]."""
-    return torch.unflatten(x_NJK, 0, shape).transpose(1, 2)
+    return x_NX[indices_M] if x_NX.is_cuda else x_NX.index_select(0, indices_M)
 
 
 def rows(tokens_RT: Tensor) -> Layout:
     """Rows that are all of one length, such as the rows of pretraining: a view, without any index."""
     num_rows, length = tokens_RT.shape
-    where = torch.arange(num_rows * length, device=tokens_RT.device).view(num_rows, length)
+    where_BT = torch.arange(num_rows * length, device=tokens_RT.device).view(num_rows, length)
+    segments = [Segment(start=row * length, length=length) for row in range(num_rows)]
     return Layout(
         tokens_N=tokens_RT.flatten(),
-        positions_N=(where % length).flatten(),
-        where_BT=where,
-        segments=tuple(Segment(start=row * length, length=length) for row in range(num_rows)),
+        positions_N=(where_BT % length).flatten(),
+        where_BT=where_BT,
+        segments=tuple(segments),
     )
 
 
@@ -210,7 +225,7 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
             ones. None shares nothing.
 
     Returns:
-        A layout whose `where_BT` sends equal prefixes to the same place.
+        A layout whose `where_BT` sends equal prefixes to the same tokens of the stream.
 
     Raises:
         ValueError: a prefix is longer than its sequence.
@@ -220,43 +235,48 @@ def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | N
     if any(prefix > length for prefix, length in zip(shared, lengths, strict=True)):
         raise ValueError(f"a shared prefix is part of its sequence; prefixes {shared}, sequences {lengths}")
 
-    sequences = [tuple(tokens[:length]) for tokens, length in zip(tokens_BT.tolist(), lengths, strict=True)]
-    stream: list[int] = []
+    beginnings: list[tuple[int, ...]] = []
+    endings: list[list[int]] = []
+    for tokens, prefix_length, length in zip(tokens_BT.tolist(), shared, lengths, strict=True):
+        beginnings.append(tuple(tokens[:prefix_length]))
+        endings.append(tokens[prefix_length:length])
 
     # First the prefixes, each different one once. Short ones come first: blocks are made of neighbours of like length.
-    different = {tokens[:num_shared] for tokens, num_shared in zip(sequences, shared, strict=True) if num_shared}
+    stream: list[int] = []
     prefixes: dict[tuple[int, ...], Segment] = {}
-    for prefix in sorted(different, key=lambda prefix: (len(prefix), prefix)):
-        prefixes[prefix] = Segment(start=len(stream), length=len(prefix))
-        stream += prefix
+    for beginning in sorted(set(beginnings), key=lambda beginning: (len(beginning), beginning)):
+        prefixes[beginning] = Segment(start=len(stream), length=len(beginning))
+        stream += beginning
 
-    # Then what each sequence has of its own, again in the order of length.
+    # Then what follows on the prefix in each sequence, again in the order of length.
     continuations: dict[int, Segment] = {}
-    for row in sorted(range(len(sequences)), key=lambda row: (lengths[row] - shared[row], row)):
-        prefix = sequences[row][: shared[row]]
+    for row in sorted(range(len(endings)), key=lambda row: (len(endings[row]), row)):
+        prefix = prefixes[beginnings[row]]
         continuations[row] = Segment(
             start=len(stream),
-            length=lengths[row] - shared[row],
-            prefix_start=prefixes[prefix].start if prefix else 0,
-            prefix_length=len(prefix),
+            length=len(endings[row]),
+            prefix_start=prefix.start,
+            prefix_length=prefix.length,
         )
-        stream += sequences[row][shared[row] :]
+        stream += endings[row]
 
-    # A sequence that is all prefix has no segment of its own, and still an index for each of its tokens.
-    segments = (*prefixes.values(), *(segment for segment in continuations.values() if segment.length))
-    device = tokens_BT.device
+    # A sequence that is all prefix has no tokens of its own, and still an index for each of them.
     where_BT = torch.zeros(tokens_BT.shape, dtype=torch.int64)
     for row, segment in continuations.items():
         where_BT[row, : lengths[row]] = torch.tensor(segment.indices)
 
+    # The kernels take segments of at least one token.
+    segments = [segment for segment in (*prefixes.values(), *continuations.values()) if segment.length]
     positions: list[int] = []
     for segment in segments:
         positions += range(segment.prefix_length, segment.prefix_length + segment.length)
+
+    device = tokens_BT.device
     return Layout(
         tokens_N=torch.tensor(stream, dtype=torch.int64, device=device),
         positions_N=torch.tensor(positions, dtype=torch.int64, device=device),
         where_BT=where_BT.to(device),
-        segments=segments,
+        segments=tuple(segments),
     )
 
 
@@ -273,46 +293,60 @@ def _chunks(segments: Sequence[Segment]) -> list[list[Segment]]:
 
 
 def _are_similar(first: Segment, other: Segment) -> bool:
-    both_follow = bool(first.prefix_length) == bool(other.prefix_length)
-    return both_follow and first.length <= other.length <= MAX_STRETCH * first.length + 2
+    """Whether a segment is close enough in length to the first one of a block, and has a prefix if that one has."""
+    if bool(first.prefix_length) != bool(other.prefix_length):
+        return False
+    return first.length <= other.length <= MAX_STRETCH * first.length + 2
 
 
 def _even_block(segments: Sequence[Segment], device: torch.device) -> Block:
     """One block of segments of one length, without prefixes: a view of the stream."""
-    num_rows, length = len(segments), segments[0].length if segments else 0
+    num_rows = len(segments)
+    length = segments[0].length if segments else 0
+    num_tokens = num_rows * length
+    causal_QS = torch.full((length, length), float("-inf"), device=device).triu(1)
     return Block(
         start=0,
-        stop=num_rows * length,
-        queries_RQ=torch.arange(num_rows * length, device=device).view(num_rows, length),
+        stop=num_tokens,
+        queries_RQ=torch.arange(num_tokens, device=device).view(num_rows, length),
         keys_RS=None,
-        bias_RQS=torch.full((length, length), float("-inf"), device=device).triu(1)[None, None],
+        bias_RQS=causal_QS[None, None],
         real_N=None,
     )
 
 
 def _block(segments: Sequence[Segment], device: torch.device) -> Block:
     """One block of segments that lie next to each other in the stream."""
+    num_rows = len(segments)
     num_queries = max(segment.length for segment in segments)
     num_keys = max(segment.prefix_length for segment in segments) + num_queries
-    queries = torch.zeros(len(segments), num_queries, dtype=torch.int64)
-    keys = torch.zeros(len(segments), num_keys, dtype=torch.int64)
-    is_hidden = torch.ones(len(segments), num_queries, num_keys, dtype=torch.bool)
-    is_hidden[:, :, 0] = False
-    kept = torch.zeros(len(segments), num_queries, dtype=torch.bool)
+    queries_RQ = torch.zeros(num_rows, num_queries, dtype=torch.int64)
+    keys_RS = torch.zeros(num_rows, num_keys, dtype=torch.int64)
+    is_real_RQ = torch.zeros(num_rows, num_queries, dtype=torch.bool)
+
+    # A padded query sees the first key: the softmax over none would be undefined.
+    is_hidden_RQS = torch.ones(num_rows, num_queries, num_keys, dtype=torch.bool)
+    is_hidden_RQS[:, :, 0] = False
+
     for row, segment in enumerate(segments):
-        length, prefix = segment.length, segment.prefix_length
         indices = torch.tensor(segment.indices)
-        queries[row, :length], keys[row, : prefix + length] = indices[prefix:], indices
-        is_hidden[row, :length, : prefix + length] = torch.ones(length, prefix + length, dtype=torch.bool).triu(
-            prefix + 1
-        )
-        kept[row, :length] = True
-    bias = torch.zeros(is_hidden.shape).masked_fill_(is_hidden, float("-inf"))[:, None]
+        length = segment.length
+        seen = segment.prefix_length + length
+        queries_RQ[row, :length] = indices[segment.prefix_length :]
+        keys_RS[row, :seen] = indices
+        is_real_RQ[row, :length] = True
+
+        # Causal: query i sees the whole prefix and the segment up to its own token, which is key prefix_length + i.
+        later = torch.ones(length, seen, dtype=torch.bool)
+        is_hidden_RQS[row, :length, :seen] = later.triu(segment.prefix_length + 1)
+
+    bias_RQS = torch.zeros(is_hidden_RQS.shape).masked_fill_(is_hidden_RQS, float("-inf"))
+    real_N = is_real_RQ.flatten().nonzero()[:, 0]
     return Block(
         start=segments[0].start,
         stop=segments[-1].start + segments[-1].length,
-        queries_RQ=queries.to(device),
-        keys_RS=keys.to(device),
-        bias_RQS=bias.to(device),
-        real_N=None if kept.all() else kept.flatten().nonzero()[:, 0].to(device),
+        queries_RQ=queries_RQ.to(device),
+        keys_RS=keys_RS.to(device),
+        bias_RQS=bias_RQS[:, None].to(device),
+        real_N=None if is_real_RQ.all() else real_N.to(device),
     )

@@ -60,29 +60,37 @@ class LoRALinear(nn.Module):
         self.bias = linear.bias
         if self.bias is not None:
             self.bias.requires_grad_(False)
-        num_out, num_in = linear.weight.shape
 
         # The adapter of a bfloat16 policy is float32: its updates are smaller than bfloat16 can tell apart.
-        dtype = torch.promote_types(linear.weight.dtype, torch.float32)
+        device = self.weight.device
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
 
         # Drawn on the CPU in float64, so that the adapter is the same on every device and for every type.
+        num_out, num_in = self.weight.shape
         draws = torch.rand(rank, num_in, generator=generator, dtype=torch.float64) * 2 - 1
-        self.lora_A = nn.Parameter((draws * num_in**-0.5).to(device=linear.weight.device, dtype=dtype))
-        self.lora_B = nn.Parameter(torch.zeros(num_out, rank, device=linear.weight.device, dtype=dtype))
+        initial_A = draws * num_in**-0.5
+        self.lora_A = nn.Parameter(initial_A.to(device=device, dtype=dtype))
+
+        # B is 0, so that the adapter changes nothing before its first update.
+        self.lora_B = nn.Parameter(torch.zeros(num_out, rank, device=device, dtype=dtype))
         self.scaling = alpha / rank
 
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, in] -> [N, out]."""
         low_NR = F.linear(x_ND.to(self.lora_A.dtype), self.lora_A)
         update_NO = F.linear(low_NR, self.lora_B) * self.scaling
-        return F.linear(x_ND, self.weight, self.bias) + update_NO.to(x_ND.dtype)
+        frozen_NO = F.linear(x_ND, self.weight, self.bias)
+        return frozen_NO + update_NO.to(x_ND.dtype)
 
     def folded(self) -> nn.Linear:
         """An ordinary projection that does the same: W + (alpha / r) B A, added in the adapter's type."""
+        merged_OI = (self.lora_B @ self.lora_A).detach()
+        merged_OI.mul_(self.scaling).add_(self.weight)
+
+        # On the meta device: its own initial weights are never needed.
         num_out, num_in = self.weight.shape
         linear = nn.Linear(num_in, num_out, bias=False, device="meta")
-        delta = (self.lora_B @ self.lora_A).detach().mul_(self.scaling)
-        linear.weight = nn.Parameter(delta.add_(self.weight).to(self.weight.dtype), requires_grad=False)
+        linear.weight = nn.Parameter(merged_OI.to(self.weight.dtype), requires_grad=False)
         linear.bias = self.bias
         return linear
 
@@ -110,15 +118,18 @@ def add_lora(
         raise ValueError("the policy has adapters already: merge them first")
 
     linears = [(name, module) for name, module in policy.named_modules() if isinstance(module, nn.Linear)]
-    projections = sorted({_last_name(name) for name, _ in linears if ".layers." in f".{name}"})
-    unknown = sorted(set(targets) - set(projections))
+    projections = {_last_name(name) for name, _ in linears if ".layers." in f".{name}"}
+    unknown = sorted(set(targets) - projections)
     if unknown:
-        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {', '.join(projections)}")
+        available = ", ".join(sorted(projections))
+        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {available}")
 
+    # In the order of the policy, in which the adapters draw from the generator.
     policy.requires_grad_(False)
     for name, linear in linears:
         if _last_name(name) in targets:
-            policy.set_submodule(name, LoRALinear(linear, rank=rank, alpha=alpha, generator=generator))
+            adapted = LoRALinear(linear, rank=rank, alpha=alpha, generator=generator)
+            policy.set_submodule(name, adapted)
 
 
 def _last_name(path: str) -> str:
@@ -153,8 +164,9 @@ def frozen_twin(policy: SomePolicy) -> SomePolicy:
 
     With it as the reference, the KL to the start costs no second copy of the weights.
     """
-    shared: dict[int, Any] = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
-    return copy.deepcopy(policy, shared)
+    # What `deepcopy` finds in its memo it does not copy.
+    memo: dict[int, Any] = {id(weight): weight for weight in policy.parameters() if not weight.requires_grad}
+    return copy.deepcopy(policy, memo)
 
 
 def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
@@ -172,6 +184,7 @@ def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
     if not adapted:
         raise ValueError("the policy has no adapters to write")
 
+    # All adapters of a policy have one rank and one scaling.
     first = adapted[0][1]
     rank = first.lora_A.shape[0]
     described = {
@@ -186,8 +199,12 @@ def write_adapter(policy: nn.Module, folder: Path, *, start: str = "") -> None:
         "target_modules": sorted({_last_name(name) for name, _ in adapted}),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    tensors = {name: weight.detach().cpu().contiguous() for name, weight in _adapter_weights(policy).items()}
+    text = json.dumps(described, indent=2, sort_keys=True)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+    tensors: dict[str, Tensor] = {}
+    for name, weight in _adapter_weights(policy).items():
+        tensors[name] = weight.detach().cpu().contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
@@ -225,11 +242,10 @@ def read_adapter(policy: nn.Module, folder: Path) -> None:
     add_lora(policy, rank=rank, alpha=alpha, targets=[str(name) for name in targets], generator=generator)
     weights = _adapter_weights(policy)
 
-    in_one_only = sorted(weights.keys() ^ tensors.keys())
-    of_other_shape = sorted(
-        name for name in weights.keys() & tensors.keys() if weights[name].shape != tensors[name].shape
-    )
-    wrong = in_one_only + of_other_shape
+    wrong = sorted(weights.keys() ^ tensors.keys())
+    for name in sorted(weights.keys() & tensors.keys()):
+        if weights[name].shape != tensors[name].shape:
+            wrong.append(name)
     if wrong:
         raise ValueError(f"the adapter in {folder} does not fit this policy: {', '.join(wrong[:3])}")
 
@@ -245,15 +261,16 @@ def _check_plain(described: dict[str, Any], folder: Path) -> None:
         ValueError: the adapter is such a variant.
     """
     variants = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "layers_to_transform", "modules_to_save")
-    unsupported = [f"{name} = {described[name]!r}" for name in variants if described.get(name)]
+    unsupported = [name for name in variants if described.get(name)]
     if described.get("bias", "none") != "none":
-        unsupported.append(f"bias = {described['bias']!r}")
+        unsupported.append("bias")
 
     # A text would be a pattern for the names of modules.
     if not isinstance(described["target_modules"], list):
-        unsupported.append(f"target_modules = {described['target_modules']!r}")
+        unsupported.append("target_modules")
 
-    peft_type = described.get("peft_type")
-    if peft_type != "LORA" or unsupported:
-        what = ", ".join(unsupported) or f"peft_type = {peft_type!r}"
-        raise ValueError(f"{folder / CONFIG}: {what} is not supported, only plain LoRA")
+    if not unsupported and described.get("peft_type") != "LORA":
+        unsupported.append("peft_type")
+    if unsupported:
+        settings = ", ".join(f"{name} = {described.get(name)!r}" for name in unsupported)
+        raise ValueError(f"{folder / CONFIG}: {settings} is not supported, only plain LoRA")

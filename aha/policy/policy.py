@@ -1,7 +1,7 @@
 """What the rest of the program may know of a model: the `Policy`, and the `Context` that its attention asks.
 
-A family of models (`aha.policy.transformer` is the dense one) derives from `Policy`, its configuration from
-`PolicyConfig`. Sampling, scoring, training and checkpointing of layers need no more of it than what stands here.
+A family of models (`aha.policy.transformer` is the dense one) derives from `Policy`, and its configuration from
+`PolicyConfig`. Sampling, scoring, training and recomputation of layers use nothing of a model but what is defined here.
 """
 
 from abc import ABC, abstractmethod
@@ -22,8 +22,8 @@ class Context(Protocol):
 
         softmax(scale q k^T) v
 
-        Grouped-query attention has as many key-value heads as the checkpoint says and M = K. Latent attention has one,
-        whose value is the beginning of its key.
+        Grouped-query attention has the key-value heads of the checkpoint, and M = K. Latent attention has a single
+        key-value head, whose value is the beginning of its key.
 
         Args:
             layer: number of the layer, from 0.
@@ -75,5 +75,5 @@ class Policy(nn.Module, ABC):
         return self.lm_head.weight
 
     def cache_spec(self) -> CacheSpec:
-        """What is kept of each token while decoding."""
+        """What is stored of each token while decoding."""
         return self.config.cache_spec()

@@ -21,7 +21,7 @@ from aha.runs.objects import read_object, write_object
 __all__ = ["read_config", "read_policy", "write_files", "write_policy"]
 
 _FAMILIES = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama", "mistral": "Mistral"}
-_OWN = {"rope_scaling", "attention_bias"}
+_NOT_COPIED = {"rope_scaling", "attention_bias"}
 """Fields of a `DenseConfig` that a config.json says in other words, or for some families only."""
 
 _MISTRAL_WINDOW = 4096
@@ -53,9 +53,12 @@ def write_policy(
         ValueError: checkpoints of the policy's family are not written.
     """
     # The end token comes first: readers that know only one take that.
-    stops = [end_id, *(id for id in stop_ids if id != end_id)]
-    end = stops if len(stops) > 1 else end_id
-    tokens = {"eos_token_id": end, "pad_token_id": pad_id, "bos_token_id": begin_id}
+    end_ids = [end_id, *(id for id in stop_ids if id != end_id)]
+    tokens = {
+        "eos_token_id": end_ids if len(end_ids) > 1 else end_id,
+        "pad_token_id": pad_id,
+        "bos_token_id": begin_id,
+    }
 
     weights = policy.state_dict()
     if policy.config.tie_word_embeddings:
@@ -93,7 +96,7 @@ def write_files(
         )
 
     dtype = weights["model.embed_tokens.weight"].dtype
-    content: dict[str, Any] = config.model_dump(exclude=_OWN)
+    content: dict[str, Any] = config.model_dump(exclude=_NOT_COPIED)
     content |= {
         "architectures": [_FAMILIES[config.model_type] + kind],
         "hidden_act": "silu",
@@ -116,6 +119,8 @@ def _rotary(config: DenseConfig) -> dict[str, Any]:
     """Rotary settings, stretched ones in the words of old and new readers alike."""
     if config.rope_scaling is None:
         return {"rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta}}
+
+    # `rope_parameters` is what transformers 5 reads, `rope_scaling` what the versions before it read.
     scaling = {"rope_type": "llama3", **config.rope_scaling.model_dump()}
     return {"rope_parameters": {**scaling, "rope_theta": config.rope_theta}, "rope_scaling": scaling}
 
@@ -133,8 +138,12 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtyp
             do not fit; the message says which.
     """
     config = read_config(folder)
+
+    # On the meta device no weights are made only to be replaced.
     with torch.device("meta"):
         policy = Transformer(config)
+
+    # Some checkpoints hold a tied head although it is the embedding.
     copies = {"lm_head.weight": "model.embed_tokens.weight"} if config.tie_word_embeddings else None
     load_weights(policy, folder, device=device, dtype=dtype, copies=copies)
 
@@ -184,6 +193,7 @@ def _dense_fields(described: Mapping[str, Any]) -> dict[str, Any]:
     if fields["model_type"] not in ("llama", "qwen3"):
         fields.pop("attention_bias", None)
 
+    # New files have the base of the frequencies inside the rotary settings, old ones beside them.
     rope = _rope(described)
     fields.pop("rope_scaling", None)
     fields["rope_theta"] = rope.get("rope_theta") or fields.get("rope_theta", 10000.0)
@@ -192,6 +202,8 @@ def _dense_fields(described: Mapping[str, Any]) -> dict[str, Any]:
 
     fields.setdefault("tie_word_embeddings", False)
     fields.setdefault("num_key_value_heads", fields.get("num_attention_heads"))
+
+    # The file is not validated yet: any of these may be missing, or no number.
     width = fields.get("hidden_size")
     heads = fields.get("num_attention_heads")
     if "head_dim" not in fields and isinstance(width, int) and isinstance(heads, int) and heads > 0:
@@ -202,7 +214,11 @@ def _dense_fields(described: Mapping[str, Any]) -> dict[str, Any]:
 def _rope(described: Mapping[str, Any]) -> Mapping[str, Any]:
     """The rotary settings, from either of the entries that may hold them: a new one and an old one."""
     rope = described.get("rope_parameters") or described.get("rope_scaling") or {}
-    return rope if isinstance(rope, Mapping) else {"rope_type": f"{rope!r} (no object)"}
+    if isinstance(rope, Mapping):
+        return rope
+
+    # A type that is refused later, in words that show the entry.
+    return {"rope_type": f"{rope!r} (no object)"}
 
 
 def _rope_type(described: Mapping[str, Any]) -> object:
@@ -212,7 +228,7 @@ def _rope_type(described: Mapping[str, Any]) -> object:
 
 
 def _strange_rotation(described: Mapping[str, Any]) -> str:
-    """What is not supported of the rotary settings; empty where all is."""
+    """Why the rotary settings are not supported; empty where they are."""
     rope_type = _rope_type(described)
     if rope_type not in ("default", "llama3"):
         return (
@@ -241,7 +257,7 @@ def _short_window(described: Mapping[str, Any]) -> str:
 
 
 def _strange_layers(described: Mapping[str, Any]) -> str:
-    """What is not supported of the layers; empty where all is."""
+    """Why the layers are not supported; empty where they are."""
     if described.get("hidden_act", "silu") != "silu":
         return f"activation {described['hidden_act']!r} is not supported, only 'silu'"
     if described.get("mlp_bias"):

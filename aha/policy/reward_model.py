@@ -57,6 +57,8 @@ class RewardModel(nn.Module):
         """
         super().__init__()
         self.reads = reads
+
+        # With a tied head no second matrix [V, D] is made, only to be thrown away.
         self.backbone = make_policy(config.model_copy(update={"tie_word_embeddings": True}))
         del self.backbone.lm_head
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
@@ -94,7 +96,8 @@ class RewardModel(nn.Module):
         # Scores are float32 or better: bfloat16 has too few digits to tell good responses apart.
         if last_BD.dtype != torch.float64:
             last_BD = last_BD.float()
-        scores_B: Tensor = last_BD @ self.score.weight[0].to(last_BD.dtype) - self.bias
+        head_D = self.score.weight[0].to(last_BD.dtype)
+        scores_B: Tensor = last_BD @ head_D - self.bias
         return scores_B
 
 
@@ -109,11 +112,17 @@ def from_policy(policy: Policy, generator: torch.Generator, *, reads: Reads) -> 
     Source: Stiennon et al., arXiv:2009.01325, appendix B.1, for the head's initial values.
     """
     model = RewardModel(policy.config, reads=reads)
-    weights = {name: weight for name, weight in policy.state_dict().items() if name != "lm_head.weight"}
+    weights = policy.state_dict()
+    del weights["lm_head.weight"]
     model.backbone.load_state_dict(weights)
+
+    std = (policy.config.hidden_size + 1) ** -0.5
     with torch.no_grad():
-        model.score.weight.normal_(0.0, (policy.config.hidden_size + 1) ** -0.5, generator=generator)
-    model.to(device=policy.head_VD.device, dtype=policy.head_VD.dtype)
+        model.score.weight.normal_(0.0, std, generator=generator)
+
+    # Drawn in float32 on the CPU and then converted, so that the head is the same on every device.
+    head_VD = policy.head_VD
+    model.to(device=head_VD.device, dtype=head_VD.dtype)
     return _with_precise_bias(model, 0.0)
 
 
@@ -138,9 +147,13 @@ def end_response(prompt_T: Tensor, response_T: Tensor, *, end_id: int, max_token
     Returns:
         The prompt, and the response with its end token.
     """
-    prompt_T = prompt_T[max(0, len(prompt_T) - max_tokens + 1) :]
-    response_T = response_T[: max_tokens - 1 - len(prompt_T)]
-    return prompt_T, torch.cat((response_T, response_T.new_tensor([end_id])))
+    # One token is left for the end, at which the score is read.
+    capacity = max_tokens - 1
+    too_many = max(0, len(prompt_T) - capacity)
+    prompt_T = prompt_T[too_many:]
+    response_T = response_T[: capacity - len(prompt_T)]
+    end_T = response_T.new_tensor([end_id])
+    return prompt_T, torch.cat((response_T, end_T))
 
 
 @torch.no_grad()
@@ -158,26 +171,28 @@ def score_responses(
     Returns:
         [B], on the CPU.
     """
-    device = model.score.weight.device
-    scores_B = torch.zeros(len(prompts), dtype=torch.promote_types(model.score.weight.dtype, torch.float32))
-    lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+    weight = model.score.weight
+    sequences = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    scores_B = torch.zeros(len(sequences), dtype=torch.promote_types(weight.dtype, torch.float32))
 
     # Rows with one prompt come one after the other, so that the prompt is computed once for all of a part.
-    order = sorted(range(len(lengths)), key=lambda row: (prompts[row].tolist(), lengths[row], row))
+    order = sorted(range(len(sequences)), key=lambda row: (prompts[row].tolist(), len(sequences[row]), row))
     parts: list[list[int]] = []
     remaining = 0
     for row in order:
-        if lengths[row] > remaining:
+        length = len(sequences[row])
+        if length > remaining:
             parts.append([])
             remaining = max_tokens
         parts[-1].append(row)
-        remaining -= lengths[row]
+        remaining -= length
 
     for part in parts:
-        tokens_BT = pad_sequence([torch.cat((prompts[row], responses[row])) for row in part], batch_first=True)
-        lengths_B = torch.tensor([lengths[row] for row in part])
-        layout = pack(tokens_BT.to(device), lengths_B, [len(prompts[row]) for row in part])
-        scores_B[part] = model(layout, lengths_B.to(device)).cpu()
+        tokens_BT = pad_sequence([sequences[row] for row in part], batch_first=True)
+        lengths_B = torch.tensor([len(sequences[row]) for row in part])
+        prompt_lengths = [len(prompts[row]) for row in part]
+        layout = pack(tokens_BT.to(weight.device), lengths_B, prompt_lengths)
+        scores_B[part] = model(layout, lengths_B.to(weight.device)).cpu()
     return scores_B
 
 
@@ -193,7 +208,11 @@ def write_reward_model(model: RewardModel, folder: Path, *, end_id: int, pad_id:
         end_id: token that ends a response.
         pad_id: token for padding.
     """
-    weights = {name.removeprefix("backbone."): weight for name, weight in model.state_dict().items() if name != "bias"}
+    weights: dict[str, Tensor] = {}
+    for name, weight in model.state_dict().items():
+        if name != "bias":
+            weights[name.removeprefix("backbone.")] = weight
+
     described = {
         "eos_token_id": end_id,
         "pad_token_id": None if pad_id == end_id else pad_id,
@@ -233,6 +252,7 @@ def read_reward_model(
     if not isinstance(bias, int | float) or reads not in ("summary", "response"):
         raise ValueError(f"{path} needs a number `bias`, and `reads` of summary or response; it has {description}")
 
+    # On the meta device nothing is drawn and allocated that the weights of the folder would replace.
     with torch.device("meta"):
         model = RewardModel(config, reads=reads)
     load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))

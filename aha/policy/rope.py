@@ -22,18 +22,23 @@ def frequencies(config: PositionConfig, size: int, device: torch.device) -> Tens
 
     Source: RoFormer, arXiv:2104.09864, section 3.2.2.
     """
-    exponents_K = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
+    even_K = torch.arange(0, size, 2, dtype=torch.float32, device=device)
+    exponents_K = even_K / size
     plain_K = 1.0 / config.rope_theta**exponents_K
-    return plain_K if config.rope_scaling is None else _stretch(plain_K, config.rope_scaling)
+    if config.rope_scaling is None:
+        return plain_K
+    return _stretch(plain_K, config.rope_scaling)
 
 
 def turns(config: PositionConfig, size: int, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the angles at some positions, [N, 1, K/2] each; arguments as for `frequencies`."""
     # In float32 whatever the policy's type: bfloat16 cannot tell positions above 256 apart.
-    angles_NK = positions_N.float()[:, None] * frequencies(config, size, positions_N.device)
-    cos_NK = angles_NK.cos()[:, None, :].to(dtype)
-    sin_NK = angles_NK.sin()[:, None, :].to(dtype)
-    return cos_NK, sin_NK
+    frequencies_K = frequencies(config, size, positions_N.device)
+    angles_NK = positions_N.float()[:, None] * frequencies_K
+
+    # The axis of size 1 is that of the heads, which all turn by the same angles.
+    angles_N1K = angles_NK[:, None, :]
+    return angles_N1K.cos().to(dtype), angles_N1K.sin().to(dtype)
 
 
 def _stretch(plain_K: Tensor, rope: RopeConfig) -> Tensor:
@@ -46,8 +51,12 @@ def _stretch(plain_K: Tensor, rope: RopeConfig) -> Tensor:
     low = rope.low_freq_factor
     high = rope.high_freq_factor
     wavelengths_K = 2 * math.pi / plain_K
-    scaled_K = torch.where(wavelengths_K > length / low, plain_K / rope.factor, plain_K)
-    share_K = (length / wavelengths_K - low) / (high - low)
+    is_low_K = wavelengths_K > length / low
+    is_high_K = wavelengths_K < length / high
+    scaled_K = torch.where(is_low_K, plain_K / rope.factor, plain_K)
+
+    # Between the two the frequency itself is interpolated, by the turns over the original length.
+    turns_K = length / wavelengths_K
+    share_K = (turns_K - low) / (high - low)
     between_K = (1 - share_K) * scaled_K / rope.factor + share_K * scaled_K
-    is_between_K = ~(wavelengths_K < length / high) * ~(wavelengths_K > length / low)
-    return torch.where(is_between_K, between_K, scaled_K)
+    return torch.where(is_low_K | is_high_K, scaled_K, between_K)

@@ -47,14 +47,17 @@ class Attention(nn.Module):
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Mix tokens as the context allows, [N, D] -> [N, D]."""
-        heads = (-1, self.head_dim)
         q, k, v = project(hidden_ND, self.q_proj, self.k_proj, self.v_proj)
-        q_NHK = self.q_norm(torch.unflatten(q, -1, heads))
-        k_NJK = self.k_norm(torch.unflatten(k, -1, heads))
+
+        # The number of heads is inferred, so that it may differ between queries and keys.
+        heads = (-1, self.head_dim)
+        q_NHK = torch.unflatten(q, -1, heads)
+        k_NJK = torch.unflatten(k, -1, heads)
         v_NJK = torch.unflatten(v, -1, heads)
 
-        q_NHK = rotate(q_NHK, cos_NK, sin_NK)
-        k_NJK = rotate(k_NJK, cos_NK, sin_NK)
+        # Qwen3 normalises before it rotates; in the other models these norms do nothing.
+        q_NHK = rotate(self.q_norm(q_NHK), cos_NK, sin_NK)
+        k_NJK = rotate(self.k_norm(k_NJK), cos_NK, sin_NK)
         mixed_NHK = context.attend(self.layer, q_NHK, k_NJK, v_NJK, self.scale)
         (out_ND,) = project(mixed_NHK.flatten(-2), self.o_proj)
         return out_ND
@@ -74,7 +77,8 @@ class Transformer(Policy):
         """Make a policy with some initial values, to be read or drawn; see `initialise`."""
         super().__init__()
         self.config = config
-        self.model = Backbone(config, (Attention(config, layer) for layer in range(config.num_hidden_layers)))
+        attentions = (Attention(config, layer) for layer in range(config.num_hidden_layers))
+        self.model = Backbone(config, attentions)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie()
 
@@ -90,7 +94,9 @@ class Transformer(Policy):
 
     def forward(self, tokens_N: Tensor, positions_N: Tensor, context: Context) -> Tensor:
         """Hidden states after the last norm, [N, D], as `Policy.forward` says."""
-        cos_NK, sin_NK = turns(self.config, self.config.head_dim, positions_N, self.model.embed_tokens.weight.dtype)
+        # Once for all layers: every layer turns by the same angles.
+        dtype = self.model.embed_tokens.weight.dtype
+        cos_NK, sin_NK = turns(self.config, self.config.head_dim, positions_N, dtype)
         out: Tensor = self.model(tokens_N, cos_NK, sin_NK, context)
         return out
 

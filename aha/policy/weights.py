@@ -67,21 +67,14 @@ def load_weights(
         ValueError: a file is missing or damaged, or tensors are missing, unexpected, of another shape or quantised;
             the message names them and the folder.
     """
-    parameters = dict(model.named_parameters())
-    expected = {stored_name(name): name for name in parameters}
+    copies = copies or {}
     stored = _directory(folder)
-    present = {name for name in stored if not name.endswith(_BUFFER)} - set(copies or {})
-    missing = sorted(expected.keys() - present)
-    unexpected = sorted(present - expected.keys())
-    misshapen = []
-    for name in sorted(present & expected.keys()):
-        if stored[name].shape != list(parameters[expected[name]].shape):
-            misshapen.append(name)
-    if missing or unexpected or misshapen:
-        raise ValueError(
-            f"the weights in {folder} do not fit its config.json: "
-            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {misshapen[:3]}"
-        )
+    expected: dict[str, str] = {}
+    shapes: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        expected[stored_name(name)] = name
+        shapes[stored_name(name)] = list(parameter.shape)
+    _check_fit({name: tensor for name, tensor in stored.items() if name not in copies}, shapes, folder)
 
     # All types are looked at, so that a quantised tensor is refused before anything is read.
     types = {name: _type_of(stored[name], name, folder) for name in sorted(expected)}
@@ -90,13 +83,30 @@ def load_weights(
     loaded: dict[str, Tensor] = {}
     for path in sorted({stored[name].path for name in expected}):
         names = [name for name in expected if stored[name].path == path]
-        for name, weight in _read(path, names, device=device, dtype=target).items():
-            loaded[expected[name]] = weight
+        weights = _read(path, names, device=device, dtype=target)
+        loaded |= {expected[name]: weight for name, weight in weights.items()}
     model.load_state_dict(loaded, strict=False, assign=True)
 
-    for copy, original in (copies or {}).items():
+    for copy, original in copies.items():
         if copy in stored:
             _compare(stored[copy].path, copy, loaded[expected[original]])
+
+
+def _check_fit(stored: Mapping[str, _Stored], shapes: Mapping[str, list[int]], folder: Path) -> None:
+    """Refuse tensors that are not exactly those of the model.
+
+    Raises:
+        ValueError: tensors are missing, unexpected or of another shape.
+    """
+    present = {name for name in stored if not name.endswith(_BUFFER)}
+    missing = sorted(shapes.keys() - present)
+    unexpected = sorted(present - shapes.keys())
+    misshapen = [name for name in sorted(present & shapes.keys()) if stored[name].shape != shapes[name]]
+    if missing or unexpected or misshapen:
+        raise ValueError(
+            f"the weights in {folder} do not fit its config.json: "
+            f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {misshapen[:3]}"
+        )
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
@@ -134,18 +144,19 @@ def _directory(folder: Path) -> dict[str, _Stored]:
 def _files(folder: Path) -> list[Path]:
     """The files of weights: the single one, or those that the index names."""
     names = [_SINGLE]
-    if (folder / _INDEX).exists() and not (folder / _SINGLE).exists():
-        weight_map = read_object(folder / _INDEX).get("weight_map")
-        names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+    index = folder / _INDEX
+    if index.exists() and not (folder / _SINGLE).exists():
+        weight_map = read_object(index).get("weight_map")
+        names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
 
         # A name with a folder in it could point anywhere on the disk.
         if not names or any(Path(name).name != name for name in names):
-            raise ValueError(f"{folder / _INDEX} names no files of this folder: the checkpoint is damaged")
+            raise ValueError(f"{index} names no files of this folder: the checkpoint is damaged")
 
     for name in names:
         if (folder / name).exists():
             continue
-        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        pickles = sorted(path.name for path in folder.glob("*") if path.suffix in (".bin", ".pt", ".pth"))
         if pickles:
             raise ValueError(
                 f"{folder} has its weights only in {pickles[0]}, which can run code when it is loaded: convert it to "
@@ -168,21 +179,23 @@ def _open(path: Path) -> safe_open:
 
 
 def _read(path: Path, names: list[str], *, device: torch.device | str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Tensors of one file. They are copied: a parameter that lies in a mapped file breaks when the file changes."""
+    """Tensors of one file. They are copied: a parameter in a mapped file would break when the file changes."""
     weights: dict[str, Tensor] = {}
     with _open(path) as file:
         for name in names:
-            part = file.get_slice(name)
-            shape = part.get_shape()
-            weights[name] = torch.empty(shape, dtype=dtype, device=device)
-            if not shape or weights[name].numel() <= _CHUNK:
-                weights[name].copy_(file.get_tensor(name))
+            stored = file.get_slice(name)
+            shape = stored.get_shape()
+            weight = torch.empty(shape, dtype=dtype, device=device)
+            weights[name] = weight
+            if weight.numel() <= _CHUNK:
+                weight.copy_(file.get_tensor(name))
                 continue
 
             # A large tensor is read in parts: another type would need it twice in memory.
-            rows = max(1, _CHUNK * shape[0] // weights[name].numel())
-            for start in range(0, shape[0], rows):
-                weights[name][start : start + rows].copy_(part[start : start + rows])
+            num_rows = max(1, _CHUNK * shape[0] // weight.numel())
+            for start in range(0, shape[0], num_rows):
+                part = slice(start, start + num_rows)
+                weight[part].copy_(stored[part])
     return weights
 
 
@@ -215,10 +228,13 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, max_bytes: int
         shards[-1].append(name)
         remaining -= weight.nbytes
 
+    num_shards = len(shards)
     files = [_SINGLE]
-    if len(shards) > 1:
-        files = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-        weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    if num_shards > 1:
+        files = [f"model-{number:05}-of-{num_shards:05}.safetensors" for number in range(1, num_shards + 1)]
+        weight_map: dict[str, str] = {}
+        for file, names in zip(files, shards, strict=True):
+            weight_map |= dict.fromkeys(names, file)
         total = sum(weight.nbytes for weight in weights.values())
         write_object(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 

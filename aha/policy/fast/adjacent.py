@@ -20,24 +20,18 @@ def adjacent(linears: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
     Returns:
         The weight, [sum of outputs, D], and the bias, [sum of outputs].
     """
-    weights = [linear.weight for linear in linears]
+    weight = _join([linear.weight for linear in linears])
     biases = [linear.bias for linear in linears if linear.bias is not None]
-    return _join(weights), _join(biases) if biases else None
+    if not biases:
+        return weight, None
+    return weight, _join(biases)
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
     """One tensor of several along their first dimension, of which they become views."""
-    first = parts[0]
-    storage = first.untyped_storage()
-    address = first.data_ptr()
-    is_joined = True
-    for part in parts:
-        is_joined &= part.is_contiguous() and part.data_ptr() == address
-        address += part.numel() * part.element_size()
-
-    # Two tensors may be neighbours by chance: they are one only within one storage.
     lengths = [len(part) for part in parts]
-    if is_joined and storage.nbytes() >= address - storage.data_ptr():
+    if _are_adjacent(parts):
+        first = parts[0]
         return first.detach().as_strided((sum(lengths), *first.shape[1:]), first.stride())
 
     # A tensor that is made in inference mode can never have a gradient: parameters must not become such ones.
@@ -46,3 +40,16 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
         for part, view in zip(parts, torch.split(whole, lengths), strict=True):
             part.data = view
         return whole
+
+
+def _are_adjacent(parts: Sequence[Tensor]) -> bool:
+    """Whether tensors follow on each other in one storage."""
+    storage = parts[0].untyped_storage()
+    address = parts[0].data_ptr()
+    for part in parts:
+        if not part.is_contiguous() or part.data_ptr() != address:
+            return False
+        address += part.nbytes
+
+    # Two tensors may be neighbours by chance: they are one only within one storage.
+    return address <= storage.data_ptr() + storage.nbytes()

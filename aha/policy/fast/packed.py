@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from aha.kernels.cpu.allocation import huge_memory
 from aha.kernels.cpu.compiled import built_for, functions
@@ -22,7 +21,10 @@ from aha.policy.rope import frequencies
 __all__ = ["ROW_FIELDS", "PackedPolicy"]
 
 ROW_FIELDS = 11
-"""Numbers that describe a row, int64: addresses, lengths and rooms of its three segments, its token, its position."""
+"""Numbers that describe a row, int64: addresses, lengths and capacities of its three segments, its token, its position.
+
+They are the fields of `Row` in decode.c, in its order.
+"""
 
 _PER_LAYER = 10
 """Pointers of a layer."""
@@ -43,7 +45,12 @@ class _Shape(ctypes.Structure):
     """Sizes of a policy, as `Shape` in decode.c."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("layers", "width", "inner", "heads", "shared", "size")),
+        ("layers", ctypes.c_int64),
+        ("width", ctypes.c_int64),
+        ("inner", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("shared", ctypes.c_int64),
+        ("size", ctypes.c_int64),
         ("eps", ctypes.c_double),
     )
 
@@ -66,7 +73,7 @@ class PackedPolicy:
 
     Attributes:
         config: its shape.
-        panel: keys that lie together; the room of a segment is a multiple of it.
+        panel: keys that lie together; the capacity of a segment is a multiple of it.
     """
 
     def __init__(self, policy: Policy, num_positions: int) -> None:
@@ -82,6 +89,7 @@ class PackedPolicy:
         kernels = _kernels()
         if kernels is None or not can_be_packed(policy):
             raise ValueError("the compiled kernels cannot compute this policy: ask `can_be_packed` first")
+
         config = policy.config
         self.config = config
         self.panel = _panel()
@@ -98,11 +106,16 @@ class PackedPolicy:
 
         # A tied head is copied although it is the embedding: a product reads panels, a look-up reads rows.
         weights = {name: weight.detach() for name, weight in policy.named_parameters(remove_duplicate=False)}
-        matrices = [weight for name, weight in weights.items() if weight.dim() == 2 and "embed" not in name]
-        self._free = huge_memory(sum(self._padded(len(weight)) * weight.shape[1] for weight in matrices))
+        num_floats = 0
+        for name, weight in weights.items():
+            if weight.dim() == 2 and "embed" not in name:
+                num_floats += self._padded(len(weight)) * weight.shape[1]
+        self._free = huge_memory(num_floats)
 
         # The kernels get addresses alone, so that the tensors themselves have to be held here.
-        self._tensors = [tensor for layer in range(config.num_hidden_layers) for tensor in self._layer(weights, layer)]
+        self._tensors: list[Tensor | None] = []
+        for layer in range(config.num_hidden_layers):
+            self._tensors += self._layer(weights, layer)
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in self._tensors]
         self._layers = (ctypes.c_void_p * len(addresses))(*addresses)
         self._embedding = weights["model.embed_tokens.weight"]
@@ -115,13 +128,13 @@ class PackedPolicy:
 
     def _layer(self, weights: dict[str, Tensor], layer: int) -> list[Tensor | None]:
         """What `Layer` in decode.c points to, in its order."""
-        own = f"model.layers.{layer}."
+        prefix = f"model.layers.{layer}."
 
         def named(part: str) -> Tensor | None:
-            return weights.get(f"{own}{part}")
+            return weights.get(f"{prefix}{part}")
 
         def joined(*parts: str) -> Tensor:
-            return torch.cat([weights[f"{own}{part}.weight"] for part in parts])
+            return torch.cat([weights[f"{prefix}{part}.weight"] for part in parts])
 
         attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         biases = [bias for part in attention if (bias := named(f"{part}.bias")) is not None]
@@ -143,32 +156,33 @@ class PackedPolicy:
 
     def _padded(self, count: int) -> int:
         """The smallest multiple of a panel that is at least this."""
-        return -(-count // self.panel) * self.panel
+        num_panels = (count + self.panel - 1) // self.panel
+        return num_panels * self.panel
 
     def _filled(self, x: Tensor) -> Tensor:
         """The rows of a tensor, and rows of zeros behind them up to a whole panel."""
         num_zeros = self._padded(len(x)) - len(x)
-
-        # `pad` counts dimensions from the last one, and the rows are the first.
-        other_dimensions = (0, 0) * (x.dim() - 1)
-        return F.pad(x, (*other_dimensions, 0, num_zeros)).contiguous()
+        zeros = x.new_zeros(num_zeros, *x.shape[1:])
+        return torch.cat((x, zeros))
 
     def _panels(self, weight_OI: Tensor) -> Tensor:
         """A matrix as [out / panel, in, panel], in the next part of the huge memory."""
-        panels = torch.unflatten(self._filled(weight_OI), 0, (-1, self.panel)).transpose(1, 2)
-        memory = self._free[: panels.numel()]
-        self._free = self._free[panels.numel() :]
+        panels = torch.unflatten(self._filled(weight_OI), 0, (-1, self.panel))
+        panels = panels.transpose(1, 2)
+        size = panels.numel()
+        memory = self._free[:size]
+        self._free = self._free[size:]
         return memory.view(panels.shape).copy_(panels)
 
     def room(self, num_tokens: int) -> int:
-        """Tokens for which a segment of `num_tokens` has memory: whole panels."""
+        """Capacity of a segment of `num_tokens`, in tokens: whole panels."""
         return self._padded(num_tokens)
 
     def segment_floats(self, num_tokens: int) -> int:
         """Floats of the memory of a segment of `num_tokens`."""
         config = self.config
-        figures = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
-        return figures * self.room(num_tokens)
+        floats_per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
+        return floats_per_token * self.room(num_tokens)
 
     def rows_of(self, tokens_N: Tensor, memory: Tensor, before: Sequence[tuple[Tensor, int]]) -> Tensor:
         """A row for each token of a sequence, to be computed in this order; int64, [N, `ROW_FIELDS`].
@@ -181,12 +195,14 @@ class PackedPolicy:
         num_tokens = len(tokens_N)
         position = sum(length for _, length in before)
         segments = [(earlier.data_ptr(), length, self.room(length)) for earlier, length in before if length]
-        segments += [(0, 0, 0)] * (2 - len(segments))
-        own_room = memory.numel() // self.segment_floats(1) * self.panel
-        segments.append((memory.data_ptr(), 1, own_room))
 
-        addresses, lengths, rooms = zip(*segments, strict=True)
-        first_row_F = torch.tensor([*addresses, *lengths, *rooms, 0, position])
+        # A row has three segments, the last one its own; the kernel passes over one without tokens.
+        segments += [(0, 0, 0)] * (2 - len(segments))
+        capacity = memory.numel() // self.segment_floats(1) * self.panel
+        segments.append((memory.data_ptr(), 1, capacity))
+
+        addresses, lengths, capacities = zip(*segments, strict=True)
+        first_row_F = torch.tensor([*addresses, *lengths, *capacities, 0, position])
         rows_NF = first_row_F.repeat(num_tokens, 1)
 
         # Each token sees itself and those of its own segment before it.

@@ -43,24 +43,30 @@ def packed_score(
     Returns:
         [B, T], float32, nats; 0 where the mask is False.
     """
-    packed = PackedPolicy(policy, tokens_BT.shape[1])
+    num_positions = tokens_BT.shape[1]
+    packed = PackedPolicy(policy, num_positions)
+    lengths = lengths_B.tolist()
     result_BT = torch.zeros(mask_BT.shape)
     for prompt, rows in _by_prompt(tokens_BT, mask_BT):
         start = len(prompt)
-        targets = [tokens_BT[row, start : int(lengths_B[row])] for row in rows]
+        targets = [tokens_BT[row, start : lengths[row]] for row in rows]
         hidden_MD = _predicting_states(packed, prompt, targets)
         logp_M = _chosen_logp(packed, hidden_MD, torch.cat(targets), temperature)
 
         logp_by_row = torch.split(logp_M, [len(target) for target in targets])
         for row, logp_T in zip(rows, logp_by_row, strict=True):
             result_BT[row, start : start + len(logp_T)] = logp_T
+
+    # Everything behind the prompt was scored, also what the mask leaves out there.
     return result_BT.masked_fill_(~mask_BT, 0.0)
 
 
 def _by_prompt(tokens_BT: Tensor, mask_BT: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
     """Each different beginning, with the sequences that have it; those without a token to score are left out."""
+    # `argmax` finds the first masked token, and 0 where there is none.
+    starts = mask_BT.int().argmax(-1).tolist()
     rows_by_prompt: dict[tuple[int, ...], list[int]] = {}
-    for row, start in enumerate(mask_BT.int().argmax(-1).tolist()):
+    for row, start in enumerate(starts):
         if mask_BT[row, start]:
             prompt = tuple(tokens_BT[row, :start].tolist())
             rows_by_prompt.setdefault(prompt, []).append(row)
@@ -70,41 +76,44 @@ def _by_prompt(tokens_BT: Tensor, mask_BT: Tensor) -> Iterator[tuple[Tensor, lis
 
 
 def _predicting_states(packed: PackedPolicy, prompt_T: Tensor, targets: Sequence[Tensor]) -> Tensor:
-    """Hidden states from which the targets are predicted, in their order, [M, D].
-
-    Args:
-        packed: the policy.
-        prompt_T: the beginning of all sequences.
-        targets: what follows on it in each sequence, at least one token.
-    """
-    memory = torch.empty(packed.segment_floats(len(prompt_T)))
-    prompt_ND = _hidden_states(packed, packed.rows_of(prompt_T, memory, ()), len(prompt_T))
+    """Hidden states that predict what follows on a prompt in each sequence, one token at least, in order, [M, D]."""
+    prompt_length = len(prompt_T)
+    prompt_memory = torch.empty(packed.segment_floats(prompt_length))
+    prompt_rows = packed.rows_of(prompt_T, prompt_memory, ())
+    prompt_ND = _hidden_states(packed, prompt_rows, prompt_length)
 
     # The last token of a sequence predicts nothing, and the first target is predicted by the end of the prompt.
-    parts = [target[:-1] for target in targets]
-    longest = max(len(part) for part in parts)
-    memories = torch.empty(len(parts), packed.segment_floats(max(1, longest)))
-    before = ((memory, len(prompt_T)),)
-    rows = [packed.rows_of(part, own_memory, before) for part, own_memory in zip(parts, memories, strict=True)]
-    states_ND = _hidden_states(packed, torch.cat(rows), len(prompt_T) + longest)
+    inputs = [target[:-1] for target in targets]
+    lengths = [len(tokens) for tokens in inputs]
+    longest = max(lengths)
+
+    # A segment has at least one token, also where all sequences end with their first target.
+    memories = torch.empty(len(inputs), packed.segment_floats(max(1, longest)))
+    before = ((prompt_memory, prompt_length),)
+    rows: list[Tensor] = []
+    for tokens, memory in zip(inputs, memories, strict=True):
+        rows.append(packed.rows_of(tokens, memory, before))
+    states_ND = _hidden_states(packed, torch.cat(rows), prompt_length + longest)
 
     predicting: list[Tensor] = []
-    for part_ND in torch.split(states_ND, [len(part) for part in parts]):
+    for part_ND in torch.split(states_ND, lengths):
         predicting += [prompt_ND[-1:], part_ND]
     return torch.cat(predicting)
 
 
 def _hidden_states(packed: PackedPolicy, rows_NF: Tensor, longest: int) -> Tensor:
-    """Hidden states of rows in their order, [N, D]."""
-    return torch.cat([packed.forward(rows, longest) for rows in torch.split(rows_NF, CHUNK_ROWS)])
+    """Hidden states of rows in their order, [N, D]; a row's bits do not depend on the rows beside it."""
+    chunks = torch.split(rows_NF, CHUNK_ROWS)
+    return torch.cat([packed.forward(rows, longest) for rows in chunks])
 
 
 def _chosen_logp(packed: PackedPolicy, hidden_MD: Tensor, targets_M: Tensor, temperature: float) -> Tensor:
     """Log softmax of tempered logits at the targets, [M]."""
     chunk = max(1, CHUNK_LOGITS // packed.config.vocab_size)
-    parts = []
-    for hidden, targets in zip(torch.split(hidden_MD, chunk), torch.split(targets_M, chunk), strict=True):
-        logits = packed.logits(hidden).div_(temperature)
-        chosen = logits.gather(-1, targets[:, None])[:, 0]
-        parts.append(chosen - logits.logsumexp(-1))
-    return torch.cat(parts)
+    logp_M = torch.empty(len(targets_M))
+    for start in range(0, len(targets_M), chunk):
+        part = slice(start, start + chunk)
+        logits = packed.logits(hidden_MD[part]).div_(temperature)
+        chosen = logits.gather(-1, targets_M[part, None])[:, 0]
+        logp_M[part] = chosen - logits.logsumexp(-1)
+    return logp_M

@@ -29,24 +29,25 @@ MAX_BYTES = 1 << 30
 SMALLEST_HEAD = 16
 """Size of a head that a matrix product of the GPU's kernels takes, at least."""
 
-_PARTS = (
-    *(Transformer, Backbone, Block, Attention, FeedForward, RecomputedLayer),
-    *(nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, nn.Identity),
-)
+_DENSE_PARTS = (Transformer, Backbone, Block, Attention, FeedForward, RMSNorm, RecomputedLayer)
+_TORCH_PARTS = (nn.ModuleList, nn.Embedding, nn.Linear, nn.Identity)
 """What the fast paths know how to compute."""
 
 
 def is_dense(policy: Policy) -> TypeGuard[Transformer]:
     """Whether a policy is of the dense family, and all of its parts are that family's own."""
-    return all(type(module) in _PARTS for module in policy.modules())
+    # By exact type: a subclass may compute something else.
+    return all(type(module) in (*_DENSE_PARTS, *_TORCH_PARTS) for module in policy.modules())
 
 
 def can_be_packed(policy: Policy) -> TypeGuard[Transformer]:
     """Whether `aha.policy.fast.packed.PackedPolicy` computes this policy."""
-    weights = list(policy.parameters())
-    if any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
-        return False
-    return is_dense(policy) and has_packed_sizes(policy.config, sum(weight.nbytes for weight in weights))
+    num_bytes = 0
+    for weight in policy.parameters():
+        if weight.dtype != torch.float32 or weight.device.type != "cpu":
+            return False
+        num_bytes += weight.nbytes
+    return is_dense(policy) and has_packed_sizes(policy.config, num_bytes)
 
 
 def has_packed_sizes(config: PolicyConfig, num_bytes: int) -> bool:
@@ -70,5 +71,7 @@ def can_be_graphed(policy: Policy) -> TypeGuard[Transformer]:
     """Whether `aha.engines.graphed.GraphedDecoder` computes this policy."""
     if not policy.head_VD.is_cuda or not has_gpu_kernels() or not is_dense(policy):
         return False
+
     size = policy.config.head_dim
-    return size >= SMALLEST_HEAD and size & (size - 1) == 0
+    is_power_of_2 = size & (size - 1) == 0
+    return is_power_of_2 and size >= SMALLEST_HEAD
