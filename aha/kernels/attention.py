@@ -13,7 +13,7 @@ __all__ = ["attention", "has_attention"]
 
 
 class _Shape(ctypes.Structure):
-    """Heads of an attention."""
+    """Heads of an attention, as `Shape` in attention.c."""
 
     _fields_ = (
         ("heads", ctypes.c_int64),
@@ -26,7 +26,9 @@ class _Shape(ctypes.Structure):
 def has_attention(q_NHK: Tensor, k_NJK: Tensor, v_NJM: Tensor) -> bool:
     """Whether `attention` can take these: values have the size of keys."""
     size = q_NHK.shape[-1]
-    return v_NJM.shape[-1] == size and has_kernel("attention", size, q_NHK, k_NJK, v_NJM)
+    if v_NJM.shape[-1] != size:
+        return False
+    return has_kernel("attention", size, q_NHK, k_NJK, v_NJM)
 
 
 def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, max_keys: int) -> Tensor:
@@ -44,21 +46,22 @@ def attention(q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segment
         max_keys: the largest number of tokens of a segment and its prefix.
 
     Returns:
-        [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are kept.
+        [N, H, K]. Between forward and backward, only inputs, result and [N, H] figures are saved.
 
-    Source: the backward pass from kept log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
+    Source: the backward pass from saved log-sum-exps is FlashAttention-2's, arXiv:2307.08691, Algorithm 2.
     """
     result: Tensor = _Attention.apply(q_NHK, k_NJK, v_NJK, scale, segments_S4, max_keys)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Attention(torch.autograd.Function):
-    """Keeps inputs, result and log-sum-exps; the backward pass computes the scores again."""
+    """Saves inputs, result and log-sum-exps; the backward pass computes the scores again."""
 
     @staticmethod
     def forward(
         ctx: Any, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float, segments_S4: Tensor, max_keys: int
     ) -> Tensor:
+        # The kernel reads addresses, and expects no gaps between the numbers behind them.
         q = q_NHK.contiguous()
         k = k_NJK.contiguous()
         v = v_NJK.contiguous()
@@ -91,5 +94,6 @@ class _Attention(torch.autograd.Function):
 def _shape_and_scratch(q_NHK: Tensor, k_NJK: Tensor, scale: float, max_keys: int) -> tuple[_Shape, Tensor]:
     """The heads, and memory for the kernel to work in."""
     _, num_heads, size = q_NHK.shape
-    scratch = q_NHK.new_empty(call("attention_scratch", max_keys, size))
-    return _Shape(num_heads, k_NJK.shape[1], size, scale), scratch
+    shape = _Shape(num_heads, k_NJK.shape[1], size, scale)
+    num_floats = call("attention_scratch", max_keys, size)
+    return shape, q_NHK.new_empty(num_floats)

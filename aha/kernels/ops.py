@@ -1,7 +1,7 @@
-"""What a layer computes, forward and backward: its matrix products, and all else in one pass over memory each.
+"""The operations of a layer, forward and backward: matrix products, RMSNorm, SwiGLU and rotary positions.
 
-Float32 tensors on the CPU go through `kernels.c`, tensors on a GPU through `aha.kernels.cuda.training`; any others, and
-all of them where these cannot be built, through torch. They agree up to the order of sums and rounding.
+Float32 tensors on the CPU are computed by `kernels.c`, tensors on a GPU by `aha.kernels.cuda.training`, all others by
+torch, which also computes where those kernels cannot be built. The results agree up to the order of sums and rounding.
 """
 
 from functools import cache
@@ -50,6 +50,8 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN: 
 
     if start_MN is None:
         return torch.mm(a_MK, b_KN, out=out_MN)
+
+    # Half-precision matrices added to a float32 sum: without `out_dtype` torch refuses two types.
     if start_MN.dtype != a_MK.dtype:
         return torch.addmm(start_MN, a_MK, b_KN, out_dtype=start_MN.dtype, out=out_MN)
     return torch.addmm(start_MN, a_MK, b_KN, out=out_MN)
@@ -59,14 +61,17 @@ def _product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None, out_MN:
     """The product a b, or start + a b, by the kernel."""
     num_rows, depth = a_MK.shape
     num_columns = b_KN.shape[1]
-    out = a_MK.new_empty(num_rows, num_columns) if out_MN is None else out_MN
     a_strides = a_MK.stride()
     b_strides = b_KN.stride()
+    out = out_MN
+    if out is None:
+        out = a_MK.new_empty(num_rows, num_columns)
 
     # A step of 0 from row to row adds a bias to every row.
     has_rows = start_MN is not None and start_MN.dim() > 1
     start_stride = num_columns if has_rows else 0
-    scratch = a_MK.new_empty(_scratch_floats(num_columns, depth, a_strides[1] != 1))
+    is_transposed = a_strides[1] != 1
+    scratch = a_MK.new_empty(_scratch_floats(num_columns, depth, is_transposed))
     sizes = (num_rows, num_columns, depth)
     call("product", *sizes, a_MK, *a_strides, b_KN, *b_strides, start_MN, start_stride, out, scratch)
     return out
@@ -90,8 +95,11 @@ def _has_product(a_MK: Tensor, b_KN: Tensor, *others: Tensor) -> bool:
     if num_tokens < MIN_ROWS:
         return False
 
-    has_known_strides = 1 in strides and 1 in b_KN.stride() and all(other.is_contiguous() for other in others)
-    return has_known_strides and has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
+    # The kernel reads rows or columns whose entries lie next to each other.
+    has_supported_strides = 1 in strides and 1 in b_KN.stride()
+    if not has_supported_strides or not all(other.is_contiguous() for other in others):
+        return False
+    return has_kernel("product", b_KN.shape[1], a_MK, b_KN, *others)
 
 
 def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor, ...]:
@@ -99,7 +107,7 @@ def linear(x_ND: Tensor, *weights: tuple[Tensor, Tensor | None]) -> tuple[Tensor
 
     x W^T + b
 
-    The gradient of a weight that has a `.grad` is added to it as soon as it is known, and not passed on: `backward`
+    The gradient of a weight that has a `.grad` is added to it as soon as it is computed, and not passed on: `backward`
     ends the same without a second tensor of its size; `torch.autograd.grad` would miss it.
 
     Args:
@@ -128,19 +136,24 @@ def _has_linear(x_ND: Tensor, weight_OD: Tensor, bias_O: Tensor | None) -> bool:
         has_precise_gradient = grad_OD is not None and grad_OD.dtype == torch.float32
         return has_precise_gradient and x_ND.dtype == weight_OD.dtype != torch.float32
 
-    # The gradient of the input, and of the weight, are products with as many columns as the input has.
     others = (x_ND,) if bias_O is None else (x_ND, bias_O)
-    return _has_product(x_ND, weight_OD.T, *others) and has_kernel("product", x_ND.shape[1])
+    if not _has_product(x_ND, weight_OD.T, *others):
+        return False
+
+    # The gradient of the input, and of the weight, are products with as many columns as the input has.
+    width = x_ND.shape[1]
+    return has_kernel("product", width)
 
 
 class _Linear(torch.autograd.Function):
-    """Keeps its input only."""
+    """Saves its input and the weights alone."""
 
     @staticmethod
     def forward(ctx: Any, x_ND: Tensor, *weights_and_biases: Tensor) -> tuple[Tensor, ...]:
         weights = weights_and_biases[::2]
         biases = weights_and_biases[1::2]
         ctx.save_for_backward(x_ND, *weights)
+        # On the CPU straight to the kernel: `linear` has checked that it can take these tensors.
         multiply = product if x_ND.is_cuda else _product
         return tuple(multiply(x_ND, weight.T, bias) for weight, bias in zip(weights, biases, strict=True))
 
@@ -152,11 +165,13 @@ class _Linear(torch.autograd.Function):
         grad_x: Tensor | None = None
         weight_grads: list[Tensor | None] = []
         for number, (grad_NO, weight) in enumerate(zip(grads, weights, strict=True)):
+            # The input's gradients from all projections are added up in one tensor.
             grad = grad_NO.contiguous()
             grad_x = multiply(grad, weight, grad_x, grad_x)
 
             # Input 0 is x; a weight and its bias follow for each projection.
-            is_trained, has_trained_bias = ctx.needs_input_grad[1 + 2 * number : 3 + 2 * number]
+            index = 1 + 2 * number
+            is_trained, has_trained_bias = ctx.needs_input_grad[index : index + 2]
             weight_grads.append(_weight_gradient(grad, x_ND, weight.grad) if is_trained else None)
             weight_grads.append(grad.sum(0) if has_trained_bias else None)
         return grad_x, *weight_grads
@@ -187,38 +202,29 @@ def normalise(x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
 
 
 class _Norm(torch.autograd.Function):
-    """Keeps its inputs, and 1 / rms of each row."""
+    """Saves its inputs, and 1 / rms of each row."""
 
     @staticmethod
     def forward(ctx: Any, x_XD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
         x = x_XD.contiguous()
         weight = weight_D.contiguous()
-        out, scale = _norm_forward(x, weight, eps)
-        ctx.save_for_backward(x, weight, scale)
+        out = torch.empty_like(x)
+        scale_X = x.new_empty(x.shape[:-1])
+        call("norm", scale_X.numel(), x.shape[-1], eps, x, weight, out, scale_X)
+        ctx.save_for_backward(x, weight, scale_X)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weight, scale = ctx.saved_tensors
+        x, weight, scale_X = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        grad_x = torch.empty_like(x)
+
+        # The kernel adds to the weight's gradient, row by row.
         grad_weight = torch.zeros_like(weight)
-        grad_x = _norm_backward(x, weight, scale, grads[0].contiguous(), grad_weight)
+        call("norm_backward", scale_X.numel(), len(weight), x, weight, scale_X, grad, grad_x, grad_weight)
         return grad_x, grad_weight, None
-
-
-def _norm_forward(x_XD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """RMSNorm by the kernel, and 1 / rms, [...]."""
-    out = torch.empty_like(x_XD)
-    scale_X = x_XD.new_empty(x_XD.shape[:-1])
-    call("norm", scale_X.numel(), x_XD.shape[-1], eps, x_XD, weight_D, out, scale_X)
-    return out, scale_X
-
-
-def _norm_backward(x_XD: Tensor, weight_D: Tensor, scale_X: Tensor, slope_XD: Tensor, sum_D: Tensor) -> Tensor:
-    """Gradient of the input of a norm by the kernel; that of its weight is added to a sum."""
-    grad_XD = torch.empty_like(x_XD)
-    call("norm_backward", scale_X.numel(), len(weight_D), x_XD, weight_D, scale_X, slope_XD, grad_XD, sum_D)
-    return grad_XD
 
 
 def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
@@ -226,14 +232,15 @@ def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
 
     Source: Shazeer 2020, arXiv:2002.05202, Eq. 6.
     """
-    if not has_kernel("swiglu", gate_NI.shape[-1], gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
+    width = gate_NI.shape[-1]
+    if not has_kernel("swiglu", width, gate_NI, up_NI) and not _are_on_gpu(gate_NI, up_NI):
         return F.silu(gate_NI) * up_NI
     result: Tensor = _SwiGLU.apply(gate_NI, up_NI)  # type: ignore[no-untyped-call]
     return result
 
 
 class _SwiGLU(torch.autograd.Function):
-    """Keeps its inputs only."""
+    """Saves its inputs alone."""
 
     @staticmethod
     def forward(ctx: Any, gate_NI: Tensor, up_NI: Tensor) -> Tensor:
@@ -253,19 +260,16 @@ class _SwiGLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         gate, up = ctx.saved_tensors
+        grad = grads[0].contiguous()
         if gate.is_cuda:
             from aha.kernels.cuda import training as gpu_training
 
-            return gpu_training.swiglu_backward(gate, up, grads[0].contiguous())
-        return _swiglu_backward(gate, up, grads[0].contiguous())
+            return gpu_training.swiglu_backward(gate, up, grad)
 
-
-def _swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of both inputs by the kernel."""
-    grad_gate = torch.empty_like(gate_NI)
-    grad_up = torch.empty_like(up_NI)
-    call("swiglu_backward", gate_NI.numel(), gate_NI, up_NI, slope_NI, grad_gate, grad_up)
-    return grad_gate, grad_up
+        grad_gate = torch.empty_like(gate)
+        grad_up = torch.empty_like(up)
+        call("swiglu_backward", gate.numel(), gate, up, grad, grad_gate, grad_up)
+        return grad_gate, grad_up
 
 
 def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
@@ -278,23 +282,32 @@ def rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
 
     Source: RoFormer, arXiv:2104.09864, Eq. 34.
     """
-    num_rows = len(x_NHK)
-    size = x_NHK.shape[-1]
-    half = size // 2
-    tensors = (x_NHK, cos_NK, sin_NK)
-
-    # On a GPU a program's numbers are a power of 2.
-    has_gpu_kernel = _are_on_gpu(*tensors) and half & (half - 1) == 0
-    if (has_kernel("rotary", size, *tensors) or has_gpu_kernel) and cos_NK.shape == (num_rows, 1, half):
+    if _has_rotation(x_NHK, cos_NK, sin_NK):
         result: Tensor = _Rotary.apply(x_NHK, cos_NK, sin_NK)  # type: ignore[no-untyped-call]
         return result
 
     first, second = x_NHK.chunk(2, dim=-1)
-    return torch.cat((first * cos_NK - second * sin_NK, second * cos_NK + first * sin_NK), dim=-1)
+    turned_first = first * cos_NK - second * sin_NK
+    turned_second = second * cos_NK + first * sin_NK
+    return torch.cat((turned_first, turned_second), dim=-1)
+
+
+def _has_rotation(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> bool:
+    """Whether there is a kernel for a rotation: one angle for each token and pair, the same for all heads."""
+    size = x_NHK.shape[-1]
+    half = size // 2
+    if cos_NK.shape != (len(x_NHK), 1, half):
+        return False
+    if has_kernel("rotary", size, x_NHK, cos_NK, sin_NK):
+        return True
+
+    # A Triton program works on a power of 2 of numbers.
+    is_power_of_2 = half & (half - 1) == 0
+    return is_power_of_2 and _are_on_gpu(x_NHK, cos_NK, sin_NK)
 
 
 class _Rotary(torch.autograd.Function):
-    """Keeps the angles alone: the gradient of a rotation is the rotation by the opposite angle."""
+    """Saves the angles alone: the gradient of a rotation is the rotation by the opposite angle."""
 
     @staticmethod
     def forward(ctx: Any, x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor) -> Tensor:
@@ -309,7 +322,7 @@ class _Rotary(torch.autograd.Function):
 
 
 def _rotate(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor:
-    """The rotation by a kernel; with the sign -1 its inverse."""
+    """The rotation, computed by a kernel; with the sign -1 its inverse."""
     x = x_NHK.contiguous()
     cos = cos_NK.contiguous()
     sin = sin_NK.contiguous()

@@ -1,4 +1,4 @@
-"""Memory that this process keeps: to give it back to the system and ask for it again costs a part of every step."""
+"""Memory that this process does not give back to the system: to ask for it again costs a part of every step."""
 
 import ctypes
 import mmap
@@ -22,8 +22,8 @@ _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 """Names of glibc's settings, as `mallopt` takes them (malloc.h)."""
 
-LARGEST_KEPT = 1 << 25
-"""Tensors above this, bytes, have pages of their own, which go back to the system; the most that glibc would choose."""
+_MAX_THRESHOLD = 1 << 25
+"""Tensors above this, bytes, have pages of their own, which go back to the system; glibc itself would go no higher."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,16 +42,16 @@ _lock = Lock()
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees: the tensors of the next micro-batch take it, without a page fault.
+    """Make the C library reuse freed memory, so that the tensors of the next micro-batch cause no page faults.
 
-    For a process that trains, whose needs come again with every step. Where the C library has no such setting (only
-    glibc has), nothing happens.
+    For a process that trains, which needs the same memory in every step. Only glibc has such a setting; with another C
+    library nothing happens.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             set_option = ctypes.CDLL(None).mallopt
             set_option(_TRIM_THRESHOLD, -1)
-            set_option(_MMAP_THRESHOLD, LARGEST_KEPT)
+            set_option(_MMAP_THRESHOLD, _MAX_THRESHOLD)
 
 
 def huge_memory(num_floats: int) -> Tensor:
@@ -72,6 +72,7 @@ def huge_memory(num_floats: int) -> Tensor:
 
     size = 4 * num_floats
     with _lock:
+        # The smallest region that is large enough, so that large ones stay free for large tensors.
         free = [region for region in _regions if region.user() is None]
         large_enough = [region for region in free if len(region.pages) >= size]
         region = min(large_enough, key=lambda region: len(region.pages), default=None)

@@ -38,7 +38,7 @@ SWITCH = "AHA_KERNELS"
 _SOURCES = ("attention", "decode", "kernels", "sampling")
 _OPTIONS = ("-O3", "-std=gnu11", "-shared", "-fPIC")
 _HEADER = "vectors.h"
-_SECONDS = 120
+_MAX_BUILD_SECONDS = 120
 
 
 def instruction_set() -> InstructionSet | None:
@@ -48,7 +48,9 @@ def instruction_set() -> InstructionSet | None:
         ValueError: the switch names none that this processor has.
     """
     name = os.environ.get(SWITCH)
-    return None if name == "off" else choose_set(name, cpu_features(), asked_by=SWITCH)
+    if name == "off":
+        return None
+    return choose_set(name, cpu_features(), asked_by=SWITCH)
 
 
 def is_on() -> bool:
@@ -113,22 +115,21 @@ def library(name: str) -> ctypes.CDLL | None:
 
     command = (compiler, *_OPTIONS, *chosen.options, f"-DLANES={chosen.lanes}")
     source = Path(__file__).with_name(f"{name}.c")
-    texts = [path.read_text(encoding="utf-8") for path in (source, source.with_name(_HEADER))]
+    header = source.with_name(_HEADER)
 
-    # Everything that decides what is built.
+    # Everything that decides what is built, so that a library is never used for anything else.
+    texts = (source.read_text(encoding="utf-8"), header.read_text(encoding="utf-8"))
     identity = "\n".join((*texts, *command, platform.platform(), _processor()))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:24]
     file = f"{name}-{chosen.name}-{digest}.so"
 
     folder = _cache_folder()
     if folder is not None:
-        path = folder / file
-        return ctypes.CDLL(str(path)) if path.exists() or _build(command, source, path) else None
+        return _load(command, source, folder / file)
 
     # A library that is loaded stays usable when its file is gone.
     with tempfile.TemporaryDirectory(prefix="aha-") as temporary:
-        path = Path(temporary) / file
-        return ctypes.CDLL(str(path)) if _build(command, source, path) else None
+        return _load(command, source, Path(temporary) / file)
 
 
 def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..., Any]] | None:
@@ -158,11 +159,12 @@ def functions(name: str, signatures: Mapping[str, str]) -> dict[str, Callable[..
 
 
 def _processor() -> str:
-    """What the kernels are built for; a home folder may be shared by unlike machines."""
+    """The processor that kernels are built for: a cache folder may be shared by unlike machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
+    # Once each, although the file has these lines for every core.
     described = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
     return "\n".join(sorted(described))
 
@@ -175,8 +177,18 @@ def _cache_folder() -> Path | None:
         state = folder.stat()
     except OSError:
         return None
-    is_own = state.st_uid == os.getuid() and not state.st_mode & 0o022
-    return folder if is_own and os.access(folder, os.W_OK) else None
+    belongs_to_user = state.st_uid == os.getuid()
+    others_can_write = bool(state.st_mode & 0o022)
+    if not belongs_to_user or others_can_write or not os.access(folder, os.W_OK):
+        return None
+    return folder
+
+
+def _load(command: Sequence[str], source: Path, path: Path) -> ctypes.CDLL | None:
+    """The library of a path, which is built first where it is missing; None where that fails."""
+    if not path.exists() and not _build(command, source, path):
+        return None
+    return ctypes.CDLL(str(path))
 
 
 def _build(command: Sequence[str], source: Path, path: Path) -> bool:
@@ -186,7 +198,7 @@ def _build(command: Sequence[str], source: Path, path: Path) -> bool:
         built = Path(folder) / path.name
         arguments = [*command, str(source), "-o", str(built), "-lm"]
         try:
-            result = subprocess.run(arguments, capture_output=True, timeout=_SECONDS, check=False)
+            result = subprocess.run(arguments, capture_output=True, timeout=_MAX_BUILD_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return False
         if result.returncode:

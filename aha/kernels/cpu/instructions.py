@@ -44,8 +44,11 @@ class InstructionSet:
         if width == "rotary":
             # Pairs of numbers: what is left behind the whole vectors is turned one by one.
             return 2
-        # The result of a product in the packed form is whole panels of two vectors, and the stream has no padding.
-        return 2 * self.lanes if width == "packed hidden" else self.lanes
+
+        if width == "packed hidden":
+            # The result of a packed product is whole panels of two vectors, and the residual stream has no padding.
+            return 2 * self.lanes
+        return self.lanes
 
     def has_kernel(self, width: Width, count: int) -> bool:
         """Whether there is a kernel for a width of `count` numbers."""
@@ -66,7 +69,8 @@ def supported_sets(features: Collection[str]) -> tuple[InstructionSet, ...]:
     Args:
         features: what the processor has, as `cpu_features` returns it.
     """
-    supported = tuple(candidate for candidate in (AVX512, AVX2) if candidate.features <= set(features))
+    available = set(features)
+    supported = tuple(candidate for candidate in (AVX512, AVX2) if candidate.features <= available)
     return supported or (NATIVE,)
 
 

@@ -44,9 +44,11 @@ def _kernels() -> dict[str, Callable[..., int]] | None:
 
 
 def has_kernel(width: Width, count: int, *tensors: Tensor) -> bool:
-    """Whether there is a kernel for a width of so many numbers, and it can take these tensors."""
+    """Whether there is a kernel for a width of `count` numbers, and it can take these tensors."""
     if any(tensor.dtype != torch.float32 or tensor.device.type != "cpu" for tensor in tensors):
         return False
+
+    # Asked last: the first question builds the libraries, which a process without float32 tensors never needs.
     instructions = built_for(*_SIGNATURES)
     return instructions is not None and instructions.has_kernel(width, count)
 
@@ -54,6 +56,7 @@ def has_kernel(width: Width, count: int, *tensors: Tensor) -> bool:
 def call(name: str, *arguments: Any) -> int:
     """Call a kernel with numbers and contiguous tensors."""
     kernels = _kernels()
-    assert kernels is not None
+    assert kernels is not None, "`has_kernel` says whether a kernel may be called"
+
     values = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
     return kernels[name](*values)

@@ -13,4 +13,5 @@ __all__ = ["cdiv", "jit", "next_power_of_2", "tl"]
 jit: Any = triton.jit
 """Make a kernel of a function."""
 
-cdiv, next_power_of_2 = triton.cdiv, triton.next_power_of_2
+cdiv = triton.cdiv
+next_power_of_2 = triton.next_power_of_2

@@ -16,11 +16,13 @@ CHUNK = 4096
 
 @jit
 def _swiglu(gate, up, out, width, stride, BLOCK: tl.constexpr):
-    row, place = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = place < width
-    x = tl.load(gate + row * stride + place, mask=inside, other=0.0).to(tl.float32)
-    y = tl.load(up + row * stride + place, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row * width + place, x * tl.sigmoid(x) * y, mask=inside)
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < width
+    at = row * stride + column
+    x = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + row * width + column, x * tl.sigmoid(x) * y, mask=inside)
 
 
 def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
@@ -31,13 +33,17 @@ def swiglu(gate_NI: Tensor, up_NI: Tensor) -> Tensor:
 def swiglu_halves(both_NJ: Tensor) -> Tensor:
     """silu(gate) * up, with the gates in the first half of each row and the others in the second."""
     width = both_NJ.shape[-1] // 2
-    return _swiglu_of(both_NJ[:, :width], both_NJ[:, width:], 2 * width)
+    gate = both_NJ[:, :width]
+    up = both_NJ[:, width:]
+    return _swiglu_of(gate, up, 2 * width)
 
 
 def _swiglu_of(gate_NI: Tensor, up_NI: Tensor, stride: int) -> Tensor:
     """silu(gate) * up, of two tensors whose rows are `stride` figures apart."""
     width = gate_NI.shape[-1]
     out = gate_NI.new_empty(gate_NI.shape)
+
+    # CUDA refuses a grid without programs.
     if out.numel():
         grid = (out.numel() // width, cdiv(width, CHUNK))
         _swiglu[grid](gate_NI, up_NI, out, width, stride, BLOCK=CHUNK, num_warps=8)
@@ -46,14 +52,16 @@ def _swiglu_of(gate_NI: Tensor, up_NI: Tensor, stride: int) -> Tensor:
 
 @jit
 def _swiglu_backward(gate, up, slope, grad_gate, grad_up, count, BLOCK: tl.constexpr):
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = place < count
-    x = tl.load(gate + place, mask=inside, other=0.0).to(tl.float32)
-    y = tl.load(up + place, mask=inside, other=0.0).to(tl.float32)
-    g = tl.load(slope + place, mask=inside, other=0.0).to(tl.float32)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < count
+    x = tl.load(gate + at, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(up + at, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(slope + at, mask=inside, other=0.0).to(tl.float32)
+
+    # silu'(x) = s (1 + x (1 - s)), with s the sigmoid of x.
     s = tl.sigmoid(x)
-    tl.store(grad_gate + place, g * y * s * (1 + x * (1 - s)), mask=inside)
-    tl.store(grad_up + place, g * x * s, mask=inside)
+    tl.store(grad_gate + at, g * y * s * (1 + x * (1 - s)), mask=inside)
+    tl.store(grad_up + at, g * x * s, mask=inside)
 
 
 def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,14 +77,18 @@ def swiglu_backward(gate_NI: Tensor, up_NI: Tensor, slope_NI: Tensor) -> tuple[T
 
 @jit
 def _turned(x, cos, sin, out, heads, sign, HALF: tl.constexpr, BLOCK: tl.constexpr):
-    row, place = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
-    head, k = place // HALF, place % HALF
+    # All heads of a row at once; entries k and HALF + k of a head are a pair.
+    row = tl.program_id(0).to(tl.int64)
+    index = tl.arange(0, BLOCK)
+    head = index // HALF
+    k = index % HALF
     inside = head < heads
     at = row * heads * 2 * HALF + head * 2 * HALF + k
     a = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(x + at + HALF, mask=inside, other=0.0).to(tl.float32)
     c = tl.load(cos + row * HALF + k, mask=inside, other=0.0).to(tl.float32)
     s = tl.load(sin + row * HALF + k, mask=inside, other=0.0).to(tl.float32) * sign
+
     tl.store(out + at, a * c - b * s, mask=inside)
     tl.store(out + at + HALF, b * c + a * s, mask=inside)
 
@@ -96,17 +108,25 @@ def turned(x_NHK: Tensor, cos_NK: Tensor, sin_NK: Tensor, sign: float) -> Tensor
 def _likelihood(logits, targets, logp, normaliser, vocabulary, factor, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     v = tl.arange(0, BLOCK)
-    top, total = tl.full((BLOCK,), float("-inf"), tl.float32), tl.zeros((BLOCK,), tl.float32)
+
+    # A softmax of every BLOCK-th word at each entry, in one pass over the vocabulary; their sums are joined at the end.
+    top = tl.full((BLOCK,), float("-inf"), tl.float32)
+    total = tl.zeros((BLOCK,), tl.float32)
     for first in range(0, vocabulary, BLOCK):
-        x = tl.load(logits + row * vocabulary + first + v, mask=first + v < vocabulary, other=float("-inf"))
+        word = first + v
+        x = tl.load(logits + row * vocabulary + first + v, mask=word < vocabulary, other=float("-inf"))
         x = x.to(tl.float32) * factor
         higher = tl.maximum(top, x)
+
+        # As long as an entry has seen minus infinity alone, the differences would be undefined.
         safe = tl.where(higher > float("-inf"), higher, 0.0)
         total = total * tl.exp(top - safe) + tl.exp(x - safe)
         top = higher
-    most = tl.max(top, 0)
-    lse = most + tl.log(tl.sum(total * tl.exp(top - most), 0))
-    chosen = tl.load(logits + row * vocabulary + tl.load(targets + row)).to(tl.float32) * factor
+
+    largest = tl.max(top, 0)
+    lse = largest + tl.log(tl.sum(total * tl.exp(top - largest), 0))
+    target = tl.load(targets + row)
+    chosen = tl.load(logits + row * vocabulary + target).to(tl.float32) * factor
     tl.store(normaliser + row, lse)
     tl.store(logp + row, chosen - lse)
 
@@ -125,12 +145,18 @@ def likelihood(logits_MV: Tensor, targets_M: Tensor, temperature: float) -> tupl
 
 @jit
 def _slope(logits, targets, normaliser, grads, out, vocabulary, factor, BLOCK: tl.constexpr):
-    row, word = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside, at = word < vocabulary, row * vocabulary + word
+    row = tl.program_id(0).to(tl.int64)
+    word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = word < vocabulary
+    at = row * vocabulary + word
     x = tl.load(logits + at, mask=inside, other=float("-inf")).to(tl.float32) * factor
     grad = tl.load(grads + row).to(tl.float32) * factor
-    chance = tl.exp(x - tl.load(normaliser + row))
-    tl.store(out + at, grad * (tl.where(word == tl.load(targets + row), 1.0, 0.0) - chance), mask=inside)
+    target = tl.load(targets + row)
+    lse = tl.load(normaliser + row)
+
+    probability = tl.exp(x - lse)
+    is_target = tl.where(word == target, 1.0, 0.0)
+    tl.store(out + at, grad * (is_target - probability), mask=inside)
 
 
 def likelihood_slope(

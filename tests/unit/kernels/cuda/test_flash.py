@@ -5,7 +5,7 @@ from gpu_marks import needs_gpu
 from torch import Tensor
 from torch.nn import functional as F
 
-from aha.kernels.cuda.flash import _added_up, flash_attention, plan
+from aha.kernels.cuda.flash import _sum_of_copies, flash_attention, plan
 from aha.policy.layout import Layout, pack
 
 
@@ -43,7 +43,7 @@ def test_the_plan_lays_out_what_each_segment_sees_and_brings_gradients_back() ->
     torch.testing.assert_close(queries.grad, q.grad)
     for copied, original in zip(copies, (k, v), strict=True):
         assert copied.grad is not None
-        torch.testing.assert_close(_added_up(copied.grad, how), original.grad, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(_sum_of_copies(copied.grad, how), original.grad, atol=1e-6, rtol=1e-6)
 
 
 def test_without_prefixes_nothing_is_copied() -> None:
