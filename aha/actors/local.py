@@ -71,6 +71,7 @@ class LocalActor(Generic[Model]):
         self.model = model
         self.tokenizer = tokenizer
         self.origin = origin
+
         self._world = world
         self._learner = learner
 
@@ -83,6 +84,7 @@ class LocalActor(Generic[Model]):
         """
         if self._learner is None:
             raise ValueError("this model is not trained: it has no learner")
+
         return self._learner
 
     @property
@@ -103,15 +105,18 @@ class LocalActor(Generic[Model]):
     @property
     def num_parameters(self) -> int:
         """Weights of the model."""
-        return sum(weight.numel() for weight in self.model.parameters())
+        sizes = [weight.numel() for weight in self.model.parameters()]
+        return sum(sizes)
 
     def share(self, batch: Batch) -> Batch:
-        """The sequences of a batch that this process computes: equal prompts together, tokens shared out evenly."""
-        return select(batch, self._own_rows(batch))
+        """The sequences of a batch that this process computes: equal prompts together, tokens divided evenly."""
+        return select(batch, self._share_of_rows(batch))
 
-    def _own_rows(self, batch: Batch) -> list[int]:
+    def _share_of_rows(self, batch: Batch) -> list[int]:
         """The rows of a batch that this process computes."""
-        return partition_rows(batch, self._world.size)[self._world.rank]
+        # Every process divides the same batch in the same way, so that nothing has to be agreed on.
+        partition = partition_rows(batch, self._world.size)
+        return partition[self._world.rank]
 
     def share_items(self, items: Sequence[Item]) -> list[Item]:
         """The items of a list that this process works on: every n-th one."""
@@ -130,8 +135,10 @@ class LocalActor(Generic[Model]):
     def update_on(self, micro_batches: Sequence[Batch], loss: Objective, *, name: str) -> dict[str, float]:
         """One update on this process's micro-batches, cut by the caller; the metrics include what it cost."""
         metrics = self.learner.step_on(micro_batches, loss, name=name)
-        own_tokens = sum(num_stream_tokens(batch) for batch in micro_batches)
-        num_tokens = sum(self.collect([own_tokens]))
+
+        # The cost is that of the whole update, over all processes.
+        share_of_tokens = sum(num_stream_tokens(batch) for batch in micro_batches)
+        num_tokens = sum(self.collect([share_of_tokens]))
         return metrics | self.training_cost(num_tokens)
 
     def training_cost(self, num_tokens: int) -> dict[str, float]:
@@ -152,6 +159,9 @@ class LocalActor(Generic[Model]):
     ) -> None:
         """Write a checkpoint atomically; see `Actor.save`. Adapters are merged into the weights that are written."""
         has_learner = with_training and self._learner is not None
+        reference_model = None
+        if reference is not None and with_training:
+            reference_model = reference.model
 
         # As an ordinary model, so that whoever reads it need not know of adapters; their values are in the optimizer.
         with merged(self.model):
@@ -161,16 +171,19 @@ class LocalActor(Generic[Model]):
                 self.tokenizer,
                 state=state,
                 optimizers=self.learner.optimizers if has_learner else (),
-                reference=reference.model if reference is not None and with_training else None,
+                reference=reference_model,
             )
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapters alone, as `peft` does; does nothing for a model without adapters."""
-        if any(not weight.requires_grad for weight in self.model.parameters()):
+        # Only adapters freeze weights: every other model is trained as a whole.
+        has_adapters = not all(weight.requires_grad for weight in self.model.parameters())
+        if has_adapters:
             write_adapter(self.model, folder, start=str(self.origin))
 
     def restore(self, tensors: Mapping[str, Tensor], *, num_steps: int) -> None:
         """Go on with the moments of a checkpoint, after so many updates."""
+        # The number of steps decides where the schedule of the learning rate goes on.
         self.learner.num_steps = num_steps
         restore_optimizers(self.learner.optimizers, tensors)
 
@@ -205,6 +218,7 @@ class LocalPolicy(LocalActor[Policy]):
             temperature: of every log-probability.
         """
         super().__init__(model, tokenizer, world, learner=learner, origin=origin)
+
         self._num_rows = num_rows
         self._temperature = temperature
 
@@ -216,14 +230,17 @@ class LocalPolicy(LocalActor[Policy]):
         if num_samples % world.size:
             raise ValueError(f"{num_samples} samples per problem cannot be divided among {world.size} processes")
 
-        # A response is drawn from the seed of its index, so that it is the same whichever process samples it.
-        num_own = num_samples // world.size
-        own_requests = [replace(request, index=world.rank * num_own) for request in requests]
+        # Every process samples a part of each group. A response is drawn from the seed of its index, so that it is the
+        # same whichever process samples it.
+        share = num_samples // world.size
+        first_index = world.rank * share
+        requests = [replace(request, index=first_index) for request in requests]
 
+        # A new engine for each call: what it holds of weights and caches is memory that the learner needs.
         engine = LocalEngine(self.model, self.tokenizer, max_rows=self._num_rows)
         engine.load(self.model, self.num_steps)
         with merged(self.model):
-            return sample(engine, own_requests, num_own, on_group)
+            return sample(engine, requests, share, on_group)
 
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities of the counted tokens, without a gradient, [B, T], nats, on the CPU; 0 elsewhere."""
@@ -233,17 +250,20 @@ class LocalPolicy(LocalActor[Policy]):
 
     def score_all(self, batch: Batch) -> Tensor:
         """The same of a whole batch, of which each process computes its share; every process gets all of it."""
-        own_rows = self._own_rows(batch)
-        own_logp_BT = self.score(select(batch, own_rows))
+        share_of_rows = self._share_of_rows(batch)
+        scored = (share_of_rows, self.score(select(batch, share_of_rows)))
 
+        # A part is as wide as its own longest sequence, which may be shorter than that of the whole batch.
         logp_BT = torch.zeros(batch.mask_BT.shape)
-        for rows, part_BT in self.collect([(own_rows, own_logp_BT)]):
-            logp_BT[rows, : part_BT.shape[1]] = part_BT
+        for rows, part_BT in self.collect([scored]):
+            num_tokens = part_BT.shape[1]
+            logp_BT[rows, :num_tokens] = part_BT
         return logp_BT
 
     @torch.no_grad()
     def learner_logp(self, batch: Batch) -> Tensor:
-        """The same as an update computes them, where `score` takes the fastest way; [B, T], on the CPU."""
+        """The same as an update computes them; [B, T], on the CPU."""
+        # `score` may use the kernels that decode, whose last bits are others.
         return log_probabilities(self.model, batch, temperature=self._temperature).cpu()
 
     def load(self, policy: "LocalPolicy") -> None:
@@ -257,12 +277,17 @@ class LocalPolicy(LocalActor[Policy]):
             weight = tensors.get(f"reference.{name}")
             if weight is not None:
                 saved[name] = weight
+
+        # Not strict: of a reference with adapters a checkpoint holds the adapters alone.
         self.model.load_state_dict(saved, strict=False)
 
     def parameters_not_finite(self) -> list[str]:
         """Names of the weights that hold infinities or NaN."""
-        named = self.model.named_parameters()
-        return [name for name, weight in named if not bool(torch.isfinite(weight).all())]
+        names: list[str] = []
+        for name, weight in self.model.named_parameters():
+            if not torch.isfinite(weight).all():
+                names.append(name)
+        return names
 
 
 class LocalRewardModel(LocalActor[RewardModel]):
@@ -274,4 +299,5 @@ class LocalRewardModel(LocalActor[RewardModel]):
 
     def shift_scores(self, offset: float) -> None:
         """Subtract a number from every score from now on."""
+        # The bias is what the model subtracts.
         self.model.bias.add_(offset)

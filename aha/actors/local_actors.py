@@ -58,7 +58,9 @@ class TrainingPlan:
 
     def learning_rate_factor(self, step: int) -> float:
         """Share of the base learning rate at an update, counted over the whole training."""
-        return learning_rate_factor(step - self.first_step, self.num_steps, self.optimizer)
+        # The schedule is the stage's, and a stage may go on where another one has ended.
+        step_of_stage = step - self.first_step
+        return learning_rate_factor(step_of_stage, self.num_steps, self.optimizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,10 @@ class LocalActors:
             ValueError: the folder is not usable; says why.
         """
         model, tokenizer = read_model(folder, device=self.world.device, dtype=DTYPES[precision])
-        num_rows = self._num_rows(model, max_new_tokens + PROMPT_TOKENS)
+
+        # The prompts are not known yet, so that a length is assumed for them.
+        num_tokens = PROMPT_TOKENS + max_new_tokens
+        num_rows = self._num_rows(model, num_tokens)
         return LocalPolicy(model, tokenizer, self.world, num_rows=num_rows, temperature=temperature)
 
     def trained_policy(self, start: Path, saved: Path | None, plan: TrainingPlan) -> LocalPolicy:
@@ -104,15 +109,15 @@ class LocalActors:
         """
         device = self.world.device
         demand = plan.demand
+
+        # A sequence that is longer than a micro-batch is one by itself.
         micro_batch = demand.micro_batch_on(device)
+        max_tokens = max(micro_batch, demand.sequence_tokens)
         model, tokenizer = read_trainable(
-            start,
-            saved,
-            plan.optimizer,
-            device=device,
-            seed=plan.seed,
-            max_tokens=max(micro_batch, demand.sequence_tokens),
+            start, saved, plan.optimizer, device=device, seed=plan.seed, max_tokens=max_tokens
         )
+
+        # Before the stage begins, so that nobody has to find out by running out of memory.
         self._announce(model.config, plan)
 
         forward = partial(log_probabilities, temperature=plan.temperature)
@@ -136,6 +141,8 @@ class LocalActors:
             plan: how the policy is trained.
         """
         model = read_reference(start, policy.model, plan.optimizer, device=self.world.device)
+
+        # Without a learner: nothing updates it but `load`.
         return LocalPolicy(
             model,
             policy.tokenizer,
@@ -158,8 +165,9 @@ class LocalActors:
         if saved is not None:
             model, tokenizer = read_model(saved)
         else:
+            generator = torch.Generator().manual_seed(plan.seed % 2**63)
             model = make_policy(shape)
-            initialise(model, torch.Generator().manual_seed(plan.seed % 2**63))
+            initialise(model, generator)
 
         learner = self._learner(model, muon_and_adamw(model, plan.optimizer), plan, log_probabilities)
         num_rows = self._num_rows(model, plan.demand.sequence_tokens)
@@ -180,8 +188,10 @@ class LocalActors:
             model, tokenizer = read_scorer(saved, device=device, dtype=dtype)
         else:
             policy, tokenizer = read_model(start, device=device, dtype=dtype)
-            head = torch.Generator().manual_seed(plan.seed % 2**63)
-            model = from_policy(policy, head, reads=reads)
+
+            # It draws the head; the other weights are the policy's.
+            generator = torch.Generator().manual_seed(plan.seed % 2**63)
+            model = from_policy(policy, generator, reads=reads)
 
         learner = self._learner(model, adamw(model, plan.optimizer), plan, score_last)
         return LocalRewardModel(model, tokenizer, self.world, learner=learner)
@@ -221,11 +231,14 @@ class LocalActors:
 
     def _num_rows(self, model: Policy, num_tokens: int) -> int:
         """Responses that are decoded at once."""
+        # The cache has the type of the weights.
         size = model.head_VD.element_size()
         return decoded_rows(model.config, num_tokens, size=size, device=self.world.device)
 
     def _announce(self, shape: PolicyConfig, plan: TrainingPlan) -> None:
         """Say what a stage needs of memory, where it is much."""
-        load = workload(shape, plan.demand, plan.optimizer, self.world.device, num_processes=self.world.size)
-        if notice := memory_notice(shape, plan.optimizer, load, self.world.device):
+        device = self.world.device
+        load = workload(shape, plan.demand, plan.optimizer, device, num_processes=self.world.size)
+        notice = memory_notice(shape, plan.optimizer, load, device)
+        if notice:
             self.say(f"{plan.name}: {notice}")

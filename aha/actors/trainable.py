@@ -56,16 +56,20 @@ def read_trainable(
     dtype = DTYPES[config.precision]
 
     # A checkpoint holds the merged weights of a policy with adapters, which are not what they were added to.
-    folder = saved if saved is not None and not config.lora.rank else start
+    lora = config.lora
+    folder = start
+    if saved is not None and not lora.rank:
+        folder = saved
     policy, tokenizer = read_model(folder, device=device, dtype=dtype)
 
+    # A reference is counted whether there is one or not: to recompute without need costs time, and no memory.
     load = Workload(micro_batch_tokens=max_tokens, sequence_tokens=max_tokens, has_reference=True)
     if estimate(policy.config, config, load, device).recomputes:
         checkpoint_activations(policy)
 
-    if config.lora.rank:
+    # After the layers were wrapped: their modules keep their names, so that the targets are the same.
+    if lora.rank:
         generator = torch.Generator().manual_seed(seed)
-        lora = config.lora
         add_lora(policy, rank=lora.rank, alpha=lora.alpha, targets=lora.targets, generator=generator)
     return policy, tokenizer
 
@@ -81,7 +85,10 @@ def read_reference(start: Path, policy: Policy, config: OptimizerConfig, *, devi
     """
     if config.lora.rank:
         return frozen_twin(policy)
-    return read_model(start, device=device, dtype=DTYPES[config.precision])[0]
+
+    # Where the policy goes on from a checkpoint, the stage restores from it what the reference had become.
+    reference, _ = read_model(start, device=device, dtype=DTYPES[config.precision])
+    return reference
 
 
 def memory_notice(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, device: torch.device) -> str:
@@ -89,4 +96,5 @@ def memory_notice(config: PolicyConfig, optimizer: OptimizerConfig, load: Worklo
     needed = estimate(config, optimizer, load, device)
     if needed.peak <= ANNOUNCED_ABOVE:
         return ""
+
     return describe(needed, available_bytes(device))

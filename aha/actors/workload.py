@@ -60,6 +60,7 @@ def workload(
     """
     num_rows = 0
     if demand.num_responses:
+        # Bytes of a number in the cache, which has the type of the weights.
         size = 2 if optimizer.precision == "bfloat16" else 4
         capacity = decoded_rows(shape, demand.sequence_tokens, size=size, device=device)
         share = demand.num_responses // num_processes

@@ -31,13 +31,14 @@ def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6, ddof: int = 0) ->
     standard deviation as the default (the papers do not say).
     """
     rewards_PG = _check_rewards(rewards_PG)
-    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    num_rollouts = rewards_PG.shape[1]
-    variance_P1 = centred_PG.square().mean(dim=1, keepdim=True) * (num_rollouts / (num_rollouts - ddof))
-    adv_PG = centred_PG / (variance_P1.sqrt() + eps)
+    centred_PG = _centre(rewards_PG)
 
-    # The mean of equal rewards may differ from them by rounding, which a tiny standard deviation would blow up.
-    return adv_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
+    # Bessel's correction: 1 for the population's variance.
+    num_rollouts = rewards_PG.shape[1]
+    correction = num_rollouts / (num_rollouts - ddof)
+    variance_P1 = centred_PG.square().mean(dim=1, keepdim=True) * correction
+    adv_PG = centred_PG / (variance_P1.sqrt() + eps)
+    return _zero_without_spread(adv_PG, rewards_PG)
 
 
 def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
@@ -58,10 +59,11 @@ def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
     Source: RLOO, arXiv:2402.14740. The R1 paper does not use it.
     """
     rewards_PG = _check_rewards(rewards_PG)
+
+    # The second form of the equation, which needs one mean a group.
     num_rollouts = rewards_PG.shape[1]
-    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    adv_PG = centred_PG * (num_rollouts / (num_rollouts - 1))
-    return adv_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
+    adv_PG = _centre(rewards_PG) * (num_rollouts / (num_rollouts - 1))
+    return _zero_without_spread(adv_PG, rewards_PG)
 
 
 def centred_advantages(rewards_PG: Tensor) -> Tensor:
@@ -83,8 +85,7 @@ def centred_advantages(rewards_PG: Tensor) -> Tensor:
     are almost always or almost never answered rightly more than others.
     """
     rewards_PG = _check_rewards(rewards_PG)
-    centred_PG = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    return centred_PG.masked_fill(_is_flat(rewards_PG), 0.0).float()
+    return _zero_without_spread(_centre(rewards_PG), rewards_PG)
 
 
 def _check_rewards(rewards_PG: Tensor) -> Tensor:
@@ -96,15 +97,24 @@ def _check_rewards(rewards_PG: Tensor) -> Tensor:
     if rewards_PG.dim() != 2 or rewards_PG.shape[1] < 2:
         raise ValueError(f"rewards_PG must be [P, G] with G >= 2 to compare rollouts, not {list(rewards_PG.shape)}")
 
-    is_finite_PG = torch.isfinite(rewards_PG)
-    if not bool(is_finite_PG.all()):
-        problem, rollout = (~is_finite_PG).nonzero()[0].tolist()
+    not_finite = (~torch.isfinite(rewards_PG)).nonzero().tolist()
+    if not_finite:
+        problem, rollout = not_finite[0]
         value = rewards_PG[problem, rollout].item()
         raise ValueError(f"rewards must be finite; problem {problem}, rollout {rollout} has {value}")
 
     return rewards_PG.detach().double()
 
 
-def _is_flat(rewards_PG: Tensor) -> Tensor:
-    """Where all rewards of a group are equal, [P, 1]: comparing them is exact, a standard deviation is not."""
-    return rewards_PG.amax(dim=1, keepdim=True) == rewards_PG.amin(dim=1, keepdim=True)
+def _centre(rewards_PG: Tensor) -> Tensor:
+    """The rewards less the mean of their group, [P, G]."""
+    return rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+
+
+def _zero_without_spread(adv_PG: Tensor, rewards_PG: Tensor) -> Tensor:
+    """The advantages in float32, with exact zeros for groups of equal rewards."""
+    # The mean of equal rewards may differ from them by rounding, which a tiny standard deviation would blow up. So the
+    # rewards are compared, which is exact.
+    highest_P1 = rewards_PG.amax(dim=1, keepdim=True)
+    lowest_P1 = rewards_PG.amin(dim=1, keepdim=True)
+    return adv_PG.masked_fill(highest_P1 == lowest_P1, 0.0).float()

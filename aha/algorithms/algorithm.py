@@ -41,7 +41,10 @@ class Sampled:
     def at_tokens(self, values_PG: "Tensor") -> "Tensor":
         """A value for each response, repeated at its tokens: [P, G] -> [B, T], 0 elsewhere."""
         mask_BT = self.batch.mask_BT
-        return values_PG.flatten()[:, None].expand(mask_BT.shape).where(mask_BT, 0.0)
+
+        # Sequences lie group after group, in the order of the flattened rewards.
+        values_B1 = values_PG.flatten()[:, None]
+        return values_B1.expand(mask_BT.shape).where(mask_BT, 0.0)
 
     def standardised_advantages(self, ddof: int) -> "Tensor":
         """A_i = (r_i - mean(r)) / std(r), at every token of response i, [B, T]. Source: DeepSeek-R1 v1, Eq. 3."""
@@ -108,12 +111,14 @@ class GroupAlgorithm(Algorithm):
     @property
     def roles(self) -> "tuple[Role, ...]":
         """The reference, where there is a KL term."""
+        # Without one it would cost a model's memory and a forward pass, only to be multiplied with 0.
         return ("reference",) if self.kl_coef else ()
 
     def needs_no_pass(self, batch: "Batch") -> "Tensor":
         """Without a KL term, the sequences without an advantage."""
-        is_idle_B = (batch.signals["adv_BT"] == 0).all(dim=1)
-        return is_idle_B & (self.kl_coef == 0)
+        # Theirs is a gain of 0 whatever the policy does; a KL term would still have a gradient.
+        has_no_advantage_B = (batch.signals["adv_BT"] == 0).all(dim=1)
+        return has_no_advantage_B & (self.kl_coef == 0)
 
 
 class ClippedAlgorithm(GroupAlgorithm):
@@ -125,4 +130,8 @@ class ClippedAlgorithm(GroupAlgorithm):
     def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """The log-probabilities of the reference, which may have moved since the last mini-batch."""
         del self
-        return {"ref_logp_BT": actors["reference"].score(batch)} if "reference" in actors else {}
+        if "reference" not in actors:
+            return {}
+
+        # This process's sequences alone: unlike `signals`, no other process needs their scores.
+        return {"ref_logp_BT": actors["reference"].score(batch)}

@@ -15,9 +15,10 @@ __all__ = ["ALGORITHMS", "AnyAlgorithm", "algorithm_named", "with_settings_of"]
 AnyAlgorithm = Annotated[GRPO | GRPOSequence | RLOO | DrGRPO, Field(discriminator="name")]
 """An algorithm with its settings."""
 
-ALGORITHMS: dict[str, type[Algorithm]] = {
-    kind.model_fields["name"].default: kind for kind in get_args(get_args(AnyAlgorithm)[0])
-}
+# The first argument of `Annotated` is the union, whose arguments are the classes.
+_CLASSES: tuple[type[Algorithm], ...] = get_args(get_args(AnyAlgorithm)[0])
+
+ALGORITHMS: dict[str, type[Algorithm]] = {kind.model_fields["name"].default: kind for kind in _CLASSES}
 """The algorithms by name."""
 
 
@@ -25,7 +26,7 @@ def algorithm_named(name: str) -> type[Algorithm]:
     """An algorithm by its name.
 
     Raises:
-        ValueError: there is none of that name; lists those that there are.
+        ValueError: there is none of that name; the message lists all names.
     """
     if name not in ALGORITHMS:
         raise ValueError(f"--algorithm {name}: there is no such algorithm, only {', '.join(ALGORITHMS)}")
@@ -38,5 +39,7 @@ def with_settings_of(kind: type[Algorithm], other: Algorithm) -> Algorithm:
     A scale names its numbers once: chosen in place of GRPO, an algorithm with a clip interval gets the one that the
     scale names. What the scale leaves to GRPO's defaults, it leaves to the defaults of the other algorithm.
     """
-    shared = (kind.model_fields.keys() & other.model_fields_set) - {"name"}
-    return kind.model_validate({name: value for name, value in other if name in shared})
+    # Of the other's settings only those that were set: a default is a decision of its own class.
+    shared = kind.model_fields.keys() & other.model_fields_set
+    settings = {name: value for name, value in other if name in shared and name != "name"}
+    return kind.model_validate(settings)

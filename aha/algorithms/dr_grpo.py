@@ -37,6 +37,8 @@ class DrGRPO(ClippedAlgorithm):
 
         del actors
         num_responses = sampled.rewards_PG.numel()
+
+        # The cap is a signal, once for each response, because the loss sees a mini-batch and no configuration.
         return {
             "adv_BT": sampled.at_tokens(centred_advantages(sampled.rewards_PG)),
             "norm_B": torch.full((num_responses,), float(sampled.max_new_tokens)),
@@ -48,5 +50,6 @@ class DrGRPO(ClippedAlgorithm):
         from aha.objectives.kl import kl_k3
         from aha.objectives.reductions import constant_mean
 
+        # What `grpo_loss` does not know as a parameter is bound to the average.
         average = partial(constant_mean, norm_B=signals.pop("norm_B"))
         return grpo_loss(logp_BT, clip_eps=self.clip_eps, kl_coef=self.kl_coef, kl=kl_k3, average=average, **signals)

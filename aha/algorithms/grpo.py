@@ -33,6 +33,7 @@ class GRPO(ClippedAlgorithm):
 
     def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """A_i = (r_i - mean(r)) / std(r), at every token of response i. Source: DeepSeek-R1 v1, Eq. 3."""
+        # The reference is asked before each update (`update_signals`), not here: it may move between mini-batches.
         del actors
         return {"adv_BT": sampled.standardised_advantages(self.ddof)}
 
@@ -42,6 +43,7 @@ class GRPO(ClippedAlgorithm):
         from aha.objectives.kl import kl_k2, kl_k3
         from aha.objectives.reductions import sequence_mean, token_mean
 
+        # The objective takes functions, not names: it sees no configuration.
         return grpo_loss(
             logp_BT,
             clip_eps=self.clip_eps,

@@ -33,14 +33,20 @@ class RLOO(GroupAlgorithm):
         from aha.advantages.group import leave_one_out_advantages
         from aha.objectives.reductions import sequence_sum
 
-        rewards_PG, batch = sampled.rewards_PG, sampled.batch
+        batch = sampled.batch
+        rewards_PG = sampled.rewards_PG
         if "reference" not in actors:
-            return {"adv_BT": sampled.at_tokens(leave_one_out_advantages(rewards_PG))}
+            adv_PG = leave_one_out_advantages(rewards_PG)
+            return {"adv_BT": sampled.at_tokens(adv_PG)}
 
+        # Of the whole batch, since a response is compared with the penalised rewards of its whole group.
         ref_logp_BT = actors["reference"].score_all(batch)
         kl_B = sequence_sum(batch.signals["old_logp_BT"] - ref_logp_BT, batch.mask_BT)
         rewards_PG = rewards_PG - self.kl_coef * kl_B.view(rewards_PG.shape)
-        return {"adv_BT": sampled.at_tokens(leave_one_out_advantages(rewards_PG)), "ref_logp_BT": ref_logp_BT}
+
+        # The reference's log-probabilities are passed on to be logged; the loss has no KL term of its own.
+        adv_PG = leave_one_out_advantages(rewards_PG)
+        return {"adv_BT": sampled.at_tokens(adv_PG), "ref_logp_BT": ref_logp_BT}
 
     def loss(self, logp_BT: "Tensor", **signals: "Tensor") -> "Loss":
         """The policy gradient; see `aha.objectives.reinforce.reinforce_loss`."""

@@ -64,6 +64,7 @@ def grpo_loss(
     Source: DeepSeekMath, arXiv:2402.03300, Eq. 3. DeepSeek-R1 does not say which reading was run; it speaks of the
     gradients of tokens being cut (v2, section 3.2.1), which only this one has.
     """
+    # Before any arithmetic, so that nothing at a padded token reaches a value or a gradient.
     logp_BT = zero_outside(logp_BT, mask_BT)
     log_ratio_BT = logp_BT - old_logp_BT
     ratio_BT = log_ratio_BT.detach().exp()
@@ -118,6 +119,8 @@ def grpo_sequence_loss(
     """
     mask_B = mask_BT.any(dim=1)
     adv_B = _shared_advantage(adv_BT, mask_BT)
+
+    # The log-probability of a response is the sum over its tokens: products of ratios are never formed.
     logp_B = sequence_sum(logp_BT, mask_BT)
     log_ratio_B = logp_B - sequence_sum(old_logp_BT, mask_BT)
     ratio_B = log_ratio_B.detach().exp()
@@ -126,6 +129,7 @@ def grpo_sequence_loss(
         "clip_fraction": mean_where(is_cut_B.to(ratio_B.dtype), mask_B),
         "ratio": mean_where(ratio_B, mask_B),
     }
+
     loss_B = -gain_B
     if ref_logp_BT is not None:
         kl_B = kl_k3(logp_B, sequence_sum(ref_logp_BT, mask_BT))
@@ -144,14 +148,17 @@ def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tens
 
     # Where no gradient passes, the exponential must not see the log-ratio: an overflow times zero is undefined.
     has_gradient = ~is_cut & (adv != 0)
-    gain = (log_ratio.where(has_gradient, 0.0).exp() * adv).where(has_gradient, clipped)
-    return gain, is_cut
+    safe_log_ratio = log_ratio.where(has_gradient, 0.0)
+    unclipped = safe_log_ratio.exp() * adv
+    return unclipped.where(has_gradient, clipped), is_cut
 
 
 def _penalty(kl: Tensor, kl_coef: float) -> Tensor:
-    """Beta k3; exact zeros where beta is 0."""
+    """The KL term, beta kl; exact zeros where beta is 0."""
     # k3 may overflow, and an infinite value times zero is undefined.
-    return kl_coef * kl if kl_coef else torch.zeros_like(kl)
+    if kl_coef == 0:
+        return torch.zeros_like(kl)
+    return kl_coef * kl
 
 
 def _shared_advantage(adv_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -161,6 +168,8 @@ def _shared_advantage(adv_BT: Tensor, mask_BT: Tensor) -> Tensor:
         ValueError: the tokens of a sequence have different advantages.
     """
     adv_BT = zero_outside(adv_BT, mask_BT)
+
+    # `argmax` finds the first masked token; of a sequence without one it reads the 0 of its first token.
     first_B1 = mask_BT.int().argmax(dim=1, keepdim=True)
     adv_B1 = adv_BT.gather(1, first_B1)
 

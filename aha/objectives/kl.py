@@ -52,7 +52,9 @@ def kl_k2(logp: Tensor, ref_logp: Tensor) -> Tensor:
 
     Source: Schulman (2020).
     """
-    return 0.5 * (logp - ref_logp).square()
+    # log r itself or its negative: the square is the same.
+    log_ratio = logp - ref_logp
+    return 0.5 * log_ratio.square()
 
 
 def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
     k3 = r - log r - 1,  r = pi_ref / pi_theta
 
     The denominator is the policy being trained. Summaries often print pi_old there; the value then agrees at the
-    first minibatch, but its gradient with respect to theta is zero and nothing holds the policy near the reference.
+    first mini-batch, but its gradient with respect to theta is zero and nothing holds the policy near the reference.
 
     Args:
         logp: log pi_theta, nats, any shape.
@@ -75,5 +77,6 @@ def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
     Source: DeepSeekMath, arXiv:2402.03300, Eq. 4; DeepSeek-R1, arXiv:2501.12948v1 and v2, Eq. 2. Ours: expm1 in place
     of exp - 1, because near the reference k3 is about (log r)^2 / 2 and float32 would lose all of it.
     """
+    # expm1: near the reference r - 1 has no digits left in float32.
     log_r = ref_logp - logp
     return expm1(log_r) - log_r

@@ -32,7 +32,8 @@ def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The shape and type of the values; the gradient is exactly zero where the mask is False.
     """
-    return values.masked_fill(~mask, 0.0)
+    is_outside = ~mask
+    return values.masked_fill(is_outside, 0.0)
 
 
 def sequence_sum(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -45,7 +46,8 @@ def sequence_sum(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
     Returns:
         [B]; 0 for a sequence without a masked token.
     """
-    return zero_outside(values_BT, mask_BT).sum(dim=1)
+    values_BT = zero_outside(values_BT, mask_BT)
+    return values_BT.sum(dim=1)
 
 
 def sequence_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, Mean] | None = None) -> Loss:
@@ -63,9 +65,13 @@ def sequence_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, M
 
     Source: the inner averages of DeepSeekMath, arXiv:2402.03300, Eq. 3.
     """
+    sums_B = sequence_sum(values_BT, mask_BT)
     lengths_B = mask_BT.sum(dim=1)
-    means_B = sequence_sum(values_BT, mask_BT) / lengths_B.clamp(min=1)
-    return Loss(total=means_B.sum(), count=(lengths_B > 0).sum(), metrics=metrics or {})
+
+    # A sequence without a token has the sum 0, which must not become 0/0.
+    means_B = sums_B / lengths_B.clamp(min=1)
+    num_sequences = (lengths_B > 0).sum()
+    return Loss(total=means_B.sum(), count=num_sequences, metrics=metrics or {})
 
 
 def constant_mean(
@@ -79,15 +85,16 @@ def constant_mean(
         values_BT: [B, T], the loss of each token.
         mask_BT: [B, T], bool, True where the loss counts.
         norm_B: L, the same for all sequences of a training, [B], tokens.
-        metrics: figures to hand on with the loss.
+        metrics: metrics to return with the loss.
 
     Returns:
         The loss; a sequence without a masked token adds nothing to total or count.
 
     Source: Dr. GRPO, arXiv:2503.20783, section 3: the length cap in place of |o_i|, which favours long wrong answers.
     """
-    sums_B = sequence_sum(values_BT, mask_BT) / norm_B
-    return Loss(total=sums_B.sum(), count=mask_BT.any(dim=1).sum(), metrics=metrics or {})
+    scaled_B = sequence_sum(values_BT, mask_BT) / norm_B
+    num_sequences = mask_BT.any(dim=1).sum()
+    return Loss(total=scaled_B.sum(), count=num_sequences, metrics=metrics or {})
 
 
 def token_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, Mean] | None = None) -> Loss:
@@ -105,7 +112,8 @@ def token_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, Mean
 
     Source: the usual language-model loss; DAPO, arXiv:2503.14476, section 3.3, averages GRPO this way.
     """
-    return Loss(total=zero_outside(values_BT, mask_BT).sum(), count=mask_BT.sum(), metrics=metrics or {})
+    total = zero_outside(values_BT, mask_BT).sum()
+    return Loss(total=total, count=mask_BT.sum(), metrics=metrics or {})
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Mean:
@@ -118,4 +126,5 @@ def mean_where(values: Tensor, mask: Tensor) -> Mean:
     Returns:
         Total and count, without a gradient.
     """
-    return Mean(total=zero_outside(values.detach(), mask).sum(), count=mask.sum())
+    total = zero_outside(values.detach(), mask).sum()
+    return Mean(total=total, count=mask.sum())

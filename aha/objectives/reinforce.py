@@ -41,10 +41,16 @@ def reinforce_loss(
     Source: RLOO, arXiv:2402.14740, Eq. 8.
     """
     logp_BT = zero_outside(logp_BT, mask_BT)
-    ratio_BT = (logp_BT.detach() - old_logp_BT).exp()
+
+    # Ratio and KL are measured, and have no part in the gradient.
+    constant_logp_BT = logp_BT.detach()
+    ratio_BT = (constant_logp_BT - old_logp_BT).exp()
     metrics = {"ratio": mean_where(ratio_BT, mask_BT)}
     if ref_logp_BT is not None:
-        metrics["kl"] = mean_where(kl_k3(logp_BT.detach(), ref_logp_BT), mask_BT)
+        kl_BT = kl_k3(constant_logp_BT, ref_logp_BT)
+        metrics["kl"] = mean_where(kl_BT, mask_BT)
 
+    # Every token of a response has its advantage, so that this is A_i times the log-probability of the response.
     gain_B = sequence_sum(adv_BT * logp_BT, mask_BT)
-    return Loss(total=-gain_B.sum(), count=mask_BT.any(dim=1).sum(), metrics=metrics)
+    num_responses = mask_BT.any(dim=1).sum()
+    return Loss(total=-gain_B.sum(), count=num_responses, metrics=metrics)

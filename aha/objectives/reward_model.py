@@ -43,23 +43,30 @@ def ranking_loss(scores_B: Tensor, *, group_B: Tensor, quality_B: Tensor, mask_B
     mean is over the pairs that are left, where the paper prints C(K, 2). DeepSeek-R1 says only "pairwise".
     """
     del mask_BT
+
     # Entry [w, l] is about the pair in which the row is the better response and the column the worse one.
     shares_prompt_BB = group_B[:, None] == group_B
-    is_pair_BB = shares_prompt_BB & (quality_B[:, None] > quality_B)
+    is_better_BB = quality_B[:, None] > quality_B
+    is_pair_BB = shares_prompt_BB & is_better_BB
+
+    # Pairs of a response's whole prompt, whether the response is in them or not.
     wins_B = is_pair_BB.sum(dim=1)
     pairs_B = (shares_prompt_BB * wins_B).sum(dim=1)
 
     gap_BB = zero_outside(scores_B[:, None] - scores_B, is_pair_BB)
     losses_BB = -F.logsigmoid(gap_BB) / pairs_B.clamp(min=1)[:, None]
+    total = zero_outside(losses_BB, is_pair_BB).sum()
+    is_right_BB = (gap_BB > 0).to(gap_BB.dtype)
     metrics = {
-        "pair_accuracy": mean_where((gap_BB > 0).to(gap_BB.dtype), is_pair_BB),
+        "pair_accuracy": mean_where(is_right_BB, is_pair_BB),
         "margin": mean_where(gap_BB, is_pair_BB),
     }
 
     # A prompt is counted at its first response.
-    is_first_B = shares_prompt_BB.int().argmax(dim=1) == torch.arange(len(group_B), device=group_B.device)
-    count = (is_first_B & (pairs_B > 0)).sum()
-    return Loss(total=zero_outside(losses_BB, is_pair_BB).sum(), count=count, metrics=metrics)
+    first_B = shares_prompt_BB.int().argmax(dim=1)
+    is_first_B = first_B == torch.arange(len(group_B), device=group_B.device)
+    num_prompts = (is_first_B & (pairs_B > 0)).sum()
+    return Loss(total=total, count=num_prompts, metrics=metrics)
 
 
 def pointwise_loss(scores_B: Tensor, *, is_safe_B: Tensor, mask_BT: Tensor | None = None) -> Loss:
@@ -81,9 +88,13 @@ def pointwise_loss(scores_B: Tensor, *, is_safe_B: Tensor, mask_BT: Tensor | Non
     """
     del mask_BT
     is_safe_B = is_safe_B.bool()
-    counts_B = torch.ones_like(is_safe_B, dtype=torch.bool)
 
-    # The score itself where the label is safe, its negative elsewhere.
-    losses_B = -F.logsigmoid(scores_B.where(is_safe_B, -scores_B))
-    accuracy = mean_where(((scores_B > 0) == is_safe_B).to(scores_B.dtype), counts_B)
+    # With the score negated where the label is unsafe, both terms are one.
+    signed_B = scores_B.where(is_safe_B, -scores_B)
+    losses_B = -F.logsigmoid(signed_B)
+    is_right_B = (scores_B > 0) == is_safe_B
+
+    # Every response counts.
+    counts_B = torch.ones_like(is_safe_B)
+    accuracy = mean_where(is_right_B.to(scores_B.dtype), counts_B)
     return Loss(total=losses_B.sum(), count=counts_B.sum(), metrics={"accuracy": accuracy})

@@ -68,8 +68,8 @@ class LoRALinear(nn.Module):
         # Drawn on the CPU in float64, so that the adapter is the same on every device and for every type.
         num_out, num_in = self.weight.shape
         draws = torch.rand(rank, num_in, generator=generator, dtype=torch.float64) * 2 - 1
-        initial_A = draws * num_in**-0.5
-        self.lora_A = nn.Parameter(initial_A.to(device=device, dtype=dtype))
+        initial_RI = draws * num_in**-0.5
+        self.lora_A = nn.Parameter(initial_RI.to(device=device, dtype=dtype))
 
         # B is 0, so that the adapter changes nothing before its first update.
         self.lora_B = nn.Parameter(torch.zeros(num_out, rank, device=device, dtype=dtype))

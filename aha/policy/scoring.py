@@ -268,9 +268,9 @@ def _slope(
         out_MV = torch.empty_like(scored_MV, dtype=dtype)
         return likelihood_slope(scored_MV, targets_M, shift_M, grad_M.contiguous(), temperature, out_MV)
 
-    slope_M1 = grad_M[:, None] / temperature
-    slope_MV = scored_MV.mul_(-slope_M1 / total_M[:, None])
-    return slope_MV.scatter_add_(-1, targets_M[:, None], slope_M1).to(dtype)
+    slope_column = grad_M[:, None] / temperature
+    slope_MV = scored_MV.mul_(-slope_column / total_M[:, None])
+    return slope_MV.scatter_add_(-1, targets_M[:, None], slope_column).to(dtype)
 
 
 def _exponentials(logits_MV: Tensor, shift_M: Tensor) -> Tensor:
