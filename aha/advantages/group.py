@@ -36,7 +36,8 @@ def group_advantages(rewards_PG: Tensor, *, eps: float = 1e-6, ddof: int = 0) ->
     # Bessel's correction: 1 for the population's variance.
     num_rollouts = rewards_PG.shape[1]
     correction = num_rollouts / (num_rollouts - ddof)
-    variance_P1 = centred_PG.square().mean(dim=1, keepdim=True) * correction
+    mean_square_P1 = centred_PG.square().mean(dim=1, keepdim=True)
+    variance_P1 = mean_square_P1 * correction
     adv_PG = centred_PG / (variance_P1.sqrt() + eps)
     return _zero_without_spread(adv_PG, rewards_PG)
 
@@ -61,8 +62,9 @@ def leave_one_out_advantages(rewards_PG: Tensor) -> Tensor:
     rewards_PG = _check_rewards(rewards_PG)
 
     # The second form of the equation, which needs one mean a group.
+    centred_PG = _centre(rewards_PG)
     num_rollouts = rewards_PG.shape[1]
-    adv_PG = _centre(rewards_PG) * (num_rollouts / (num_rollouts - 1))
+    adv_PG = centred_PG * (num_rollouts / (num_rollouts - 1))
     return _zero_without_spread(adv_PG, rewards_PG)
 
 
@@ -85,7 +87,8 @@ def centred_advantages(rewards_PG: Tensor) -> Tensor:
     are almost always or almost never answered rightly more than others.
     """
     rewards_PG = _check_rewards(rewards_PG)
-    return _zero_without_spread(_centre(rewards_PG), rewards_PG)
+    adv_PG = _centre(rewards_PG)
+    return _zero_without_spread(adv_PG, rewards_PG)
 
 
 def _check_rewards(rewards_PG: Tensor) -> Tensor:
@@ -94,12 +97,13 @@ def _check_rewards(rewards_PG: Tensor) -> Tensor:
     Raises:
         ValueError: they are no matrix, G < 2, or one of them is not finite.
     """
-    if rewards_PG.dim() != 2 or rewards_PG.shape[1] < 2:
-        raise ValueError(f"rewards_PG must be [P, G] with G >= 2 to compare rollouts, not {list(rewards_PG.shape)}")
+    shape = list(rewards_PG.shape)
+    if len(shape) != 2 or shape[1] < 2:
+        raise ValueError(f"rewards_PG must be [P, G] with G >= 2 to compare rollouts, not {shape}")
 
-    not_finite = (~torch.isfinite(rewards_PG)).nonzero().tolist()
-    if not_finite:
-        problem, rollout = not_finite[0]
+    is_wrong_PG = ~torch.isfinite(rewards_PG)
+    if is_wrong_PG.any():
+        problem, rollout = is_wrong_PG.nonzero()[0].tolist()
         value = rewards_PG[problem, rollout].item()
         raise ValueError(f"rewards must be finite; problem {problem}, rollout {rollout} has {value}")
 
@@ -108,7 +112,8 @@ def _check_rewards(rewards_PG: Tensor) -> Tensor:
 
 def _centre(rewards_PG: Tensor) -> Tensor:
     """The rewards less the mean of their group, [P, G]."""
-    return rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    mean_P1 = rewards_PG.mean(dim=1, keepdim=True)
+    return rewards_PG - mean_P1
 
 
 def _zero_without_spread(adv_PG: Tensor, rewards_PG: Tensor) -> Tensor:
@@ -117,4 +122,5 @@ def _zero_without_spread(adv_PG: Tensor, rewards_PG: Tensor) -> Tensor:
     # rewards are compared, which is exact.
     highest_P1 = rewards_PG.amax(dim=1, keepdim=True)
     lowest_P1 = rewards_PG.amin(dim=1, keepdim=True)
-    return adv_PG.masked_fill(highest_P1 == lowest_P1, 0.0).float()
+    has_no_spread_P1 = highest_P1 == lowest_P1
+    return adv_PG.masked_fill(has_no_spread_P1, 0.0).float()

@@ -32,6 +32,7 @@ def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The shape and type of the values; the gradient is exactly zero where the mask is False.
     """
+    # Not `values * mask`, whose gradient is undefined where a value is infinite.
     is_outside = ~mask
     return values.masked_fill(is_outside, 0.0)
 
@@ -92,6 +93,7 @@ def constant_mean(
 
     Source: Dr. GRPO, arXiv:2503.20783, section 3: the length cap in place of |o_i|, which favours long wrong answers.
     """
+    # A sequence without a token adds 0 to the total, and is not counted either.
     scaled_B = sequence_sum(values_BT, mask_BT) / norm_B
     num_sequences = mask_BT.any(dim=1).sum()
     return Loss(total=scaled_B.sum(), count=num_sequences, metrics=metrics or {})

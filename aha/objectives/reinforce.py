@@ -50,7 +50,7 @@ def reinforce_loss(
         kl_BT = kl_k3(constant_logp_BT, ref_logp_BT)
         metrics["kl"] = mean_where(kl_BT, mask_BT)
 
-    # Every token of a response has its advantage, so that this is A_i times the log-probability of the response.
+    # Every token of a response has its advantage, so that the sum is A_i times the log-probability of the response.
     gain_B = sequence_sum(adv_BT * logp_BT, mask_BT)
     num_responses = mask_BT.any(dim=1).sum()
     return Loss(total=-gain_B.sum(), count=num_responses, metrics=metrics)

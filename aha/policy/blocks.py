@@ -59,8 +59,9 @@ class FeedForward(nn.Module):
     def forward(self, hidden_ND: Tensor) -> Tensor:
         """[N, D] -> [N, D]."""
         gate_NI, up_NI = project(hidden_ND, self.gate_proj, self.up_proj)
-        (out,) = project(swiglu(gate_NI, up_NI), self.down_proj)
-        return out
+        inner_NI = swiglu(gate_NI, up_NI)
+        (out_ND,) = project(inner_NI, self.down_proj)
+        return out_ND
 
 
 class Block(nn.Module):
@@ -69,9 +70,11 @@ class Block(nn.Module):
     def __init__(self, config: PolicyConfig, attention: nn.Module) -> None:
         """Make one layer around an attention: (hidden [N, D], cosines, sines, context) -> [N, D]."""
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        width = config.hidden_size
+        eps = config.rms_norm_eps
+        self.input_layernorm = RMSNorm(width, eps=eps)
         self.self_attn = attention
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(width, eps=eps)
         self.mlp = FeedForward(config)
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
@@ -90,11 +93,13 @@ class Backbone(nn.Module):
     def __init__(self, config: PolicyConfig, attentions: Iterable[nn.Module]) -> None:
         """Make all layers, one around each attention."""
         super().__init__()
+        width = config.hidden_size
+
         # Uniform: torch imports half of itself, for seconds, to draw normal numbers on the meta device.
-        initial_VD = torch.empty(config.vocab_size, config.hidden_size).uniform_(-1.0, 1.0)
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=initial_VD)
+        initial_VD = torch.empty(config.vocab_size, width).uniform_(-1.0, 1.0)
+        self.embed_tokens = nn.Embedding(config.vocab_size, width, _weight=initial_VD)
         self.layers = nn.ModuleList(Block(config, attention) for attention in attentions)
-        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(width, eps=config.rms_norm_eps)
 
     def forward(self, tokens_N: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Hidden states of tokens [N] whose positions turn by these angles, [N, D]."""

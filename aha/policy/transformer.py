@@ -38,12 +38,11 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, shared, bias=has_bias)
         self.o_proj = nn.Linear(inner, width, bias=config.attention_bias)
 
+        self.q_norm: nn.Module = nn.Identity()
+        self.k_norm: nn.Module = nn.Identity()
         if config.model_type == "qwen3":
-            self.q_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
-            self.k_norm: nn.Module = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
-        else:
-            self.q_norm = nn.Identity()
-            self.k_norm = nn.Identity()
+            self.q_norm = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
+            self.k_norm = RMSNorm(config.head_dim, eps=config.rms_norm_eps)
 
     def forward(self, hidden_ND: Tensor, cos_NK: Tensor, sin_NK: Tensor, context: Context) -> Tensor:
         """Mix tokens as the context allows, [N, D] -> [N, D]."""

@@ -1,8 +1,8 @@
-// Attention of training on the CPU, forward and backward; `aha/kernels/ops.py` calls it. Float32, one thread, sums in a
-// fixed order: equal inputs give equal bits.
+// Attention of training on the CPU, forward and backward; `aha/kernels/attention.py` calls it. Float32, one thread, sums
+// in a fixed order: equal inputs give equal bits.
 #include "vectors.h"
 
-#define QUERIES 24 // queries of a tile
+#define QUERIES 24 // queries that are computed at once: four tiles of 6 rows (see `tiles` in vectors.h)
 
 // c[m][n] = or += a[m][k] b[k][n]; rows and columns of a are ra and ca apart.
 static void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64_t ca, float *b, int64_t rb, float *c, int64_t rc, int adds) {
@@ -12,9 +12,11 @@ static void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64
 typedef struct { int64_t start, length, prefix, known; } Segment; // tokens that follow on `known` ones from `prefix`
 typedef struct { int64_t heads, shared, size; float scale; } Shape;
 
+// Index in the stream of the segment's key j: first those of the prefix, then its own.
 static int64_t place(Segment s, int64_t j) { return j < s.known ? s.prefix + j : s.start + j - s.known; }
 
-// Keys or values of a head of a segment, times a factor: [keys][size], and turned to [size][room].
+// Keys or values of a head of a segment, times a factor: [keys][size], and turned to [size][room]. Up to `room`, a whole
+// number of panels, they are zeros, so that products need no other code for the last keys.
 static void gather(Segment s, Shape z, float *x, float factor, float *rows, float *columns) {
     const int64_t keys = s.known + s.length, room = padded(keys);
     for (int64_t j = 0; j < room; j++)
@@ -43,7 +45,7 @@ void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k,
         for (int64_t g = 0; g < z.shared; g++) {
             const int64_t room = padded(s->known + s->length);
             float *keys = scratch, *turned = keys + room * z.size, *values = turned + room * z.size, *p = values + room * z.size;
-            gather(*s, z, v + g * z.size, 1.0f, values, turned);
+            gather(*s, z, v + g * z.size, 1.0f, values, turned); // the turned values are not needed: keys overwrite them
             gather(*s, z, k + g * z.size, z.scale, keys, turned);
             for (int64_t h = g * repeat; h < (g + 1) * repeat; h++)
                 for (int64_t i = 0; i < s->length; i += QUERIES) {
@@ -51,6 +53,7 @@ void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k,
                     const int64_t at = (s->start + i) * inner + h * z.size;
                     float inverse[QUERIES];
                     scores(*s, z, i, m, q + at, turned, p);
+                    // The softmax of each row; its division is left for the result, which has fewer numbers.
                     for (int64_t r = 0; r < m; r++) {
                         float *row = p + r * room, most = row[0];
                         vec peak = fill(-INFINITY), total = fill(0);
@@ -67,7 +70,8 @@ void attention(int64_t num, Segment *segments, Shape *shape, float *q, float *k,
         }
 }
 
-// With p the softmax: dv = p^T dout, ds = p (dout v^T - sum(dout out)), dq = scale ds k, dk = scale ds^T q. dk, dv start at 0.
+// With p the softmax: dv = p^T dout, ds = p (dout v^T - sum(dout out)), dq = scale ds k, dk = scale ds^T q. dk, dv start at 0:
+// a prefix gets its gradients from every segment that follows on it. Scores are computed once more, and lse makes them p.
 void attention_backward(int64_t num, Segment *segments, Shape *shape, float *q, float *k, float *v, float *out, float *lse, float *dout, float *dq, float *dk, float *dv, float *scratch) {
     const Shape z = *shape;
     const int64_t inner = z.heads * z.size, repeat = z.heads / z.shared;

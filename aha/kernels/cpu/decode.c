@@ -53,7 +53,9 @@ INLINE void mix(const float *p, int64_t stride, const float *values, int64_t cou
     EACH(h, H) EACH(c, C) AT(out + h * size + c * W) = s[h][c];
 }
 
-// H query heads that share a key head; `place`: layer and key head; p: [H, stride]
+// Attention of H query heads that share a key head, so that each key and value is read once for both.
+// `place`: number of the key head, counted over all layers; p: [H, stride], scores of the segments one after another.
+// Whole panels are computed: scores behind a segment's end are overwritten by the next segment, or set to minus infinity.
 INLINE void attend(const Shape *s, int64_t place, const Row *row, const float *q, float *p, int64_t stride, float *out, const int H) {
     int64_t n = 0, size = s->size;
     for (int g = 0; g < 3; n += row->length[g++])

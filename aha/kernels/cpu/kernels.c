@@ -57,11 +57,13 @@ void rotary(int64_t rows, int64_t heads, int64_t half, float sign, float *x, flo
         }
 }
 
-// Columns of b in panels, [n / PANEL][k][PANEL]; where b is turned, its columns are cb apart.
+// Columns of b in panels, [n / PANEL][k][PANEL]; rows of b are rb apart, of a turned one the columns, cb.
 static void lay_panels(int64_t n, int64_t k, const float *b, int64_t rb, float *panels) {
     EACH(t, k) EACH_VECTOR(j, n) AT(panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL) = AT(b + t * rb + j);
 }
 
+// The same from a turned matrix: W x W numbers at a time are transposed in registers, by interleaving the first half of the
+// rows with the second log2(W) times.
 static void turn_panels(int64_t n, int64_t k, const float *b, int64_t cb, float *panels) {
     EACH_VECTOR(j, n) EACH_VECTOR(t, k) {
         float *to = panels + j / PANEL * PANEL * k + j % PANEL + t * PANEL;
@@ -98,7 +100,9 @@ int64_t product_scratch(int64_t n, int64_t k, int64_t is_turned) {
     return panel_floats(n, depth) + is_turned * (height * depth + (height / 6 + 1) * W);
 }
 
-// c[m][n] = start + a b; rows of a are ra apart and its columns ca, one of them 1, and so on.
+// c[m][n] = start + a b; rows of a are ra apart and its columns ca, one of them 1, and so on. A turned a (the gradient of a
+// weight) is added up DEPTH inner columns at a time, each from where the last one ended; `height` rows stay in the cache
+// while all panels of b pass by.
 void product(int64_t m, int64_t n, int64_t k, float *a, int64_t ra, int64_t ca, float *b, int64_t rb, int64_t cb, float *start, int64_t rs, float *c, float *panels) {
     const int64_t depth = depth_of(k, ca != 1), height = height_of(depth);
     float *strips = panels + panel_floats(n, depth);

@@ -25,15 +25,17 @@ typedef int32_t ivec __attribute__((vector_size(4 * W), aligned(4), may_alias));
 #define EACH(i, n) for (int64_t i = 0; i < (n); i++)
 #define EACH_VECTOR(i, n) for (int64_t i = 0; i < (n); i += W)
 
-INLINE vec fill(float x) { return x - (vec){0}; }
+INLINE vec fill(float x) { return x - (vec){0}; } // x in every lane; x - 0 is x also where x is -0
 INLINE vec choose(ivec is_first, vec a, vec b) { return (vec)(((ivec)a & is_first) | ((ivec)b & ~is_first)); }
 
-INLINE float sum(vec v) {
+INLINE float sum(vec v) { // in halves: the order is the same wherever the numbers come from
     for (int step = W / 2; step; step /= 2) EACH(i, step) v[i] += v[i + step];
     return v[0];
 }
 
-INLINE vec exponential(vec x) { // relative error 2e-7; 0 below -87, where float32 ends
+// e^x = 2^n e^r, with n the nearest integer to x / ln 2 and a polynomial for e^r. ln 2 is subtracted in two parts, since one
+// float32 has too few digits for r. Relative error 2e-7; 0 below -87, where float32 ends.
+INLINE vec exponential(vec x) {
     const vec low = fill(-87.0f), high = fill(88.0f), bounded = choose(x < low, low, choose(x > high, high, x));
     const ivec power = __builtin_convertvector(bounded * 1.44269504f + 127.5f, ivec); // rounded, since it is positive
     const vec n = __builtin_convertvector(power - 127, vec), r = bounded - n * 0.693145752f - n * 1.42860677e-6f;
@@ -63,7 +65,8 @@ INLINE void registers(const int m, const int n, int64_t k, const float *a, int64
     EACH(i, m) EACH(j, n) AT(c + i * rc + j * W) = s[i][j];
 }
 
-// The same for any number of rows and at most 2 W columns; rows of a, 6 at a time, are further apart.
+// The same for any number of rows and at most 2 W columns; rows of a, 6 at a time, are further apart. 6 rows of 2 vectors
+// are 12 sums, which leave registers for a and b where there are 16 of them (AVX2).
 INLINE void tiles(int64_t m, int64_t n, int64_t k, const float *a, int64_t apart, int64_t ra, int64_t ca, const float *b, int64_t rb, const float *start, int64_t rs, float *c, int64_t rc) {
 #define TILE(M) if (n > W) registers(M, 2, k, a, ra, ca, b, rb, start, rs, c, rc); else registers(M, 1, k, a, ra, ca, b, rb, start, rs, c, rc); break;
     for (; m > 0; m -= 6, a += apart, c += 6 * rc, start = start ? start + 6 * rs : 0)
