@@ -122,6 +122,8 @@ class Layout:
         """The segments in blocks, for torch."""
         device = self.tokens_N.device
         is_even = all(s.length == self.segments[0].length and not s.prefix_length for s in self.segments)
+
+        # Segments of one length need neither padding nor indices, as long as their keys are their own.
         if is_even:
             return (_even_block(self.segments, device),)
         return tuple(_block(chunk, device) for chunk in _chunks(self.segments))

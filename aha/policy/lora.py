@@ -67,8 +67,8 @@ class LoRALinear(nn.Module):
 
         # Drawn on the CPU in float64, so that the adapter is the same on every device and for every type.
         num_out, num_in = self.weight.shape
-        draws = torch.rand(rank, num_in, generator=generator, dtype=torch.float64) * 2 - 1
-        initial_RI = draws * num_in**-0.5
+        uniform_RI = torch.rand(rank, num_in, generator=generator, dtype=torch.float64)
+        initial_RI = (uniform_RI * 2 - 1) * num_in**-0.5
         self.lora_A = nn.Parameter(initial_RI.to(device=device, dtype=dtype))
 
         # B is 0, so that the adapter changes nothing before its first update.
@@ -78,7 +78,8 @@ class LoRALinear(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         """[N, in] -> [N, out]."""
         low_NR = F.linear(x_ND.to(self.lora_A.dtype), self.lora_A)
-        update_NO = F.linear(low_NR, self.lora_B) * self.scaling
+        update_NO = F.linear(low_NR, self.lora_B)
+        update_NO = update_NO * self.scaling
         frozen_NO = F.linear(x_ND, self.weight, self.bias)
         return frozen_NO + update_NO.to(x_ND.dtype)
 

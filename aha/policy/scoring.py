@@ -156,7 +156,8 @@ class _ChosenLogp(torch.autograd.Function):
                 if not _has_kernel(scored):
                     scored = _exponentials(scored, shift_M[part])
             softmax = (shift_M[part], total_M[part])
-            slope = _slope(scored, targets_M[part], softmax, grads[0][part], ctx.temperature, head_VD.dtype)
+            grad = grads[0][part]
+            slope = _slope(scored, targets_M[part], softmax, grad, ctx.temperature, head_VD.dtype)
 
             product(slope, head_VD, out_MN=grad_hidden[part])
             if grad_head is not None and ctx.needs_input_grad[1]:
@@ -243,7 +244,8 @@ def _scored(logits_MV: Tensor, targets_M: Tensor, temperature: float) -> tuple[T
     # Read before the exponentials overwrite the logits.
     chosen_M = logits_MV.gather(-1, targets_M[:, None])[:, 0]
     shift_M = logits_MV.amax(-1)
-    total_M = _exponentials(logits_MV, shift_M).sum(-1)
+    exponentials = _exponentials(logits_MV, shift_M)
+    total_M = exponentials.sum(-1)
     return chosen_M - shift_M - total_M.log(), shift_M, total_M
 
 
@@ -268,9 +270,12 @@ def _slope(
         out_MV = torch.empty_like(scored_MV, dtype=dtype)
         return likelihood_slope(scored_MV, targets_M, shift_M, grad_M.contiguous(), temperature, out_MV)
 
+    # First the second term for every word, then the first one where the target is.
     slope_column = grad_M[:, None] / temperature
-    slope_MV = scored_MV.mul_(-slope_column / total_M[:, None])
-    return slope_MV.scatter_add_(-1, targets_M[:, None], slope_column).to(dtype)
+    factor_column = -slope_column / total_M[:, None]
+    slope_MV = scored_MV.mul_(factor_column)
+    slope_MV.scatter_add_(-1, targets_M[:, None], slope_column)
+    return slope_MV.to(dtype)
 
 
 def _exponentials(logits_MV: Tensor, shift_M: Tensor) -> Tensor:

@@ -74,17 +74,24 @@ def load_weights(
     for name, parameter in model.named_parameters():
         expected[stored_name(name)] = name
         shapes[stored_name(name)] = list(parameter.shape)
-    _check_fit({name: tensor for name, tensor in stored.items() if name not in copies}, shapes, folder)
+    originals = {name: tensor for name, tensor in stored.items() if name not in copies}
+    _check_fit(originals, shapes, folder)
 
     # All types are looked at, so that a quantised tensor is refused before anything is read.
     types = {name: _type_of(stored[name], name, folder) for name in sorted(expected)}
-    target = types[next(iter(expected))] if dtype == "auto" else dtype
+    target = dtype
+    if target == "auto":
+        first_name = next(iter(expected))
+        target = types[first_name]
 
     loaded: dict[str, Tensor] = {}
     for path in sorted({stored[name].path for name in expected}):
         names = [name for name in expected if stored[name].path == path]
         weights = _read(path, names, device=device, dtype=target)
-        loaded |= {expected[name]: weight for name, weight in weights.items()}
+        for name, weight in weights.items():
+            loaded[expected[name]] = weight
+
+    # Not strict: buffers are not in the files, and stay.
     model.load_state_dict(loaded, strict=False, assign=True)
 
     for copy, original in copies.items():
@@ -101,7 +108,8 @@ def _check_fit(stored: Mapping[str, _Stored], shapes: Mapping[str, list[int]], f
     present = {name for name in stored if not name.endswith(_BUFFER)}
     missing = sorted(shapes.keys() - present)
     unexpected = sorted(present - shapes.keys())
-    misshapen = [name for name in sorted(present & shapes.keys()) if stored[name].shape != shapes[name]]
+    common = sorted(present & shapes.keys())
+    misshapen = [name for name in common if stored[name].shape != shapes[name]]
     if missing or unexpected or misshapen:
         raise ValueError(
             f"the weights in {folder} do not fit its config.json: "

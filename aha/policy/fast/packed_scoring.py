@@ -72,14 +72,15 @@ def _by_prompt(tokens_BT: Tensor, mask_BT: Tensor) -> Iterator[tuple[Tensor, lis
             rows_by_prompt.setdefault(prompt, []).append(row)
 
     for prompt, rows in rows_by_prompt.items():
-        yield torch.tensor(prompt), rows
+        prompt_T = torch.tensor(prompt)
+        yield prompt_T, rows
 
 
 def _predicting_states(packed: PackedPolicy, prompt_T: Tensor, targets: Sequence[Tensor]) -> Tensor:
     """Hidden states that predict what follows on a prompt in each sequence, one token at least, in order, [M, D]."""
     prompt_length = len(prompt_T)
     prompt_memory = torch.empty(packed.segment_floats(prompt_length))
-    prompt_rows = packed.rows_of(prompt_T, prompt_memory, ())
+    prompt_rows = packed.rows_of(prompt_T, prompt_memory, before=())
     prompt_ND = _hidden_states(packed, prompt_rows, prompt_length)
 
     # The last token of a sequence predicts nothing, and the first target is predicted by the end of the prompt.
@@ -113,7 +114,9 @@ def _chosen_logp(packed: PackedPolicy, hidden_MD: Tensor, targets_M: Tensor, tem
     logp_M = torch.empty(len(targets_M))
     for start in range(0, len(targets_M), chunk):
         part = slice(start, start + chunk)
-        logits = packed.logits(hidden_MD[part]).div_(temperature)
+        logits = packed.logits(hidden_MD[part])
+        logits.div_(temperature)
         chosen = logits.gather(-1, targets_M[part, None])[:, 0]
-        logp_M[part] = chosen - logits.logsumexp(-1)
+        normaliser = logits.logsumexp(-1)
+        logp_M[part] = chosen - normaliser
     return logp_M
