@@ -161,7 +161,7 @@ class _Flash(torch.autograd.Function):
         v = _with_copies(v_NJK, stream)
         grad = grads[0].contiguous()
 
-        # The kernel adds gradients of keys up in a fixed order only under this setting, which is the whole program's.
+        # The kernel adds gradients up in a fixed order only under this setting, which is the whole program's.
         was_deterministic = torch.are_deterministic_algorithms_enabled()
         warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(True)
