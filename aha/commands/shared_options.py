@@ -40,6 +40,7 @@ def with_shared_options(words: Sequence[str], config: type[Config]) -> list[str]
     stages = _stages_by_kind(config)
     shared: list[str] = []
     others: list[str] = []
+    # Words before the first option, such as -h, come as an option that no stage has.
     for option, *values in _options_in(words):
         kind, _, setting = option.removeprefix("--").partition(".")
         if kind in stages and _first_name(setting) in STAGE_KINDS[kind].model_fields:
@@ -61,15 +62,17 @@ def abridged(numbers: Config) -> Config:
 
     inside_stages = tuple(f"{stage}." for paths in stages.values() for stage in paths)
     own_settings = {stage + setting for stage in inside_stages for setting in OWN_SETTINGS}
-    explains_optimizers = next(kind for kind in stages if "optimizer" in STAGE_KINDS[kind].model_fields)
+    with_optimizer = [kind for kind in stages if "optimizer" in STAGE_KINDS[kind].model_fields]
 
     def is_shown_of_a_stage(path: str) -> bool:
-        return path in own_settings if path.startswith(inside_stages) else _is_no_detail(path)
+        if path.startswith(inside_stages):
+            return path in own_settings
+        return not with_optimizer or _is_no_detail(path)
 
     fields: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for kind, paths in stages.items():
-        block = _shared_block([_at(numbers, path) for path in paths], has_details=kind == explains_optimizers)
+        block = _shared_block([_at(numbers, path) for path in paths], has_details=kind in with_optimizer[:1])
         about = (
             f"For {', '.join(paths)} at once. Each of them takes every setting under its own name too, as in "
             f"--{paths[0]}.SETTING, which holds over this one."
@@ -88,8 +91,8 @@ def _first_name(setting: str) -> str:
 
 
 def _options_in(words: Sequence[str]) -> Iterator[list[str]]:
-    """Each option with the values after it."""
-    starts = [place for place, word in enumerate(words) if word.startswith("--")]
+    """Each option with the values after it; words before the first option come as one of them."""
+    starts = [place for place, word in enumerate(words) if place == 0 or word.startswith("--")]
     for start, end in pairwise([*starts, len(words)]):
         yield list(words[start:end])
 

@@ -9,8 +9,9 @@ import pytest
 from leaves import leaves
 
 from aha.commands.options import DoctorCommand, RunCommand, parse
-from aha.commands.shared_options import abridged
+from aha.commands.shared_options import abridged, with_shared_options
 from aha.recipes.catalogue import RECIPES
+from aha.recipes.r1.scales import R1Config
 from aha.recipes.recipe import Recipe
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
@@ -92,6 +93,12 @@ def test_the_doctor_knows_them() -> None:
     command = parse(["doctor", "--rl.group-size", "4"])
     assert isinstance(command, DoctorCommand)
     assert (command.config.zero.group_size, command.config.longer.group_size) == (4, 4)
+
+
+def test_no_other_word_is_lost() -> None:
+    for words in (["-h"], ["-h", "--seed", "3"], ["--students", "a", "b", "--json", "-h"], []):
+        assert with_shared_options(words, R1Config) == words
+    assert with_shared_options(["-h", "--sft.epochs=3"], R1Config)[-1] == "-h"
 
 
 def test_a_setting_that_no_stage_has_is_named_as_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
