@@ -35,7 +35,7 @@ CHUNK = 1 << 22
 
 
 @cache
-def _codes(is_signed: bool) -> Tensor:
+def _codes(is_signed: bool, device: torch.device | str = "cpu") -> Tensor:
     """The 256 values of dynamic quantisation in rising order, the largest 1.
 
     Decades from 1 down to 1e-6, each cut evenly, the higher ones more finely. Ours: the unsigned values leave out 0.
@@ -48,7 +48,8 @@ def _codes(is_signed: bool) -> Tensor:
     for exponent in range(num_exponents):
         count = 2 ** (exponent + num_bits - num_exponents)
         edges = torch.linspace(0.1, 1.0, count + 1, dtype=torch.float64)
-        means = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (exponent - num_exponents + 1)
+        decade = 10.0 ** (exponent - num_exponents + 1)
+        means = (edges[:-1] + edges[1:]) / 2 * decade
         values += means.tolist()
         if is_signed:
             values += (-means).tolist()
@@ -56,27 +57,25 @@ def _codes(is_signed: bool) -> Tensor:
     # Where the source has 0, the unsigned values have the lower end of the smallest decade: AdamW divides by them.
     smallest = 0.0 if is_signed else 10.0**-num_exponents
     values += [1.0, smallest]
-    return torch.tensor(sorted(values), dtype=torch.float32)
-
-
-@cache
-def _values(is_signed: bool, device: torch.device) -> Tensor:
-    """The values on a device."""
-    return _codes(is_signed).to(device)
+    return torch.tensor(sorted(values), dtype=torch.float32, device=device)
 
 
 @cache
 def _nearest(is_signed: bool, device: torch.device) -> Tensor:
     """The code nearest to each float32 number, by its first 18 bits: one look-up where a search takes eight."""
     # Each entry stands for the number in the middle of those with its leading bits.
-    leading = torch.arange(1 << INDEX_BITS, dtype=torch.int64) << (32 - INDEX_BITS)
-    bits = leading + (1 << (31 - INDEX_BITS))
+    num_other_bits = 32 - INDEX_BITS
+    leading = torch.arange(1 << INDEX_BITS, dtype=torch.int64) << num_other_bits
+    bits = leading + (1 << (num_other_bits - 1))
+
+    # Bits from 2^31 on are those of negative numbers, which int32 counts from -2^31.
     signed_bits = torch.where(bits >= 1 << 31, bits - (1 << 32), bits)
-    numbers = signed_bits.to(torch.int32).view(torch.float32)
+    numbers = signed_bits.to(torch.int32).view(torch.float32).nan_to_num()
 
     codes = _codes(is_signed)
     borders = (codes[1:] + codes[:-1]) / 2
-    return torch.bucketize(numbers.nan_to_num(), borders).to(device=device, dtype=torch.uint8)
+    nearest = torch.bucketize(numbers, borders)
+    return nearest.to(device=device, dtype=torch.uint8)
 
 
 def quantise(values_M: Tensor, *, is_signed: bool) -> tuple[Tensor, Tensor]:
@@ -89,29 +88,43 @@ def quantise(values_M: Tensor, *, is_signed: bool) -> tuple[Tensor, Tensor]:
     Returns:
         Codes [M], uint8, and the scale of each block [ceil(M / 256)], float32.
     """
-    padded_KB = F.pad(values_M, (0, -len(values_M) % BLOCK)).view(-1, BLOCK)
+    padded_KB = _blocks(values_M)
     scales_K = padded_KB.abs().amax(1)
 
     # A block of zeros has a scale of 0, and must not be divided by it.
     divisors_K = scales_K.clamp(min=torch.finfo(torch.float32).tiny)
-    relative_M = (padded_KB / divisors_K[:, None]).flatten()[: len(values_M)]
+    relative_KB = padded_KB / divisors_K[:, None]
+    relative_M = relative_KB.flatten()[: len(values_M)]
 
     # A shift of a negative int32 fills in ones, which are masked out.
-    index_M = (relative_M.view(torch.int32) >> (32 - INDEX_BITS)).bitwise_and_((1 << INDEX_BITS) - 1)
-    return _nearest(is_signed, values_M.device)[index_M], scales_K
+    index_M = relative_M.view(torch.int32) >> (32 - INDEX_BITS)
+    index_M.bitwise_and_((1 << INDEX_BITS) - 1)
+    nearest = _nearest(is_signed, values_M.device)
+    return nearest[index_M], scales_K
 
 
 def dequantise(codes_M: Tensor, scales_K: Tensor, *, is_signed: bool) -> Tensor:
     """The values that the codes stand for, [M], float32."""
-    values_M = _values(is_signed, codes_M.device)[codes_M.int()]
-    blocks_KB = F.pad(values_M, (0, -len(codes_M) % BLOCK)).view(-1, BLOCK)
-    return (blocks_KB * scales_K[:, None]).flatten()[: len(codes_M)]
+    # torch takes an index of type uint8 for a mask.
+    values = _codes(is_signed, codes_M.device)
+    relative_M = values[codes_M.int()]
+
+    scaled_KB = _blocks(relative_M) * scales_K[:, None]
+    return scaled_KB.flatten()[: len(codes_M)]
+
+
+def _blocks(values_M: Tensor) -> Tensor:
+    """Values in rows of one block each, the last row filled up with zeros."""
+    num_missing = -len(values_M) % BLOCK
+    return F.pad(values_M, (0, num_missing)).view(-1, BLOCK)
 
 
 def split(values_M: Tensor) -> tuple[Tensor, Tensor]:
     """A float32 tensor as the nearest bfloat16 one, and what that leaves out as int16: `join` puts them together."""
+    # The bits of a bfloat16 number are the upper half of a float32 one.
     rounded_M = values_M.to(torch.bfloat16)
-    rest_M = values_M.view(torch.int32) - (rounded_M.view(torch.int16).int() << 16)
+    upper_M = rounded_M.view(torch.int16).int() << 16
+    rest_M = values_M.view(torch.int32) - upper_M
 
     # A tie that rounds down leaves 32768, one more than fits: the value loses its last bit.
     return rounded_M, rest_M.clamp_(max=32767).to(torch.int16)
@@ -119,7 +132,8 @@ def split(values_M: Tensor) -> tuple[Tensor, Tensor]:
 
 def join(rounded_M: Tensor, rest_M: Tensor) -> Tensor:
     """The float32 tensor that was split."""
-    return ((rounded_M.view(torch.int16).int() << 16) + rest_M).view(torch.float32)
+    upper_M = rounded_M.view(torch.int16).int() << 16
+    return (upper_M + rest_M).view(torch.float32)
 
 
 class AdamW8bit(Optimizer):
@@ -158,20 +172,26 @@ def _update(weight: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) 
         state.update(_initial_state(weight))
     state["step"] += 1
     step = int(state["step"])
+
     assert weight.grad is not None
     flat = weight.view(-1)
     flat_grad = weight.grad.reshape(-1)
+    rest = state.get("rest")
 
     # Chunk by chunk, so that the float32 moments of a large weight never exist all at once.
     for start in range(0, flat.numel(), CHUNK):
         part = slice(start, start + CHUNK)
         blocks = slice(start // BLOCK, (start + CHUNK) // BLOCK)
-        values = join(flat[part], state["rest"][part]) if "rest" in state else flat[part]
+        values = flat[part] if rest is None else join(flat[part], rest[part])
+        grad = flat_grad[part].float()
+
         first, root = _moments(state, part, blocks)
-        _descend(values, flat_grad[part].float(), first, root, step, group)
+        _descend(values, grad, first, root, step, group)
         _store_moments(state, first, root, part, blocks)
-        if "rest" in state:
-            flat[part], state["rest"][part] = split(values)
+
+        # Float32 weights were updated where they lie.
+        if rest is not None:
+            flat[part], rest[part] = split(values)
 
 
 def _initial_state(weight: Tensor) -> dict[str, Tensor]:
@@ -190,8 +210,10 @@ def _initial_state(weight: Tensor) -> dict[str, Tensor]:
         if count < WHOLE:
             state[name] = torch.zeros(count, device=device)
         else:
+            # With scales of 0 all codes stand for 0.
+            num_blocks = -(-count // BLOCK)
             state[name] = torch.zeros(count, dtype=torch.uint8, device=device)
-            state[f"{name}_scales"] = torch.zeros(-(-count // BLOCK), device=device)
+            state[f"{name}_scales"] = torch.zeros(num_blocks, device=device)
 
     if weight.dtype == torch.bfloat16:
         state["rest"] = torch.zeros(count, dtype=torch.int16, device=device)
@@ -224,12 +246,15 @@ def _descend(values: Tensor, grad: Tensor, first: Tensor, root: Tensor, step: in
     beta1, beta2 = group["betas"]
     rate = group["lr"]
     values.mul_(1 - rate * group["weight_decay"])
+
     first.lerp_(grad, 1 - beta1)
     root.square_().mul_(beta2).addcmul_(grad, grad, value=1 - beta2).sqrt_()
 
     # Both moments start at 0; dividing by 1 - beta^step takes that bias out.
-    denominator = (root / (1 - beta2**step) ** 0.5).add_(group["eps"])
-    values.addcdiv_(first, denominator, value=-rate / (1 - beta1**step))
+    first_correction = 1 - beta1**step
+    root_correction = (1 - beta2**step) ** 0.5
+    denominator = (root / root_correction).add_(group["eps"])
+    values.addcdiv_(first, denominator, value=-rate / first_correction)
 
 
 class MasterAdamW(Optimizer):
@@ -261,14 +286,17 @@ class MasterAdamW(Optimizer):
         self._device = torch.device(device) if device is not None else None
         weights = [weight for group in self.param_groups for weight in group["params"]]
         for weight in weights:
+            device = self._device or weight.device
             dtype = torch.promote_types(weight.dtype, torch.float32)
-            master = weight.detach().to(device=self._device or weight.device, dtype=dtype, copy=True)
-            zero = torch.zeros_like(master)
+            master = weight.detach().to(device=device, dtype=dtype, copy=True)
+
+            # The fused update reads the count of steps where the moments are.
+            step = torch.zeros((), device=device)
             self.state[weight] = {
-                "step": torch.zeros((), device=master.device),
+                "step": step,
                 "master": master,
-                "exp_avg": zero,
-                "exp_avg_sq": zero.clone(),
+                "exp_avg": torch.zeros_like(master),
+                "exp_avg_sq": torch.zeros_like(master),
             }
 
     @torch.no_grad()
@@ -320,8 +348,12 @@ def _load(optimizer: Optimizer, saved: Mapping[str, Any], device: torch.device |
         state: dict[str, Tensor] = {}
         for name, value in saved_state.items():
             # A count that Python reads stays on the CPU; one that the fused update reads lies with the moments.
-            is_read_here = value.dtype == torch.int64
-            state[name] = value.clone() if is_read_here else value.to(device or weight.device, copy=True)
+            target = device or weight.device
+            if value.dtype == torch.int64:
+                target = value.device
+
+            # Copied, or the next update would change what was saved.
+            state[name] = value.to(target, copy=True)
         optimizer.state[weight] = state
 
     for group, saved_group in zip(optimizer.param_groups, saved["param_groups"], strict=True):

@@ -9,7 +9,7 @@ from torch import Tensor
 from aha.policy.layout import Layout, pack
 from aha.types import Batch
 
-__all__ = ["layout_of", "micro_batches", "on_device", "partition_rows", "select", "stack"]
+__all__ = ["layout_of", "micro_batches", "on_device", "partition_rows", "prompt_lengths", "select", "stack"]
 
 
 def stack(
@@ -25,21 +25,28 @@ def stack(
         signals: either one [T] tensor a response, laid at the response's tokens and 0 elsewhere, or a [B] tensor,
             taken as it is.
     """
-    pairs = list(zip(prompts, responses, strict=True))
-    lengths_B = torch.tensor([len(prompt) + len(response) for prompt, response in pairs])
-    shape = (len(pairs), int(lengths_B.max()))
+    sequences = [torch.cat(pair) for pair in zip(prompts, responses, strict=True)]
+    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
+    shape = (len(sequences), int(lengths_B.max()))
+
     tokens_BT = torch.zeros(shape, dtype=torch.int64)
     mask_BT = torch.zeros(shape, dtype=torch.bool)
-    for row, (prompt, response) in enumerate(pairs):
-        tokens_BT[row, : lengths_B[row]] = torch.cat((prompt, response))
-        mask_BT[row, len(prompt) : lengths_B[row]] = True
+    for row, sequence in enumerate(sequences):
+        start = len(prompts[row])
+        stop = len(sequence)
+        tokens_BT[row, :stop] = sequence
+        mask_BT[row, start:stop] = True
 
     signal_tensors: dict[str, Tensor] = {}
     for name, values in (signals or {}).items():
         if isinstance(values, Tensor):
             signal_tensors[name] = values
-        else:
-            signal_tensors[name] = torch.zeros(shape).masked_scatter_(mask_BT, torch.cat(list(values)))
+            continue
+
+        # The mask is read row by row, so the responses laid end to end come to lie where they belong.
+        values_M = torch.cat(list(values))
+        signal_tensors[name] = torch.zeros(shape).masked_scatter_(mask_BT, values_M)
+
     return Batch(tokens_BT=tokens_BT, mask_BT=mask_BT, lengths_B=lengths_B, signals=signal_tensors)
 
 
@@ -70,6 +77,12 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
+def prompt_lengths(batch: Batch) -> list[int]:
+    """Tokens of each sequence before the first one that the loss counts."""
+    # `argmax` returns the first of equal entries, and takes no booleans.
+    return batch.mask_BT.int().argmax(-1).tolist()
+
+
 def layout_of(batch: Batch, *, with_last: bool = True) -> Layout:
     """The fast layout of a batch: everything before a sequence's first counted token is shared where it is equal.
 
@@ -78,7 +91,7 @@ def layout_of(batch: Batch, *, with_last: bool = True) -> Layout:
         with_last: whether their last tokens are in it, from which nothing is predicted.
     """
     lengths_B = batch.lengths_B if with_last else batch.lengths_B - 1
-    return pack(batch.tokens_BT, lengths_B, batch.mask_BT.int().argmax(-1).tolist())
+    return pack(batch.tokens_BT, lengths_B, prompt_lengths(batch))
 
 
 def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
@@ -90,9 +103,9 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
     if not len(batch.lengths_B):
         return []
 
-    prompt_lengths = batch.mask_BT.int().argmax(-1).tolist()
+    starts = prompt_lengths(batch)
     lengths = batch.lengths_B.tolist()
-    prompts = [tuple(tokens[:n]) for tokens, n in zip(batch.tokens_BT.tolist(), prompt_lengths, strict=True)]
+    prompts = [tuple(tokens[:start]) for tokens, start in zip(batch.tokens_BT.tolist(), starts, strict=True)]
     order = sorted(range(len(lengths)), key=lambda row: (prompts[row], lengths[row]))
 
     # Cutting is tried for many capacities, and numbers are quicker to compare than prompts.
@@ -105,12 +118,13 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
         last_prompt = -1
         for row in order:
             shares_prompt = prompt_numbers[row] == last_prompt
-            num_tokens = lengths[row] - (prompt_lengths[row] if shares_prompt else 0)
+            num_tokens = lengths[row] - (starts[row] if shares_prompt else 0)
             if not parts or num_tokens > remaining:
-                # A new part computes the prompt anew.
+                # A new part computes the prompt once more.
                 parts.append([])
                 remaining = capacity
                 num_tokens = lengths[row]
+
             parts[-1].append(row)
             remaining -= num_tokens
             last_prompt = prompt_numbers[row]
@@ -130,7 +144,9 @@ def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
         batch: the sequences.
         num_ranks: how many processes.
     """
-    order = sorted(range(len(batch.lengths_B)), key=lambda row: (batch.tokens_BT[row].tolist(), row))
+    # In the order of their tokens, rows with equal prompts are neighbours.
+    tokens = batch.tokens_BT.tolist()
+    order = sorted(range(len(tokens)), key=lambda row: tokens[row])
     counts = batch.mask_BT.sum(1).tolist()
     total = max(1, sum(counts))
 
@@ -138,7 +154,10 @@ def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:
     rows_by_rank: list[list[int]] = [[] for _ in range(num_ranks)]
     num_before = 0
     for row in order:
-        rank = (2 * num_before + counts[row]) * num_ranks // (2 * total)
+        doubled_middle = 2 * num_before + counts[row]
+        rank = doubled_middle * num_ranks // (2 * total)
+
+        # The middle of a last row without counted tokens is the end of all, which is behind the last part.
         rows_by_rank[min(num_ranks - 1, rank)].append(row)
         num_before += counts[row]
     return rows_by_rank

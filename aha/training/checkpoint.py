@@ -90,6 +90,7 @@ def _written_aside(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: the disk is full or cannot be written; what had the final name before has it again.
     """
+    # A sibling of the final folder, so that the two are on one file system, where a rename is atomic.
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -101,6 +102,7 @@ def _written_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         raise _as_os_error(error, folder) from error
     except BaseException:
+        # Also where the user interrupts: what is half written may be gigabytes.
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
@@ -155,10 +157,11 @@ def _optimizer_tensors(optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
 def restore_optimizers(optimizers: Sequence[Optimizer], tensors: Mapping[str, Tensor]) -> None:
     """Give optimizers the moments that `read_state` returned."""
     for number, optimizer in enumerate(optimizers):
+        prefix = f"optimizer.{number}."
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
-            if key.startswith(f"optimizer.{number}."):
-                _, _, index, name = key.split(".", 3)
+            if key.startswith(prefix):
+                index, name = key.removeprefix(prefix).split(".", 1)
                 moments.setdefault(int(index), {})[name] = value
 
         # The settings of the groups are those of this run: only the moments are taken over.
@@ -196,10 +199,11 @@ def verify(folder: Path, *, with_training: bool = True) -> None:
         digests.pop(_TENSORS, None)
 
     for name, digest in digests.items():
-        if not (folder / name).exists():
+        path = folder / name
+        if not path.exists():
             raise ValueError(f"{folder} has lost {name}: {damage}")
-        if _digest(folder / name) != digest:
-            raise ValueError(f"{folder / name} is not what was written (checksum): {damage}")
+        if _digest(path) != digest:
+            raise ValueError(f"{path} is not what was written (checksum): {damage}")
 
 
 def read_model(
@@ -242,7 +246,8 @@ def read_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     verify(folder)
     state = read_figures(folder)
-    tensors = load_file(folder / _TENSORS) if (folder / _TENSORS).exists() else {}
+    path = folder / _TENSORS
+    tensors = load_file(path) if path.exists() else {}
     return state, tensors
 
 
@@ -330,7 +335,9 @@ def check_unoccupied(out: Path) -> None:
 
 def _is_occupied(out: Path) -> bool:
     """Whether something stands where a model is to be written: a file, or a folder that is not empty."""
-    return out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if out.is_dir():
+        return any(out.iterdir())
+    return out.exists()
 
 
 def _write_provenance(provenance: Mapping[str, Any], folder: Path) -> None:
@@ -341,9 +348,10 @@ def _write_provenance(provenance: Mapping[str, Any], folder: Path) -> None:
 
 def _seal(folder: Path) -> None:
     """Write the checksums of a folder's files, and make all of them durable."""
-    names = sorted(path.name for path in folder.iterdir())
-    digests = {name: _digest(folder / name) for name in names}
-    (folder / MANIFEST).write_text(json.dumps(digests, indent=2) + "\n")
+    files = sorted(folder.iterdir())
+    digests = {file.name: _digest(file) for file in files}
+    text = json.dumps(digests, indent=2)
+    (folder / MANIFEST).write_text(text + "\n")
     _make_durable(folder)
 
 
@@ -371,6 +379,7 @@ def _put_in_place(aside: Path, folder: Path) -> None:
             os.replace(old, folder)
         raise
 
+    # The new name is durable before the older checkpoint goes, or a power cut could leave neither.
     _flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -383,6 +392,7 @@ def _digest(path: Path) -> str:
 
 def _flush(path: Path) -> None:
     """Make a file or a folder's entries durable."""
+    # A folder cannot be opened as a file, only by the operating system's own call.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -17,7 +17,6 @@ Precision = Literal["float32", "bfloat16"]
 ExportDtype = Literal["auto", "float32", "bfloat16", "float16"]
 """Type of the weights of a model that is written to be served; `auto` is the one that its training began with."""
 
-
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """A projection of a layer, by its name in a checkpoint."""
 

@@ -6,6 +6,7 @@ twice as many backward.
 
 from torch import nn
 
+from aha.training.batch import prompt_lengths
 from aha.types import Batch
 
 __all__ = ["cost_of_training", "forward_flops", "num_stream_tokens"]
@@ -13,9 +14,12 @@ __all__ = ["cost_of_training", "forward_flops", "num_stream_tokens"]
 
 def _num_matrix_parameters(model: nn.Module) -> int:
     """Parameters that every token is multiplied with: all but the embedding, the output head (tied or not) included."""
+    count = 0
     # A tied head is named twice, as embedding and as head: its product with the hidden states counts.
-    sizes = {name: weight.numel() for name, weight in model.named_parameters(remove_duplicate=False)}
-    return sum(size for name, size in sizes.items() if not name.endswith("embed_tokens.weight"))
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        if not name.endswith("embed_tokens.weight"):
+            count += weight.numel()
+    return count
 
 
 def forward_flops(model: nn.Module, num_tokens: int) -> float:
@@ -32,7 +36,8 @@ def forward_flops(model: nn.Module, num_tokens: int) -> float:
 
 def cost_of_training(model: nn.Module, num_tokens: int) -> dict[str, float]:
     """What an update on given data costs, as metrics: no token sampled, and forward and backward passes of 6 N T."""
-    return {"tokens": 0.0, "trained_tokens": float(num_tokens), "flops": 3 * forward_flops(model, num_tokens)}
+    flops = 3 * forward_flops(model, num_tokens)
+    return {"tokens": 0.0, "trained_tokens": float(num_tokens), "flops": flops}
 
 
 def num_stream_tokens(batch: Batch) -> int:
@@ -40,10 +45,9 @@ def num_stream_tokens(batch: Batch) -> int:
     if not len(batch.lengths_B):
         return 0
 
-    starts = batch.mask_BT.int().argmax(-1).tolist()
-    rows = zip(batch.tokens_BT.tolist(), starts, batch.lengths_B.tolist(), strict=True)
     prompts = set()
     num_response_tokens = 0
+    rows = zip(batch.tokens_BT.tolist(), prompt_lengths(batch), batch.lengths_B.tolist(), strict=True)
     for tokens, start, length in rows:
         prompts.add(tuple(tokens[:start]))
         num_response_tokens += length - start

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,7 +16,7 @@ from aha.policy.scoring import score
 from aha.training.batch import layout_of, micro_batches, on_device
 from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
-from aha.types import Batch, Loss
+from aha.types import Batch, Loss, Mean
 
 __all__ = ["Forward", "Learner", "NonFiniteLossError", "Objective", "log_probabilities", "reference_logp"]
 
@@ -140,6 +142,7 @@ class Learner(Generic[Model]):
         for grad in grads:
             grad /= count
 
+        # Checked before any weight is touched: an update with NaN could not be taken back.
         norm = torch.nn.utils.get_total_norm(grads)
         if not math.isfinite(total) or not math.isfinite(float(norm)):
             raise NonFiniteLossError(
@@ -168,9 +171,12 @@ class Learner(Generic[Model]):
         """
         sums: dict[str, Tensor] = {}
         for part in parts:
+            # The forward pass takes the batch on the CPU, where layouts are computed without waiting for a GPU.
             output = self._forward(self.policy, part)
             part_there = on_device(part, device)
             loss = objective(output, mask_BT=part_there.mask_BT, **part_there.signals)
+
+            # The total is differentiated, not the mean: the count is known once all processes have added theirs.
             loss.total.backward()  # type: ignore[no-untyped-call]
             _accumulate(sums, loss)
         return {name: pair.cpu() for name, pair in sums.items()}
@@ -178,10 +184,14 @@ class Learner(Generic[Model]):
     def _add_up(self, sums: dict[str, Tensor], extra_count: float) -> dict[str, Tensor]:
         """Sum (total, count) pairs over the processes; one that had no sequences learns the names from the others."""
         nothing = torch.zeros(2, dtype=torch.float64)
-        sums["loss"] = sums.get("loss", nothing) + torch.tensor([0.0, extra_count], dtype=torch.float64)
+        extra = torch.tensor([0.0, extra_count], dtype=torch.float64)
+        sums["loss"] = sums.get("loss", nothing) + extra
 
         # All processes add up the same names in the same order, or totals of different metrics would be mixed.
-        names = sorted({name for names_there in self._world.collect([list(sums)]) for name in names_there})
+        names_by_process = self._world.collect([list(sums)])
+        names = sorted(set(chain.from_iterable(names_by_process)))
+
+        # Sums are made in place: each missing pair needs zeros of its own.
         pairs = [sums.get(name, nothing.clone()) for name in names]
         self._world.add_up(pairs)
         return dict(zip(names, pairs, strict=True))
@@ -189,25 +199,30 @@ class Learner(Generic[Model]):
 
 def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
     """Each total over its count; 0 where nothing counted."""
-    return {name: (total / count).item() if count else 0.0 for name, (total, count) in sums.items()}
+    means: dict[str, float] = {}
+    for name, (total, count) in sums.items():
+        means[name] = (total / count).item() if count else 0.0
+    return means
 
 
 def _begin_gradient(weight: Tensor) -> None:
     """A gradient of zeros, float32 or better: in bfloat16 later micro-batches would vanish in the sum."""
     precise = torch.promote_types(weight.dtype, torch.float32)
     if precise != weight.dtype:
+        # torch refuses a gradient of another type than the weight's unless it is announced.
         weight.grad_dtype = precise
     weight.grad = torch.zeros_like(weight, dtype=precise)
 
 
 def _accumulate(sums: dict[str, Tensor], loss: Loss) -> None:
     """Add a micro-batch's loss and metrics to the sums, as float64 pairs of total and count, where the loss is."""
-    figures = {name: (mean.total, mean.count) for name, mean in loss.metrics.items()}
-    figures["loss"] = (loss.total, loss.count)
+    means: dict[str, Mean | Loss] = {**loss.metrics, "loss": loss}
 
     # No number is read here, which would wait for a GPU: it computes while the next micro-batch is laid out.
-    for name, (total, count) in figures.items():
-        pair = torch.stack((total.detach().double(), count.double()))
+    for name, mean in means.items():
+        total = mean.total.detach().double()
+        count = mean.count.double()
+        pair = torch.stack((total, count))
         sums[name] = sums[name] + pair if name in sums else pair
 
 
@@ -229,14 +244,16 @@ def reference_logp(policy: Policy, batch: Batch, *, temperature: float, max_toke
 
     # Micro-batches are in an order of their own: each sequence takes its row with it.
     row_B = torch.arange(len(batch.lengths_B))
-    numbered = Batch(
-        tokens_BT=batch.tokens_BT, mask_BT=batch.mask_BT, lengths_B=batch.lengths_B, signals={"row": row_B}
-    )
+    numbered = replace(batch, signals={"row": row_B})
     parts = micro_batches(numbered, max_tokens)
 
     # All parts are asked for before the first is read, so that a GPU never waits between two.
     logp_of_parts = [log_probabilities(policy, part, temperature=temperature) for part in parts]
+
     result_BT = torch.zeros(batch.mask_BT.shape)
     for part, logp_BT in zip(parts, logp_of_parts, strict=True):
-        result_BT[part.signals["row"], : logp_BT.shape[1]] = logp_BT.cpu()
+        # A part is trimmed to its own longest sequence.
+        rows = part.signals["row"]
+        width = logp_BT.shape[1]
+        result_BT[rows, :width] = logp_BT.cpu()
     return result_BT

@@ -119,7 +119,7 @@ class Estimate:
 
 def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
     """Shapes of the projections that get adapters."""
-    shapes = []
+    shapes: list[torch.Size] = []
     for path, module in model.named_modules():
         name = path.rsplit(".", 1)[-1]
         if isinstance(module, nn.Linear) and name in targets:
@@ -149,15 +149,21 @@ def activation_bytes(
     is_fused = _has_kernels(config, size, device)
     spec = config.cache_spec()
     num_heads = config.num_attention_heads + spec.num_heads
-    attention = (1 if is_fused else 2) * num_heads * (spec.key_size + spec.value_size)
+
+    # Kernels read queries, keys and values as they lie, and compute one of the two factors again.
+    attention_copies = 1 if is_fused else 2
+    num_inner = 3 if is_fused else 4
+    attention = attention_copies * num_heads * (spec.key_size + spec.value_size)
     norms = num_heads * spec.key_size if config.model_type == "qwen3" else 0
-    feed_forward = (3 if is_fused else 4) * config.intermediate_size
+    feed_forward = num_inner * config.intermediate_size
     layer = 4 * config.hidden_size + attention + norms + feed_forward
     num_layers = config.num_hidden_layers
 
     # While a layer is differentiated, the gradients of its figures are there too: as much as one layer more.
-    layer_inputs = num_layers * config.hidden_size
-    per_token = layer_inputs + 2 * layer if recomputes else (num_layers + 1) * layer
+    per_token = (num_layers + 1) * layer
+    if recomputes:
+        layer_inputs = num_layers * config.hidden_size
+        per_token = layer_inputs + 2 * layer
     return num_tokens * size * per_token
 
 
@@ -196,8 +202,10 @@ def _logits_bytes(config: PolicyConfig, num_tokens: int, size: int, device: torc
     chunk = min(num_tokens, chunk_tokens(config.vocab_size, is_on_cpu=device.type == "cpu"))
 
     # The embedding's gradient is dense where the tokens of a micro-batch may name much of the vocabulary.
-    has_dense_gradient = is_trained and (size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens)
-    num_rows = chunk + (config.hidden_size if has_dense_gradient else 0)
+    num_rows = chunk
+    is_dense = size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens
+    if is_trained and is_dense:
+        num_rows += config.hidden_size
 
     # Logits are float32; half precision has them, and the gradient, in its own type too.
     bytes_per_number = 6 if size == 2 else 4
@@ -216,12 +224,20 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     # On the meta device a model has shapes and no memory.
     with torch.device("meta"):
         model = make_policy(config)
-    rank = optimizer.lora.rank
-    size = 2 if optimizer.precision == "bfloat16" else 4
     count = sum(weight.numel() for weight in model.parameters())
+    size = 2 if optimizer.precision == "bfloat16" else 4
+
+    # The two matrices of an adapter are [rank, inputs] and [outputs, rank].
+    rank = optimizer.lora.rank
     adapted = _adapted(model, optimizer.lora.targets) if rank else []
     num_adapters = sum(rank * sum(shape) for shape in adapted)
     num_trained = num_adapters if rank else count
+
+    # The reference of adapters shares the frozen weights.
+    weights = size * count
+    reference = 0
+    if load.has_reference:
+        reference = 4 * num_adapters if rank else weights
 
     state = _optimizer_bytes(optimizer, num_trained)
     state_here = 0 if optimizer.state == "host" else state
@@ -229,26 +245,30 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     logits = _logits_bytes(config, tokens, size, device, not rank)
 
     # Layers are recomputed where the activations do not fit beside everything else.
-    others = size * count * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME + state_here
+    others = weights * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME + state_here
     recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     if not _has_kernels(config, size, device):
         activations += _mask_bytes(config, load, size)
 
     # Whether sampling copies the weights, as `can_be_packed` will decide it.
-    is_copied = device.type == "cpu" and size == 4 and not rank and has_packed_sizes(config, size * count)
+    is_copied = device.type == "cpu" and size == 4 and not rank and has_packed_sizes(config, weights)
+    num_merged = sum(shape.numel() for shape in adapted)
+    num_copied = num_merged + (count if is_copied else 0)
+
+    seconds = load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0
     return Estimate(
-        weights=size * count + 4 * num_adapters,
-        reference=(4 * num_adapters if rank else size * count) * load.has_reference,
+        weights=weights + 4 * num_adapters,
+        reference=reference,
         optimizer=state_here,
         gradients=4 * num_trained,
         activations=activations,
         logits=logits,
         cache=load.num_rows * _row_bytes(config, load.sequence_tokens, size),
-        copies=size * (sum(shape.numel() for shape in adapted) + count * is_copied),
+        copies=size * num_copied,
         host_optimizer=state - state_here,
         recomputes=recomputes,
-        seconds=load.num_tokens / load.tokens_per_second if load.tokens_per_second else 0.0,
+        seconds=seconds,
     )
 
 

@@ -1,7 +1,7 @@
 """Optimizers and the schedule of their learning rate."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -21,8 +21,14 @@ def learning_rate_factor(step: int, total_steps: int, config: OptimizerConfig) -
         total_steps: updates of the stage.
         config: warm-up and final share.
     """
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    progress = max(0.0, step - config.warmup_steps) / max(1, total_steps - config.warmup_steps)
+    # The first update has a rate already: with a factor of 0 it would do nothing.
+    num_warmup = config.warmup_steps
+    warmup = min(1.0, (step + 1) / num_warmup) if num_warmup else 1.0
+
+    num_after_warmup = max(1, total_steps - num_warmup)
+    progress = max(0.0, step - num_warmup) / num_after_warmup
+
+    # A stage that goes on behind its planned end stays at the final share: the cosine would rise again.
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return warmup * (config.final_share + (1 - config.final_share) * cosine)
 
@@ -47,14 +53,14 @@ def adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
     Source: arXiv:1711.05101. The papers do not say which optimizer RL used.
     """
     _check_fits(policy, config)
+    rate = config.learning_rate
     weights = [weight for weight in policy.parameters() if weight.requires_grad]
     matrices = [weight for weight in weights if weight.dim() > 1]
     vectors = [weight for weight in weights if weight.dim() == 1]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay, "base_lr": config.learning_rate},
-        {"params": vectors, "weight_decay": 0.0, "base_lr": config.learning_rate},
+        {"params": matrices, "weight_decay": config.weight_decay, "base_lr": rate},
+        {"params": vectors, "weight_decay": 0.0, "base_lr": rate},
     ]
-    rate = config.learning_rate
     betas = (config.beta1, config.beta2)
 
     if config.state == "8-bit":
@@ -119,7 +125,3 @@ def muon_and_adamw(policy: nn.Module, config: OptimizerConfig) -> list[Optimizer
     )
     adamw_of_others = AdamW([{"params": others, "base_lr": rate}], lr=rate, betas=betas, weight_decay=0.0)
     return [muon, adamw_of_others]
-
-
-OptimizerFactory = Callable[[nn.Module, OptimizerConfig], list[torch.optim.Optimizer]]
-"""From a policy and a configuration to its optimizers."""

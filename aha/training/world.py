@@ -80,9 +80,11 @@ class World:
         if self.size == 1 or not tensors:
             return
 
+        sizes = [tensor.numel() for tensor in tensors]
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
-        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+
+        parts = torch.split(flat, sizes)
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
@@ -91,13 +93,18 @@ class World:
         if self.size == 1:
             return list(items)
 
+        # The bytes are pickled again on their way, which is quick; tensors pickled by torch would not be.
+        pickled = pickle_items(list(items))
         pickled_parts: list[Any] = [None] * self.size
-        dist.all_gather_object(pickled_parts, pickle_items(list(items)))
+        dist.all_gather_object(pickled_parts, pickled)
         parts = [pickle.loads(part) for part in pickled_parts]
 
-        # `share` deals items out in turn, so they are put together in turn.
+        # `share` deals items out in turn, so they are put together in turn. The first parts may be one item longer.
+        collected: list[Any] = []
         longest = max(len(part) for part in parts)
-        return [part[index] for index in range(longest) for part in parts if index < len(part)]
+        for index in range(longest):
+            collected += [part[index] for part in parts if index < len(part)]
+        return collected
 
     def agree(self, flag: bool) -> bool:
         """Whether the flag is set in any process."""
