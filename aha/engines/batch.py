@@ -84,6 +84,7 @@ class Batch:
     """Requests that are decoded together.
 
     Attributes:
+        has_own_threads: as of the decoder.
         waiting: those that have no slot yet, in the order in which they get one.
         new_tokens: what the last step has for listeners.
     """
@@ -104,6 +105,7 @@ class Batch:
         self._decoder = decoder
         self._work = work
         self._draw = draw
+        self.has_own_threads = decoder.has_own_threads
         self.waiting = deque(waiting)
         self.new_tokens: list[NewTokens] = []
         self._running: dict[int, RequestState] = {}
@@ -123,11 +125,6 @@ class Batch:
         """Requests that wait or run."""
         return len(self.waiting) + len(self._running)
 
-    @property
-    def has_own_threads(self) -> bool:
-        """Whether the decoder shares rows out among threads itself."""
-        return self._decoder.has_own_threads
-
     def has_memory_for(self, prompt_tokens: int, max_new_tokens: int) -> bool:
         """Whether a prompt and a response of these lengths are no longer than the decoder can take."""
         return prompt_tokens <= self._work.max_prompt_tokens and max_new_tokens <= self._work.max_new_tokens
@@ -136,12 +133,14 @@ class Batch:
         """Fill slots, draw a token for each row, let those that end leave, and compute the next logits."""
         self._fill()
         tokens_B, logp_B = self._draw(self._logits_BV, self._slots, self._decoding_groups)
-        self._slots.write(tokens_B, logp_B, torch.isin(tokens_B, self._stop_ids))
+        is_last_B = torch.isin(tokens_B, self._stop_ids)
+        self._slots.write(tokens_B, logp_B, is_last_B)
 
         self._num_steps += 1
         self.new_tokens = []
         ended: list[FinishedRequest] = []
         if self._num_steps % self._decoder.look_every == 0:
+            # Strings first: listeners must not be told tokens behind the end of a response.
             self._end_at_strings()
             if self._listened_to:
                 self.new_tokens = self._collect_new_tokens()
@@ -176,8 +175,12 @@ class Batch:
 
         num_new = min(slots.num_free, len(self.waiting))
         new = [self.waiting.popleft() for _ in range(num_new)]
-        slots.fill([state.request_id for state in new], [_draws(state.request) for state in new])
-        logits_RV = self._decoder.admit([state.shared.prompt for state in new])
+        request_ids = [state.request_id for state in new]
+        draws = [_draws(state.request) for state in new]
+        slots.fill(request_ids, draws)
+
+        prompts = [state.shared.prompt for state in new]
+        logits_RV = self._decoder.admit(prompts)
         self._logits_BV = torch.cat((self._logits_BV, logits_RV))
 
         for state in new:
@@ -202,22 +205,26 @@ class Batch:
         # The usual case is quick: rows leave in nearly every step of a large batch.
         if len(self._decodings) == 1:
             (decoding,) = self._decodings
-            self._decoding_groups = [DecodingGroup(rows=None, temperature=decoding.temperature, top_p=decoding.top_p)]
+            all_rows = DecodingGroup(rows=None, temperature=decoding.temperature, top_p=decoding.top_p)
+            self._decoding_groups = [all_rows]
             self._rows_by_stop = {decoding.stop: range(len(self._rows))}
             return
 
-        by_draw: dict[tuple[float, float], list[int]] = {}
-        by_stop: dict[tuple[str, ...], list[int]] = {}
+        # Apart from each other: rows with different strings may still be drawn in one call.
+        rows_by_draw: dict[tuple[float, float], list[int]] = {}
+        rows_by_stop: dict[tuple[str, ...], list[int]] = {}
         for row, state in enumerate(self._rows):
             decoding = state.request.decoding
-            by_draw.setdefault((decoding.temperature, decoding.top_p), []).append(row)
-            by_stop.setdefault(decoding.stop, []).append(row)
+            draw = (decoding.temperature, decoding.top_p)
+            rows_by_draw.setdefault(draw, []).append(row)
+            rows_by_stop.setdefault(decoding.stop, []).append(row)
 
-        self._rows_by_stop = by_stop
+        self._rows_by_stop = rows_by_stop
         self._decoding_groups = []
-        for (temperature, top_p), rows in by_draw.items():
+        for (temperature, top_p), rows in rows_by_draw.items():
             row_indices = self._stop_ids.new_tensor(rows)
-            self._decoding_groups.append(DecodingGroup(rows=row_indices, temperature=temperature, top_p=top_p))
+            group = DecodingGroup(rows=row_indices, temperature=temperature, top_p=top_p)
+            self._decoding_groups.append(group)
 
     def _end_at_strings(self) -> None:
         """End the rows whose newest tokens complete a stop string, each with the token that does."""
@@ -231,9 +238,11 @@ class Batch:
 
             # The last tokens of all rows are decoded at once; only rows that may have ended are decoded as a whole.
             tails = self._slots.tails(num_new + stop_strings.num_tail)
-            for index in stop_strings.may_end([tails[row] for row in rows]):
+            tails_of_rows = [tails[row] for row in rows]
+            for index in stop_strings.may_end(tails_of_rows):
                 row = rows[index]
-                length = stop_strings.end_of(self._slots.tokens(row), num_new=num_new)
+                token_ids, _ = self._slots.since(row, 0)
+                length = stop_strings.end_of(token_ids, num_new=num_new)
                 if length is not None:
                     self._slots.end(row, length)
 
@@ -255,6 +264,7 @@ class Batch:
         """The rows that have ended, without those that were cancelled."""
         ended: list[FinishedRequest] = []
         for request_id, tokens_T, logp_T in self._slots.read():
+            # A request that was cancelled is not running any more, though its row was.
             state = self._running.pop(request_id, None)
             if state is not None:
                 ended.append(FinishedRequest(state=state, tokens_T=tokens_T, logp_T=logp_T))
@@ -262,11 +272,11 @@ class Batch:
 
     def _drop(self) -> Tensor:
         """Free the slots of rows that have ended; for each row that is left, which row it was."""
-        kept_B = self._slots.drop()
-        self._decoder.keep(kept_B)
-        self._rows = [self._rows[row] for row in kept_B.tolist()]
+        running_B = self._slots.drop()
+        self._decoder.keep(running_B)
+        self._rows = [self._rows[row] for row in running_B.tolist()]
         self._partition()
-        return kept_B
+        return running_B
 
 
 def _draws(request: Request) -> np.ndarray:

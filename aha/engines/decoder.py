@@ -5,10 +5,11 @@ kernels, for float32 on the CPU, and `aha.engines.graphed` for a GPU. The engine
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from aha.policy.policy import Policy
@@ -21,6 +22,8 @@ __all__ = [
     "PromptUse",
     "Work",
     "common_length",
+    "last_tokens",
+    "new_prompts",
     "unique_prompts",
     "work_for",
 ]
@@ -185,11 +188,25 @@ def unique_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [by_number[number] for number in sorted(by_number)]
 
 
+def new_prompts(prompts: Sequence[Prompt], computed: Container[int]) -> list[Prompt]:
+    """Each of these prompts once whose number is not among those that have been computed."""
+    return [prompt for prompt in unique_prompts(prompts) if prompt.number not in computed]
+
+
+def last_tokens(prompts: Sequence[Tensor]) -> Tensor:
+    """Index of the last token of each of these prompts, which lie end to end; it alone predicts a token to draw."""
+    lengths_P = torch.tensor([len(prompt) for prompt in prompts])
+    return lengths_P.cumsum(0) - 1
+
+
 def common_length(prompts: Sequence[Tensor]) -> int:
     """Leading tokens that all prompts share; the last token of a prompt is never among them."""
+    # The last token is computed for each prompt by itself: from it come the logits of the response's first token.
     shortest = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0][:shortest]
+    common = prompts[0][:shortest]
     for prompt in prompts[1:]:
-        differs = (prompt[: len(first)] != first).nonzero()
-        first = first[: int(differs[0])] if len(differs) else first
-    return len(first)
+        is_different = prompt[: len(common)] != common
+        differences = is_different.nonzero()
+        if len(differences):
+            common = common[: int(differences[0])]
+    return len(common)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from aha.runs.ledger import Ledger, request_key
@@ -93,7 +92,9 @@ class _Failure:
 
     def describe(self, secret: str) -> str:
         """The failure in one line; the secret, which a server may quote, is blotted out."""
-        detail = " ".join(self.detail.replace(secret, "***")[:_LONGEST_DETAIL].split())
+        # Before the text is cut: a cut could leave a part of the secret, which nobody would recognise.
+        blotted = self.detail.replace(secret, "***")
+        detail = " ".join(blotted[:_LONGEST_DETAIL].split())
         return f"{self.kind}: {detail}" if detail else self.kind
 
 
@@ -184,13 +185,19 @@ class Endpoint:
         """
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url is {self.base_url!r}; it must start with http:// or https://")
-        if min(self.max_retries, self.num_workers - 1, self.pause_seconds) < 0 or not self.timeout_seconds > 0:
+
+        # `not > 0` refuses NaN too.
+        least = min(self.max_retries, self.num_workers - 1, self.pause_seconds)
+        if least < 0 or not self.timeout_seconds > 0:
             raise ValueError(
                 f"max_retries {self.max_retries}, num_workers {self.num_workers}, pause_seconds {self.pause_seconds}, "
                 f"timeout_seconds {self.timeout_seconds}; allowed: at least 0, at least 1, at least 0, above 0"
             )
+
+        # The client insists on a key, also for servers that want none.
+        api_key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self._pace = Pace(self.requests_per_minute)
-        self._client = self._connect(self.api_key or os.environ.get("OPENAI_API_KEY") or "none")
+        self._client = self._connect(api_key)
         self._lock = threading.Lock()
         self._asked: Counter[str] = Counter()
 
@@ -205,15 +212,13 @@ class Endpoint:
         except ImportError as error:
             raise RuntimeError("an endpoint needs the package `openai`: pip install 'aha[endpoint]'") from error
 
-        # Attempts are counted and paced here, not by the client.
+        # Attempts are counted and paced here: the client's own would be neither, and do not see an empty response.
         return openai.OpenAI(base_url=self.base_url, api_key=api_key, timeout=self.timeout_seconds, max_retries=0)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -331,7 +336,11 @@ class Endpoint:
 
 def _refusal(status: int, message: str, retry_after: str) -> _Failure:
     """What a status of 400 and more means: only some get better by waiting."""
-    pause = float(retry_after) if _SECONDS.fullmatch(retry_after.strip()) else 0.0
+    # A server may also name a date, which is not waited for.
+    is_in_seconds = _SECONDS.fullmatch(retry_after.strip()) is not None
+    pause = float(retry_after) if is_in_seconds else 0.0
+
+    # Timeout, conflict, too early, too many requests.
     is_final = status < 500 and status not in (408, 409, 425, 429)
     return _Failure(kind=f"http {status}", detail=message, is_final=is_final, pause_seconds=pause)
 
@@ -342,6 +351,7 @@ def _content(text: str) -> str | _Failure:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:
         return _Failure(kind="malformed", detail=str(error))
+    # The order matters: a response that was cut has content too, and is no answer.
     match body:
         case {"choices": [{"finish_reason": "length"}, *_]}:
             return _Failure(kind="length", detail="cut at max_tokens", is_final=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aha.engines.decoder import Prompt, PromptUse, Work, unique_prompts
+from aha.engines.decoder import Prompt, PromptUse, Work, last_tokens, new_prompts
 from aha.policy.blocks import RMSNorm
 from aha.policy.fast.adjacent import adjacent
 from aha.policy.fast.paths import is_dense
@@ -85,8 +85,11 @@ def _sizes(largest: int) -> list[int]:
     """Batch sizes that are recorded: powers of 2 and the middles between them, up to the first that is enough."""
     sizes = [1, 2]
     while sizes[-1] < largest:
-        sizes += [sizes[-1] * 3 // 2, sizes[-1] * 2]
-    return [*sorted({size for size in sizes if size < largest}), largest]
+        last = sizes[-1]
+        sizes += [last * 3 // 2, last * 2]
+
+    smaller = [size for size in sizes if size < largest]
+    return [*smaller, largest]
 
 
 class GraphedDecoder:
@@ -112,29 +115,40 @@ class GraphedDecoder:
         self._like = like
         self._layers = [_layer(block) for block in policy.layers]
 
-        # Keys and values of prompts and of rows are two parts of one memory. Padding writes into one more slot.
-        shared = config.num_key_value_heads
-        prompt_shape = (work.num_prompts, shared, _aligned(work.max_prompt_tokens))
-        own_shape = (work.num_slots + 1, shared, _aligned(work.max_new_tokens))
-        columns = [prod(prompt_shape), prod(own_shape)]
-        memory = like.new_empty(config.num_hidden_layers, 2, sum(columns), config.head_dim)
-        prompts, own = torch.split(memory, columns, dim=2)
-        self._prompts = torch.unflatten(prompts, 2, prompt_shape)
-        self._own = torch.unflatten(own, 2, own_shape)
+        # Keys and values of prompts and of rows are two parts of one memory, which a kernel reads as one run of keys.
+        # Padding writes into one more slot.
+        num_heads = config.num_key_value_heads
+        num_slots = work.num_slots
+        prompt_columns = _aligned(work.max_prompt_tokens)
+        row_columns = _aligned(work.max_new_tokens)
+        prompt_shape = (work.num_prompts, num_heads, prompt_columns)
+        row_shape = (num_slots + 1, num_heads, row_columns)
+        lengths = [prod(prompt_shape), prod(row_shape)]
+        memory = like.new_empty(config.num_hidden_layers, 2, sum(lengths), config.head_dim)
+        prompt_memory, row_memory = torch.split(memory, lengths, dim=2)
+        self._prompts = torch.unflatten(prompt_memory, 2, prompt_shape)
+        self._own = torch.unflatten(row_memory, 2, row_shape)
 
-        num_positions = work.max_prompt_tokens + self._own.shape[4]
-        positions = torch.arange(num_positions, device=like.device).float()[:, None]
-        angles = positions * frequencies(config, config.head_dim, like.device)
+        # Angles are float32 in any type: bfloat16 could not tell positions above 256 apart.
+        device = like.device
+        num_positions = work.max_prompt_tokens + row_columns
+        positions = torch.arange(num_positions, device=device).float()
+        turns_per_token = frequencies(config, config.head_dim, device)
+        angles = positions[:, None] * turns_per_token
         self._cos = angles.cos().to(like.dtype)
         self._sin = angles.sin().to(like.dtype)
 
-        self._sizes = _sizes(work.num_slots)
-        self._nothing = torch.tensor([[work.num_slots], [0], [0], [0]], dtype=torch.int32, device=like.device)
-        self._rows = self._nothing.repeat(1, work.num_slots)
-        self._tokens = torch.zeros(work.num_slots, dtype=torch.int64, device=like.device)
+        # The table has of each row its slot, the tokens in it, its prompt's slot and tokens. Graphs read table and
+        # tokens where they lie, so neither is ever replaced.
+        padding = [[num_slots], [0], [0], [0]]
+        self._nothing = torch.tensor(padding, dtype=torch.int32, device=device)
+        self._rows = self._nothing.repeat(1, num_slots)
+        self._tokens = like.new_zeros(num_slots, dtype=torch.int64)
+
+        self._sizes = _sizes(num_slots)
         self._open: list[tuple[int, int]] = []
-        self._free_slots = list(range(work.num_slots))[::-1]
-        self._free_prompts = list(range(work.num_prompts))[::-1]
+        self._free_slots = list(reversed(range(num_slots)))
+        self._free_prompts = list(reversed(range(work.num_prompts)))
         self._prompt_slots: dict[int, int] = {}
         self._use = PromptUse()
         self._first_logits: dict[int, Tensor] = {}
@@ -142,8 +156,7 @@ class GraphedDecoder:
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        new = [prompt for prompt in unique_prompts(prompts) if prompt.number not in self._prompt_slots]
-        for part in _parts(new):
+        for part in _parts(new_prompts(prompts, self._prompt_slots)):
             self._compute(part)
 
         num_before = len(self._open)
@@ -152,11 +165,16 @@ class GraphedDecoder:
             slot = self._free_slots.pop()
             self._open.append((slot, prompt.number))
             self._use.add_row(prompt.number)
-            rows.append((slot, 0, self._prompt_slots[prompt.number], len(prompt.tokens)))
+            prompt_slot = self._prompt_slots[prompt.number]
+            rows.append((slot, 0, prompt_slot, len(prompt.tokens)))
 
+        # One copy to the device for all new rows.
+        num_rows = len(self._open)
         new_rows = torch.tensor(rows, dtype=torch.int32).T
-        self._rows[:, num_before : len(self._open)] = new_rows.to(self._rows.device)
-        return torch.stack([self._first_logits[prompt.number] for prompt in prompts])
+        self._rows[:, num_before:num_rows] = new_rows.to(self._rows.device)
+
+        first_logits = [self._first_logits[prompt.number] for prompt in prompts]
+        return torch.stack(first_logits)
 
     def release(self, prompt: Prompt) -> None:
         """No further row of this prompt will be added; its slot becomes free when all of its rows have ended."""
@@ -173,9 +191,11 @@ class GraphedDecoder:
             if self._use.remove_row(number):
                 self._forget(number)
 
+        # The recorded size may be larger than the number of rows: those behind are padding.
+        num_rows = len(rows)
         self._open = [self._open[row] for row in rows]
-        self._rows[:, : len(rows)] = self._rows[:, rows_B]
-        self._rows[:, len(rows) : num_before] = self._nothing
+        self._rows[:, :num_rows] = self._rows[:, rows_B]
+        self._rows[:, num_rows:num_before] = self._nothing
 
     def _forget(self, number: int) -> None:
         """Free the slot of a prompt, if it was computed at all."""
@@ -223,48 +243,64 @@ class GraphedDecoder:
         # A layer's result is added to the residual stream by the norm that follows it: one pass over memory for both.
         x_BD = F.embedding(self._tokens[:size], model.embed_tokens.weight)
         update_BD = None
-        for layer, prompts, own in zip(self._layers, self._prompts, self._own, strict=True):
+        for layer, prompts, stored in zip(self._layers, self._prompts, self._own, strict=True):
             x_BD, normed_BD = add_norm(x_BD, update_BD, layer.before, eps)
             qkv = F.linear(normed_BD, layer.qkv, layer.qkv_bias)
-            q_BHK = place(qkv, self._cos, self._sin, layer.norms, own, self._rows, num_heads=num_heads, eps=eps)
-            mixed_BHK = attend(q_BHK, prompts, own, self._rows, scale=scale)
+
+            # Norms and rotates queries and keys, and writes the keys and values into the rows' slots.
+            q_BHK = place(qkv, self._cos, self._sin, layer.norms, stored, self._rows, num_heads=num_heads, eps=eps)
+            mixed_BHK = attend(q_BHK, prompts, stored, self._rows, scale=scale)
             update_BD = F.linear(mixed_BHK.flatten(1), layer.out, layer.out_bias)
 
             x_BD, normed_BD = add_norm(x_BD, update_BD, layer.between, eps)
-            inner = swiglu_halves(F.linear(normed_BD, layer.gate_up))
-            update_BD = F.linear(inner, layer.down)
+            gate_up = F.linear(normed_BD, layer.gate_up)
+            inner_BI = swiglu_halves(gate_up)
+            update_BD = F.linear(inner_BI, layer.down)
 
         _, normed_BD = add_norm(x_BD, update_BD, model.norm.weight, eps)
         logits_BV = logits_of(normed_BD, self._like)
 
         # A row that has ended goes on until the engine looks, and must not leave its slot.
-        self._rows[1, :size].add_(1).clamp_(max=self._own.shape[4] - 1)
+        last_column = self._own.shape[4] - 1
+        self._rows[1, :size].add_(1).clamp_(max=last_column)
         return logits_BV
 
     def _compute(self, new: Sequence[Prompt]) -> None:
         """Prefill these prompts, all in one pass."""
         device = self._like.device
+        prompts = [prompt.tokens for prompt in new]
+        layout = _layout(prompts).to(device)
         slots = [self._free_prompts.pop() for _ in new]
-        lengths_P = torch.tensor([len(prompt.tokens) for prompt in new])
-        lengths = lengths_P.tolist()
-        stops = lengths_P.cumsum(0).tolist()
 
-        segments = [Segment(start=stop - length, length=length) for length, stop in zip(lengths, stops, strict=True)]
-        layout = Layout(
-            tokens_N=torch.cat([prompt.tokens for prompt in new]),
-            positions_N=torch.cat([torch.arange(length) for length in lengths]),
-            where_BT=torch.zeros(0, 0, dtype=torch.int64),
-            segments=tuple(segments),
-        ).to(device)
-        slot_N = torch.tensor(slots).repeat_interleave(lengths_P).to(device)
-        hidden_ND = self._policy(layout.tokens_N, layout.positions_N, _Prompts(layout, slot_N, self._prompts))
+        # Every token of a prompt is stored in the prompt's slot.
+        lengths_P = torch.tensor([len(prompt) for prompt in prompts])
+        slot_N = torch.tensor(slots).repeat_interleave(lengths_P)
+        context = _Prompts(layout, slot_N.to(device), self._prompts)
+        hidden_ND = self._policy(layout.tokens_N, layout.positions_N, context)
 
-        # Only the last token of a prompt predicts a token that is drawn.
-        last_tokens = [stop - 1 for stop in stops]
-        logits_PV = logits_of(hidden_ND[last_tokens], self._like)
+        last_PD = hidden_ND[last_tokens(prompts)]
+        logits_PV = logits_of(last_PD, self._like)
         for prompt, slot, logits_V in zip(new, slots, logits_PV, strict=True):
             self._prompt_slots[prompt.number] = slot
             self._first_logits[prompt.number] = logits_V
+
+
+def _layout(prompts: Sequence[Tensor]) -> Layout:
+    """Prompts laid end to end, each seeing itself alone."""
+    segments: list[Segment] = []
+    start = 0
+    for prompt in prompts:
+        segments.append(Segment(start=start, length=len(prompt)))
+        start += len(prompt)
+
+    positions = [torch.arange(len(prompt)) for prompt in prompts]
+    return Layout(
+        tokens_N=torch.cat(list(prompts)),
+        positions_N=torch.cat(positions),
+        # There is no batch in which anybody would look tokens up.
+        where_BT=torch.zeros(0, 0, dtype=torch.int64),
+        segments=tuple(segments),
+    )
 
 
 def _parts(prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
@@ -296,8 +332,9 @@ class _Prompts:
     def attend(self, layer: int, q_NHK: Tensor, k_NJK: Tensor, v_NJK: Tensor, scale: float) -> Tensor:
         """Causal attention inside each prompt."""
         keys, values = self._cache[layer]
-        keys[self._slot_N, :, self._layout.positions_N] = k_NJK
-        values[self._slot_N, :, self._layout.positions_N] = v_NJK
+        positions_N = self._layout.positions_N
+        keys[self._slot_N, :, positions_N] = k_NJK
+        values[self._slot_N, :, positions_N] = v_NJK
         return self._layout.attend(layer, q_NHK, k_NJK, v_NJK, scale)
 
 

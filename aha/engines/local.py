@@ -92,12 +92,10 @@ class LocalEngine:
         self._last_prompt: tuple[str, Tensor] | None = None
 
     def load(self, policy: Policy, version: int) -> None:
-        """Sample from this policy from now on.
-
-        Raises:
-            ValueError: requests are waiting or running: a response comes from one set of weights.
-        """
-        unfinished = len(self._waiting) + (0 if self._batch is None else len(self._batch))
+        """Sample from this policy from now on, as `Engine.load` says."""
+        unfinished = len(self._waiting)
+        if self._batch is not None:
+            unfinished += len(self._batch)
         if unfinished:
             raise ValueError(
                 f"weights of version {version} cannot be loaded while {unfinished} requests are waiting or running: "
@@ -156,6 +154,7 @@ class LocalEngine:
                 ended = batch.step()
             self._batch = batch if len(batch) else None
 
+        # Listeners are called last: what they raise leaves an engine that can go on.
         rollouts = [self._rollout(request) for request in ended]
         for new in batch.new_tokens:
             if new.state.on_tokens is not None:
@@ -163,15 +162,12 @@ class LocalEngine:
         return rollouts
 
     def cancel(self, request_id: RequestId) -> None:
-        """End a request without a rollout; one that has ended is left as it is.
-
-        Raises:
-            ValueError: there has never been such a request.
-        """
+        """End a request without a rollout, as `Engine.cancel` says."""
         if not 0 <= request_id < self._num_requests:
             raise ValueError(f"there is no request {request_id}; {self._num_requests} have been submitted so far")
         if remove_request(self._waiting, request_id) is not None or self._batch is None:
             return
+
         with torch.inference_mode():
             self._batch.cancel(request_id)
         if not len(self._batch):
@@ -195,10 +191,15 @@ class LocalEngine:
         """A batch of all requests that wait; None where there are none."""
         if not self._waiting:
             return None
+        # Without a capacity nobody can join, so that slots beyond those that wait would stay empty.
+        num_slots = self._max_rows
+        if self._capacity is None:
+            num_slots = min(self._max_rows, len(self._waiting))
+
         prompts = unique_prompts([state.shared.prompt for state in self._waiting])
         work = work_for(
             [prompt.tokens for prompt in prompts],
-            num_slots=self._max_rows if self._capacity else min(self._max_rows, len(self._waiting)),
+            num_slots=num_slots,
             max_new_tokens=max(state.request.decoding.max_new_tokens for state in self._waiting),
             capacity=self._capacity,
         )
@@ -208,7 +209,7 @@ class LocalEngine:
         return batch
 
     def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
-        """Each row's next token and its log-probability, [B]."""
+        """Each row's next token and its log-probability, [B]; apart, since a benchmark decides where responses end."""
         return sample_rows(logits_BV, slots.uniforms_B, parts)
 
     def _rollout(self, ended: FinishedRequest) -> Rollout:
@@ -221,6 +222,7 @@ class LocalEngine:
         return Rollout(
             problem_id=request.id,
             prompt_tokens=ended.state.shared.prompt.tokens,
+            # Copies: these are views of one tensor for all rows of a step, which a rollout would keep in memory.
             tokens=tokens_T.clone(),
             logp=ended.logp_T.clone(),
             # What the prompt has written of the response, such as an opened <think>, is read with it.

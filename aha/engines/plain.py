@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aha.engines.cache import Cache
-from aha.engines.decoder import Prompt, Work, unique_prompts
+from aha.engines.decoder import Prompt, Work, last_tokens, new_prompts
 from aha.policy.policy import Policy
 from aha.policy.scoring import logits_of
 
@@ -17,13 +17,7 @@ __all__ = ["PlainDecoder"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PromptCache:
-    """A prompt that has been computed, without the common beginning.
-
-    Attributes:
-        keys_LNJK: its keys.
-        values_LNJM: its values.
-        logits_V: of the first token of a response.
-    """
+    """Keys and values of a prompt behind the common beginning, and the logits of a response's first token."""
 
     keys_LNJK: Tensor
     values_LNJM: Tensor
@@ -55,15 +49,17 @@ class PlainDecoder:
 
     def admit(self, prompts: Sequence[Prompt]) -> Tensor:
         """Add a row for each of these prompts; their logits, [len(prompts), V]."""
-        self._compute([prompt for prompt in unique_prompts(prompts) if prompt.number not in self._prompts])
-        logits = []
+        self._compute(new_prompts(prompts, self._prompts))
+        logits: list[Tensor] = []
         for prompt in prompts:
             computed = self._prompts[prompt.number]
             self._cache.add(computed.keys_LNJK, computed.values_LNJM)
             logits.append(computed.logits_V)
 
+        # A row goes on behind its prompt.
         lengths = [len(prompt.tokens) for prompt in prompts]
-        self._positions_B = torch.cat((self._positions_B, self._positions_B.new_tensor(lengths)))
+        new_positions_B = self._positions_B.new_tensor(lengths)
+        self._positions_B = torch.cat((self._positions_B, new_positions_B))
         return torch.stack(logits)
 
     def release(self, prompt: Prompt) -> None:
@@ -89,25 +85,25 @@ class PlainDecoder:
 
         rests = [prompt.tokens[self._num_common :] for prompt in prompts]
         hidden_ND, keys_LNJK, values_LNJM = self._prefill(rests, first=self._num_common)
-        stops = torch.tensor([len(rest) for rest in rests]).cumsum(0).tolist()
+        last_PD = hidden_ND[last_tokens(rests)]
+        logits_PV = logits_of(last_PD, self._policy.head_VD)
 
-        # Only the last token of a prompt predicts a token that is drawn.
-        last_tokens = [stop - 1 for stop in stops]
-        logits_PV = logits_of(hidden_ND[last_tokens], self._policy.head_VD)
-        for prompt, rest, stop, logits_V in zip(prompts, rests, stops, logits_PV, strict=True):
-            span = slice(stop - len(rest), stop)
-            self._prompts[prompt.number] = _PromptCache(
-                keys_LNJK=keys_LNJK[:, span],
-                values_LNJM=values_LNJM[:, span],
-                logits_V=logits_V,
-            )
+        lengths = [len(rest) for rest in rests]
+        keys = torch.split(keys_LNJK, lengths, dim=1)
+        values = torch.split(values_LNJM, lengths, dim=1)
+        for prompt, k, v, logits_V in zip(prompts, keys, values, logits_PV, strict=True):
+            self._prompts[prompt.number] = _PromptCache(keys_LNJK=k, values_LNJM=v, logits_V=logits_V)
 
     def _prefill(self, parts: Sequence[Tensor], first: int) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states, keys and values of token sequences that each follow the first `first` common ones."""
         device = self._policy.head_VD.device
-        prompts = _Prompts(self._cache, [len(part) for part in parts], first)
-        positions = torch.cat([torch.arange(first, first + len(part)) for part in parts])
-        hidden_ND = self._policy(torch.cat(list(parts)).to(device), positions.to(device), prompts)
+        lengths = [len(part) for part in parts]
+        tokens_N = torch.cat(list(parts)).to(device)
+        positions = [torch.arange(first, first + length) for length in lengths]
+        positions_N = torch.cat(positions).to(device)
+
+        prompts = _Prompts(self._cache, lengths, first)
+        hidden_ND = self._policy(tokens_N, positions_N, prompts)
         return hidden_ND, torch.stack(prompts.keys), torch.stack(prompts.values)
 
 
@@ -133,22 +129,27 @@ class _Prompts:
         self.values.append(v_NJM)
         keys_CJK, values_CJM = self._cache.common(layer, self._num_before)
 
+        # One prompt after another: torch's attention takes sequences of different lengths only when they are padded.
         queries = torch.split(q_NHK, self._lengths)
         keys = torch.split(k_NJK, self._lengths)
         values = torch.split(v_NJM, self._lengths)
-        outs = []
+        outs: list[Tensor] = []
         for q_THK, k_TJK, v_TJM in zip(queries, keys, values, strict=True):
             k_SJK = torch.cat((keys_CJK, k_TJK))
             v_SJM = torch.cat((values_CJM, v_TJM))
-            outs.append(_attend_causally(q_THK, k_SJK, v_SJM, scale))
+            out_THM = _attend_causally(q_THK, k_SJK, v_SJM, scale)
+            outs.append(out_THM)
+
         return torch.cat(outs)
 
 
 def _attend_causally(q_NHK: Tensor, k_SJK: Tensor, v_SJM: Tensor, scale: float) -> Tensor:
     """Attention of the last N of S tokens to all that come before them and to themselves, [N, H, M]."""
+    # The diagonal is shifted: query n is the token behind the first S - N keys and n more.
     num_queries = len(q_NHK)
     num_keys = len(k_SJK)
-    is_seen_NS = torch.ones(num_queries, num_keys, dtype=torch.bool, device=q_NHK.device).tril(num_keys - num_queries)
+    is_seen_NS = q_NHK.new_ones(num_queries, num_keys, dtype=torch.bool)
+    is_seen_NS = is_seen_NS.tril(num_keys - num_queries)
 
     # Each key-value head serves several query heads, which torch wants repeated.
     repeat = q_NHK.shape[1] // k_SJK.shape[1]

@@ -59,11 +59,13 @@ def sample_rows(logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DecodingG
     if parts[0].rows is None:
         return sample_tokens(logits_BV, uniforms_B, temperature=parts[0].temperature, top_p=parts[0].top_p)
 
-    tokens_B = torch.empty(len(logits_BV), dtype=torch.int64, device=logits_BV.device)
-    logp_B = torch.empty(len(logits_BV), device=logits_BV.device)
+    num_rows = len(logits_BV)
+    tokens_B = torch.empty(num_rows, dtype=torch.int64, device=logits_BV.device)
+    logp_B = torch.empty(num_rows, device=logits_BV.device)
     for part in parts:
-        tokens_B[part.rows], logp_B[part.rows] = sample_tokens(
-            logits_BV[part.rows], uniforms_B[part.rows], temperature=part.temperature, top_p=part.top_p
+        rows = part.rows
+        tokens_B[rows], logp_B[rows] = sample_tokens(
+            logits_BV[rows], uniforms_B[rows], temperature=part.temperature, top_p=part.top_p
         )
     return tokens_B, logp_B
 
@@ -83,6 +85,7 @@ def sample_tokens(
         Tokens [B] int64, and their log-probabilities [B] float32, nats: those of the tempered, untruncated policy (of
         the untempered one where the temperature is 0), whatever the nucleus.
     """
+    # The kernels draw from the whole distribution alone: greedy and nucleus sampling are for evaluation.
     is_whole = temperature > 0 and top_p == 1
     if is_whole and logits_BV.is_cuda and has_gpu_kernels():
         from aha.kernels.cuda.decoding import draw
@@ -103,7 +106,8 @@ def sample_tokens(
         tokens_B = _invert(logp_BV, uniforms_B)
 
     # Of the whole distribution, whatever the nucleus: the learner computes the same.
-    return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]
+    logp_B1 = logp_BV.gather(-1, tokens_B[:, None])
+    return tokens_B, logp_B1[:, 0]
 
 
 def _draw_by_kernel(
@@ -135,21 +139,25 @@ def _draw_by_kernel(
 
 def _invert(logp_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """The first token at which the cumulative probability exceeds the draw."""
+    # In a float32 sum over a large vocabulary the least likely tokens would vanish.
     cumulative_BV = logp_BV.exp().cumsum(-1, dtype=torch.float64)
     total_B = cumulative_BV[:, -1]
 
     # Below the total even where the product rounds to it, or a token without any probability could be drawn.
-    threshold_B = torch.minimum(uniforms_B * total_B, total_B.nextafter(torch.zeros_like(total_B)))
-    tokens_B = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)[:, 0]
+    below_total_B = total_B.nextafter(torch.zeros_like(total_B))
+    threshold_B = torch.minimum(uniforms_B * total_B, below_total_B)
+    tokens_B1 = torch.searchsorted(cumulative_BV, threshold_B[:, None], right=True)
 
     # Where the logits are NaN the search ends behind the vocabulary; the row still gets a token.
-    return tokens_B.clamp_(max=logp_BV.shape[-1] - 1)
+    last_token = logp_BV.shape[-1] - 1
+    return tokens_B1[:, 0].clamp_(max=last_token)
 
 
 def _nucleus(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Tensor:
     """A draw from the nucleus: the most likely token where it alone reaches `top_p`, so that few rows are sorted."""
     top_B, tokens_B = logp_BV.max(-1)
-    wide_M = (top_B.exp() < top_p).nonzero()[:, 0]
+    is_wide_B = top_B.exp() < top_p
+    wide_M = is_wide_B.nonzero()[:, 0]
     tokens_B[wide_M] = _nucleus_of_several(logp_BV[wide_M], uniforms_B[wide_M], top_p)
     return tokens_B
 
@@ -161,11 +169,16 @@ def _ordered(logp_BV: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """
     if logp_BV.is_cuda and logp_BV.shape[-1] > LIKELIEST:
         # Equal ones in the order of the vocabulary, as the whole sort has them.
-        order_BV = logp_BV.topk(LIKELIEST).indices.sort(dim=-1).values
+        likeliest_BV = logp_BV.topk(LIKELIEST).indices
+        order_BV = likeliest_BV.sort(dim=-1).values
         top_BV = logp_BV.gather(-1, order_BV)
-        if bool((top_BV.exp().sum(-1) >= top_p).all()):
+
+        reaches_B = top_BV.exp().sum(-1) >= top_p
+        if bool(reaches_B.all()):
             ordered_BV, indices_BV = top_BV.sort(dim=-1, descending=True, stable=True)
             return ordered_BV, order_BV.gather(-1, indices_BV)
+
+    # Stable: equal ones stay in the order of the vocabulary, on every device.
     return logp_BV.sort(dim=-1, descending=True, stable=True)
 
 
@@ -173,6 +186,9 @@ def _nucleus_of_several(logp_BV: Tensor, uniforms_B: Tensor, top_p: float) -> Te
     """Inversion over the tokens in falling order of probability, cut where their sum reaches `top_p`."""
     ordered_BV, order_BV = _ordered(logp_BV, top_p)
     probabilities_BV = ordered_BV.exp()
+    # The token with which the sum reaches `top_p` is in: what counts is the sum before a token.
     before_BV = probabilities_BV.cumsum(-1, dtype=torch.float64) - probabilities_BV
-    ordered_BV = ordered_BV.masked_fill(before_BV >= top_p, float("-inf"))
-    return order_BV.gather(-1, _invert(ordered_BV, uniforms_B)[:, None])[:, 0]
+    nucleus_BV = ordered_BV.masked_fill(before_BV >= top_p, float("-inf"))
+    index_B = _invert(nucleus_BV, uniforms_B)
+    tokens_B1 = order_BV.gather(-1, index_B[:, None])
+    return tokens_B1[:, 0]

@@ -26,12 +26,13 @@ class Slots:
             max_new_tokens: the highest length cap of a response (T).
             device: where tokens are drawn.
         """
-        self.request_B = torch.zeros(0, dtype=torch.int64, device=device)
-        self.length_B = self.request_B
-        self.is_over_B = self.request_B.bool()
-        self._slot_B = self.request_B
-        self._cap_B = self.request_B
-        self._free = list(range(num_slots))[::-1]
+        no_rows = torch.zeros(0, dtype=torch.int64, device=device)
+        self.request_B = no_rows
+        self.length_B = no_rows
+        self.is_over_B = no_rows.bool()
+        self._slot_B = no_rows
+        self._cap_B = no_rows
+        self._free = list(reversed(range(num_slots)))
 
         # A row that has ended is written on until the engine looks: one column more is for what is written behind it.
         shape = (num_slots, max_new_tokens + 1)
@@ -59,42 +60,57 @@ class Slots:
             requests: the number of each row's request.
             uniforms: the draws of all its tokens; there are as many as its response may have tokens.
         """
-        slots = self.request_B.new_tensor([self._free.pop() for _ in requests])
+        slots = [self._free.pop() for _ in requests]
+        slot_R = self.request_B.new_tensor(slots)
         caps = [len(draws_T) for draws_T in uniforms]
-        uniforms_RT = np.zeros((len(caps), max(caps)))
+        max_cap = max(caps)
+
+        # The draws of all new rows go to the device in one copy.
+        uniforms_RT = np.zeros((len(caps), max_cap))
         for row, draws_T in enumerate(uniforms):
             uniforms_RT[row, : caps[row]] = draws_T
+        on_device_RT = torch.from_numpy(uniforms_RT).to(slot_R.device)
+        self._uniforms_ST[slot_R, :max_cap] = on_device_RT
 
-        self._uniforms_ST[slots, : max(caps)] = torch.from_numpy(uniforms_RT).to(slots.device)
-        self._slot_B = torch.cat((self._slot_B, slots))
-        self._cap_B = torch.cat((self._cap_B, slots.new_tensor(caps)))
-        self.request_B = torch.cat((self.request_B, slots.new_tensor(requests)))
-        self.length_B = torch.cat((self.length_B, torch.zeros_like(slots)))
-        self.is_over_B = torch.cat((self.is_over_B, torch.zeros_like(slots, dtype=torch.bool)))
+        cap_R = slot_R.new_tensor(caps)
+        request_R = slot_R.new_tensor(requests)
+        length_R = torch.zeros_like(slot_R)
+        self._slot_B = torch.cat((self._slot_B, slot_R))
+        self._cap_B = torch.cat((self._cap_B, cap_R))
+        self.request_B = torch.cat((self.request_B, request_R))
+        self.length_B = torch.cat((self.length_B, length_R))
+        self.is_over_B = torch.cat((self.is_over_B, length_R.bool()))
 
     def write(self, tokens_B: Tensor, logp_B: Tensor, is_last_B: Tensor) -> None:
         """Each row's next token, its log-probability, and whether it is the row's last."""
-        self._tokens_ST[self._slot_B, self.length_B] = tokens_B
-        self._logp_ST[self._slot_B, self.length_B] = logp_B
+        column = (self._slot_B, self.length_B)
+        self._tokens_ST[column] = tokens_B
+        self._logp_ST[column] = logp_B
+        # A row that has ended does not grow: what is written behind it is overwritten by the next step.
         self.length_B = self.length_B + ~self.is_over_B
         self.is_over_B = self.is_over_B | is_last_B | (self.length_B == self._cap_B)
 
     def tails(self, count: int) -> list[list[int]]:
         """The last tokens of each row, `count` at most."""
-        columns_BC = self.length_B[:, None] - count + torch.arange(count, device=self.length_B.device)
-        tokens_BC = self._tokens_ST[self._slot_B[:, None], columns_BC.clamp(min=0)].tolist()
-        lengths = self.length_B.tolist()
-        return [tokens[max(0, count - length) :] for tokens, length in zip(tokens_BC, lengths, strict=True)]
+        offsets_C = torch.arange(count, device=self.length_B.device)
+        columns_BC = self.length_B[:, None] - count + offsets_C
+        tokens_BC = self._tokens_ST[self._slot_B[:, None], columns_BC.clamp(min=0)]
 
-    def tokens(self, row: int) -> list[int]:
-        """All tokens of a row."""
-        return [int(token) for token in self._tokens_ST[self._slot_B[row], : int(self.length_B[row])].tolist()]
+        # A shorter row has columns before its first token, which are left out.
+        tails: list[list[int]] = []
+        for tokens, length in zip(tokens_BC.tolist(), self.length_B.tolist(), strict=True):
+            num_missing = max(0, count - length)
+            tails.append(tokens[num_missing:])
+
+        return tails
 
     def since(self, row: int, start: int) -> tuple[list[int], list[float]]:
         """Tokens and log-probabilities of a row from its token `start` on."""
         slot = int(self._slot_B[row])
         columns = slice(start, int(self.length_B[row]))
-        return self._tokens_ST[slot, columns].tolist(), self._logp_ST[slot, columns].tolist()
+        tokens_T = self._tokens_ST[slot, columns]
+        logp_T = self._logp_ST[slot, columns]
+        return tokens_T.tolist(), logp_T.tolist()
 
     def end(self, row: int, length: int) -> None:
         """End a row behind its first `length` tokens."""
@@ -106,6 +122,7 @@ class Slots:
         slot_R = self._slot_B[self.is_over_B]
         lengths = self.length_B[self.is_over_B].tolist()
         requests = self.request_B[self.is_over_B].tolist()
+        # One copy for all of them: each copy waits for the device.
         tokens_RT = self._tokens_ST[slot_R].cpu()
         logp_RT = self._logp_ST[slot_R].cpu()
         return [
@@ -125,7 +142,9 @@ class Slots:
 
         # Most rows keep their numbers, so that a decoder has few keys and values to move.
         rows_B = torch.arange(num_running, device=is_over_B.device)
-        rows_B[is_over_B[:num_running]] = (~is_over_B[num_running:]).nonzero()[:, 0] + num_running
+        is_vacant_B = is_over_B[:num_running]
+        is_moved = ~is_over_B[num_running:]
+        rows_B[is_vacant_B] = is_moved.nonzero()[:, 0] + num_running
 
         self.request_B = self.request_B[rows_B]
         self.length_B = self.length_B[rows_B]

@@ -40,7 +40,8 @@ class StopStrings:
         Args:
             tails: the last tokens of each row, `num_tail` more than are new.
         """
-        texts = self._tokenizer.raw.decode_batch([list(tail) for tail in tails], skip_special_tokens=True)
+        token_lists = [list(tail) for tail in tails]
+        texts = self._tokenizer.raw.decode_batch(token_lists, skip_special_tokens=True)
         return [row for row, text in enumerate(texts) if self.are_in(text)]
 
     def end_of(self, tokens: Sequence[int], *, num_new: int) -> int | None:
@@ -54,12 +55,16 @@ class StopStrings:
             The length; None where none of the new tokens completes a string.
         """
         num_seen = max(0, len(tokens) - num_new)
-        if self.are_in(self._text(tokens[:num_seen])):
+        text_before = self._text(tokens[:num_seen])
+        if self.are_in(text_before):
             return None
 
         # Text grows with tokens, yet a token may hold a part of a character: each length is decoded as a whole.
-        lengths = range(num_seen + 1, len(tokens) + 1)
-        return next((length for length in lengths if self.are_in(self._text(tokens[:length]))), None)
+        for length in range(num_seen + 1, len(tokens) + 1):
+            text = self._text(tokens[:length])
+            if self.are_in(text):
+                return length
+        return None
 
     def _text(self, tokens: Sequence[int]) -> str:
         """The text of some tokens, without special ones."""
