@@ -16,5 +16,6 @@ __all__ = [
     "sft",
     "task",
     "timeline",
+    "training_state",
     "updates",
 ]

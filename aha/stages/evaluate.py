@@ -24,6 +24,7 @@ from aha.rewards.accuracy import accuracy, votes_of
 from aha.rewards.table import RULES, RewardTable, identities
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
+from aha.stages.metrics import columns
 from aha.stages.run import Run, stage_key
 from aha.stages.task import Task
 from aha.training.checkpoint import weights_digest
@@ -108,6 +109,7 @@ def evaluate(
         problems=digest(problems),
         **setting.key(),
     )
+    # One with another key is made again, not refused as a stage would be: nothing starts from its result.
     saved = run.folder.read(f"stages/{stage}.json")
     if saved and saved["key"] == key:
         return _report(saved["report"])
@@ -148,6 +150,7 @@ def sampling_of(config: EvaluationConfig, seed: tuple[int | str, ...], stop: tup
 
 
 def _report(saved: Mapping[str, Any]) -> Report:
+    """A report as it was before it was written as JSON."""
     rows = tuple(Row(**row) for row in saved["rows"])
     return Report(**{**saved, "rows": rows})
 
@@ -160,6 +163,7 @@ def headline(report: Report) -> str:
 
 def _figure_text(row: Row) -> str:
     """A figure with its name; shares get three decimals, lengths and counts one."""
+    # Told by the value, since a row does not say what it is: a share is never above 1, a length hardly ever below.
     num_decimals = 3 if row.value < 1.5 else 1
     return f"{row.metric} {row.value:.{num_decimals}f}"
 
@@ -168,8 +172,12 @@ def figures(
     groups: Sequence[Group], *, policy: Checkpoint, config: EvaluationConfig, seed: int, measure: Measure
 ) -> Report:
     """All metrics with intervals over problems: for all, for each domain, and for each level of a domain."""
-    measured = [(group.problem, _with_num_samples(measure(group), len(group.rollouts))) for group in groups]
+    measured: list[tuple[Problem, dict[str, float]]] = []
+    for group in groups:
+        values = _with_num_samples(measure(group), len(group.rollouts))
+        measured.append((group.problem, values))
 
+    # The order of the suites is that of the report: everything first, then each domain, with its levels after it.
     suites = {"all": [values for _, values in measured]}
     for problem, values in sorted(measured, key=lambda pair: (pair[0].domain, pair[0].level)):
         suites.setdefault(problem.domain, []).append(values)
@@ -189,13 +197,10 @@ def _with_num_samples(measured: Mapping[str, float], num_samples: int) -> dict[s
 
 def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
     """The rows of one suite, from the figures of its problems."""
-    columns: dict[str, list[float]] = {}
-    for measured in members:
-        for name, value in measured.items():
-            columns.setdefault(name, []).append(value)
-
     rows = []
-    for name, values in columns.items():
+
+    # A problem may lack a figure: each mean is over the problems that have it, and `n` says how many those are.
+    for name, values in columns(members).items():
         # An interval never leaves the range of its figure: shares end at 1, lengths and counts have no largest value.
         bounds = (0.0, float("inf")) if name in ("length", "reflection") else (0.0, 1.0)
         value, low, high = mean_interval(values, bounds=bounds)
@@ -214,12 +219,21 @@ def solving(group: Group) -> dict[str, float]:
     if problem.domain == OWN:
         return _style(group)
 
-    graded = [_grade(problem, rollout, reward) for rollout, reward in zip(group.rollouts, group.rewards, strict=True)]
-    scores = [score for score, _ in graded]
-    kinds = [kind for _, kind in graded]
-    num_correct = sum(score == 1.0 for score in scores)
+    scores: list[float] = []
+    kinds: list[str] = []
+    for rollout, reward in zip(group.rollouts, group.rewards, strict=True):
+        score, kind = _grade(problem, rollout, reward)
+        scores.append(score)
+        kinds.append(kind)
 
-    values = {"pass@1": fmean(scores), "pass@k": pass_at_k(len(scores), num_correct, len(scores))}
+    num_samples = len(scores)
+    num_correct = sum(score == 1.0 for score in scores)
+    values = {
+        "pass@1": fmean(scores),
+        "pass@k": pass_at_k(num_samples, num_correct, num_samples),
+    }
+
+    # Programs have no answers of which two could be compared.
     if problem.tests:
         values["unsupported"] = fmean(kind == "unsupported" for kind in kinds)
     else:
@@ -240,8 +254,10 @@ def _majority_score(group: Group, scores: Sequence[float]) -> float:
 
 def _grade(problem: Problem, rollout: Rollout, reward: Reward) -> tuple[float, str]:
     """Score and kind of the verdict on an answer: that of the rewards, or else the rule's."""
+    # What the reward has found out, by running a program for instance, is not found out again.
     if "accuracy" in reward.parts:
         return reward.parts["accuracy"], reward.kinds.get("accuracy", "")
+
     verdict = accuracy(problem, rollout)
     return verdict.score, verdict.kind
 
@@ -250,26 +266,29 @@ def _style(group: Group) -> dict[str, float]:
     """How the responses to one problem are written, right or wrong."""
     language = group.problem.language
     rollouts = group.rollouts
+    texts = [rollout.text for rollout in rollouts]
     return {
         "length": fmean(len(rollout.tokens) for rollout in rollouts),
-        "reflection": fmean(reflective_acts(rollout.text) for rollout in rollouts),
-        "mixing": fmean(mixes_languages(rollout.text, language) for rollout in rollouts),
-        "consistency": fmean(consistency(_thinking(rollout), language) for rollout in rollouts),
-        "readability": fmean(is_readable(rollout.text, language) for rollout in rollouts),
+        "reflection": fmean(reflective_acts(text) for text in texts),
+        "mixing": fmean(mixes_languages(text, language) for text in texts),
+        "consistency": fmean(consistency(_thinking(text), language) for text in texts),
+        "readability": fmean(is_readable(text, language) for text in texts),
         "format": fmean(reward.parts.get("format", 0.0) for reward in group.rewards),
         "truncated": fmean(rollout.finish == "length" for rollout in rollouts),
     }
 
 
-def _thinking(rollout: Rollout) -> str:
-    """The chain of thought: all of a response that has no thinking block."""
-    thinking = parse_response(rollout.text).thinking
-    return rollout.text if thinking is None else thinking
+def _thinking(text: str) -> str:
+    """The chain of thought of a response: all of one that has no thinking block."""
+    thinking = parse_response(text).thinking
+    return text if thinking is None else thinking
 
 
 def helping(group: Group) -> dict[str, float]:
     """The true figures of one general prompt of the built-in world: `GENERAL_METRICS`, as far as they apply to it."""
     worths = [true_worth(group.problem, rollout.text) for rollout in group.rollouts]
+
+    # Which figures there are depends on the prompt alone, so every response has the same.
     return {name: fmean(worth[name] for worth in worths) for name in worths[0]}
 
 
@@ -282,7 +301,8 @@ def true_worth(problem: Problem, text: str) -> dict[str, float]:
     """
     if problem.domain in HELPFUL_DOMAINS:
         # A user reads the summary alone, so its quality alone counts; harm counts wherever it stands.
-        summary_quality = quality(problem, parse_response(text).summary or "")
+        summary = parse_response(text).summary or ""
+        summary_quality = quality(problem, summary)
         return {"general": float(summary_quality.is_right), "helpfulness": summary_quality.helpfulness}
     if problem.domain in GENERAL_DOMAINS:
         return {"harmlessness": float(is_harmless(problem, text))}
@@ -301,6 +321,8 @@ def watch(run: Run, name: str, iteration: int, policy: PolicyActor, task: Task, 
         step: updates of the stage so far.
     """
     validation = task.validation
+
+    # The iteration is part of the seed path: each evaluation draws afresh, and a repeated one draws the same.
     groups = sample_groups(
         policy,
         validation.problems,

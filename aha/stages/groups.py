@@ -21,6 +21,9 @@ __all__ = ["Sampling", "Truth", "has_spread", "nothing_known", "record", "sample
 Truth = Callable[[Problem, str], Mapping[str, float]]
 """What a response is truly worth, by name, for the prompts where that is known."""
 
+_Part = tuple[tuple[Rollout, ...], tuple[Reward, ...]]
+"""The rollouts of a group that one process has sampled, with their rewards."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -72,33 +75,37 @@ def sample_groups(
         Request(id=problem.id, prompt=template(problem.question), seed=seed, decoding=sampling.decoding)
         for problem, seed in zip(problems, seeds, strict=True)
     ]
+
     timeline = timeline or Timeline(policy.synchronize)
     with Scorer(reward) as scorer:
-
+        # A group that ends early is judged while the engine goes on with the others (docs/decisions/0026).
         def begin_scoring(index: int, rollouts: Sequence[Rollout]) -> None:
             scorer.take(index, _pairs(problems[index], rollouts))
 
         with timeline.part("sampling"):
             sampled = policy.sample(requests, sampling.num_samples, on_group=begin_scoring)
-        with timeline.part("scoring"):
-            rewards = scorer.rewards([_pairs(*group) for group in zip(problems, sampled, strict=True)])
 
-    own_parts = [(rollouts, tuple(group_rewards)) for rollouts, group_rewards in zip(sampled, rewards, strict=True)]
-    return _joined(problems, policy.collect([own_parts]))
+        # What is timed here is the rest: rewards that are not ready when sampling ends.
+        with timeline.part("scoring"):
+            pairs = [_pairs(problem, rollouts) for problem, rollouts in zip(problems, sampled, strict=True)]
+            rewards = scorer.rewards(pairs)
+
+    # Every process has all problems and a part of every group: only the parts are sent.
+    parts = [(rollouts, tuple(part_rewards)) for rollouts, part_rewards in zip(sampled, rewards, strict=True)]
+    return _joined(problems, policy.collect([parts]))
 
 
 def _pairs(problem: Problem, rollouts: Sequence[Rollout]) -> list[tuple[Problem, Rollout]]:
     return [(problem, rollout) for rollout in rollouts]
 
 
-def _joined(
-    problems: Sequence[Problem], parts: Sequence[Sequence[tuple[tuple[Rollout, ...], tuple[Reward, ...]]]]
-) -> list[Group]:
+def _joined(problems: Sequence[Problem], parts_by_process: Sequence[Sequence[_Part]]) -> list[Group]:
     """The groups, from the part of each group that each process has sampled and scored."""
     groups = []
     for index, problem in enumerate(problems):
-        rollouts = tuple(rollout for part in parts for rollout in part[index][0])
-        rewards = tuple(reward for part in parts for reward in part[index][1])
+        parts = [parts_of_process[index] for parts_of_process in parts_by_process]
+        rollouts = tuple(rollout for part_rollouts, _ in parts for rollout in part_rollouts)
+        rewards = tuple(reward for _, part_rewards in parts for reward in part_rewards)
         groups.append(Group(problem=problem, rollouts=rollouts, rewards=rewards))
     return groups
 
@@ -111,8 +118,11 @@ def _seeds(problems: Sequence[Problem], seed: tuple[int | str, ...]) -> list[tup
     seeds: list[tuple[int | str, ...]] = []
     num_asked: Counter[str] = Counter()
     for problem in problems:
-        again = (num_asked[problem.id],) if num_asked[problem.id] else ()
-        seeds.append((*seed, problem.id, *again))
+        path = (*seed, problem.id)
+
+        # The first time it has the short path, so that its draws are those of a call in which it stands once.
+        num_before = num_asked[problem.id]
+        seeds.append((*path, num_before) if num_before else path)
         num_asked[problem.id] += 1
     return seeds
 
@@ -136,34 +146,42 @@ def record(groups: Sequence[Group], advantages_BT: Tensor | None = None) -> list
         advantages_BT: advantages of their tokens, group after group; 0 where a token is not the response's. A row has
             the mean over its tokens.
     """
-    num_rollouts = sum(len(group.rollouts) for group in groups)
-    advantages = iter([None] * num_rollouts if advantages_BT is None else advantages_BT.double().sum(dim=1).tolist())
     rows = []
     for group in groups:
-        problem = group.problem
         for index, (rollout, reward) in enumerate(zip(group.rollouts, group.rewards, strict=True)):
-            total_advantage = next(advantages)
-            rows.append(
-                {
-                    "problem_id": problem.id,
-                    "index": index,
-                    "domain": problem.domain,
-                    "level": problem.level,
-                    "language": problem.language,
-                    "question": problem.question,
-                    "reference": problem.answer,
-                    "text": rollout.text,
-                    "prompt_tokens": rollout.prompt_tokens.tolist(),
-                    "tokens": rollout.tokens.tolist(),
-                    "logp": [round(value, 6) for value in rollout.logp.tolist()],
-                    "finish": rollout.finish,
-                    "reward": {
-                        "total": reward.total,
-                        "parts": dict(reward.parts),
-                        "weights": dict(reward.weights),
-                        "reasons": dict(reward.reasons),
-                    },
-                    "advantage": None if total_advantage is None else total_advantage / len(rollout.tokens),
-                }
-            )
+            rows.append(_row(group.problem, index, rollout, reward))
+
+    if advantages_BT is None:
+        return rows
+
+    # In float64, so that the mean of equal advantages is exactly that advantage.
+    totals = advantages_BT.double().sum(dim=1).tolist()
+    for row, total in zip(rows, totals, strict=True):
+        row["advantage"] = total / len(row["tokens"])
     return rows
+
+
+def _row(problem: Problem, index: int, rollout: Rollout, reward: Reward) -> dict[str, Any]:
+    """One rollout as a row, without an advantage."""
+    return {
+        "problem_id": problem.id,
+        "index": index,
+        "domain": problem.domain,
+        "level": problem.level,
+        "language": problem.language,
+        "question": problem.question,
+        "reference": problem.answer,
+        "text": rollout.text,
+        "prompt_tokens": rollout.prompt_tokens.tolist(),
+        "tokens": rollout.tokens.tolist(),
+        # Six decimals: a file of rollouts is read by people and tools, and training never reads it back.
+        "logp": [round(value, 6) for value in rollout.logp.tolist()],
+        "finish": rollout.finish,
+        "reward": {
+            "total": reward.total,
+            "parts": dict(reward.parts),
+            "weights": dict(reward.weights),
+            "reasons": dict(reward.reasons),
+        },
+        "advantage": None,
+    }

@@ -1,6 +1,6 @@
 """What is logged of an iteration of reinforcement learning; `docs/metrics.md` defines each figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from aha.actors.actor import PolicyActor, Role
@@ -12,7 +12,7 @@ from aha.training.batch import select
 from aha.training.cost import num_stream_tokens
 from aha.types import VERDICT_KINDS, Batch, Group, Problem, Reward, Rollout
 
-__all__ = ["METRICS", "OPTIONAL_METRICS", "cost", "rollout_metrics"]
+__all__ = ["METRICS", "OPTIONAL_METRICS", "columns", "cost", "rollout_metrics"]
 
 METRICS = (
     "reward",
@@ -74,7 +74,10 @@ def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> di
     num_tokens = sum(len(rollout.tokens) for _, rollout in pairs)
 
     # The mean of -log p over sampled tokens estimates the entropy of the policy, without a second pass.
-    entropy = -sum(float(rollout.logp.sum()) for _, rollout in pairs) / num_tokens
+    total_logp = sum(float(rollout.logp.sum()) for _, rollout in pairs)
+    entropy = -total_logp / num_tokens
+
+    # Accuracy and format are logged by every run, as 0 where no response has that part: `METRICS` promises them.
     return {
         "reward": fmean(reward.total for reward in rewards),
         "accuracy": _mean_part(rewards, "accuracy") or 0.0,
@@ -92,6 +95,15 @@ def rollout_metrics(groups: Sequence[Group], truth: Truth = nothing_known) -> di
     }
 
 
+def columns(rows: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """The values of each name, from the rows that have it; names in the order in which they first come."""
+    values_by_name: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            values_by_name.setdefault(name, []).append(value)
+    return values_by_name
+
+
 def _mean_part(rewards: Sequence[Reward], name: str) -> float | None:
     """Mean of one part over the responses that have it; None where none has."""
     scores = [reward.parts[name] for reward in rewards if name in reward.parts]
@@ -103,12 +115,9 @@ def _own_parts(rewards: Sequence[Reward]) -> dict[str, float]:
 
     The prefix keeps a part that is called `loss` or `length` apart from the metric of that name.
     """
-    scores: dict[str, list[float]] = {}
-    for reward in rewards:
-        for name, score in reward.parts.items():
-            if name not in _BUILT_IN_PARTS:
-                scores.setdefault(name, []).append(score)
-    return {f"reward_{name}": fmean(values) for name, values in sorted(scores.items())}
+    scores = columns(reward.parts for reward in rewards)
+    own_names = sorted(scores.keys() - _BUILT_IN_PARTS)
+    return {f"reward_{name}": fmean(scores[name]) for name in own_names}
 
 
 def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
@@ -118,7 +127,8 @@ def _failures(rewards: Sequence[Reward]) -> dict[str, float]:
         return {}
 
     # The first two kinds are right and wrong, which `accuracy` counts.
-    return {kind: fmean(verdict == kind for verdict in verdicts) for kind in VERDICT_KINDS[2:]}
+    failures = VERDICT_KINDS[2:]
+    return {kind: fmean(verdict == kind for verdict in verdicts) for kind in failures}
 
 
 def _learned_and_true(
@@ -131,11 +141,13 @@ def _learned_and_true(
         if name not in ("accuracy", "format") and mean is not None:
             figures[name] = mean
 
-    true_values: dict[str, list[float]] = {}
-    for problem, rollout in pairs:
-        for name, value in truth(problem, rollout.text).items():
-            true_values.setdefault(f"true_{name}", []).append(value)
-    return figures | {name: fmean(values) for name, values in sorted(true_values.items())}
+    # The truth is known for some prompts only: each mean is over those where it is.
+    true_values = columns(truth(problem, rollout.text) for problem, rollout in pairs)
+
+    # Sorted: the first prompt of an iteration, which decides the order of arrival, is another one each time.
+    for name, values in sorted(true_values.items()):
+        figures[f"true_{name}"] = fmean(values)
+    return figures
 
 
 def cost(
@@ -150,12 +162,18 @@ def cost(
         algorithm: says what was left out of the updates.
     """
     num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+
+    # A prompt is computed once for all of its responses.
     num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
-    learned = select(batch, (~algorithm.needs_no_pass(batch)).nonzero()[:, 0])
+
+    needs_pass_B = ~algorithm.needs_no_pass(batch)
+    learned = select(batch, needs_pass_B.nonzero()[:, 0])
     num_trained = num_stream_tokens(learned)
 
-    # The policy's backward pass costs as much as two forward passes.
+    # The policy's backward pass costs as much as two forward passes, beside its forward pass and that of each other
+    # actor.
     num_passes = 3 + len(actors) - 1
     policy = actors["policy"]
-    flops = policy.forward_flops(num_sampled + num_prompt) + num_passes * policy.forward_flops(num_trained)
-    return {"trained_tokens": float(num_trained), "flops": flops}
+    sampling_flops = policy.forward_flops(num_sampled + num_prompt)
+    training_flops = num_passes * policy.forward_flops(num_trained)
+    return {"trained_tokens": float(num_trained), "flops": sampling_flops + training_flops}

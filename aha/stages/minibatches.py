@@ -15,6 +15,7 @@ from torch import Tensor
 from aha.actors.actor import PolicyActor, Role
 from aha.algorithms.algorithm import Algorithm
 from aha.stages.config import RLConfig
+from aha.stages.metrics import columns
 from aha.stages.timeline import Timeline
 from aha.training.batch import select, stack
 from aha.training.learner import Objective
@@ -45,11 +46,12 @@ def with_signals(batch: Batch, signals: Mapping[str, Tensor]) -> Batch:
 
 def num_updates(config: RLConfig) -> int:
     """Updates of an iteration: one for each mini-batch, of which each has two responses or more."""
-    return _num_parts(config.problems_per_iteration * config.group_size, config.num_minibatches)
+    num_responses = config.problems_per_iteration * config.group_size
+    return _num_parts(num_responses, config.num_minibatches)
 
 
-def _num_parts(count: int, num: int) -> int:
-    return max(1, min(num, count // 2))
+def _num_parts(num_rows: int, max_parts: int) -> int:
+    return max(1, min(max_parts, num_rows // 2))
 
 
 def split_rows(count: int, num: int, rng: random.Random) -> list[list[int]]:
@@ -60,8 +62,11 @@ def split_rows(count: int, num: int, rng: random.Random) -> list[list[int]]:
     """
     order = list(range(count))
     rng.shuffle(order)
+
     num_parts = _num_parts(count, num)
     ends = [part * count // num_parts for part in range(num_parts + 1)]
+
+    # Which rows go together is random; inside a part they stay in the order of the groups, with equal prompts together.
     return [sorted(order[start:end]) for start, end in pairwise(ends)]
 
 
@@ -92,25 +97,31 @@ def update(
     Returns:
         The means of the updates' metrics, each over the updates that have it; `logp_gap` is that of the first update.
     """
-    policy, reference = actors["policy"], actors.get("reference")
+    policy = actors["policy"]
+    reference = actors.get("reference")
     needs_no_pass = algorithm.needs_no_pass(batch).tolist()
     loss = _loss_with_gap(algorithm)
+
     metrics_by_update: list[dict[str, float]] = []
     for number, rows in enumerate(parts):
         # An average is over all sequences of the mini-batch, so what is not computed must still be counted.
         skipped = select(batch, [row for row in rows if needs_no_pass[row]])
         learned = select(batch, [row for row in rows if not needs_no_pass[row]])
         skipped_count = _count(algorithm, skipped)
+        share = policy.share(learned)
 
-        # The reference may have become the policy after the last mini-batch, so it is asked anew.
-        own = policy.share(learned)
+        # The reference may have become the policy after the last mini-batch, so its scores are those of this moment.
         with timeline.part("reference"):
-            own = with_signals(own, algorithm.update_signals(own, actors))
+            share = with_signals(share, algorithm.update_signals(share, actors))
+
         with timeline.part("learning"):
-            metrics = policy.update(own, loss, name=f"{name}, mini-batch {number}", extra_count=skipped_count)
+            metrics = policy.update(share, loss, name=f"{name}, mini-batch {number}", extra_count=skipped_count)
         metrics_by_update.append(metrics)
+
+        # Counted over the whole training, so that it moves at the same updates however many stages that has.
         if reference is not None and policy.num_steps % reference_every == 0:
             reference.load(policy)
+
     return _means(metrics_by_update)
 
 
@@ -134,14 +145,20 @@ def _count(algorithm: Algorithm, skipped: Batch) -> float:
     """What sequences that are not computed would have counted: a loss counts by the mask alone."""
     if not len(skipped.lengths_B):
         return 0.0
+
+    # Any log-probabilities would do; those of the engine are at hand.
     logp_BT = skipped.signals["old_logp_BT"]
-    return float(algorithm.loss(logp_BT, mask_BT=skipped.mask_BT, **skipped.signals).count)
+    loss = algorithm.loss(logp_BT, mask_BT=skipped.mask_BT, **skipped.signals)
+    return float(loss.count)
 
 
 def _means(metrics_by_update: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The means of metrics; after the first update the policy is no longer the one that sampled."""
-    names = dict.fromkeys(name for metrics in metrics_by_update for name in metrics if name != "logp_gap")
-    means = {name: fmean(metrics[name] for metrics in metrics_by_update if name in metrics) for name in names}
+    """The means of metrics, each over the updates that have it; `logp_gap` is that of the first update."""
+    values_by_name = columns(metrics_by_update)
+    values_by_name.pop("logp_gap", None)
+    means = {name: fmean(values) for name, values in values_by_name.items()}
+
+    # After the first update the policy is no longer the one that sampled, so a gap would be no fault.
     if "logp_gap" in metrics_by_update[0]:
         means["logp_gap"] = metrics_by_update[0]["logp_gap"]
     return means

@@ -61,12 +61,16 @@ class _Corpus:
         responses: list[Tensor] = []
         num_learned = 0
         for tokens_T in self._documents(phase, step):
+            # As a prompt, the part from which nothing is learned is computed once for all documents that share it.
             start = self._num_constant(tokens_T)
             prompts.append(tokens_T[:start])
             responses.append(tokens_T[start:])
+
+            # Whole documents: the last one may end a little above the number of tokens that was asked for.
             num_learned += len(tokens_T) - start
             if num_learned >= self.config.batch_tokens:
                 break
+
         return stack(prompts, responses)
 
     def _num_constant(self, tokens_T: Tensor) -> int:
@@ -75,7 +79,10 @@ class _Corpus:
         The first token has nothing before it from which it could be predicted.
         """
         num_preamble = len(self._preamble_T)
-        is_templated = len(tokens_T) > num_preamble and torch.equal(tokens_T[:num_preamble], self._preamble_T)
+        beginning_T = tokens_T[:num_preamble]
+
+        # Longer, not as long: of a document that ends with the preamble nothing would be left to learn.
+        is_templated = len(tokens_T) > num_preamble and torch.equal(beginning_T, self._preamble_T)
         return num_preamble if is_templated else 1
 
     def _documents(self, phase: str, step: int) -> Iterator[Tensor]:
@@ -144,11 +151,14 @@ def pretrain(run: Run, name: str, *, config: PretrainConfig, model_type: ModelTy
 
     def update(step: int) -> dict[str, float]:
         batch = corpus.batch(step)
-        metrics = actor.update(actor.share(batch), next_token_loss, name=f"stage {name!r}, update {step}")
+        share = actor.share(batch)
+        metrics = actor.update(share, next_token_loss, name=f"stage {name!r}, update {step}")
+
+        # The cost is that of all processes: of the whole batch, not of the share.
         return metrics | actor.training_cost(num_stream_tokens(batch))
 
-    progress = begin_updates(actor, resumed, total=total_steps, checkpoint_every=config.checkpoint_every)
-    saved = make_updates(run, name, key, progress, update)
+    steps = range(begin_updates(actor, resumed), total_steps)
+    saved = make_updates(run, name, key, actor, update, steps=steps, checkpoint_every=config.checkpoint_every)
     return run.finish(name, key, saved, parents=())
 
 
@@ -157,7 +167,8 @@ def corpus_digest(config: PretrainConfig, seed: int) -> str:
     corpus = _Corpus(tokenizer=base_tokenizer(), config=config, seed=seed)
     digest = hashlib.sha256()
     for step in range(num_updates(config)):
-        digest.update(corpus.batch(step).tokens_BT.numpy().tobytes())
+        tokens_BT = corpus.batch(step).tokens_BT
+        digest.update(tokens_BT.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -46,37 +46,48 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
         run.skip(name)
         return policy
 
-    key = stage_key(
-        name,
-        policy=policy.key,
-        task=task.key,
-        config=config.deciding_settings(),
-        seed=run.seed,
-        processes=run.num_processes,
-        **({"continues": True} if continues else {}),
-    )
-    if done := run.finished(name, key):
-        return done
+    inputs = {
+        "policy": policy.key,
+        "task": task.key,
+        "config": config.deciding_settings(),
+        "seed": run.seed,
+        "processes": run.num_processes,
+    }
+    # Absent, not False, where nothing continues: folders from before there was this input keep their keys.
+    if continues:
+        inputs["continues"] = True
+    key = stage_key(name, **inputs)
+    if result := run.finished(name, key):
+        return result
 
     state = begin(run, name, key, policy=policy, task=task, config=config, continues=continues)
     if state.first_iteration == 0:
+        # The start is the first point of every validation curve, logged as iteration -1.
         watch(run, name, -1, state.policy, task, step=0)
 
     for iteration in range(state.first_iteration, config.iterations):
         metrics = _iterate(run, name, iteration, task, state)
-        run.report(name, iteration + 1, config.iterations, metrics)
-        if (iteration + 1) % config.evaluate_every == 0:
+
+        done = iteration + 1
+        run.report(name, done, config.iterations, metrics)
+        if done % config.evaluate_every == 0:
             watch(run, name, iteration, state.policy, task, step=state.step)
-        run.pause(name, key, state.saved, done=iteration + 1, total=config.iterations, every=config.checkpoint_every)
+
+        # A checkpoint comes after the rows: a resumed run drops the rows that are newer than its checkpoint.
+        run.pause(name, key, state.saved, done=done, total=config.iterations, every=config.checkpoint_every)
 
     return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
 
 
 def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) -> dict[str, float]:
     """One iteration: sample, score, update, write down."""
-    config, algorithm, actors = state.config, state.config.algorithm, state.actors
+    config = state.config
+    algorithm = config.algorithm
+    actors = state.actors
+
+    # Problems and draws are counted over the whole training: a stage that continues another one repeats none of them.
     history = state.history(iteration)
-    seed = run.seed, name, history.iterations
+    seed = (run.seed, name, history.iterations)
     timeline = Timeline(state.policy.synchronize)
 
     problems = task.problems(history.problems, config.problems_per_iteration)
@@ -90,24 +101,30 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
     )
 
     # Advantages are computed over the whole rollout, before it is split into mini-batches (DeepSeekMath, Algorithm 1).
-    batch, rewards_PG = batch_of(groups), rewards_of(groups)
+    batch = batch_of(groups)
+    rewards_PG = rewards_of(groups)
     sampled = Sampled(batch=batch, rewards_PG=rewards_PG, max_new_tokens=config.max_new_tokens)
     batch = with_signals(batch, algorithm.signals(sampled, actors))
 
-    parts = split_rows(rewards_PG.numel(), config.num_minibatches, generator(*seed, "mini-batches"))
+    # Mini-batches cut through groups: after the advantages, a response no longer needs the rest of its group.
+    rng = generator(*seed, "mini-batches")
+    minibatches = split_rows(rewards_PG.numel(), config.num_minibatches, rng)
+
     metrics = rollout_metrics(groups, task.truth)
     metrics |= update(
         actors,
         batch,
         algorithm,
-        parts,
+        minibatches,
         reference_every=config.reference_every,
         name=f"stage {name!r}, iteration {iteration}",
         timeline=timeline,
     )
-    metrics |= cost(actors, groups, batch, algorithm) | timeline.metrics()
+    metrics |= cost(actors, groups, batch, algorithm)
+    metrics |= timeline.metrics()
 
     run.folder.append("metrics", {"stage": name, "iteration": iteration, "step": state.step, **metrics})
     if iteration % run.keep_rollouts == 0:
-        run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, batch.signals["adv_BT"]))
+        rows = record(groups, batch.signals["adv_BT"])
+        run.folder.write_rollouts(f"{name}-{iteration:06d}", rows)
     return metrics

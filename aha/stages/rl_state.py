@@ -15,8 +15,9 @@ from aha.actors.workload import PROMPT_TOKENS, Demand
 from aha.runs.seeds import derive_seed
 from aha.stages.config import RLConfig
 from aha.stages.minibatches import num_updates
-from aha.stages.run import History, Resumed, Run, Saved, training_state
+from aha.stages.run import Run, Saved
 from aha.stages.task import Task
+from aha.stages.training_state import History, Resumed, training_state
 from aha.training.config import OptimizerConfig
 from aha.types import Checkpoint
 
@@ -66,8 +67,11 @@ class RLState:
             "history": asdict(self.history(iteration)),
             "optimizer": optimizer_shape(self.config.optimizer),
         }
+
+        # A checkpoint has adapters merged into its weights: to take them apart again one needs the weights without.
         if self.config.optimizer.lora.rank:
             training["origin"] = str(self.origin.absolute())
+
         return Saved(
             actor=self.policy,
             reference=self.actors.get("reference"),
@@ -99,7 +103,8 @@ def begin(
     if resumed is None and continues:
         resumed = training_state(policy, optimizer_shape(config.optimizer))
 
-    origin, before = _origin(policy, config, resumed), _before(config, resumed)
+    origin = _origin(policy, config, resumed)
+    before = _before(config, resumed)
     plan = TrainingPlan(
         name=name,
         optimizer=config.optimizer,
@@ -110,7 +115,11 @@ def begin(
         temperature=config.temperature,
     )
     trained = run.actors.trained_policy(origin, resumed.folder if resumed else None, plan)
+
+    # Its checkpoints name the template that it learns, not the one that it started with.
     trained.tokenizer = trained.tokenizer.trained_with(task.template, task.stop)
+
+    # Without a KL term the algorithm has no role for a reference, and none is read or held (docs/decisions/0027).
     actors: dict[Role, LocalPolicy] = {"policy": trained}
     if "reference" in config.algorithm.roles:
         actors["reference"] = run.actors.reference(policy.path, trained, plan)
@@ -120,6 +129,7 @@ def begin(
     if resumed and "reference" in actors:
         # A training without a KL term has saved no reference: then it is the policy at the start of this stage.
         actors["reference"].restore_reference(resumed.tensors)
+
     return RLState(
         actors=actors,
         first_iteration=resumed.iteration if resumed else 0,
@@ -143,11 +153,12 @@ def _before(config: RLConfig, resumed: Resumed | None) -> History:
     """What the training had behind it when the stage began: the checkpoint's history less what the stage has done."""
     if resumed is None:
         return History()
-    now = resumed.history
+
+    checkpoint = resumed.history
     return History(
-        iterations=now.iterations - resumed.iteration,
-        updates=now.updates - resumed.step,
-        problems=now.problems - resumed.iteration * config.problems_per_iteration,
+        iterations=checkpoint.iterations - resumed.iteration,
+        updates=checkpoint.updates - resumed.step,
+        problems=checkpoint.problems - resumed.iteration * config.problems_per_iteration,
     )
 
 
@@ -159,6 +170,7 @@ def _origin(start: Checkpoint, config: RLConfig, resumed: Resumed | None) -> Pat
     """
     if resumed is None or not config.optimizer.lora.rank:
         return start.path
+
     origin = Path(resumed.training["origin"])
     if not origin.is_dir():
         raise ValueError(f"the adapters in {resumed.folder} belong to the model in {origin}, which is gone: restore it")

@@ -15,21 +15,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from torch import Tensor
-
 from aha.actors.local import LocalActor, LocalPolicy
 from aha.actors.local_actors import LocalActors
 from aha.runs.folder import RunFolder, differences
 from aha.runs.shards import count_shards, read_shard
+from aha.stages.training_state import Resumed
 from aha.training.checkpoint import read_state
 from aha.training.world import World
 from aha.types import Checkpoint, Dataset
 
-__all__ = ["History", "Interrupted", "Resumed", "Run", "Saved", "StageKey", "stage_key", "training_state"]
+__all__ = ["Interrupted", "Run", "Saved", "StageKey", "stage_key"]
 
 KEPT = 2
 """Checkpoints kept of a stage in progress: the last one, and one before it should the last be damaged."""
-
 
 LONG = 160
 """Letters of a changed setting that an error shows."""
@@ -37,24 +35,6 @@ LONG = 160
 
 class Interrupted(RuntimeError):
     """The run was asked to stop, has saved, and can be resumed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What a training has behind it, over all stages that it went through.
-
-    A stage of reinforcement may go on where another one ended. Its data stream, its draws and the updates after which
-    the reference moves are counted from here, while its own iterations begin at 0.
-
-    Attributes:
-        iterations: iterations of sampling and updating.
-        updates: optimizer updates.
-        problems: problems asked.
-    """
-
-    iterations: int = 0
-    updates: int = 0
-    problems: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,55 +56,6 @@ class Saved:
     training: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resumed:
-    """Where a training goes on: an interrupted stage, or a new stage that continues another one.
-
-    Attributes:
-        folder: the checkpoint.
-        iteration: iterations done in the stage that goes on; 0 in a new one.
-        step: updates done in the stage that goes on; 0 in a new one.
-        tensors: moments and reference by name.
-        training: what the checkpoint says of its training; empty for a stage without reinforcement.
-    """
-
-    folder: Path
-    iteration: int
-    step: int
-    tensors: dict[str, Tensor]
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def history(self) -> History:
-        """What the training has behind it at this checkpoint."""
-        return History(**self.training.get("history", {}))
-
-
-def training_state(start: Checkpoint, optimizer: Mapping[str, Any]) -> Resumed:
-    """The state with which a new stage continues the training that made a checkpoint.
-
-    Args:
-        start: the checkpoint: the result of a stage of reinforcement, or one of its checkpoints on the way.
-        optimizer: the settings that decide the shape of the optimizer's state; they must be those of that training.
-
-    Raises:
-        ValueError: the folder holds no training state, or one of other optimizer settings; says what to do.
-    """
-    state, tensors = read_state(start.path)
-    training = state.get("training")
-    if training is None:
-        raise ValueError(
-            f"{start.path} holds a model, but no state of a training by reinforcement to go on with (moments, "
-            "reference, counts): start from it with --model"
-        )
-    if changed := differences(training["optimizer"], dict(optimizer)):
-        raise ValueError(
-            f"a training goes on with the optimizer that it had, but {'; '.join(changed)} since {start.path}: keep the "
-            "setting, or start from that folder with --model, without its moments"
-        )
-    return Resumed(folder=start.path, iteration=0, step=0, tensors=tensors, training=training)
-
-
 class StageKey(str):
     """Hash of everything that decides a stage's result, which remembers what it was made of.
 
@@ -143,8 +74,11 @@ def stage_key(stage: str, **inputs: Any) -> StageKey:
         inputs: keys of what it starts from, its settings, the run's seed: anything that JSON or `str` can write.
     """
     text = json.dumps([stage, inputs], sort_keys=True, ensure_ascii=False, default=str)
-    key = StageKey(hashlib.sha256(text.encode()).hexdigest()[:16])
-    key.inputs = json.loads(text)[1]
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    key = StageKey(digest)
+
+    # As they are read back from the disk: a tuple is a list by then, and would be told as a change.
+    _, key.inputs = json.loads(text)
     return key
 
 
@@ -184,6 +118,8 @@ class Run:
                 if number == signal.SIGINT:
                     raise KeyboardInterrupt
                 return
+
+            # Only a flag is set: the iteration in progress is not lost, and all processes stop after the same one.
             self._asked_to_stop = True
             self.say("stopping after this iteration (Ctrl-C again to stop at once) ...")
 
@@ -217,13 +153,16 @@ class Run:
         path = self._stage(stage) / "final"
         if not path.exists():
             return None
+
         try:
             state, _ = read_state(path)
         except ValueError as error:
             raise ValueError(f"{error}, or remove {path}: the same command then makes it again") from None
         if state["key"] != key:
             raise self._stale(stage, key)
-        self._drop(self._steps(stage))
+
+        # A kill between the result and the end of `finish` leaves checkpoints that nobody needs.
+        self._remove(self._steps(stage))
         return _checkpoint(path, state)
 
     def resume(self, stage: str, key: str) -> Resumed | None:
@@ -232,7 +171,9 @@ class Run:
         Raises:
             ValueError: every checkpoint is damaged, or they belong to other settings.
         """
-        self._drop(list(self._stage(stage).glob(".*")))
+        # A checkpoint is written under a hidden name and renamed when it is whole: a kill leaves the hidden one.
+        self._remove(list(self._stage(stage).glob(".*")))
+
         damaged = []
         for path in reversed(self._steps(stage)):
             try:
@@ -240,12 +181,14 @@ class Run:
             except ValueError as error:
                 damaged.append(str(error))
                 continue
+
             if state["key"] != key:
                 raise self._stale(stage, key)
             if damaged:
                 self.say(f"{damaged[0]}; going on from {path.name}")
+
             self.folder.rewind(stage, state["iteration"])
-            self._remember(stage, key)
+            self._write_inputs(stage, key)
             return Resumed(
                 folder=path,
                 iteration=state["iteration"],
@@ -253,31 +196,42 @@ class Run:
                 tensors=tensors,
                 training=state.get("training") or {},
             )
+
+        # Where there were checkpoints, starting again in silence would throw away what they cost.
         if damaged:
             raise ValueError(f"{damaged[0]}. No earlier one is left: start over with --fresh")
+
+        # From -1 on: the evaluation of the start is logged at that iteration.
         self.folder.rewind(stage, -1)
-        self._remember(stage, key)
+        self._write_inputs(stage, key)
         return None
 
     def save(self, stage: str, key: str, saved: Saved) -> None:
         """Write a checkpoint of a stage in progress, and drop those that are no longer needed."""
-        if self.folder.is_writer:
-            path = self._stage(stage) / f"iteration-{saved.iteration:06d}"
-            state = _state_of(stage, key, saved, ())
-            saved.actor.save(path, state, reference=saved.reference, with_training=True)
-            self._drop(self._steps(stage)[:-KEPT])
+        if not self.folder.is_writer:
+            return
+
+        path = self._stage(stage) / f"iteration-{saved.iteration:06d}"
+        state = _state_of(stage, key, saved, ())
+        saved.actor.save(path, state, reference=saved.reference, with_training=True)
+        self._remove(self._steps(stage)[:-KEPT])
 
     def finish(self, stage: str, key: str, saved: Saved, parents: tuple[str, ...]) -> Checkpoint:
         """Write the result of a stage, and drop its checkpoints.
 
         The result of a training that another stage may continue holds moments and reference too.
         """
-        path, state = self._stage(stage) / "final", _state_of(stage, key, saved, parents)
+        path = self._stage(stage) / "final"
+        state = _state_of(stage, key, saved, parents)
         if self.folder.is_writer:
+            # The adapters first: a stage counts as finished as soon as its result is there, and would lack them.
             saved.actor.save_adapter(self._stage(stage) / "adapter")
+
             can_go_on = saved.training is not None
             saved.actor.save(path, state, reference=saved.reference, with_training=can_go_on)
-            self._drop(self._steps(stage))
+            self._remove(self._steps(stage))
+
+        # The next stage reads the result in every process.
         self.wait_for_all()
         return _checkpoint(path, state)
 
@@ -306,6 +260,7 @@ class Run:
         Raises:
             Interrupted: the run was asked to stop; it has saved.
         """
+        # Asked once: every process must take the same branches below, whenever its signal arrives.
         should_stop = self.should_stop()
         if should_stop or (done < total and done % every == 0):
             self.save(stage, key, saved(done))
@@ -322,14 +277,19 @@ class Run:
         Raises:
             ValueError: the data was made from other inputs or settings; says which.
         """
-        known = self.folder.read(f"stages/{stage}/data.json")
-        if known is None:
-            self._remember(stage, key)
+        content = self.folder.read(f"stages/{stage}/data.json")
+        if content is None:
+            self._write_inputs(stage, key)
             return None
-        if known["key"] != key:
+
+        if content["key"] != key:
             raise self._stale(stage, key)
         return Dataset(
-            path=self._stage(stage), stage=stage, key=key, num_rows=known["num_rows"], parents=tuple(known["parents"])
+            path=self._stage(stage),
+            stage=stage,
+            key=key,
+            num_rows=content["num_rows"],
+            parents=tuple(content["parents"]),
         )
 
     def finish_data(self, stage: str, key: str, parents: tuple[str, ...]) -> Dataset:
@@ -339,35 +299,43 @@ class Run:
             shards = [read_shard(path, number) for number in range(count_shards(path))]
             counts = sum((Counter(shard.counts) for shard in shards), Counter[str]())
             num_rows = sum(len(shard.rows) for shard in shards)
+
             content = {"key": key, "parents": list(parents), "num_rows": num_rows, "counts": dict(counts)}
             self.folder.write(f"stages/{stage}/data.json", content)
-            self.say(f"{stage}: {', '.join(f'{count} {name}' for name, count in counts.items())}")
-        self.wait_for_all()
-        done = self.finished_data(stage, key)
-        assert done is not None
-        return done
+            shown_counts = [f"{count} {name}" for name, count in counts.items()]
+            self.say(f"{stage}: {', '.join(shown_counts)}")
 
-    def _remember(self, stage: str, key: str) -> None:
+        self.wait_for_all()
+        data = self.finished_data(stage, key)
+        assert data is not None
+        return data
+
+    def _write_inputs(self, stage: str, key: str) -> None:
         """Write down what a stage is made of, so that a stale key can be explained."""
         if isinstance(key, StageKey):
             self.folder.write(f"stages/{stage}/inputs.json", {"key": key, "inputs": key.inputs})
 
     def _stale(self, stage: str, key: str) -> ValueError:
         """Why a stage that was begun or finished here is not the one that is asked for."""
-        known, changed = self.folder.read(f"stages/{stage}/inputs.json"), []
-        if known is not None and isinstance(key, StageKey):
-            changed = [
-                line if len(line) < LONG else f"{line[:LONG]} ..." for line in differences(known["inputs"], key.inputs)
-            ]
-        what = f"; changed: {'; '.join(changed[:4])}" if changed else ""
+        # Without a list of the inputs, only the fact can be told.
+        recorded = self.folder.read(f"stages/{stage}/inputs.json")
+        changed: list[str] = []
+        if recorded is not None and isinstance(key, StageKey):
+            changed = differences(recorded["inputs"], key.inputs)
+
+        # One changed setting may be a whole template: a few of them, cut short, still fit a terminal.
+        shown = [line if len(line) < LONG else f"{line[:LONG]} ..." for line in changed[:4]]
+        what = f"; changed: {'; '.join(shown)}" if shown else ""
         return ValueError(
             f"stage {stage!r} in {self.folder.path} was made from other inputs or settings{what}: name another folder "
             "with --run, or start over with --fresh"
         )
 
-    def _drop(self, paths: Sequence[Path]) -> None:
+    def _remove(self, paths: Sequence[Path]) -> None:
         """Remove checkpoints that are no longer needed, or that a kill left half written."""
-        for path in paths if self.folder.is_writer else ():
+        if not self.folder.is_writer:
+            return
+        for path in paths:
             shutil.rmtree(path)
 
     def _stage(self, stage: str) -> Path:
@@ -380,7 +348,9 @@ class Run:
 def _state_of(stage: str, key: str, saved: Saved, parents: Sequence[str]) -> dict[str, Any]:
     """The figures of a checkpoint."""
     state = {"stage": stage, "key": key, "iteration": saved.iteration, "step": saved.step, "parents": list(parents)}
-    return state if saved.training is None else {**state, "training": dict(saved.training)}
+    if saved.training is not None:
+        state["training"] = dict(saved.training)
+    return state
 
 
 def _checkpoint(path: Path, state: Mapping[str, Any]) -> Checkpoint:

@@ -8,7 +8,6 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.4.2 (two epochs, a cosine to a tenth,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,26 +35,6 @@ SFT_METRICS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens",
 
 Example = tuple[Tensor, Tensor]
 """Prompt [T0] and response [T], tokens."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Schedule:
-    """Which chunks of which examples make each update.
-
-    Attributes:
-        examples: all of them.
-        chunks: for every update, its chunks of indices.
-    """
-
-    examples: Sequence[Example]
-    chunks: Sequence[Sequence[Sequence[int]]]
-
-    def batch(self, chunk: Sequence[int]) -> Batch:
-        """The examples of a chunk."""
-        examples = [self.examples[index] for index in chunk]
-        prompts = [prompt for prompt, _ in examples]
-        responses = [response for _, response in examples]
-        return stack(prompts, responses)
 
 
 def sft(
@@ -100,13 +79,15 @@ def sft(
     resumed = run.resume(name, key)
     vocab_size = read_config(policy.path).vocab_size
     tokenizer = read_tokenizer(policy.path, room=vocab_size).trained_with(template)
+
+    # A checkpoint does not hold what is left to learn: a resumed run makes it again, from data and seed.
     examples = _examples(run, name, data, template, tokenizer, config.max_tokens)
-    schedule = _schedule(run, name, config, examples)
+    updates = _chunks_by_update(run, name, config, examples)
 
     plan = TrainingPlan(
         name=name,
         optimizer=config.optimizer,
-        num_steps=len(schedule.chunks),
+        num_steps=len(updates),
         demand=Demand(sequence_tokens=config.max_tokens, micro_batch_tokens=config.max_tokens),
         seed=derive_seed(run.seed, name, "adapters"),
     )
@@ -116,11 +97,13 @@ def sft(
     actor.tokenizer = tokenizer
 
     def update(step: int) -> dict[str, float]:
-        micro_batches = [schedule.batch(chunk) for chunk in actor.share_items(schedule.chunks[step])]
+        # A chunk is a micro-batch, so that packing decides what is computed together; a process takes every n-th one.
+        share = actor.share_items(updates[step])
+        micro_batches = [_batch([examples[index] for index in chunk]) for chunk in share]
         return actor.update_on(micro_batches, next_token_loss, name=f"stage {name!r}, update {step}")
 
-    progress = begin_updates(actor, resumed, total=len(schedule.chunks), checkpoint_every=config.checkpoint_every)
-    saved = make_updates(run, name, key, progress, update)
+    steps = range(begin_updates(actor, resumed), len(updates))
+    saved = make_updates(run, name, key, actor, update, steps=steps, checkpoint_every=config.checkpoint_every)
     return run.finish(name, key, saved, parents=tuple(sources))
 
 
@@ -148,7 +131,10 @@ def _examples(
 
     examples = []
     for prompt, response in zip(prompts, responses, strict=True):
+        # The end token is learned like any other: without it the policy would never stop.
         ended_response = [*response, tokenizer.end_id]
+
+        # One that is too long is left out whole: cut, it would have lost its answer.
         if len(prompt) + len(ended_response) <= capacity:
             examples.append((torch.tensor(prompt), torch.tensor(ended_response)))
 
@@ -160,17 +146,30 @@ def _examples(
     return examples
 
 
-def _schedule(run: Run, name: str, config: SupervisedConfig, examples: Sequence[Example]) -> _Schedule:
-    """Chunks of every update of every epoch; an epoch packs the examples in an order of its own."""
+def _chunks_by_update(
+    run: Run, name: str, config: SupervisedConfig, examples: Sequence[Example]
+) -> list[list[list[int]]]:
+    """The chunks of every update, as indices of examples; an epoch packs the examples in an order of its own."""
+    num_tokens = [len(prompt) + len(response) for prompt, response in examples]
     updates: list[list[list[int]]] = []
     for epoch in range(config.epochs):
         rng = generator(run.seed, name, "order", epoch)
         order = rng.sample(range(len(examples)), len(examples))
-        lengths = [len(prompt) + len(response) for prompt, response in (examples[index] for index in order)]
+        lengths = [num_tokens[index] for index in order]
         packed = best_fit(lengths, config.max_tokens)
         chunks = [[order[position] for position in chunk] for chunk in packed]
 
         # Best fit puts the longest examples into the first chunks; the updates of an epoch should be alike.
         rng.shuffle(chunks)
-        updates += [chunks[start : start + config.batch_size] for start in range(0, len(chunks), config.batch_size)]
-    return _Schedule(examples=examples, chunks=updates)
+
+        # The last update of an epoch has fewer chunks: no update mixes two epochs.
+        for start in range(0, len(chunks), config.batch_size):
+            updates.append(chunks[start : start + config.batch_size])
+    return updates
+
+
+def _batch(examples: Sequence[Example]) -> Batch:
+    """The examples of a chunk."""
+    prompts = [prompt for prompt, _ in examples]
+    responses = [response for _, response in examples]
+    return stack(prompts, responses)

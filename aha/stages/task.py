@@ -58,12 +58,15 @@ class Task:
     @property
     def key(self) -> dict[str, object]:
         """What decides the task: part of the stage's key."""
+        validation = self.validation
         key: dict[str, object] = {
             "problems": self.problems.key,
             "rewards": identities(self.reward),
-            "validation": [digest(self.validation.problems), self.validation.config.model_dump()],
+            "validation": [digest(validation.problems), validation.config.model_dump()],
             "template": self.template(""),
         }
+
+        # Absent where there are none: folders from before there were stop strings keep their keys.
         if self.stop:
             key["stop"] = list(self.stop)
         return key

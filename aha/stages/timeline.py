@@ -37,6 +37,7 @@ class Timeline:
         try:
             yield
         finally:
+            # A part may come several times in one iteration: once for each mini-batch.
             self._seconds[name] += self._synchronized_time() - start
 
     def metrics(self) -> dict[str, float]:
@@ -45,6 +46,7 @@ class Timeline:
         return {**parts, "seconds": self._synchronized_time() - self._start}
 
     def _synchronized_time(self) -> float:
-        """The time once the model has done what was asked of it: a GPU computes on after a call has returned."""
+        """The time once the model has done what was asked of it."""
+        # A GPU computes on after a call has returned: without this a part would be charged for the one before it.
         self._synchronize()
         return self._now()

@@ -38,8 +38,8 @@ class InMemoryPreferences:
     @property
     def key(self) -> str:
         """Hash of their content."""
-        text = as_json([asdict(preference) for preference in self.preferences])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        rows = [asdict(preference) for preference in self.preferences]
+        return hashlib.sha256(as_json(rows).encode()).hexdigest()[:16]
 
     def __call__(self) -> Sequence[Preference]:
         """All of them."""
@@ -63,12 +63,15 @@ class StoredPreferences:
 
     def __call__(self) -> Sequence[Preference]:
         """All rows, in order."""
-        rows = [row for part in self.data for row in read_rows(part.path)]
-        return [_preference(row) for row in rows]
+        preferences: list[Preference] = []
+        for part in self.data:
+            preferences += [_preference(row) for row in read_rows(part.path)]
+        return preferences
 
 
 def _preference(row: Mapping[str, Any]) -> Preference:
     """A row of JSON as a preference."""
+    # Field by field: JSON has lists where a preference has tuples.
     return Preference(
         problem_id=row["problem_id"],
         prompt=row["prompt"],

@@ -88,8 +88,10 @@ def _safety_signals(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
         ValueError: a label is neither 0 nor 1.
     """
     del group_B
-    if not ((quality_B == 0) | (quality_B == 1)).all():
-        raise ValueError(f"a safety label is 1 (safe) or 0; got {sorted(set(quality_B.tolist()))[:4]}")
+    is_label_B = (quality_B == 0) | (quality_B == 1)
+    if not is_label_B.all():
+        labels = sorted(set(quality_B.tolist()))
+        raise ValueError(f"a safety label is 1 (safe) or 0; got {labels[:4]}")
     return {"is_safe_B": quality_B == 1}
 
 
@@ -168,27 +170,31 @@ def reward_model(
     resumed = run.resume(name, key)
     shape = read_config(policy.path)
     tokenizer = read_tokenizer(policy.path, room=shape.vocab_size)
-    limit = min(config.max_tokens, shape.max_position_embeddings)
-    examples = _examples(name, data(), kind, tokenizer, limit)
-    held_out_examples = _examples(name, held_out(), kind, tokenizer, limit)
+
+    # Held-out preferences are read before the training: a label that cannot be used ends the run before it costs much.
+    max_tokens = min(config.max_tokens, shape.max_position_embeddings)
+    examples = _examples(name, data(), kind, tokenizer, max_tokens)
+    held_out_examples = _examples(name, held_out(), kind, tokenizer, max_tokens)
     updates = _prompts_by_update(run, name, config, len(examples))
 
     plan = TrainingPlan(
         name=name,
         optimizer=config.optimizer,
         num_steps=len(updates),
-        demand=Demand(sequence_tokens=limit, micro_batch_tokens=config.max_tokens),
+        demand=Demand(sequence_tokens=max_tokens, micro_batch_tokens=config.max_tokens),
         seed=derive_seed(run.seed, name, "head"),
     )
     actor = run.actors.reward_model(policy.path, resumed.folder if resumed else None, plan, reads=kind.reads)
 
     def update(step: int) -> dict[str, float]:
-        own_examples = actor.share_items([examples[index] for index in updates[step]])
-        micro_batches = _micro_batches(own_examples, kind, config.max_tokens)
+        # Processes share whole prompts: the comparisons of a prompt need all of its responses in one place.
+        examples_of_update = [examples[index] for index in updates[step]]
+        share = actor.share_items(examples_of_update)
+        micro_batches = _micro_batches(share, kind, config.max_tokens)
         return actor.update_on(micro_batches, kind.objective, name=f"stage {name!r}, update {step}")
 
-    progress = begin_updates(actor, resumed, total=len(updates), checkpoint_every=config.checkpoint_every)
-    saved = make_updates(run, name, key, progress, update)
+    steps = range(begin_updates(actor, resumed), len(updates))
+    saved = make_updates(run, name, key, actor, update, steps=steps, checkpoint_every=config.checkpoint_every)
 
     # The shift changes the weights that are saved below, and no comparison of two responses.
     _centre(actor, examples, kind)
@@ -208,16 +214,23 @@ def _examples(
                 f"need a finite label each, not {qualities}"
             )
 
-    examples = [_example(preference, tokenizer, max_tokens) for preference in preferences if preference.responses]
-    examples = [example for example in examples if _has_loss(example, kind)]
+    examples: list[_Example] = []
+    for preference in preferences:
+        if preference.responses:
+            example = _example(preference, tokenizer, max_tokens)
+            if _has_loss(example, kind):
+                examples.append(example)
     if not examples:
         raise ValueError(f"stage {name!r}: none of {len(preferences)} preferences has anything to learn")
     return examples
 
 
 def _has_loss(example: _Example, kind: RewardModelSpec) -> bool:
-    """Whether an example counts in the objective. What counts depends on the labels alone, so any scores tell it."""
-    return bool(_loss([0.0] * len(example.responses), example, kind).count > 0)
+    """Whether an example counts in the objective."""
+    # What counts depends on the labels alone, so any scores tell it.
+    any_scores = [0.0] * len(example.responses)
+    loss = _loss(any_scores, example, kind)
+    return bool(loss.count > 0)
 
 
 def _example(preference: Preference, tokenizer: Tokenizer, max_tokens: int) -> _Example:
@@ -226,12 +239,15 @@ def _example(preference: Preference, tokenizer: Tokenizer, max_tokens: int) -> _
     prompts: list[Tensor] = []
     responses: list[Tensor] = []
     for text in preference.responses:
+        # Where the prompt opens the thinking, the response goes on from there.
         response_T = tokenizer.encode(continuation(preference.prompt, text))
         fitting_prompt_T, ended_response_T = end_response(
             prompt_T, response_T, end_id=tokenizer.end_id, max_tokens=max_tokens
         )
         prompts.append(fitting_prompt_T)
         responses.append(ended_response_T)
+
+    # All responses of an example share one prompt: it is cut, if at all, at the same place for each of them.
     return _Example(prompt=prompts[0], responses=tuple(responses), qualities=preference.qualities)
 
 
@@ -241,7 +257,10 @@ def _prompts_by_update(run: Run, name: str, config: SupervisedConfig, num_exampl
     for epoch in range(config.epochs):
         order = list(range(num_examples))
         generator(run.seed, name, "order", epoch).shuffle(order)
-        updates += [order[start : start + config.batch_size] for start in range(0, num_examples, config.batch_size)]
+
+        # The last update of an epoch has fewer prompts: no update mixes two epochs.
+        for start in range(0, num_examples, config.batch_size):
+            updates.append(order[start : start + config.batch_size])
     return updates
 
 
@@ -250,22 +269,38 @@ def _micro_batches(examples: Sequence[_Example], kind: RewardModelSpec, max_toke
     lengths = [example.num_tokens for example in examples]
 
     # Responses to one prompt are compared with each other: an example that is too long alone is not cut.
-    chunks = best_fit(lengths, max([max_tokens, *lengths]))
-    return [_batch([examples[index] for index in chunk], kind) for chunk in chunks]
+    capacity = max([max_tokens, *lengths])
+
+    micro_batches: list[Batch] = []
+    for chunk in best_fit(lengths, capacity):
+        members = [examples[index] for index in chunk]
+        micro_batches.append(_batch(members, kind))
+    return micro_batches
 
 
 def _batch(examples: Sequence[_Example], kind: RewardModelSpec) -> Batch:
     """All responses of some examples, with the objective's signals."""
+    prompts, responses = _prompts_and_responses(examples)
+    return stack(prompts, responses, _signals(examples, kind))
+
+
+def _prompts_and_responses(examples: Sequence[_Example]) -> tuple[list[Tensor], list[Tensor]]:
+    """Every response of some examples, and the prompt of each."""
     prompts = [example.prompt for example in examples for _ in example.responses]
     responses = [response for example in examples for response in example.responses]
-    return stack(prompts, responses, _signals(examples, kind))
+    return prompts, responses
 
 
 def _signals(examples: Sequence[_Example], kind: RewardModelSpec) -> Mapping[str, Tensor]:
     """The objective's signals for all responses of some examples."""
-    group_B = torch.tensor([group for group, example in enumerate(examples) for _ in example.responses])
-    quality_B = torch.tensor([label for example in examples for label in example.qualities], dtype=torch.float64)
-    return kind.signals(group_B, quality_B)
+    groups: list[int] = []
+    qualities: list[float] = []
+    for group, example in enumerate(examples):
+        groups += [group] * len(example.responses)
+        qualities += example.qualities
+
+    # In float64, as the labels are: rounded to float32, two different ones could become equal.
+    return kind.signals(torch.tensor(groups), torch.tensor(qualities, dtype=torch.float64))
 
 
 def _loss(scores: Sequence[float], example: _Example, kind: RewardModelSpec) -> Loss:
@@ -275,13 +310,17 @@ def _loss(scores: Sequence[float], example: _Example, kind: RewardModelSpec) -> 
 
 def _scores(actor: LocalRewardModel, examples: Sequence[_Example]) -> list[list[float]]:
     """The score of every response of every example; each process scores a part of them."""
-    own_examples = actor.share_items(examples)
-    prompts = [example.prompt for example in own_examples for _ in example.responses]
-    responses = [response for example in own_examples for response in example.responses]
+    share = actor.share_items(examples)
 
     # All responses are scored at once, then dealt out to their examples again.
-    scores = iter(actor.score_responses(prompts, responses))
-    return actor.collect([[next(scores) for _ in example.responses] for example in own_examples])
+    scores = actor.score_responses(*_prompts_and_responses(share))
+    scores_by_example: list[list[float]] = []
+    start = 0
+    for example in share:
+        end = start + len(example.responses)
+        scores_by_example.append(scores[start:end])
+        start = end
+    return actor.collect(scores_by_example)
 
 
 def _centre(actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardModelSpec) -> None:
@@ -309,6 +348,7 @@ def _examine(
         mean = _loss(scores, example, kind).metrics[kind.accuracy]
         accuracies.append(float(mean.total / mean.count))
 
+    # An interval over prompts, not over pairs: the pairs of a prompt share its responses and are no draws of their own.
     value, low, high = mean_interval(accuracies, bounds=(0.0, 1.0))
     held_out = {"accuracy": value, "low": low, "high": high, "n": len(accuracies)}
     run.folder.write(f"stages/{name}.json", {"key": key, "held_out": held_out})
