@@ -18,6 +18,7 @@ from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, Run
 from aha.stages.doctor.findings_after_sampling import count_verdicts, findings_after_sampling
 from aha.stages.doctor.findings_before_sampling import findings_before_sampling
 from aha.stages.groups import Sampling, has_spread, sample_groups
+from aha.stages.metrics import columns
 from aha.training.batch import stack
 from aha.types import Group, Problem, Reward, Rollout
 
@@ -43,6 +44,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
     Returns:
         The findings and figures. Where sampling itself is impossible, the figures are empty.
     """
+    # With these two there is nothing to sample from, or no position to put it.
     findings = findings_before_sampling(candidate)
     if any(finding.code in ("weights-not-finite", "no-room") for finding in findings):
         return Diagnosis(findings=_fatal_first(findings))
@@ -62,6 +64,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
 
     figures = _figures(candidate, groups, seconds)
     findings += findings_after_sampling(candidate, groups, figures)
+
     rewards = [reward for group in groups for reward in group.rewards]
     return Diagnosis(
         findings=_fatal_first(findings),
@@ -82,33 +85,36 @@ def _sample_until_spread(candidate: RunCandidate) -> list[Group]:
 
     Without one, sampling ends with the problems or with the budget.
     """
+    max_groups = MAX_RESPONSES // candidate.group_size
     groups = _sample(candidate, candidate.problems[: candidate.num_groups])
     while not any(has_spread(group) for group in groups):
         num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
-        num_groups = min(2 * len(groups), MAX_RESPONSES // candidate.group_size)
-        more = candidate.problems[len(groups) : num_groups]
-        if not more or num_tokens >= MAX_TOKENS:
+        num_groups = min(2 * len(groups), max_groups)
+        more_problems = candidate.problems[len(groups) : num_groups]
+        if not more_problems or num_tokens >= MAX_TOKENS:
             break
-        groups += _sample(candidate, more)
+        groups += _sample(candidate, more_problems)
     return groups
 
 
 def _sample(candidate: RunCandidate, problems: Sequence[Problem]) -> list[Group]:
     """A group for each problem."""
-    sampling = Sampling(num_samples=candidate.group_size, decoding=candidate.decoding, seed=(candidate.seed, "doctor"))
+    # A seed path that no stage has: a run has the same bits whether or not it was examined.
+    seed = (candidate.seed, "doctor")
+    sampling = Sampling(num_samples=candidate.group_size, decoding=candidate.decoding, seed=seed)
     return sample_groups(candidate.policy, problems, sampling, reward=candidate.reward, template=candidate.template)
 
 
 def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
     """Three responses: the first one of each verdict, then the first ones of further groups."""
-    samples = [
-        (group.problem, rollout, reward)
-        for group in groups
-        for rollout, reward in zip(group.rollouts, group.rewards, strict=True)
-    ]
+    samples: list[tuple[Problem, Rollout, Reward]] = []
+    for group in groups:
+        samples += [(group.problem, *pair) for pair in zip(group.rollouts, group.rewards, strict=True)]
+
     chosen: list[tuple[Problem, Rollout, Reward]] = []
     for kind in ("correct", "wrong", "unsupported", "unparsable"):
-        chosen += [sample for sample in samples if sample[2].kinds.get("accuracy") == kind][:1]
+        samples_of_kind = [sample for sample in samples if sample[2].kinds.get("accuracy") == kind]
+        chosen += samples_of_kind[:1]
 
     first_of_each_group = samples[:: len(groups[0].rollouts)]
     for sample in (*first_of_each_group, *samples):
@@ -120,17 +126,21 @@ def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
 
 def _example(problem: Problem, rollout: Rollout, reward: Reward) -> ExampleResponse:
     """A response with what was read as its answer."""
-    is_mathematics = problem.domain == "math"
-    answer = final_answer(rollout.text)[0] if is_mathematics else parse_response(rollout.text).answer
+    # Shown is what was judged: the verifier of mathematics also reads answers outside an answer block.
+    if problem.domain == "math":
+        answer, _ = final_answer(rollout.text)
+    else:
+        answer = parse_response(rollout.text).answer
 
     kind = reward.kinds.get("accuracy", "")
     reason = reward.reasons.get("accuracy", "")
+    verdict = ": ".join(filter(None, (kind, reason)))
     return ExampleResponse(
         question=problem.question,
         text=rollout.text,
         reference=problem.answer,
         answer=answer,
-        verdict=": ".join(filter(None, (kind, reason))),
+        verdict=verdict,
         reward=reward.total,
     )
 
@@ -139,6 +149,8 @@ def _figures(candidate: RunCandidate, groups: Sequence[Group], seconds: float) -
     """What was measured."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     num_tokens = sum(len(rollout.tokens) for rollout in rollouts)
+
+    # The gap is measured on one group alone: it costs a forward pass of the learner.
     return {
         "responses": float(len(rollouts)),
         "length": num_tokens / len(rollouts),
@@ -163,8 +175,5 @@ def _mismatch(candidate: RunCandidate, rollouts: Sequence[Rollout]) -> float:
 
 def _ranges(rewards: Sequence[Reward]) -> dict[str, tuple[float, float, float]]:
     """Smallest, mean and largest score of each part."""
-    scores: dict[str, list[float]] = {}
-    for reward in rewards:
-        for name, score in reward.parts.items():
-            scores.setdefault(name, []).append(score)
+    scores = columns(reward.parts for reward in rewards)
     return {name: (min(values), fmean(values), max(values)) for name, values in scores.items()}

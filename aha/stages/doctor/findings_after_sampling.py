@@ -9,7 +9,7 @@ from aha.rewards.custom import CustomReward
 from aha.rewards.table import part_name
 from aha.stages.doctor.diagnosis import END_TOKENS, Finding, RunCandidate
 from aha.stages.groups import has_spread
-from aha.types import VERDICT_KINDS, Group, Reward
+from aha.types import VERDICT_KINDS, Group, Reward, Rollout
 
 __all__ = ["count_verdicts", "findings_after_sampling"]
 
@@ -39,14 +39,18 @@ def findings_after_sampling(
         groups: its first responses with their rewards.
         figures: what was measured on them; `logp_gap` is read.
     """
-    checks = (_endings, _answers, _verifiers, _unsupported, _own_rewards, _spread)
-    findings = [finding for check in checks for finding in check(candidate, groups)]
-    return [*findings, *_exactness(figures["logp_gap"])]
+    findings: list[Finding] = []
+    for check in (_endings, _answers, _verifiers, _unsupported, _custom_rewards, _spread):
+        findings += check(candidate, groups)
+    findings += _exactness(figures["logp_gap"])
+    return findings
 
 
-def count_verdicts(rewards: Sequence[Reward], own_parts: frozenset[str] = frozenset()) -> dict[str, int]:
-    """How verifiers ended, all kinds; parts of the user's own are left out where their names are given."""
-    counts = Counter(kind for reward in rewards for name, kind in reward.kinds.items() if name not in own_parts)
+def count_verdicts(rewards: Sequence[Reward], except_parts: frozenset[str] = frozenset()) -> dict[str, int]:
+    """How verifiers ended, all kinds; the parts of these names are left out."""
+    counts: Counter[str] = Counter()
+    for reward in rewards:
+        counts.update(kind for name, kind in reward.kinds.items() if name not in except_parts)
     return {kind: counts[kind] for kind in VERDICT_KINDS}
 
 
@@ -57,19 +61,17 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
     if cut_share < 0.3:
         return
 
-    tokenizer = candidate.tokenizer
-    ids = {tokenizer.raw.token_to_id(token): token for token in END_TOKENS}
-    end_tokens = {id: token for id, token in ids.items() if id is not None and id not in tokenizer.stop_ids}
-    sampled_ids = [id for rollout in rollouts for id in rollout.tokens.tolist()]
-    ignored = Counter(end_tokens[id] for id in sampled_ids if id in end_tokens)
-
+    ignored = _ignored_end_tokens(candidate, rollouts)
     cut_texts = [rollout.text for rollout in rollouts if rollout.finish == "length"]
     num_answered = sum(_ANSWERED.search(text) is not None for text in cut_texts)
 
     what = f"{cut_share:.0%} of the responses are cut at {candidate.decoding.max_new_tokens} tokens"
     remedy = "raise max-new-tokens, or see that the model knows its stop token (eos_token_id)"
     if ignored:
-        what += f"; {ignored.most_common(1)[0][0]} was written and ignored {ignored.total()} times"
+        ((end_token, _),) = ignored.most_common(1)
+        what += f"; {end_token} was written and ignored {ignored.total()} times"
+
+    # A longer cap would not help a model that has answered and goes on.
     if num_answered:
         what += f"; {num_answered} of them go on behind </answer>"
         remedy = "let the answer end a response: --stop '</answer>'"
@@ -79,6 +81,21 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
         what=what,
         remedy=remedy,
     )
+
+
+def _ignored_end_tokens(candidate: RunCandidate, rollouts: Sequence[Rollout]) -> Counter[str]:
+    """How often each end token of other families was written, of those at which sampling does not stop."""
+    tokenizer = candidate.tokenizer
+    end_tokens: dict[int, str] = {}
+    for token in END_TOKENS:
+        token_id = tokenizer.raw.token_to_id(token)
+        if token_id is not None and token_id not in tokenizer.stop_ids:
+            end_tokens[token_id] = token
+
+    ignored: Counter[str] = Counter()
+    for rollout in rollouts:
+        ignored.update(end_tokens[token_id] for token_id in rollout.tokens.tolist() if token_id in end_tokens)
+    return ignored
 
 
 def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
@@ -94,6 +111,8 @@ def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
         "look at the responses: is the template the one that this model follows? A base model may need "
         "examples (cold start) before it can be rewarded"
     )
+
+    # A response that is cut before its answer cannot be read either: then the cap comes first.
     cut_share = fmean(rollout.finish == "length" for group in groups for rollout in group.rollouts)
     if cut_share > 0.5:
         remedy = f"raise max-new-tokens first ({cut_share:.0%} are cut before their end); then {remedy}"
@@ -108,13 +127,13 @@ def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
 def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Verifiers that fail."""
     rewards = [reward for group in groups for reward in group.rewards]
-    counts = count_verdicts(rewards, _own_parts(candidate))
-    failed = (counts["timeout"] + counts["crash"]) / max(1, sum(counts.values()))
-    if failed > MAX_FAILED:
+    counts = count_verdicts(rewards, except_parts=_custom_parts(candidate))
+    failed_share = (counts["timeout"] + counts["crash"]) / max(1, sum(counts.values()))
+    if failed_share > MAX_FAILED:
         yield Finding(
             code="verifier-fails",
-            is_fatal=failed >= 0.5,
-            what=f"the verifier failed on {failed:.0%} of the responses "
+            is_fatal=failed_share >= 0.5,
+            what=f"the verifier failed on {failed_share:.0%} of the responses "
             f"({counts['timeout']} timeouts, {counts['crash']} crashes)",
             remedy="raise its deadline, or run `aha audit` on the responses",
         )
@@ -122,36 +141,37 @@ def _verifiers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Fin
 
 def _unsupported(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Responses, or tests of them, of a form that their judge cannot judge: they count as wrong, whatever they are."""
-    own_parts = _own_parts(candidate)
+    custom_parts = _custom_parts(candidate)
     rewards = [reward for group in groups for reward in group.rewards]
-    counts = count_verdicts(rewards, own_parts)
+    counts = count_verdicts(rewards, except_parts=custom_parts)
     if counts["unsupported"] <= MAX_FAILED * sum(counts.values()):
         return
 
-    reasons = Counter(
-        reward.reasons.get(name, "no reason")
-        for reward in rewards
-        for name, kind in reward.kinds.items()
-        if kind == "unsupported" and name not in own_parts
-    )
+    reasons: Counter[str] = Counter()
+    for reward in rewards:
+        for name, kind in reward.kinds.items():
+            if kind == "unsupported" and name not in custom_parts:
+                reasons[reward.reasons.get(name, "no reason")] += 1
+
+    ((main_reason, _),) = reasons.most_common(1)
     yield Finding(
         code="unsupported",
         is_fatal=False,
         what=f"{counts['unsupported']} of {len(rewards)} responses cannot be judged and count as wrong "
-        f"(most often: {reasons.most_common(1)[0][0]})",
+        f"(most often: {main_reason})",
         remedy="write the tests in a form that docs/own.md lists, or leave those problems out",
     )
 
 
-def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
+def _custom_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Reward functions of the user's own that raise, each kind of error once."""
-    own_parts = _own_parts(candidate)
+    custom_parts = _custom_parts(candidate)
     rewards = [reward for group in groups for reward in group.rewards]
 
     # Errors of one line differ in what they quote of a response; they are one kind of error.
     failures: dict[str, list[str]] = {}
     for reward in rewards:
-        for name in own_parts & reward.kinds.keys():
+        for name in custom_parts & reward.kinds.keys():
             if reward.kinds[name] == "crash":
                 reason = reward.reasons[name]
                 match = _KIND_OF_ERROR.match(reason)
@@ -159,38 +179,45 @@ def _own_rewards(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[F
                 failures.setdefault(kind, []).append(reason)
 
     if failures:
+        descriptions = [f"{reasons[0]} ({len(reasons)} times)" for reasons in failures.values()]
         yield Finding(
             code="reward-broken",
             is_fatal=True,
-            what="; ".join(f"{reasons[0]} ({len(reasons)} times)" for reasons in failures.values()),
+            what="; ".join(descriptions),
             remedy="mend the reward function; it may return None for a response that it cannot judge",
         )
 
 
-def _own_parts(candidate: RunCandidate) -> frozenset[str]:
+def _custom_parts(candidate: RunCandidate) -> frozenset[str]:
     """Names of the parts of the reward that are the user's own."""
-    functions = [function for row in candidate.reward.values() for function in row]
-    return frozenset(part_name(function) for function in functions if isinstance(function, CustomReward))
+    names: set[str] = set()
+    for row in candidate.reward.values():
+        names.update(part_name(function) for function in row if isinstance(function, CustomReward))
+    return frozenset(names)
 
 
 def _spread(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Finding]:
     """Groups whose responses all get the same reward."""
     if any(has_spread(group) for group in groups):
         return
+
     # If one response in twenty had another reward than the rest, at least one group would have shown it with this
     # probability. Below 95 % the samples are too few to call the run hopeless.
     flat_group = RARE**candidate.group_size + (1 - RARE) ** candidate.group_size
     certainty = 1 - flat_group ** len(groups)
 
+    # No group has a spread, so its first reward stands for all of them.
     rewards = [group.rewards[0] for group in groups]
     totals = sorted({reward.total for reward in rewards})
+    shown_totals = ", ".join(f"{total:g}" for total in totals)
+
     best = sum(weight for weight in rewards[0].weights.values() if weight > 0)
     is_solved = totals == [best] and best > 0
     yield Finding(
         code="no-spread",
         is_fatal=certainty >= CERTAINTY,
         what=f"every response of each of {len(groups)} groups of {candidate.group_size} gets the same reward "
-        f"({', '.join(f'{total:g}' for total in totals)}): there is nothing to learn from (if {RARE:.0%} of the "
+        f"({shown_totals}): there is nothing to learn from (if {RARE:.0%} of the "
         f"responses had another reward, a group would have shown it with probability {certainty:.1%})",
         remedy="take harder problems" if is_solved else "take easier problems, a stronger model or a larger group",
     )

@@ -16,8 +16,10 @@ _SAMPLE_QUESTION = "1 + 1"
 
 def findings_before_sampling(candidate: RunCandidate) -> list[Finding]:
     """All that is wrong with a run before a response is sampled."""
-    checks = (_weights, _lengths, _words, _served, _tags, _stops)
-    return [finding for check in checks for finding in check(candidate)]
+    findings: list[Finding] = []
+    for check in (_weights, _lengths, _words, _served, _tags, _stops):
+        findings += check(candidate)
+    return findings
 
 
 def _weights(candidate: RunCandidate) -> Iterator[Finding]:
@@ -56,6 +58,8 @@ def _words(candidate: RunCandidate) -> Iterator[Finding]:
     tokenizer = candidate.tokenizer
     unknown = Counter(word for prompt in prompts for word in tokenizer.unknown_words(prompt))
     num_tokens = sum(len(ids) for ids in tokenizer.encode_prompts(prompts))
+
+    # A few unknown words may be names; where a tenth is unknown, the model does not know what it is asked.
     share = unknown.total() / max(1, num_tokens)
     if unknown:
         shown = ", ".join(repr(word) for word, _ in unknown.most_common(5))
@@ -96,6 +100,8 @@ def _tags(candidate: RunCandidate) -> Iterator[Finding]:
     """A tokenizer that leaves the tags of the format out when it decodes."""
     tokenizer = candidate.tokenizer
     decoded = tokenizer.decode(tokenizer.encode(FORMAT_SAMPLE))
+
+    # A decoder leaves out special tokens, and some checkpoints have made the tags special.
     lost = [tag for tag in FORMAT_SAMPLE.split() if tag.startswith("<") and tag not in decoded]
     if lost:
         yield Finding(

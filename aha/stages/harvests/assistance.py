@@ -36,6 +36,7 @@ def rewriting(endpoint: Endpoint, *, seed: int, temperature: float = 0.7) -> Edi
         requests = [_rewrite_request(draft, seed, temperature) for draft in drafts]
         return [answer.text for answer in endpoint.ask_all(requests)]
 
+    # The name is part of the key of the stage that edits: another model or temperature makes other data.
     edit_by_endpoint.__qualname__ = f"rewriting({endpoint.model}, {temperature})"
     return edit_by_endpoint
 
@@ -59,8 +60,11 @@ def judging(endpoint: Endpoint) -> Judge:
     """
 
     def judge_by_endpoint(predictions: Sequence[tuple[Problem, str]]) -> list[bool | None]:
-        verdicts = [judgement.verdict for judgement in judgements(_asking(endpoint), predictions)]
-        return [None if verdict is None else verdict.score == 1.0 for verdict in verdicts]
+        answers: list[bool | None] = []
+        for judgement in judgements(_asking(endpoint), predictions):
+            verdict = judgement.verdict
+            answers.append(None if verdict is None else verdict.score == 1.0)
+        return answers
 
     judge_by_endpoint.__qualname__ = f"judging({endpoint.model})"
     return judge_by_endpoint
@@ -101,13 +105,18 @@ def comparing(endpoint: Endpoint, *, seed: int, num_votes: int = 4) -> Label:
         means = preference_votes(_asking(endpoint), problem.question, pairs, num_votes=num_votes, rng=rng)
 
         scores = [0.0] * len(texts)
-        is_clear = [mean is not None and is_clear_vote(mean) for mean in means]
-        for (first, second), mean, decides in zip(indices, means, is_clear, strict=True):
+        num_clear = 0
+        for (first, second), mean in zip(indices, means, strict=True):
             # A comparison that is not clear is a draw: half a point each.
-            gain = float((mean or 0.0) > 0) if decides else 0.5
+            gain = 0.5
+            if mean is not None and is_clear_vote(mean):
+                gain = float(mean > 0)
+                num_clear += 1
             scores[first] += gain
             scores[second] += 1 - gain
-        return scores if any(is_clear) else None
+
+        # Without one clear pair all scores are equal, and that would be a label that nobody has given.
+        return scores if num_clear else None
 
     compare_by_endpoint.__qualname__ = f"comparing({endpoint.model}, {num_votes})"
     return compare_by_endpoint
@@ -132,6 +141,7 @@ class Balanced:
 
     def __call__(self) -> Sequence[Preference]:
         """The preferences that stay, in order; those between responses of equal quality do not."""
+        # Between responses of equal quality none is chosen, and none has a length to balance.
         unequal = [preference for preference in self.source() if len(set(preference.qualities)) > 1]
         lengths = [_lengths(preference) for preference in unequal]
         return balance_lengths(unequal, lengths)
@@ -142,8 +152,13 @@ def _lengths(preference: Preference) -> tuple[int, int]:
     rated = list(zip(preference.responses, preference.qualities, strict=True))
     chosen_lengths: list[int] = []
     rejected_lengths: list[int] = []
+
+    # In both orders: of the two, the one with the better response first is counted.
     for (first, first_quality), (second, second_quality) in permutations(rated, 2):
         if first_quality > second_quality:
             chosen_lengths.append(len(first))
             rejected_lengths.append(len(second))
-    return round(fmean(chosen_lengths)), round(fmean(rejected_lengths))
+
+    mean_chosen = round(fmean(chosen_lengths))
+    mean_rejected = round(fmean(rejected_lengths))
+    return mean_chosen, mean_rejected

@@ -91,9 +91,12 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
         ValueError: two problems share an id, or a finished shard is damaged or belongs to other settings.
         Interrupted: the run was asked to stop; what was written stays.
     """
+    # Draws derive from a problem's id, so one that stands in two shards would be answered the same twice.
     ids = [problem.id for problem in inputs.problems]
     if len(set(ids)) < len(ids):
-        raise ValueError(f"stage {name!r}: two problems have the same id {Counter(ids).most_common(1)[0][0]!r}")
+        ((repeated_id, _),) = Counter(ids).most_common(1)
+        raise ValueError(f"stage {name!r}: two problems have the same id {repeated_id!r}")
+
     key = stage_key(
         name,
         policy=inputs.policy.key,
@@ -109,8 +112,10 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
 
     path = run.folder.path / "stages" / name
     first = run.count_finished_shards(name)
-    seen = _rows_of_earlier_shards(run, name, key, first)
     total = math.ceil(len(ids) / config.shard_size)
+
+    # Which rows are duplicates is read off the earlier shards: nothing else is remembered (docs/decisions/0013).
+    seen = _rows_of_earlier_shards(run, name, key, first)
 
     # A harvest whose shards are all there needs no model: only its entry in the run is missing.
     if first < total:
@@ -120,7 +125,8 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
 
     for number in range(first, total):
         started = time.perf_counter()
-        problems = inputs.problems[number * config.shard_size : (number + 1) * config.shard_size]
+        start = number * config.shard_size
+        problems = inputs.problems[start : start + config.shard_size]
         groups = sample_groups(actor, problems, sampling, reward=inputs.reward, template=inputs.template)
 
         if run.folder.is_writer:
@@ -164,12 +170,13 @@ def _identity(row: Row) -> str:
 
 def _shard(number: int, key: str, groups: Sequence[Group], pick: Pick, seen: set[str]) -> Shard:
     """A shard of the picked rows that are in no earlier shard; their identities are added to `seen`."""
-    picked = pick(groups)
-    counts: Counter[str] = Counter(items=sum(len(group.rollouts) for group in groups))
-    counts.update(picked.dropped)
+    selection = pick(groups)
+    num_items = sum(len(group.rollouts) for group in groups)
+    counts: Counter[str] = Counter(items=num_items)
+    counts.update(selection.dropped)
 
     rows: list[Row] = []
-    for row in picked.rows:
+    for row in selection.rows:
         identity = _identity(row)
         if identity in seen:
             counts["duplicate"] += 1

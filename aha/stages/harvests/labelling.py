@@ -54,6 +54,7 @@ class Labelled:
             texts = self._different_texts(group)
             dropped["unreadable or repeated"] += len(group.rollouts) - len(texts)
 
+            # Before the labels: a labeller may cost a request for each pair.
             if self.num_kept:
                 dropped["surplus"] += len(texts[self.num_kept :])
                 texts = texts[: self.num_kept]
@@ -70,12 +71,16 @@ class Labelled:
     def _different_texts(self, group: Group) -> list[str]:
         """The different texts that can be read, in the order of sampling."""
         texts = [self._text(rollout) for rollout in group.rollouts]
-        return list(dict.fromkeys(text for text in texts if text is not None))
+
+        # Not a set, whose order would change from run to run.
+        readable_texts = [text for text in texts if text is not None]
+        return list(dict.fromkeys(readable_texts))
 
     def _text(self, rollout: Rollout) -> str | None:
         """What is read of a response; None where there is nothing to read."""
-        text = rollout.text if self.reads == "response" else parse_response(rollout.text).summary
-        return text or None
+        if self.reads == "response":
+            return rollout.text or None
+        return parse_response(rollout.text).summary or None
 
     def _preference(self, problem: Problem, texts: Sequence[str], labels: Sequence[float]) -> Preference:
         """The labelled texts of one problem, with the prompt that the reward model reads."""

@@ -62,6 +62,7 @@ class Rejection:
 
     def __call__(self, groups: Sequence[Group]) -> Selection:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
+        # All samples of a shard at once, so that the judge is asked once; then taken apart into groups again.
         samples = [(group.problem, rollout) for group in groups for rollout in group.rollouts]
         faults_in_order = iter(self._faults(samples))
 
@@ -78,6 +79,7 @@ class Rejection:
             dropped["surplus"] += max(0, len(good) - self.num_kept)
             chosen += good[: self.num_kept]
 
+        # Only what is kept is edited: an editor may cost a request for each draft.
         texts = self._final_texts(chosen)
         faults_of_edits = self._faults_of_edits(chosen, texts)
         rows = []
@@ -126,14 +128,15 @@ class Rejection:
             wrong: the fault of a response that the judge refuses.
         """
         # A question to the judge costs a request, so it is asked last, and all its questions are asked at once.
-        could_be_kept = [
-            index
-            for index, (problem, _) in enumerate(responses)
-            if not faults_without_judge[index] and self._is_judged(problem)
-        ]
+        could_be_kept: list[int] = []
+        for index, (problem, _) in enumerate(responses):
+            if not faults_without_judge[index] and self._is_judged(problem):
+                could_be_kept.append(index)
         if self.judge is None or not could_be_kept:
             return faults_without_judge
-        verdicts = self.judge([_prediction(*responses[index]) for index in could_be_kept])
+
+        predictions = [_prediction(*responses[index]) for index in could_be_kept]
+        verdicts = self.judge(predictions)
 
         all_faults = list(faults_without_judge)
         for index, verdict in zip(could_be_kept, verdicts, strict=True):
@@ -149,11 +152,15 @@ class Rejection:
 
     def _faults_of_edits(self, chosen: Sequence[tuple[Problem, Rollout]], texts: Sequence[str | None]) -> Sequence[str]:
         """Why each rewritten response is not kept: an editor must leave the answer right and the format whole."""
+        # Without an editor the texts are those that were examined before.
         if self.editor is None:
             return [""] * len(chosen)
-        edits = list(zip(chosen, texts, strict=True))
-        faults_without_judge = [self._fault_of_edit(problem, rollout, text) for (problem, rollout), text in edits]
-        responses = [(problem, text or "") for (problem, _), text in edits]
+
+        faults_without_judge: list[str] = []
+        responses: list[tuple[Problem, str]] = []
+        for (problem, rollout), text in zip(chosen, texts, strict=True):
+            faults_without_judge.append(self._fault_of_edit(problem, rollout, text))
+            responses.append((problem, text or ""))
         return self._add_verdicts(faults_without_judge, responses, wrong="made wrong by the editor")
 
     def _fault_of_edit(self, problem: Problem, rollout: Rollout, text: str | None) -> str:
@@ -162,9 +169,12 @@ class Rejection:
             return "not rewritten"
         if not parse_response(text, ending="summary").is_well_formed:
             return "malformed by the editor"
-        if not self._is_judged(problem) and accuracy(problem, replace(rollout, text=text)).score != 1.0:
+        edited_rollout = replace(rollout, text=text)
+        if not self._is_judged(problem) and accuracy(problem, edited_rollout).score != 1.0:
             return "made wrong by the editor"
-        return "unreadable after the editor" if faults(text, problem.language, self.limits) else ""
+        if faults(text, problem.language, self.limits):
+            return "unreadable after the editor"
+        return ""
 
 
 def _draft(problem: Problem, rollout: Rollout) -> Draft:
