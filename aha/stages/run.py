@@ -82,10 +82,6 @@ def stage_key(stage: str, **inputs: Any) -> StageKey:
     return key
 
 
-def _say_nothing(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-    del stage, done, total, figures
-
-
 @dataclass(slots=True, kw_only=True)
 class Run:
     """A run in progress.
@@ -103,7 +99,9 @@ class Run:
     folder: RunFolder
     seed: int
     world: World = field(default_factory=World)
-    report: Callable[[str, int, int, Mapping[str, float]], None] = _say_nothing
+    report: Callable[[str, int, int, Mapping[str, float]], None] = field(
+        default=lambda stage, done, total, figures: None
+    )
     say: Callable[[str], None] = field(default=lambda text: None)
     keep_rollouts: int = 1
     _asked_to_stop: bool = False

@@ -58,8 +58,6 @@ def _words(candidate: RunCandidate) -> Iterator[Finding]:
     tokenizer = candidate.tokenizer
     unknown = Counter(word for prompt in prompts for word in tokenizer.unknown_words(prompt))
     num_tokens = sum(len(ids) for ids in tokenizer.encode_prompts(prompts))
-
-    # A few unknown words may be names; where a tenth is unknown, the model does not know what it is asked.
     share = unknown.total() / max(1, num_tokens)
     if unknown:
         shown = ", ".join(repr(word) for word, _ in unknown.most_common(5))

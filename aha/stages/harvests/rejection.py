@@ -135,7 +135,9 @@ class Rejection:
         if self.judge is None or not could_be_kept:
             return faults_without_judge
 
-        predictions = [_prediction(*responses[index]) for index in could_be_kept]
+        # Only the summary of a response is shown to the judge.
+        judged_responses = [responses[index] for index in could_be_kept]
+        predictions = [(problem, parse_response(text).summary or "") for problem, text in judged_responses]
         verdicts = self.judge(predictions)
 
         all_faults = list(faults_without_judge)
@@ -181,11 +183,6 @@ def _draft(problem: Problem, rollout: Rollout) -> Draft:
     """A sample as an editor sees it; one without an answer of its own is edited by its summary."""
     parts = parse_response(rollout.text)
     return Draft(problem=problem, thinking=parts.thinking or "", answer=parts.answer or parts.summary or "")
-
-
-def _prediction(problem: Problem, response: str) -> tuple[Problem, str]:
-    """What the judge is asked about a response: only its summary is shown."""
-    return problem, parse_response(response).summary or ""
 
 
 def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:
