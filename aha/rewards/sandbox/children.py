@@ -29,6 +29,7 @@ def feed_and_read(descriptors: tuple[int, int], max_bytes: int, deadline: float,
     stdin_end, text = stdin
     os.set_blocking(stdin_end, False)
 
+    # Both directions at once: a program that prints before it has read all its input would else wait for ever.
     while open_descriptors and (remaining := deadline - time.monotonic()) > 0:
         readable, writable, _ = select.select(list(open_descriptors), [stdin_end] if text else [], [], remaining)
         if writable:

@@ -100,6 +100,7 @@ def _version_2(root: Path, own: Path, memory_bytes: int, num_processes: int) -> 
     required = {"memory.max": memory_bytes, "pids.max": num_processes}
     optional = {"memory.swap.max": 0}
 
+    # A group with processes of its own cannot delegate, so an ancestor is tried before this group is emptied.
     ancestors = [folder for folder in own.parents if folder.is_relative_to(root)]
     for parent in [own, *ancestors]:
         if _has_controllers(parent / "cgroup.subtree_control"):
@@ -196,5 +197,6 @@ def _words(path: Path) -> list[str]:
 
 def _num_kills(path: Path) -> int:
     """The value of `oom_kill` in a file of a control group."""
+    # A file of version 1 or 2, whichever there is; the last word of a file that is cut has no value behind it.
     words = _words(path)
     return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words[:-1] else 0

@@ -48,6 +48,8 @@ class _CodeUnderTest:
     def __init__(self, job: dict[str, Any]) -> None:
         self.calls = os.fdopen(job["calls"], "wb")
         self.replies = os.fdopen(job["replies"], "rb")
+
+        # A copy of standard output, which is then silenced: what a test prints must not stand in the report.
         self.report = os.fdopen(os.dup(1), "wb")
         self.entry_point: str = job["entry_point"]
         self.starter: str = job["starter"]
@@ -169,6 +171,7 @@ class _CodeUnderTest:
 
     def refuse(self, reason: str) -> NoReturn:
         """Ends the test as one that cannot be judged, even if it catches the exception."""
+        # The first reason counts: later ones may come from a test that goes on after it has caught this.
         self.unsupported = self.unsupported or reason
         raise UnsupportedTestError(reason)
 
@@ -199,6 +202,7 @@ class _Solution:
         self._code_under_test = code_under_test
 
     def __getattr__(self, name: str) -> Any:
+        # Python itself asks for such names, to copy or to print an object: these are no methods of the program.
         if name.startswith("__"):
             raise AttributeError(name)
         return self._code_under_test.function(name)
@@ -348,11 +352,12 @@ def examine(job: dict[str, Any]) -> None:
         error = rebuild_exception(greeting, [])
         code_under_test.end("memory" if isinstance(error, MemoryError) else "raised", describe_error(error))
 
-    code_under_test.functions, code_under_test.classes = (
-        _only_texts(greeting["ready"]),
-        _only_texts(greeting.get("classes")),
-    )
-    sys.modules["solution"], sys.modules["pytest"] = _SolutionModule(code_under_test), new_pytest()
+    code_under_test.functions = _only_texts(greeting["ready"])
+    code_under_test.classes = _only_texts(greeting.get("classes"))
+
+    # Tests import both by name; neither is installed inside.
+    sys.modules["solution"] = _SolutionModule(code_under_test)
+    sys.modules["pytest"] = new_pytest()
 
     for source in job["tests"]:
         send(code_under_test.report, _run_test(code_under_test, source))

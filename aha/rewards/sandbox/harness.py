@@ -135,6 +135,8 @@ def serve(job: dict[str, Any]) -> None:
     """Runs the program, reports that it is ready, and answers calls until the other side closes its pipe."""
     calls = os.fdopen(job["calls"], "rb")
     replies = os.fdopen(job["replies"], "wb")
+
+    # What a program prints here is no result of a function.
     silence((0, 1, 2))
     namespace = _new_module("candidate")
 
@@ -183,6 +185,7 @@ def _find_function(defined: dict[str, Any], name: str) -> Any:
     Raises:
         NameError: there is none.
     """
+    # A `Solution` is made for each call: what an earlier call has left in its attributes is gone.
     solution = defined.get("Solution")
     if callable(defined.get(name)):
         return defined[name]
@@ -259,6 +262,8 @@ def repeat(job: dict[str, Any]) -> None:
     for text in job["inputs"]:
         outcome = _run_once(job, code, text, report)
         send(report, outcome)
+
+        # A program that was too slow once would take the time of all the other inputs too.
         if outcome["is_late"]:
             break
 
@@ -294,6 +299,7 @@ def _run_once(job: dict[str, Any], code: types.CodeType, text: str, report: Bina
     )
     status = wait_for(child, deadline)
 
+    # A server that the first run leaves behind would else answer the second.
     if job["is_alone"]:
         kill_all_others()
 
@@ -328,6 +334,8 @@ def main(job: dict[str, Any]) -> None:
 
     # Programs expect `exit` and `quit`, which the module `site` would define; it is not loaded here.
     vars(builtins).update({name: Quitter(name, "the end of the input") for name in ("exit", "quit")})
+
+    # In here, where the user namespace exists: set outside, the limit would count all processes of the user.
     _confine(job["limits"])
 
     if job["role"] == "examine":

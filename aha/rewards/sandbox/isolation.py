@@ -196,6 +196,7 @@ def _fault(isolation: Isolation) -> str:
     finally:
         cell.close()
 
+    # The output of an interpreter, not an exit code: bubblewrap and shells have codes of their own.
     if output.startswith("ready 3"):
         return ""
     return output.strip()[-300:] or "it ends without a word"
@@ -233,6 +234,7 @@ class Cell:
         for name in ("python", "empty", *self.packages.mount_points().values()):
             (self.folder / name).mkdir()
 
+        # Root makes folders that it alone may enter; the interpreter inside runs as the uid of the cell.
         if is_root():
             self.folder.chmod(0o755)
             os.chown(self.folder / "empty", self.uid, self.uid)
@@ -254,6 +256,8 @@ class Cell:
         """
         is_weak = self.isolation.strength == "weak"
         inner = [str(self.isolation.interpreter)] if is_weak else self._bubblewrap(filter_descriptor)
+
+        # Without the packages of the user and of the site, and without writing compiled files.
         command = [*inner, "-s", "-S", "-B", *arguments]
 
         if is_weak:
@@ -312,6 +316,7 @@ class Cell:
         python = isolation.interpreter
         prefix = Path(sys.base_prefix)
 
+        # Links to `/usr` on most systems, folders of their own on others.
         system = []
         for name in ("/lib", "/lib32", "/lib64", "/bin"):
             system += _system_folder(Path(name))
@@ -358,6 +363,7 @@ class Cell:
 
     def _kill_all(self) -> None:
         """Kills every process of its uid, which no other cell has."""
+        # As that user, -1 means all of its processes; as root it would mean all of the machine's.
         drop = ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"]
         subprocess.run([*drop, "/bin/sh", "-c", "kill -9 -1"], capture_output=True, timeout=30, check=False)
 

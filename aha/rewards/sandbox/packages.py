@@ -55,6 +55,7 @@ def find_packages(names: Sequence[str]) -> Packages:
     """
     requested = [_find_package(name) for name in names]
 
+    # By name, since requirements may go round in circles.
     packages: dict[str, Distribution] = {}
     queue = list(requested)
     while queue:
@@ -99,6 +100,7 @@ def _requirements(package: Distribution) -> list[Distribution]:
     requirements = []
     for line in package.requires or []:
         name = _NAME.match(line)
+        # Those of an extra were not asked for.
         if name is None or re.search(r"\bextra\s*==", line):
             continue
         try:

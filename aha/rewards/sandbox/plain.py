@@ -111,6 +111,7 @@ def _encode(value: Any) -> Any:
         # Python refuses to print or read larger integers as decimals.
         return number if number.bit_length() <= _MAX_INT_BITS else ["int", hex(number)]
 
+    # With the methods of the builtin class: a derived class may lie about its value.
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, str):
@@ -118,11 +119,13 @@ def _encode(value: Any) -> Any:
 
     if isinstance(value, tuple) and class_entry(type(value), "_fields"):
         fields = tuple(class_entry(type(value), "_fields"))
-        return ["namedtuple", type(value).__name__, _encode(fields), *map(_encode, tuple.__iter__(value))]
+        entries = map(_encode, tuple.__iter__(value))
+        return ["namedtuple", type(value).__name__, _encode(fields), *entries]
 
     for name, group in _GROUPS.items():
         if isinstance(value, group):
-            return [name, *map(_encode, group.__iter__(value))]  # type: ignore[attr-defined]  # each has it
+            entries = map(_encode, group.__iter__(value))  # type: ignore[attr-defined]  # each has it
+            return [name, *entries]
 
     if isinstance(value, dict):
         return _encode_dict(value)

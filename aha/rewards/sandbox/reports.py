@@ -63,6 +63,7 @@ class Examination:
 
 def read_report(data: bytes) -> list[dict[str, Any]]:
     """The JSON objects of a report, one for each complete line, up to the first line that is none."""
+    # What follows the last line end is a line that was cut off, or nothing.
     messages = []
     for line in data.split(b"\n")[:-1]:
         try:
@@ -137,6 +138,7 @@ def examination_end(
     kind = str(ends[0]["end"])
     reason = str(ends[0].get("reason", ""))
 
+    # To the tests a program that was killed is only gone; why it was killed, its own process knows.
     if kind == "gone" and code_ending == "memory":
         return "memory", "it takes too much memory"
     if kind == "gone" and exit_code == 128 + signal.SIGXCPU:

@@ -117,6 +117,7 @@ class Sandbox:
         if not self.packages.modules:
             return
 
+        # All in one program, under the limits that programs have: together they may take too much memory.
         execution = self.run(f"import {', '.join(self.packages.modules)}")
         if self.isolation.can_share_packages and execution.status == "ended" and execution.exit_code == 0:
             return
@@ -181,6 +182,7 @@ class Sandbox:
             job = {"role": "script", "program": program}
             guest = GuestProcess(pipes, cell, job, stdin=stdin_file, stdout=stdout_end, stderr=stderr_end)
 
+            # The guest alone may hold the writing ends: the end of its output would never be seen otherwise.
             buffers = {stdout: b"", stderr: b""}
             pipes.close_all_but([*buffers, guest.started])
             deadline = start + self.limits.seconds
@@ -226,7 +228,8 @@ class Sandbox:
 
             buffers = {report: b"", stderr: b""}
             pipes.close_all_but([*buffers, guest.started])
-            deadline = start + seconds * min(max(len(inputs), 1), _MAX_RUNS_AT_DEADLINE) + 1.0
+            num_full_runs = min(max(len(inputs), 1), _MAX_RUNS_AT_DEADLINE)
+            deadline = start + seconds * num_full_runs + 1.0
             watched = watch(guest, buffers, deadline=deadline, max_bytes=_MAX_REPORT * output_bytes, until=report)
             guest.end()
 
@@ -288,11 +291,12 @@ class Sandbox:
             exit_code = code.end()
             judge.end()
 
+        # The report is written beside the tests and never beside the code, which therefore cannot forge it.
         lines = read_report(buffers[report])
         kind, reason = examination_end(lines, judge.ending(watched), code.ending("ended"), exit_code)
         kind, reason = first_fault(lines, kind, reason or decode_text(buffers[stderr][-300:]))
 
-        # A test that was not reached did not pass.
+        # A test that was not reached did not pass; lines beyond the number of tests do not count.
         passed = [line["test"] == "passed" for line in lines if "test" in line][: len(tests)]
         passed += [False] * (len(tests) - len(passed))
         return Examination(
@@ -309,6 +313,7 @@ class Sandbox:
         try:
             yield cells
         finally:
+            # Swept before it is lent again: a program must not meet what the one before it has left.
             for cell in cells:
                 cell.sweep()
             self._free_pairs.put(cells)

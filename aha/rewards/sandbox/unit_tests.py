@@ -109,9 +109,13 @@ def _harmless_names(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Slice):
             harmless_uses |= {id(node.lower), id(node.upper)}
 
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
-    harmful = {name.id for name in names if isinstance(name.ctx, ast.Load) and id(name) not in harmless_uses}
+    stored: set[str] = set()
+    harmful: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            stored.add(node.id)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in harmless_uses:
+            harmful.add(node.id)
     return stored - harmful
 
 
@@ -173,6 +177,7 @@ def run_functions(tree: ast.Module, namespace: Mapping[str, Any], candidates: Ma
         UnsupportedTestError: a function needs something that is not supported.
         BaseException: any exception of a function.
     """
+    # In the order of the source, as pytest does; `namespace` also has what was imported.
     called = {_called_name(node) for node in tree.body}
     for node in tree.body:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name in called:
@@ -237,6 +242,7 @@ def _run_class(kind: type, candidates: Mapping[str, Any]) -> None:
     """Runs a test case of `unittest`, or a class that pytest would collect."""
     unittest = sys.modules.get("unittest")
     if unittest is not None and issubclass(kind, unittest.TestCase):
+        # `debug` lets exceptions through, where `run` would collect them.
         unittest.defaultTestLoader.loadTestsFromTestCase(kind).debug()
     elif kind.__name__.startswith("Test"):
         _run_methods(kind, candidates)
@@ -320,6 +326,7 @@ def _is_near(actual: Any, expected: Any, tolerances: tuple[float, float]) -> boo
             return False
         return all(_is_near(left, right, tolerances) for left, right in zip(actual, expected, strict=True))
 
+    # Equality first: infinities are equal to themselves, and have no difference.
     if isinstance(expected, bool | str | bytes) or actual == expected:
         return bool(actual == expected)
 
@@ -336,7 +343,12 @@ def _parametrize(names: Any, values: Any, **others: Any) -> Callable[[Any], Any]
         raise UnsupportedTestError(f"pytest.mark.parametrize with {', '.join(others)}")
 
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-    rows = [dict(zip(names, [value] if len(names) == 1 else value, strict=True)) for value in values]
+
+    # With a single name, a value is the argument itself and not a row of one.
+    if len(names) == 1:
+        rows = [{names[0]: value} for value in values]
+    else:
+        rows = [dict(zip(names, value, strict=True)) for value in values]
 
     def mark(function: Any) -> Any:
         if not isinstance(function, types.FunctionType):

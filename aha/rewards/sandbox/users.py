@@ -26,6 +26,7 @@ def claim_uid() -> tuple[int, socket.socket]:
     Raises:
         RuntimeError: all uids are taken.
     """
+    # From the number of this process on, so that processes that start at once rarely try the same uid.
     for step in range(_NUM_UIDS):
         uid = _FIRST_UID + (os.getpid() + step) % _NUM_UIDS
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -65,6 +66,8 @@ def is_reachable(path: Path) -> bool:
     """Whether the user of a cell can reach a file: any user may, or this process is not root and keeps its user."""
     if not is_root():
         return True
+
+    # Every folder on the way must let others through.
     return all(folder.stat().st_mode & 0o001 for folder in [path, *path.parents])
 
 
