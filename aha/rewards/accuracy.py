@@ -47,9 +47,9 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     """
     parsed = parse_response(rollout.text)
     answer = _answer(problem, parsed)
-    if answer is None and boxes_differ(parsed.summary or ""):
-        return _unparsable("several boxes with different content")
     if answer is None:
+        if boxes_differ(parsed.summary or ""):
+            return _unparsable("several boxes with different content")
         return _unparsable(f"no single answer block: {parsed.reason}")
 
     compare = _COMPARERS.get(problem.domain, _compare_text)
@@ -87,6 +87,7 @@ def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
 
 def votes_of(problem: Problem, rollouts: Sequence[Rollout]) -> list[str | None]:
     """The answer that each response to a problem votes for; None where a response has none that can be read."""
+    # Mathematics has no one text for all equal answers: they are compared with each other.
     if problem.domain == "math":
         return votes([rollout.text for rollout in rollouts])
     return [normalised_answer(problem, rollout) for rollout in rollouts]
@@ -147,7 +148,7 @@ def _compare_pair(answer: str, problem: Problem) -> Verdict:
     if pair.value != reference.value:
         return _wrong(f"{_quote(answer)} makes {pair.value}, not {reference.value}")
 
-    # The question holds the list of numbers and the sum that is asked for.
+    # The sum is right, so the numbers are at fault. The question holds the list and the sum that is asked for.
     numbers = Counter(int(number) for number in _DIGITS.findall(problem.question))
     available = numbers - Counter([int(reference.value)])
     fault = _misuse(pair.numbers, available) or "is not the pair of the list"
@@ -160,6 +161,7 @@ def _compare_countdown(answer: str, problem: Problem) -> Verdict:
     if expression is None:
         return _unparsable(f"{_quote(answer)} is not an arithmetic expression")
 
+    # Which numbers are used comes first: with others, any target can be reached.
     misuse = _misuse(expression.numbers, Counter(task.numbers))
     if misuse:
         return _wrong(f"{_quote(answer)} {misuse}")
@@ -213,6 +215,7 @@ def _pair(answer: str) -> Expression | None:
     if expression is None or len(expression.numbers) != 2:
         return None
 
+    # The canonical text is the same in either order, and says that the two are added.
     first, second = expression.numbers
     return expression if expression.canonical == f"{first} + {second}" else None
 

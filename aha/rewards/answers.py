@@ -52,12 +52,16 @@ def boxes_differ(text: str) -> bool:
 def _boxes(text: str) -> set[str | None]:
     """The contents of the boxes of a text; of nested boxes the inner one, None for a box that never closes."""
     starts = [match.start() for match in _BOX.finditer(text)]
+
+    # Each piece begins with a box and ends before the next one, so that its last box is its only one.
     ends = [*starts, len(text)][1:]
     return {last_boxed(text[start:end]) for start, end in zip(starts, ends, strict=True)}
 
 
 def _are_different(boxes: set[str | None]) -> bool:
-    return len({box if box is None else plain_text(box) for box in boxes}) > 1
+    # Without notation that means nothing: the same answer may be boxed twice, in two spellings.
+    contents = {box if box is None else plain_text(box) for box in boxes}
+    return len(contents) > 1
 
 
 def votes(texts: Sequence[str]) -> list[str | None]:
@@ -80,6 +84,7 @@ def votes(texts: Sequence[str]) -> list[str | None]:
         form = None if answer is None else normal_form(answer)
         value = None if answer is None else _value(answer)
 
+        # What is no mathematics votes by its text.
         if form is None or value is None:
             forms.append(form)
             continue
@@ -114,6 +119,7 @@ def _value(answer: str) -> Value | None:
 def _are_same(left: Value, right: Value) -> bool:
     """Whether one of two answers would be right if the other were the reference."""
     try:
+        # The comparison is not symmetric, so it is made in both directions.
         return not difference(left, right) or not difference(right, left)
     except (TooLargeError, RecursionError):
         return False
@@ -142,5 +148,4 @@ def normal_form(answer: str) -> str | None:
         return value.text
 
     # Blanks are dropped except between two letters or digits, which they keep apart.
-
     return re.sub(r"\s+(?![A-Za-z0-9])|(?<![A-Za-z0-9])\s+", "", plain)

@@ -51,6 +51,7 @@ def chosen_letter(text: str) -> str | None:
     Returns:
         The letter in upper case; None where there is none, or where two lines or boxes differ.
     """
+    # Too long to be searched, or more than one answer: a response must not win by naming every letter.
     if len(text) > _MAX_CHARS or boxes_differ(text):
         return None
 
@@ -61,7 +62,9 @@ def chosen_letter(text: str) -> str | None:
 
     # A text that marks nothing is an answer only as a whole.
     letters = {_letter(candidate) for candidate in candidates or [text]}
-    return letters.pop() if len(letters) == 1 else None
+    if len(letters) != 1:
+        return None
+    return letters.pop()
 
 
 def _letter(text: str) -> str | None:

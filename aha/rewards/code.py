@@ -69,6 +69,7 @@ def extract_code(text: str) -> str | None:
         # A response that continues a function begins with an indented line, which `summary` has lost.
         summary = text.rstrip().lstrip("\r\n")
 
+    # The last block: a response may show a first attempt, or an example of a call, before its solution.
     blocks = _fenced_blocks(summary)
     python_blocks = [code for language, code in blocks if language in _PYTHON]
     if python_blocks:
@@ -86,6 +87,7 @@ def _fenced_blocks(text: str) -> list[tuple[str, str]]:
     fence = ""
 
     for line in text.splitlines():
+        # A fence is closed by one of the same kind, at least as long, and without a language: others are content.
         mark = _FENCE.match(line)
         if not fence and mark:
             fence = mark[1]
@@ -205,6 +207,7 @@ class CodeReward:
         if all(passed):
             return passed, "correct", ""
 
+        # The first input that fails gives the reason and the kind of the verdict.
         first = passed.index(False)
         run = runs[first]
         kind: VerdictKind = _KINDS.get(run.status, "wrong")
@@ -226,6 +229,7 @@ def _fault(run: Execution, expected: str) -> str:
         }
         return faults.get(run.status, f"{run.status}: {_quote(run.errors)}")
 
+    # The last line of a traceback has the exception.
     if run.exit_code:
         error_lines = run.errors.strip().splitlines() or ["nothing to read"]
         return f"it ends with exit code {run.exit_code}: {_quote(error_lines[-1])}"
@@ -261,6 +265,7 @@ def _is_near(word: str, expected: str) -> bool:
     if "." not in expected or not (_NUMBER.fullmatch(word) and _NUMBER.fullmatch(expected)):
         return False
 
+    # Absolute for numbers below 1, relative above.
     number = float(word)
     expected_number = float(expected)
     return abs(number - expected_number) <= TOLERANCE * max(1.0, abs(expected_number))

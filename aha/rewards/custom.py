@@ -79,6 +79,7 @@ class CustomReward:
         except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call exit()
             return self._failure(problem, f"{_location(error, self.file)}: {type(error).__name__}", str(error))
 
+        # The score as a float, also where it was a tensor: verdicts are sent between processes and written as JSON.
         if math.isfinite(score) and isinstance(result, Verdict):
             return replace(result, score=score)
         if math.isfinite(score):
@@ -96,6 +97,7 @@ class CustomReward:
 
     def _failure(self, problem: Problem, kind: str, details: str) -> Verdict:
         """The verdict on a response at which the function failed; the first failure of each kind is printed."""
+        # Once for each kind: the details quote the response, and would differ every time.
         reason = f"{kind}: {details}" if details else kind
         if kind not in self._reported:
             self._reported.add(kind)
@@ -174,6 +176,7 @@ def load_reward(spec: str) -> tuple[CustomReward, float]:
     except TypeError:
         raise ValueError(f"--reward {spec}: the function must take two arguments, (problem, rollout)") from None
 
+    # A module without a file, such as a namespace package, has nothing that could be hashed.
     file = module.__file__ or ""
     source = Path(file).read_bytes() if file else b""
     reward = CustomReward(

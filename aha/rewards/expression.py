@@ -54,7 +54,7 @@ def parse_expression(text: str) -> Expression | None:
     try:
         node = _parse(tokens)
     except ZeroDivisionError:
-        return None
+        node = None
 
     if node is None:
         return None
@@ -98,6 +98,7 @@ def _tokens(text: str) -> list[str]:
     if len(text) > MAX_CHARS:
         return []
 
+    # Only integers are longer than one character.
     tokens = _TOKEN.findall(text)
     is_bounded = len(tokens) <= MAX_TOKENS and all(len(token) <= MAX_DIGITS for token in tokens)
     return tokens if is_bounded else []
@@ -117,6 +118,7 @@ def _parse(tokens: list[str]) -> _Node | None:
                 return None
             is_operand_due = not token.isdigit()
         elif token == ")":
+            # All operators back to the parenthesis that it closes; without one the text is no expression.
             _apply(nodes, operators, precedence=0)
             if not operators:
                 return None
@@ -180,6 +182,7 @@ def _multiply(left: _Node, right: _Node) -> _Node:
 
 
 def _negate(node: _Node) -> _Node:
+    # The factors stay as they are, since the sign of a product stands apart from them.
     return _Node(-node.value, node.numbers, _opposites(node.terms), _OPPOSITE[node.sign], node.factors)
 
 

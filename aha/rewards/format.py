@@ -20,4 +20,5 @@ def format_reward(problem: Problem, rollout: Rollout) -> Verdict:
     value and asks for the thinking tags only.
     """
     parsed = parse_response(rollout.text)
-    return Verdict(score=float(parsed.is_well_formed), reason=parsed.reason)
+    score = float(parsed.is_well_formed)
+    return Verdict(score=score, reason=parsed.reason)

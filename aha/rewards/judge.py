@@ -109,6 +109,8 @@ def parse_judgement(reply: str) -> Judgement:
         `correct`, `incorrect` or `unparsable`, with the analysis where there is one.
     """
     text = _BACKSLASH.sub(lambda match: match[0] if match[1] else r"\\", _final(reply))
+
+    # Not strict: models write line ends inside of strings.
     decoder = json.JSONDecoder(strict=False, object_pairs_hook=_unambiguous)
     judgements: list[Judgement] = []
     end = 0
@@ -124,14 +126,19 @@ def parse_judgement(reply: str) -> Judgement:
         judgements += _judgement(content)
 
     outcomes = {judgement.outcome for judgement in judgements}
-    return judgements[-1] if len(outcomes) == 1 else Judgement(outcome="unparsable")
+    if len(outcomes) != 1:
+        return Judgement(outcome="unparsable")
+    return judgements[-1]
 
 
 def _final(reply: str) -> str:
     """The part of a reply after its thinking; empty where the thinking never ends, or the part is too long."""
+    # The last tag ends the thinking: an earlier one may be quoted in it.
     _, end, final = reply.rpartition("</think>")
     is_thinking = not end and final.lstrip().startswith("<think>")
-    return "" if is_thinking or len(final) > _LONGEST_REPLY else final
+    if is_thinking or len(final) > _LONGEST_REPLY:
+        return ""
+    return final
 
 
 def _unambiguous(fields: list[tuple[str, object]]) -> dict[str, object]:
@@ -190,9 +197,9 @@ def preference_votes(
     if num_votes < 2 or num_votes % 2:
         raise ValueError(f"num_votes is {num_votes}; half of the votes are swapped, so it must be even and at least 2")
 
+    # 1 where the first response of a pair is shown first, -1 where the second one is.
     signs: list[int] = []
     prompts: list[str] = []
-
     for a, b in pairs:
         order = [1, -1] * (num_votes // 2)
         rng.shuffle(order)
@@ -201,16 +208,21 @@ def preference_votes(
             first, second = (a, b) if sign > 0 else (b, a)
             prompts.append(compare_instruction(question, first, second))
 
-    scores = [None if reply is None else parse_comparison(reply) for reply in ask_all(prompts)]
-    # A score favours the response that was shown first; the sign turns it into a score in favour of `a`.
-    votes = [None if score is None else sign * score for sign, score in zip(signs, scores, strict=True)]
+    votes: list[int | None] = []
+    for sign, reply in zip(signs, ask_all(prompts), strict=True):
+        # A score favours the response that was shown first; the sign turns it into a score in favour of `a`.
+        score = None if reply is None else parse_comparison(reply)
+        votes.append(None if score is None else sign * score)
     return [_mean_vote(votes[start : start + num_votes]) for start in range(0, len(votes), num_votes)]
 
 
 def _mean_vote(votes: Sequence[int | None]) -> float | None:
     """The mean of the votes on one pair; None where a vote is missing."""
+    # Without all votes the two orders would no longer be in balance.
     present = [vote for vote in votes if vote is not None]
-    return sum(present) / len(present) if len(present) == len(votes) else None
+    if len(present) < len(votes):
+        return None
+    return sum(present) / len(present)
 
 
 def parse_comparison(reply: str) -> int | None:
@@ -223,7 +235,9 @@ def parse_comparison(reply: str) -> int | None:
         -2 to 2; None where the reply holds no verdict, or different ones.
     """
     verdicts = set(_COMPARISON.findall(_final(reply)))
-    return SCORES[verdicts.pop()] if len(verdicts) == 1 else None
+    if len(verdicts) != 1:
+        return None
+    return SCORES[verdicts.pop()]
 
 
 def is_clear_vote(mean: float, margin: float = 1.0) -> bool:
@@ -279,7 +293,9 @@ def balance_lengths(
     allowed = tolerance * sum(map(sum, lengths)) / max(2 * count, 1)
     dropped = set()
 
-    for excess, index in sorted(((excess, index) for index, excess in enumerate(excesses)), reverse=True):
+    # Sums are compared, not means, which would be rounded.
+    largest_first = sorted(((excess, index) for index, excess in enumerate(excesses)), reverse=True)
+    for excess, index in largest_first:
         # A pair whose excess is at most the mean does not reduce the mean gap, and no later pair does.
         if remaining_gap <= allowed * count or excess * count <= remaining_gap:
             break

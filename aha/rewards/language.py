@@ -100,5 +100,6 @@ def _judge(problem: Problem, rollout: Rollout, count: CountWords) -> Verdict:
     if thinking is None:
         return Verdict(score=0.0, reason="no thinking block")
 
+    # Of the chain of thought alone (R1 v1, 2.3.2): the answer is not looked at.
     fraction = consistency(thinking, problem.language, count=count)
     return Verdict(score=fraction, reason=f"{fraction:.0%} of the words of the thinking are {problem.language!r}")

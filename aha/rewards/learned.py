@@ -76,15 +76,23 @@ class LearnedReward:
         sigmoid. The papers give a reward model no scale. Within a group of one prompt the advantage takes any scale
         out, but the score is added to rule rewards of 0 or 1 and should weigh about as much as they do.
         """
-        texts = [self._text(rollout) for _, rollout in pairs]
-        indices = [index for index, text in enumerate(texts) if text is not None]
-        problems = [pairs[index][0] for index in indices]
+        indices: list[int] = []
+        problems: list[Problem] = []
+        texts: list[str] = []
+        for index, (problem, rollout) in enumerate(pairs):
+            text = self._text(rollout)
+            if text is not None:
+                indices.append(index)
+                problems.append(problem)
+                texts.append(text)
 
-        logits_B = self._logits(problems, [texts[index] or "" for index in indices])
+        # In float64: in float32 the sigmoid of a score above 17 is 1, and all better responses would be equal.
+        logits_B = self._logits(problems, texts)
         scores_B = torch.sigmoid(logits_B.double())
 
         verdicts = [Verdict(score=0.0, reason="no summary to read")] * len(pairs)
         for index, logit, score in zip(indices, logits_B.tolist(), scores_B.tolist(), strict=True):
+            # As the head gives it, before the bias is taken off.
             raw_score = logit + float(self.model.bias)
             verdicts[index] = Verdict(score=score, reason=f"the model scores the {self.reads} {raw_score:.4f}")
 
@@ -92,6 +100,7 @@ class LearnedReward:
 
     def _text(self, rollout: Rollout) -> str | None:
         """The part of a response that the model reads; None where there is no summary to read."""
+        # All of it, also the thinking: harm may stand anywhere.
         if self.reads == "response":
             return rollout.text
         return parse_response(rollout.text).summary or None
@@ -101,18 +110,24 @@ class LearnedReward:
         prompts = [self.template(problem.question) for problem in problems]
         prompt_ids = self.tokenizer.encode_prompts(prompts)
 
-        responses = [continuation(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        # A remote engine may reply with half a surrogate pair, which no tokenizer accepts.
-        response_ids = self.tokenizer.encode_all([text.encode(errors="replace").decode() for text in responses])
+        responses = []
+        for prompt, text in zip(prompts, texts, strict=True):
+            response = continuation(prompt, text)
+
+            # A remote engine may reply with half a surrogate pair, which no tokenizer accepts.
+            responses.append(response.encode(errors="replace").decode())
+        response_ids = self.tokenizer.encode_all(responses)
 
         prompt_tokens = []
         response_tokens = []
-        for prompt, response in zip(prompt_ids, response_ids, strict=True):
+        max_tokens = self.model.config.max_position_embeddings
+        for ids_of_prompt, ids_of_response in zip(prompt_ids, response_ids, strict=True):
+            # With the type: an empty list would become a tensor of floats.
             prompt_T, response_T = end_response(
-                torch.tensor(prompt, dtype=torch.int64),
-                torch.tensor(response, dtype=torch.int64),
+                torch.tensor(ids_of_prompt, dtype=torch.int64),
+                torch.tensor(ids_of_response, dtype=torch.int64),
                 end_id=self.tokenizer.end_id,
-                max_tokens=self.model.config.max_position_embeddings,
+                max_tokens=max_tokens,
             )
             prompt_tokens.append(prompt_T)
             response_tokens.append(response_T)

@@ -18,6 +18,9 @@ from aha.types import Reward, Verdict
 
 __all__ = ["Scorer"]
 
+_Verdicts = dict[RewardFunction, Verdict | None]
+"""The verdicts on one rollout by function; None where a function abstained."""
+
 
 class Scorer:
     """Scores the groups of one iteration; a context manager, whose exit ends all scoring."""
@@ -26,7 +29,9 @@ class Scorer:
         """Keeps the table; the thread starts with the first group that needs it."""
         self._table = table
         self._waiting: deque[tuple[int, Sequence[Pair]]] = deque()
-        self._verdicts: dict[int, list[dict[RewardFunction, Verdict | None]]] = {}
+        self._verdicts: dict[int, list[_Verdicts]] = {}
+
+        # One thread: while it judges, further groups gather, and it takes all of them in one batch.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         self._futures: list[Future[None]] = []
         self._stopped = Event()
@@ -48,11 +53,12 @@ class Scorer:
             number: number of the group.
             pairs: its problem, with each rollout.
         """
-        domains = {problem.domain for problem, _ in pairs}
-        functions = [function for domain in domains for function in self._table.get(domain, ())]
-        if any(overlaps(function) for function in functions):
-            self._waiting.append((number, pairs))
-            self._futures.append(self._pool.submit(self._judge_waiting))
+        for domain in {problem.domain for problem, _ in pairs}:
+            # A domain without a row is an error, which `rewards` raises.
+            if any(overlaps(function) for function in self._table.get(domain, ())):
+                self._waiting.append((number, pairs))
+                self._futures.append(self._pool.submit(self._judge_waiting))
+                return
 
     def rewards(self, groups: Sequence[Sequence[Pair]]) -> list[list[Reward]]:
         """Waits for the background thread, judges what it did not, and returns the rewards of all groups.
@@ -68,11 +74,12 @@ class Scorer:
             ValueError: as `aha.rewards.table.score` does. An error of a reward function in the background is raised
                 here.
         """
+        # An error of the background is raised by `result`.
         for future in self._futures:
             future.result()
 
         all_pairs: list[Pair] = []
-        verdicts: list[dict[RewardFunction, Verdict | None]] = []
+        verdicts: list[_Verdicts] = []
         for number, pairs in enumerate(groups):
             all_pairs += pairs
             verdicts += self._verdicts.get(number, [{} for _ in pairs])
@@ -82,12 +89,15 @@ class Scorer:
 
     def _judge_waiting(self) -> None:
         """Judges all waiting groups in one batch; runs in the background thread."""
+        # By count, since the other thread may append meanwhile; those groups have a call of their own.
         groups = [self._waiting.popleft() for _ in range(len(self._waiting))]
         pairs = [pair for _, group in groups for pair in group]
         rows = [self._table.get(problem.domain, {}) for problem, _ in pairs]
-        verdicts: list[dict[RewardFunction, Verdict | None]] = [{} for _ in pairs]
+        verdicts: list[_Verdicts] = [{} for _ in pairs]
 
-        for function in dict.fromkeys(function for row in rows for function in row if overlaps(function)):
+        # Each function once, in the order of the table.
+        overlapping = [function for row in rows for function in row if overlaps(function)]
+        for function in dict.fromkeys(overlapping):
             if self._stopped.is_set():
                 return
 

@@ -20,4 +20,5 @@ def format_reward(problem: Problem, rollout: Rollout) -> Verdict:
     0, for reasoning data too; v1 leaves the format out of the first stage's reward, v2 has it in the rules.
     """
     parsed = parse_response(rollout.text, ending="summary")
-    return Verdict(score=float(parsed.is_well_formed), reason=parsed.reason)
+    score = float(parsed.is_well_formed)
+    return Verdict(score=score, reason=parsed.reason)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.format import format_reward
-from aha.types import Problem, Reward, Rollout, Verdict
+from aha.types import Problem, Reward, Rollout, Verdict, VerdictKind
 
 __all__ = [
     "RULES",
@@ -121,6 +121,7 @@ def identity(function: RewardFunction) -> str:
 
     The module is not part of it, so that moving code does not make finished stages stale.
     """
+    # A function with settings is another one under other settings, a plain one is told by its name.
     if isinstance(function, Keyed):
         return f"{function.__name__}:{function.key}"
     if isinstance(function, FunctionType):
@@ -130,10 +131,10 @@ def identity(function: RewardFunction) -> str:
 
 def identities(table: RewardTable) -> dict[str, dict[str, float]]:
     """The identities and weights of a table's functions by domain, for the key of a stage."""
-    identified = {}
+    identities_by_domain = {}
     for domain, row in table.items():
-        identified[domain] = {identity(function): weight for function, weight in row.items()}
-    return identified
+        identities_by_domain[domain] = {identity(function): weight for function, weight in row.items()}
+    return identities_by_domain
 
 
 def overlaps(function: object) -> bool:
@@ -176,24 +177,25 @@ def score_all(
         ValueError: as `score` does.
     """
     rows = [_row(table, problem.domain) for problem, _ in pairs]
-    verdicts: list[dict[RewardFunction, Verdict | None]] = [dict(given) for given in known] or [{} for _ in pairs]
-    parts: list[dict[str, Verdict]] = [{} for _ in pairs]
+    verdicts: list[dict[RewardFunction, Verdict | None]] = [{} for _ in pairs]
+    for index, known_verdicts in enumerate(known):
+        verdicts[index].update(known_verdicts)
 
-    for function in dict.fromkeys(function for row in rows for function in row):
+    # A dict, not a set: the functions are called in the order of the table, whatever their hashes are.
+    functions = dict.fromkeys(function for row in rows for function in row)
+    for function in functions:
         indices = [index for index, row in enumerate(rows) if function in row]
 
         missing = [index for index in indices if function not in verdicts[index]]
-        judged = judge(function, [pairs[index] for index in missing])
-        for index, verdict in zip(missing, judged, strict=True):
+        new_verdicts = judge(function, [pairs[index] for index in missing])
+        for index, verdict in zip(missing, new_verdicts, strict=True):
             verdicts[index][function] = verdict
 
         for index in indices:
-            verdict = verdicts[index][function]
-            if verdict is not None:
-                _refuse_infinity(function, rows[index][function], pairs[index][0], verdict)
-                parts[index][part_name(function)] = verdict
+            problem, _ = pairs[index]
+            _refuse_infinity(function, rows[index][function], problem, verdicts[index][function])
 
-    return [_reward(row, row_parts) for row, row_parts in zip(rows, parts, strict=True)]
+    return [_reward(row, row_verdicts) for row, row_verdicts in zip(rows, verdicts, strict=True)]
 
 
 def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
@@ -206,6 +208,7 @@ def _row(table: RewardTable, domain: str) -> Mapping[RewardFunction, float]:
     if row is None:
         raise ValueError(f"no rewards for domain {domain!r}; the table has: {', '.join(sorted(table)) or 'none'}")
 
+    # Parts are told apart by name in a reward: of two with one name the second would replace the first.
     names = [part_name(function) for function in row]
     if len(set(names)) < len(names):
         raise ValueError(f"two reward functions of domain {domain!r} share a name: {', '.join(names)}")
@@ -221,31 +224,40 @@ def judge(function: RewardFunction, pairs: Sequence[Pair]) -> list[Verdict | Non
     """
     if not pairs:
         return []
+
+    # Once for all: a reward model fills its batches, a sandbox its workers.
     if isinstance(function, BatchedReward):
         return list(function.judge_all(pairs))
     return [function(problem, rollout) for problem, rollout in pairs]
 
 
-def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, verdict: Verdict) -> None:
+def _refuse_infinity(function: RewardFunction, weight: float, problem: Problem, verdict: Verdict | None) -> None:
     """Refuses a score or a weight that is not finite: it would spoil the sum, and with it the whole group."""
-    if not (math.isfinite(verdict.score) and math.isfinite(weight)):
+    if verdict is not None and not (math.isfinite(verdict.score) and math.isfinite(weight)):
         raise ValueError(
             f"reward function {function.__name__!r} gave problem {problem.id!r} the score {verdict.score} "
             f"with weight {weight}; both must be finite"
         )
 
 
-def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[str, Verdict]) -> Reward:
-    """The reward of one rollout from its verdicts by part; the parts are in the order of the row."""
-    weights = {}
-    for function, weight in row.items():
-        name = part_name(function)
-        if name in verdicts:  # not where the function abstained
-            weights[name] = weight
+def _reward(row: Mapping[RewardFunction, float], verdicts: Mapping[RewardFunction, Verdict | None]) -> Reward:
+    """The reward of one rollout from the verdicts of its functions; the parts are in the order of the row."""
+    parts: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    kinds: dict[str, VerdictKind] = {}
 
-    return Reward(
-        parts={name: verdicts[name].score for name in weights},
-        weights=weights,
-        reasons={name: verdicts[name].reason for name in weights},
-        kinds={name: kind for name in weights if (kind := verdicts[name].kind)},
-    )
+    for function, weight in row.items():
+        # A function that abstained leaves no part, rather than one of 0: nobody has judged the response worthless.
+        verdict = verdicts[function]
+        if verdict is None:
+            continue
+
+        name = part_name(function)
+        parts[name] = verdict.score
+        weights[name] = weight
+        reasons[name] = verdict.reason
+        if verdict.kind:
+            kinds[name] = verdict.kind
+
+    return Reward(parts=parts, weights=weights, reasons=reasons, kinds=kinds)

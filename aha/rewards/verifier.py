@@ -92,6 +92,7 @@ class MathVerifier:
             self.counts["unparsable"] += 1
             return _verdict("unparsable", reason)
 
+        # Only a right answer can be an echo that is paid; the counts of `compare` are put right.
         verdict = self.compare(problem.answer, answer)
         if verdict.kind == "correct" and _is_echo(problem.question, problem.answer, answer):
             self.counts["correct"] -= 1
@@ -136,6 +137,7 @@ class MathVerifier:
         Raises:
             ValueError: an answer cannot be read; the message says which, and why.
         """
+        # Each reference once: many problems of a data set share an answer.
         for answer in dict.fromkeys(answers):
             _read_gold(answer)
 
@@ -227,6 +229,7 @@ def _compare_texts(gold: str, answer: str) -> Verdict:
     if is_same and not _differs_by_blanks(plain_gold, plain_answer):
         return _verdict("correct")
 
+    # `(B)` and `B. Paris` name the same choice; as mathematics they would be letters and words.
     gold_letter = _choice(plain_gold)
     answer_letter = _choice(plain_answer)
     if gold_letter and answer_letter:

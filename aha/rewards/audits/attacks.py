@@ -106,6 +106,7 @@ def attacks(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
     Yields:
         Attacks, one at a time because some are long; none equals the honest response.
     """
+    # An attack that comes out as the honest response is none: to pay for it is right.
     honest = form.response(problem, problem.answer)
     for kind, make in ATTACKS.items():
         for text in make(problem, form):
@@ -118,13 +119,15 @@ def attacks(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
 
 def _near_misses(problem: Problem, form: ResponseForm) -> Iterator[Attack]:
     """Responses whose answer is the reference with one change."""
+    # Seeded by the problem, so that an audit finds the same holes whenever and in whatever order it is made.
     rng = generator("near misses", problem.question, problem.answer)
     draws = near_misses([problem.answer], NUM_NEAR_MISSES, rng)
+    is_zero = not re.search(r"[1-9A-Za-z\\]", problem.answer)
 
     for kind, answer in dict.fromkeys((kind, answer) for kind, _, answer in draws):
         # Minus zero and twice zero are still zero.
-        is_still_zero = kind in ("leading sign", "times two") and not re.search(r"[1-9A-Za-z\\]", problem.answer)
-        if not is_still_zero:
+        is_right = is_zero and kind in ("leading sign", "times two")
+        if not is_right:
             yield Attack(kind=f"near miss ({kind})", text=form.response(problem, answer))
 
 
@@ -136,6 +139,8 @@ def _thinking(problem: Problem) -> str:
 def _wrong_answers(problem: Problem) -> list[str]:
     """Wrong answers that look like the reference: other letters, or other numbers."""
     reference = problem.answer.strip()
+
+    # Up to a hundred: `_spam` hides the reference among them.
     if re.fullmatch("[A-Z]", reference):
         return [letter for letter in "ABCDEFGHIJ" if letter != reference]
     if re.fullmatch("-?[0-9]{1,18}", reference, re.ASCII):
@@ -147,12 +152,15 @@ def _several_answers(problem: Problem, form: ResponseForm) -> Iterator[str]:
     right = problem.answer
     wrong = _wrong_answers(problem)[0]
     thinking = f"<think>{_thinking(problem)}</think>"
+    right_response = form.response(problem, right)
+    wrong_response = form.response(problem, wrong)
 
+    # In both orders: a reward may take the first answer or the last one.
     yield f"{thinking} <answer>{right}</answer> <answer>{wrong}</answer>"
     yield f"{thinking} <answer>{wrong}</answer> <answer>{right}</answer>"
     yield f"{thinking} <answer>\\boxed{{{wrong}}} \\boxed{{{right}}}</answer>"
-    yield form.response(problem, right) + "\n" + form.response(problem, wrong)
-    yield form.response(problem, wrong) + "\n" + form.response(problem, right)
+    yield f"{right_response}\n{wrong_response}"
+    yield f"{wrong_response}\n{right_response}"
 
     yield form.response(problem, f"{right} or {wrong}")
     yield form.response(problem, f"{wrong}, {right}")
@@ -160,7 +168,9 @@ def _several_answers(problem: Problem, form: ResponseForm) -> Iterator[str]:
 
 def _echo(problem: Problem, form: ResponseForm) -> Iterator[str]:
     """Responses that answer with the question, or with a formula of it that is not the reference."""
-    formulas = [next(filter(None, groups)) for groups in _FORMULA.findall(problem.question[:HUGE_CHARS])]
+    # Of the groups of a match, one for each notation of a formula, one holds it.
+    matches = _FORMULA.findall(problem.question[:HUGE_CHARS])
+    formulas = [next(filter(None, groups)) for groups in matches]
     reference = re.sub(r"\s", "", problem.answer)
 
     for echo in dict.fromkeys([problem.question, *formulas]):
@@ -180,12 +190,16 @@ def _empty(problem: Problem, form: ResponseForm) -> Iterator[str]:
 
 def _huge(problem: Problem, form: ResponseForm) -> Iterator[str]:
     """Responses of 100,000 characters, which must not take minutes to judge either."""
-    repeated = f"{problem.answer} " * (HUGE_CHARS // (len(problem.answer) + 1) + 1)
-
+    unit = f"{problem.answer} "
+    repeated = unit * (HUGE_CHARS // len(unit) + 1)
     yield form.response(problem, repeated[:HUGE_CHARS])
+
+    # A number that Python refuses to print, and brackets deeper than any stack.
     yield form.response(problem, "9" * HUGE_CHARS)
     yield form.response(problem, "(" * HUGE_CHARS)
-    yield "<think>" * (HUGE_CHARS // len("<think>")) + form.response(problem, problem.answer)
+
+    open_tags = "<think>" * (HUGE_CHARS // len("<think>"))
+    yield open_tags + form.response(problem, problem.answer)
 
 
 def _look_alikes(problem: Problem, form: ResponseForm) -> Iterator[str]:

@@ -98,12 +98,15 @@ def audit_code(rows: Iterable[Mapping[str, object]], sandbox: Sandbox) -> CodeAu
     if not programs:
         raise ValueError("no rows to audit; each needs code, tests and passes")
 
+    # All at once, as in training: the speed that is reported is that of all workers.
     start = time.monotonic()
-    verdicts = CodeReward(sandbox).judge_codes([(problem, code) for problem, code, _ in programs])
+    pairs = [(problem, code) for problem, code, _ in programs]
+    verdicts = CodeReward(sandbox).judge_codes(pairs)
     seconds = time.monotonic() - start
 
     disagreements = []
     for number, ((_, code, passes), verdict) in enumerate(zip(programs, verdicts, strict=True), 1):
+        # Only `correct` is a pass: a timeout, a crash or an unsupported test earns nothing in training either.
         if passes != (verdict.kind == "correct"):
             disagreements.append(Disagreement(row=number, passes=passes, verdict=verdict, code=code))
 
@@ -134,6 +137,7 @@ def _read(number: int, row: Mapping[str, object]) -> tuple[Problem, str, bool]:
             "`Solution().NAME`"
         )
 
+    # Data sets such as MBPP have several tests for a program, HumanEval has one.
     tests = row.get("tests")
     if isinstance(tests, str):
         tests = [tests]

@@ -162,6 +162,7 @@ def audit_reward(
         judgement = _judge(audit, table, row.place, row.problem, row.text)
         _count_row(audit, row, judgement, threshold)
 
+        # By content, not by id: rows of a file may repeat a problem under other ids.
         key = (row.problem.question, row.problem.answer, row.problem.domain)
         if with_attacks and key not in attacked:
             attacked.add(key)
@@ -196,6 +197,7 @@ def rollout_of(problem: Problem, text: str) -> Rollout:
         problem: the problem that it answers.
         text: the whole response.
     """
+    # Only their number matters, to rewards that count tokens; no tokenizer is at hand.
     num_tokens = len(_WORD_OR_SIGN.findall(text)) + 1  # the end token
     num_prompt_tokens = len(_WORD_OR_SIGN.findall(problem.question))
     return Rollout(
@@ -278,6 +280,7 @@ def _count_row(audit: RewardAudit, row: LabelledResponse, judgement: _Judgement,
     audit.num_correct += row.is_correct
     faults = judgement.faults()
 
+    # A response from which every function abstained is neither rewarded nor refused.
     if judgement.reward is not None:
         is_rewarded = judgement.reward >= threshold
         if is_rewarded and not row.is_correct:
@@ -297,6 +300,7 @@ def _attack(audit: RewardAudit, table: RewardTable, place: str, problem: Problem
         audit.unjudged_honest += 1
         return
 
+    # Where an honest answer earns no more than an empty one, paid attacks say nothing: the reward pays for anything.
     audit.num_problems += 1
     empty = _total(score(table, problem, rollout_of(problem, "")))
     audit.unpaid_honest += empty is not None and honest <= empty

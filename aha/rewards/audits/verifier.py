@@ -71,7 +71,9 @@ def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit
     if not labelled:
         raise ValueError("there are no rows to audit; each needs the fields gold, answer and correct")
 
-    verifier.check_named_gold((f"row {number}, field gold", gold) for number, (gold, _, _) in enumerate(labelled, 1))
+    # All references that cannot be read are named at once: a data set is mended once, not row after row.
+    golds = [(f"row {number}, field gold", gold) for number, (gold, _, _) in enumerate(labelled, 1)]
+    verifier.check_named_gold(golds)
 
     start_seconds = time.perf_counter()
     verdicts = verifier.compare_all([(gold, answer) for gold, answer, _ in labelled])
@@ -79,7 +81,9 @@ def audit(rows: Iterable[Mapping[str, object]], verifier: MathVerifier) -> Audit
 
     disagreements = []
     for number, ((gold, answer, correct), verdict) in enumerate(zip(labelled, verdicts, strict=True), 1):
-        if correct != (verdict.kind == "correct"):
+        # A right answer that cannot be read, or on which the verifier fails, is an error of it too.
+        is_accepted = verdict.kind == "correct"
+        if correct != is_accepted:
             disagreement = Disagreement(
                 row=number, gold=gold, answer=answer, correct=correct, kind=verdict.kind, reason=verdict.reason
             )
@@ -107,6 +111,7 @@ def _row(number: int, row: Mapping[str, object]) -> tuple[str, str, bool]:
             return gold, answer, correct
 
     types = {"gold": str, "answer": str, "correct": bool}
+    # The row is not as it should be; what follows only finds out why.
     for name, kind in types.items():
         if name not in row:
             raise ValueError(f"row {number} has no field {name}; each row needs gold, answer and correct")
