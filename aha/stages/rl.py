@@ -67,7 +67,6 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
 
     for iteration in range(state.first_iteration, config.iterations):
         metrics = _iterate(run, name, iteration, task, state)
-
         done = iteration + 1
         run.report(name, done, config.iterations, metrics)
         if done % config.evaluate_every == 0:
@@ -89,15 +88,10 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
     history = state.history(iteration)
     seed = (run.seed, name, history.iterations)
     timeline = Timeline(state.policy.synchronize)
-
     problems = task.problems(history.problems, config.problems_per_iteration)
+    sampling = training_sampling(config, seed, task.stop)
     groups = sample_groups(
-        state.policy,
-        problems,
-        training_sampling(config, seed, task.stop),
-        reward=task.reward,
-        template=task.template,
-        timeline=timeline,
+        state.policy, problems, sampling, reward=task.reward, template=task.template, timeline=timeline
     )
 
     # Advantages are computed over the whole rollout, before it is split into mini-batches (DeepSeekMath, Algorithm 1).
@@ -107,9 +101,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
     batch = with_signals(batch, algorithm.signals(sampled, actors))
 
     # Mini-batches cut through groups: after the advantages, a response no longer needs the rest of its group.
-    rng = generator(*seed, "mini-batches")
-    minibatches = split_rows(rewards_PG.numel(), config.num_minibatches, rng)
-
+    minibatches = split_rows(rewards_PG.numel(), config.num_minibatches, generator(*seed, "mini-batches"))
     metrics = rollout_metrics(groups, task.truth)
     metrics |= update(
         actors,
@@ -120,11 +112,9 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
         name=f"stage {name!r}, iteration {iteration}",
         timeline=timeline,
     )
-    metrics |= cost(actors, groups, batch, algorithm)
-    metrics |= timeline.metrics()
+    metrics |= cost(actors, groups, batch, algorithm) | timeline.metrics()
 
     run.folder.append("metrics", {"stage": name, "iteration": iteration, "step": state.step, **metrics})
     if iteration % run.keep_rollouts == 0:
-        rows = record(groups, batch.signals["adv_BT"])
-        run.folder.write_rollouts(f"{name}-{iteration:06d}", rows)
+        run.folder.write_rollouts(f"{name}-{iteration:06d}", record(groups, batch.signals["adv_BT"]))
     return metrics
