@@ -16,9 +16,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from aha.commands.command_line import WRONG_USE, parse
 from aha.commands.option_files import WrongUseError
 from aha.commands.options import (
-    WRONG_USE,
     AuditCommand,
     BenchCommand,
     Command,
@@ -31,7 +31,6 @@ from aha.commands.options import (
     ReportCommand,
     RunCommand,
     SampleCommand,
-    parse,
 )
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.pretraining_recipe import BASE
@@ -50,33 +49,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(_main(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _main(given: list[str]) -> int:
+def _main(arguments: list[str]) -> int:
     """Parse, carry out, and turn what went wrong into one line and an exit status."""
     try:
-        command = parse(given)
+        command = parse(arguments)
         result, text = _carry_out(command)
         print(as_json(result) if command.json else text, flush=True)
         # The doctor refuses a run, the audit a reward.
         is_refused = isinstance(command, DoctorCommand | AuditCommand) and not result.get("is_fit", True)
     except BrokenPipeError:
+        # Whoever read the output is gone, as after `| head`. Python flushes it once more when it ends, which must not
+        # fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        is_run = given[:1] in (["run"], ["pretrain"])
-        return _fail(f"stopped at once{'; the same command resumes from the last checkpoint' if is_run else ''}")
+        # `command` may not be there yet, so the words are asked.
+        is_run = arguments[:1] in (["run"], ["pretrain"])
+        advice = "; the same command resumes from the last checkpoint" if is_run else ""
+        return _fail(f"stopped at once{advice}")
     except OSError as error:
-        advice = (
-            "free some space, then give the same command again: it resumes"
-            if error.errno == errno.ENOSPC
-            else "nothing was lost"
-        )
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''} ({advice})")
+        return _fail(_os_error_in_words(error))
+    # A `WrongUseError` is a `ValueError`, so it comes first.
     except WrongUseError as error:
         _fail(str(error))
         return WRONG_USE
     except (ValueError, RuntimeError) as error:
         return _fail(str(error))
     return FAILED if is_refused else 0
+
+
+def _os_error_in_words(error: OSError) -> str:
+    """What the operating system refused, with the file and what to do."""
+    what = str(error.strerror or error)
+    if error.filename:
+        what += f": {error.filename}"
+
+    if error.errno == errno.ENOSPC:
+        return f"{what} (free some space, then give the same command again: it resumes)"
+    return f"{what} (nothing was lost)"
 
 
 def _fail(text: str) -> int:
@@ -87,6 +97,7 @@ def _fail(text: str) -> int:
 
 def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  # a line for each command
     """A command's result for programs, and for people."""
+    # The functions import what they need inside: `aha --help` must not wait for torch.
     match command:
         case RunCommand():
             return _run(command)
@@ -122,6 +133,7 @@ def _request(command: RunCommand) -> RunRequest[Any, Any]:
     """What a command asks for."""
     if command.keep_rollouts < 1:
         raise WrongUseError(f"--keep-rollouts must be at least 1 (given: {command.keep_rollouts})")
+
     return RunRequest(
         recipe=command.recipe,
         scale=command.scale,
@@ -153,8 +165,10 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
         fresh=command.fresh,
         is_quiet=command.json,
     )
+
     model = carry_out(request).path
     write_page(request.folder)
+
     if command.out:
         model = publish(request.folder, model, command.out)
     return {"model": str(model.resolve())}, f"model: {model}"
@@ -176,12 +190,15 @@ def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:
 
     if names_reward(str(command.file)):
         return _audit_reward(command)
+
+    # Options of another kind of audit are refused, since they would change nothing.
     is_of_reward = command.rows or command.attacks or command.beside or command.allow
     if is_of_reward or command.threshold != AuditCommand.threshold:
         raise WrongUseError(
             f"{command.file} names no reward function: write FILE.py:FUNCTION or the name of a reward before the rows, "
             "or leave out ROWS, --attacks, --beside, --threshold and --allow"
         )
+
     return audit_file(
         command.file,
         is_code=command.code,
@@ -226,9 +243,11 @@ def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
         raise WrongUseError(
             f"--threads must be at least 1 and --seconds above 0 (given: {command.threads} and {command.seconds})"
         )
+    # Whatever the model, `auto` means CUDA where there is one: only scale `tiny` would stay on the CPU.
+
     device = device_of(command.device, "gpu")
-    found = measure(command.model, seconds=command.seconds, threads=command.threads, device=device)
-    return as_object(found), in_words(found)
+    benchmark = measure(command.model, seconds=command.seconds, threads=command.threads, device=device)
+    return as_object(benchmark), in_words(benchmark)
 
 
 def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
@@ -237,13 +256,16 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
 
     if command.processes < 1:
         raise WrongUseError(f"--processes must be at least 1 (given: {command.processes})")
-    given = {
+
+    # The numbers of the built-in world. A suite has its own, and takes from here none that was not asked for.
+    counts = {"num_problems": 200, "num_samples": 16, "max_new_tokens": 192}
+    asked_for = {
         "num_problems": command.problems,
         "num_samples": command.samples,
         "max_new_tokens": command.max_new_tokens,
     }
-    counts = {"num_problems": 200, "num_samples": 16, "max_new_tokens": 192}
-    counts |= {name: number for name, number in given.items() if number is not None}
+    counts |= {name: number for name, number in asked_for.items() if number is not None}
+
     suite = None
     if command.suite is not None:
         suite = SuiteOrder(
@@ -257,6 +279,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
             num_samples=command.samples,
             max_new_tokens=command.max_new_tokens,
         )
+
     order = EvaluationOrder(
         model=command.model,
         config=_decoding(command, **counts),
@@ -268,10 +291,12 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
         num_processes=command.processes,
         device_name=device_of(command.device, _size_of(command.model)),
     )
-    report, said = evaluate_order(order)
+
+    report, remarks = evaluate_order(order)
+    # The figures of single domains are for programs; people see those of all problems.
     overall = [row for row in report.rows if row.suite == "all"]
     lines = [f"{row.metric:12} {row.value:8.3f}  [{row.low:.3f}, {row.high:.3f}]" for row in overall]
-    return asdict(report), "\n".join([said, *lines] if said else lines)
+    return asdict(report), "\n".join([remarks, *lines] if remarks else lines)
 
 
 def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
@@ -281,21 +306,24 @@ def _sample(command: SampleCommand) -> tuple[dict[str, Any], str]:
 
     if (command.prompt is None) == (command.question is None):
         raise WrongUseError("give either --prompt (text as it is) or --question (inside the model's template)")
-    how = _decoding(command, max_new_tokens=command.max_new_tokens)
+
+    config = _decoding(command, max_new_tokens=command.max_new_tokens)
     order = SampleOrder(
         model=command.model,
         prompt=command.prompt,
         question=command.question,
-        decoding=sampling_of(how, ()).decoding,
+        decoding=sampling_of(config, ()).decoding,
         seed=command.seed,
         template=command.template,
         stop=command.stop,
         device=device_of(command.device, _size_of(command.model)),
         precision=command.precision,
     )
+
     sampled = sample_once(order)
     if sampled["unknown"]:
-        print(f"aha: the model's vocabulary lacks {', '.join(map(repr, sampled['unknown'][:8]))}", file=sys.stderr)
+        words = ", ".join(repr(word) for word in sampled["unknown"][:8])
+        print(f"aha: the model's vocabulary lacks {words}", file=sys.stderr)
     return sampled, str(sampled["text"])
 
 
@@ -313,11 +341,12 @@ def _size_of(model: str) -> str:
 
 def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> EvaluationConfig:
     """How a command samples; an illegal value is wrong use."""
-    names = ("temperature", "top_p", "precision")
-    given = {name: value for name, value in asdict(command).items() if name in names}
     try:
-        return EvaluationConfig.model_validate(given | counts)
+        return EvaluationConfig.model_validate(
+            {"temperature": command.temperature, "top_p": command.top_p, "precision": command.precision, **counts}
+        )
     except ValidationError as error:
+        # The fields are called `num_problems` and `num_samples`, the options --problems and --samples.
         raise WrongUseError(illegal_value(error).replace("--num-", "--")) from None
 
 
@@ -327,15 +356,27 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
     write_page(folder)
     figures = summary(folder)
     start, end = figures["start"], figures["end"]
-    lines = [models_in_words(folder)] if "stages" in figures else []
-    if not lines and isinstance(start, dict) and isinstance(end, dict):
+
+    # A recipe with models on the way has a table of them all; one with a start and an end has figures of both.
+    lines = []
+    if "stages" in figures:
+        lines.append(models_in_words(folder))
+    elif isinstance(start, dict) and isinstance(end, dict):
         for name in start:
-            before, after = (f"{part[name]['value']:.3f}" if part[name] else "-" for part in (start, end))
+            before, after = _value_in_words(start[name]), _value_in_words(end[name])
             lines.append(f"{name:12} {before:>8} -> {after:>8}")
+
     return figures, "\n".join([*lines, f"model: {figures['model']}", f"report: {figures['page']}"])
+
+
+def _value_in_words(figure: Any) -> str:
+    """A figure of the report; an evaluation that could not measure it has a dash."""
+    return f"{figure['value']:.3f}" if figure else "-"
 
 
 def _list() -> tuple[dict[str, Any], str]:
     lines = [f"{recipe.name:16} {recipe.about}  (scales: {', '.join(recipe.scales)})" for recipe in RECIPES]
+    abouts = {recipe.name: recipe.about for recipe in RECIPES}
+    # Each scale once, in the order of the recipes that have it.
     scales = dict.fromkeys(scale for recipe in RECIPES for scale in recipe.scales)
-    return {"recipes": {recipe.name: recipe.about for recipe in RECIPES}, "scales": list(scales)}, "\n".join(lines)
+    return {"recipes": abouts, "scales": list(scales)}, "\n".join(lines)

@@ -3,6 +3,7 @@
 __all__ = [
     "audits",
     "benchmark",
+    "command_line",
     "disk",
     "doctor",
     "evaluation",

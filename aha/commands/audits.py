@@ -29,8 +29,9 @@ __all__ = ["audit_file", "audit_named_reward", "names_reward"]
 
 NUM_WORKERS = 2
 _SHOWN_CHARS = 80
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
+# `dict.fromkeys` drops the domains that are named twice and keeps the order.
 DOMAINS = (*dict.fromkeys(["math", "choice", "text", "countdown", *COMPARERS, OWN]),)
 """Domains of rows that a reward is held against; programs have an audit of their own."""
 
@@ -63,12 +64,15 @@ def audit_file(
         ValueError: the file cannot be read, or a row lacks something; says which. Or a package is not installed.
         RuntimeError: the rows are code, and nothing here isolates it, or the packages cannot be imported.
     """
+    # The rows are read as they are judged, so a broken one is met inside the audit.
     rows = _rows(path)
+
     with ExitStack() as stack:
         sandbox = None
         if is_code:
             sandbox = Sandbox(num_workers=NUM_WORKERS, allow_weak=weak_sandbox, packages=packages)
             stack.enter_context(sandbox)
+
         try:
             return _of_code(rows, sandbox, num_shown) if sandbox else _of_answers(rows, num_shown)
         except ValueError as error:
@@ -79,6 +83,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, object]]:
     """The rows of a file, all of which have to be readable."""
     if not path.exists():
         raise ValueError("there is no such file")
+
     for row in read_rows(path):
         if row.fault:
             raise ValueError(f"{row.place}: {row.fault}")
@@ -86,46 +91,54 @@ def _rows(path: Path) -> Iterator[Mapping[str, object]]:
 
 
 def _of_answers(rows: Iterator[Mapping[str, object]], num_shown: int) -> tuple[dict[str, Any], str]:
-    found = audit(rows, MathVerifier())
+    result = audit(rows, MathVerifier())
     lines = [
-        f"rows             {found.num_rows} ({found.num_correct} correct)",
-        f"false negatives  {found.false_negatives}",
-        f"false positives  {found.false_positives}",
-        f"unparsable       {found.unparsable}",
-        f"verdicts / s     {found.per_second:.0f}",
+        f"rows             {result.num_rows} ({result.num_correct} correct)",
+        f"false negatives  {result.false_negatives}",
+        f"false positives  {result.false_positives}",
+        f"unparsable       {result.unparsable}",
+        f"verdicts / s     {result.per_second:.0f}",
     ]
-    for one in found.disagreements[:num_shown]:
-        truth = "correct" if one.correct else "wrong"
-        lines.append(f"row {one.row}: {truth}, judged {one.kind}: {_short(one.answer)} for {_short(one.gold)}")
-    return asdict(found), "\n".join(lines)
+
+    for miss in result.disagreements[:num_shown]:
+        truth = "correct" if miss.correct else "wrong"
+        lines.append(f"row {miss.row}: {truth}, judged {miss.kind}: {_short(miss.answer)} for {_short(miss.gold)}")
+
+    return asdict(result), "\n".join(lines)
 
 
 def _of_code(rows: Iterator[Mapping[str, object]], sandbox: Sandbox, num_shown: int) -> tuple[dict[str, Any], str]:
-    found = audit_code(rows, sandbox)
-    strength = sandbox.isolation.strength
+    result = audit_code(rows, sandbox)
+    # The keys are those of the audit of answers; what only code has stands beside them.
     figures = {
-        "num_rows": found.num_rows,
-        "false_negatives": found.num_false_negatives,
-        "false_positives": found.num_false_positives,
-        "unparsable": found.kinds.get("unparsable", 0),
-        "timeouts": found.num_timeouts,
-        "crashes": found.num_crashes,
-        "unsupported": found.num_unsupported,
-        "per_second": found.executions_per_second,
-        "isolation": strength,
-        "disagreements": [asdict(one) for one in found.disagreements],
+        "num_rows": result.num_rows,
+        "false_negatives": result.num_false_negatives,
+        "false_positives": result.num_false_positives,
+        "unparsable": result.kinds.get("unparsable", 0),
+        "timeouts": result.num_timeouts,
+        "crashes": result.num_crashes,
+        "unsupported": result.num_unsupported,
+        "per_second": result.executions_per_second,
+        "isolation": sandbox.isolation.strength,
+        "disagreements": [asdict(miss) for miss in result.disagreements],
     }
+
     lines = [f"{name.replace('_', ' '):16} {value}" for name, value in figures.items() if name != "disagreements"]
-    for one in found.disagreements[:num_shown]:
-        truth = "passes" if one.passes else "fails"
-        lines.append(f"row {one.row}: {truth}, judged {one.verdict.kind}: {one.verdict.reason}")
+
+    for miss in result.disagreements[:num_shown]:
+        truth = "passes" if miss.passes else "fails"
+        lines.append(f"row {miss.row}: {truth}, judged {miss.verdict.kind}: {miss.verdict.reason}")
+
     return figures, "\n".join(lines)
 
 
 def _short(text: str) -> str:
     """The beginning of a text, in one line."""
+    # A model wrote it: `repr` escapes line breaks and commands for a terminal.
     flat = repr(text)
-    return flat if len(flat) <= _SHOWN_CHARS else f"{flat[:_SHOWN_CHARS]} ..."
+    if len(flat) <= _SHOWN_CHARS:
+        return flat
+    return f"{flat[:_SHOWN_CHARS]} ..."
 
 
 def _printable(text: str) -> str:
@@ -137,7 +150,10 @@ def names_reward(word: str) -> bool:
     """Whether a word of the command line names a reward function, and not a file of rows."""
     if word.endswith(".py"):
         return True
-    return not Path(word).exists() and (":" in word or word.partition("=")[0] in REWARDS)
+    # A file of rows may be called like a reward: what exists is a file.
+    if Path(word).exists():
+        return False
+    return ":" in word or word.partition("=")[0] in REWARDS
 
 
 def audit_named_reward(
@@ -171,27 +187,35 @@ def audit_named_reward(
             which and where.
         RuntimeError: the file needs a package that is not installed.
     """
-    table = merge_tables(*(_reward_named(one) for one in (spec, *beside)))
+    table = merge_tables(*(_reward_named(word) for word in (spec, *beside)))
+    # A reward for one kind of answer is held against problems of that kind.
     name = spec.partition("=")[0]
     default_domain = name if name in ("math", "choice") else "math"
+
     if path is None:
-        found = attack_reward(table, [problem for problem in EXAMPLES if problem.domain == default_domain])
+        examples = [problem for problem in EXAMPLES if problem.domain == default_domain]
+        result = attack_reward(table, examples)
     else:
         try:
             # All rows are read before the first is judged, so that a fault in the last one shows at once.
             rows = list(_labelled_rows(path, default_domain, with_attacks=with_attacks))
-            found = audit_reward(table, rows, threshold=threshold, with_attacks=with_attacks)
+            result = audit_reward(table, rows, threshold=threshold, with_attacks=with_attacks)
         except ValueError as error:
-            raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+            # The fault of a row names the file already, with the row's line.
+            names_file = str(path) in str(error)
+            raise ValueError(str(error) if names_file else f"{path}: {error}") from error
 
+    has_few_findings = len(result.findings) <= num_allowed
     figures = {
         "reward": spec,
         "beside": list(beside),
         "threshold": threshold,
-        "is_fit": len(found.findings) <= num_allowed and not found.has_silent_function,
-        **_figures(found),
+        # A function that judges nothing would pass every other check.
+        "is_fit": has_few_findings and not result.has_silent_function,
+        **_figures(result),
     }
-    return figures, "\n".join(_reward_lines(" + ".join([spec, *beside]), found, num_shown))
+    title = " + ".join([spec, *beside])
+    return figures, "\n".join(_reward_lines(title, result, num_shown))
 
 
 def _reward_named(spec: str) -> RewardTable:
@@ -200,14 +224,15 @@ def _reward_named(spec: str) -> RewardTable:
     Raises:
         ValueError: it cannot be loaded, or has no such weight.
     """
-    name, _, weight = spec.partition("=")
+    name, _, weight_text = spec.partition("=")
     if name not in REWARDS:
         try:
-            function, own_weight = load_reward(spec)
+            function, weight = load_reward(spec)
         except ValueError as error:
+            # The complaint is written for `aha run --reward`; this command has no such option.
             reason = str(error).removeprefix("--reward ")
             raise ValueError(f"{reason} (rewards of the package: {', '.join(REWARDS)})") from error
-        return {domain: {function: own_weight} for domain in DOMAINS}
+        return {domain: {function: weight} for domain in DOMAINS}
 
     functions: dict[str, RewardFunction] = {
         "accuracy": accuracy,
@@ -218,18 +243,21 @@ def _reward_named(spec: str) -> RewardTable:
         "language": language_reward,
     }
     try:
-        own_weight = float(weight or 1.0)
+        weight = float(weight_text or 1.0)
     except ValueError:
-        raise ValueError(f"{spec}: {weight!r} is no weight, write a number") from None
-    table = {domain: {functions[name]: own_weight} for domain in DOMAINS}
-    # As in training: mathematics has a verifier of its own.
-    return table | {"math": {functions["math"]: own_weight}} if name == "accuracy" else table
+        raise ValueError(f"{spec}: {weight_text!r} is no weight, write a number") from None
+    table = {domain: {functions[name]: weight} for domain in DOMAINS}
+    if name == "accuracy":
+        # As in training: mathematics has a verifier of its own.
+        table["math"] = {functions["math"]: weight}
+    return table
 
 
 def _labelled_rows(path: Path, default_domain: str, *, with_attacks: bool) -> Iterator[LabelledResponse]:
     """The rows of a file, all of which have to be labelled responses."""
     if not path.exists():
         raise ValueError("there is no such file")
+
     for row in read_rows(path):
         try:
             yield _labelled_row(row, default_domain, with_attacks=with_attacks)
@@ -248,6 +276,7 @@ def _labelled_row(row: FileRow, default_domain: str, *, with_attacks: bool) -> L
     """
     if row.fault:
         raise BadRow(row.fault)
+
     domain = text_field(row.fields, "domain") if "domain" in row.fields else default_domain
     if domain in ("code", "stdio"):
         raise BadRow(f"domain {domain!r}: programs are audited by `aha audit FILE --code`")
@@ -257,15 +286,19 @@ def _labelled_row(row: FileRow, default_domain: str, *, with_attacks: bool) -> L
         raise BadRow("the reference of a countdown problem is no answer to it: leave out the row or --attacks")
 
     question = text_field(row.fields, "question")
+    # A reward of the user's own may do without a reference. The attacks are made from one.
     has_no_answer = domain == OWN and not with_attacks and row.fields.get("answer") in (None, "")
     answer = "" if has_no_answer else answer_field(row.fields, "answer")
-    response, is_correct = find(row.fields, "response"), find(row.fields, "correct")
+    response = find(row.fields, "response")
+    is_correct = find(row.fields, "correct")
     if not isinstance(response, str):
         raise BadRow(f"field 'response': {response!r:.80} is no text")
     if not isinstance(is_correct, bool):
         raise BadRow(f"field 'correct': {is_correct!r:.80} is not true or false")
+
+    # JSON can spell half of a surrogate pair, which has no form in UTF-8.
     for name, text in {"question": question, "answer": answer, "response": response}.items():
-        if _HALF_CHARACTER.search(text):
+        if _LONE_SURROGATE.search(text):
             raise BadRow(f"field {name!r} holds half a character (a lone surrogate)")
 
     words = words_by_language(question)
@@ -276,80 +309,85 @@ def _labelled_row(row: FileRow, default_domain: str, *, with_attacks: bool) -> L
     return LabelledResponse(place=row.place, problem=problem, text=response, is_correct=is_correct)
 
 
-def _figures(found: RewardAudit) -> dict[str, Any]:
+def _figures(result: RewardAudit) -> dict[str, Any]:
     """What an audit of a reward found, for programs."""
     return {
-        "num_rows": found.num_rows,
-        "num_correct": found.num_correct,
-        "false_positives": found.false_positives,
-        "false_negatives": found.false_negatives,
-        "abstentions": found.abstentions,
-        "unstable": found.unstable,
-        "exceptions": dict(found.exceptions),
-        "num_problems_attacked": found.num_problems,
-        "paid_attacks": found.paid_attacks,
-        "attacks": {kind: asdict(count) for kind, count in found.attacks.items()},
-        "unpaid_honest_answers": found.unpaid_honest,
-        "unjudged_honest_answers": found.unjudged_honest,
+        "num_rows": result.num_rows,
+        "num_correct": result.num_correct,
+        "false_positives": result.false_positives,
+        "false_negatives": result.false_negatives,
+        "abstentions": result.abstentions,
+        "unstable": result.unstable,
+        "exceptions": dict(result.exceptions),
+        "num_problems_attacked": result.num_problems,
+        "paid_attacks": result.paid_attacks,
+        "attacks": {kind: asdict(count) for kind, count in result.attacks.items()},
+        "unpaid_honest_answers": result.unpaid_honest,
+        "unjudged_honest_answers": result.unjudged_honest,
         "seconds_per_call": {
-            "mean": found.mean_seconds,
-            "largest": found.largest_seconds,
-            "slowest": found.slowest,
+            "mean": result.mean_seconds,
+            "largest": result.largest_seconds,
+            "slowest": result.slowest,
         },
-        "num_findings": len(found.findings),
-        "findings": [asdict(one) for one in found.findings],
+        "num_findings": len(result.findings),
+        "findings": [asdict(finding) for finding in result.findings],
     }
 
 
-def _reward_lines(name: str, found: RewardAudit, num_shown: int) -> Iterable[str]:
+def _reward_lines(name: str, result: RewardAudit, num_shown: int) -> Iterable[str]:
     """What an audit of a reward found, for people."""
     yield f"reward           {name}"
-    if found.num_rows:
-        yield f"rows             {found.num_rows} ({found.num_correct} correct)"
-        yield f"false positives  {found.false_positives}"
-        yield f"false negatives  {found.false_negatives}"
-    yield f"abstentions      {found.abstentions}"
-    yield f"unstable         {found.unstable}"
-    yield f"exceptions       {found.exceptions.total()}"
-    for kind, count in found.exceptions.most_common():
+    if result.num_rows:
+        yield f"rows             {result.num_rows} ({result.num_correct} correct)"
+        yield f"false positives  {result.false_positives}"
+        yield f"false negatives  {result.false_negatives}"
+
+    yield f"abstentions      {result.abstentions}"
+    yield f"unstable         {result.unstable}"
+    yield f"exceptions       {result.exceptions.total()}"
+    for kind, count in result.exceptions.most_common():
         yield f"  {kind}: {count}"
+
     yield (
-        f"time per call    {1000 * found.mean_seconds:.2f} ms on average, "
-        f"{1000 * found.largest_seconds:.2f} ms at most ({found.slowest})"
+        f"time per call    {1000 * result.mean_seconds:.2f} ms on average, "
+        f"{1000 * result.largest_seconds:.2f} ms at most ({result.slowest})"
     )
 
-    num_attacks = sum(count.made for count in found.attacks.values())
+    num_attacks = sum(count.made for count in result.attacks.values())
     if num_attacks:
-        yield f"problems         {found.num_problems}"
-        yield f"paid attacks     {found.paid_attacks} of {num_attacks}"
-    for kind, attack in found.attacks.items():
+        yield f"problems         {result.num_problems}"
+        yield f"paid attacks     {result.paid_attacks} of {num_attacks}"
+    for kind, attack in result.attacks.items():
         if attack.paid:
             yield f"  {kind}: {attack.paid} of {attack.made}"
-    yield from _note_lines(found)
-    yield from _finding_lines(found, num_shown)
+
+    yield from _note_lines(result)
+    yield from _finding_lines(result, num_shown)
 
 
-def _note_lines(found: RewardAudit) -> Iterable[str]:
+def _note_lines(result: RewardAudit) -> Iterable[str]:
     """What puts the figures of an audit in doubt, for people."""
-    if found.unpaid_honest:
+    if result.unpaid_honest:
         yield (
-            f"note: problems whose honest answer earns no more than an empty response: {found.unpaid_honest}; the "
+            f"note: problems whose honest answer earns no more than an empty response: {result.unpaid_honest}; the "
             "reward alone does not teach right answers (audit it --beside accuracy), or reads another form of answer"
         )
-    if found.unjudged_honest:
-        yield f"note: problems not attacked, as the reward abstains from the honest answer: {found.unjudged_honest}"
-    if found.has_silent_function:
+    if result.unjudged_honest:
+        yield f"note: problems not attacked, as the reward abstains from the honest answer: {result.unjudged_honest}"
+    if result.has_silent_function:
         yield "note: a function abstained from every response, as one does that returns nothing"
 
 
-def _finding_lines(found: RewardAudit, num_shown: int) -> Iterable[str]:
+def _finding_lines(result: RewardAudit, num_shown: int) -> Iterable[str]:
     """The responses on which something is wrong, for people."""
     # One hole can pay for hundreds of attacks; the labelled responses are the user's own and come first.
-    ordered = sorted(found.findings, key=lambda one: bool(one.attack))
-    for one in ordered[:num_shown]:
-        earned = "abstained" if one.reward is None else f"earned {one.reward:g}"
-        against = "" if one.honest is None else f" (honest answer: {one.honest:g})"
-        what = f"{', '.join(one.faults)}{f' [{one.attack}]' if one.attack else ''}"
-        yield f"{one.place}: {what}: {earned}{against}: {_short(one.response)}: {_printable(one.reason)}"
-    if len(found.findings) > num_shown:
-        yield f"and {len(found.findings) - num_shown} more; --show N lists more, --json all"
+    ordered = sorted(result.findings, key=lambda finding: bool(finding.attack))
+    for finding in ordered[:num_shown]:
+        earned = "abstained" if finding.reward is None else f"earned {finding.reward:g}"
+        against = "" if finding.honest is None else f" (honest answer: {finding.honest:g})"
+        attack = f" [{finding.attack}]" if finding.attack else ""
+        what = ", ".join(finding.faults) + attack
+        yield f"{finding.place}: {what}: {earned}{against}: {_short(finding.response)}: {_printable(finding.reason)}"
+
+    if len(result.findings) > num_shown:
+        yield f"and {len(result.findings) - num_shown} more; --show N lists more, --json all"

@@ -48,6 +48,7 @@ __all__ = ["Benchmark", "Speed", "as_object", "in_words", "measure"]
 SMALL_MODEL = 50_000_000
 """Parameters up to which a round has many responses."""
 
+# A backward pass costs two forward passes: gradients of the activations, and of the weights.
 PASSES = {"generation": 1, "reference": 1, "update": 3}
 """Parts of a round, and the operations of each in forward passes."""
 
@@ -139,57 +140,69 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
     path = open_base(model).path
     keep_freed_memory()
     with torch_threads(threads):
-        place = torch.device(device)
-        bench, ends = _open(path, place), time.monotonic() + seconds
+        torch_device = torch.device(device)
+        bench = _open(path, torch_device)
+        end = time.monotonic() + seconds
         policy = bench.policy.model
         ceiling = _ceiling(policy.head_VD)
+
+        # The first round warms up and does not count.
         rounds = [_round(bench, 0)]
-        while len(rounds) < 2 or time.monotonic() < ends:
+        while len(rounds) < 2 or time.monotonic() < end:
             rounds.append(_round(bench, len(rounds)))
-        largest = int(max(one["tokens_update"] for one in rounds))
-        load = workload(policy.config, demand(bench.config), bench.config.optimizer, place)
-        num_tokens = min(micro_batch_tokens(place), largest)
+
+        # The estimate is of the rounds that were made: a batch smaller than a micro-batch, and no second model.
+        largest = int(max(figures["tokens_update"] for figures in rounds))
+        num_tokens = min(micro_batch_tokens(torch_device), largest)
+        load = workload(policy.config, demand(bench.config), bench.config.optimizer, torch_device)
         load = replace(load, micro_batch_tokens=num_tokens, has_reference=False)
+        estimated = estimate(policy.config, bench.config.optimizer, load, torch_device).peak
         return Benchmark(
             model=str(path),
             parameters=sum(weight.numel() for weight in policy.parameters()),
-            device=str(place),
+            device=str(torch_device),
             threads=torch.get_num_threads(),
             decoder=_decoder(policy),
             prompts="built-in world" if bench.is_world else "random",
             rounds=len(rounds) - 1,
             ceiling_gflops=ceiling / 1e9,
             parts={name: _speed(name, rounds[1:], ceiling) for name in PASSES},
-            peak_gib=_peak_bytes(place) / GIB,
-            estimated_gib=estimate(policy.config, bench.config.optimizer, load, place).peak / GIB,
+            peak_gib=_peak_bytes(torch_device) / GIB,
+            estimated_gib=estimated / GIB,
         )
 
 
-def in_words(found: Benchmark) -> str:
+def in_words(benchmark: Benchmark) -> str:
     """What was measured, for people."""
+    threads = f"{benchmark.threads} thread{'s' if benchmark.threads > 1 else ''}"
+    rounds = f"{benchmark.rounds} round{'s' if benchmark.rounds > 1 else ''}"
     lines = [
-        f"{found.model}: {found.parameters:,} parameters on {found.device}, {found.threads} "
-        f"thread{'s' if found.threads > 1 else ''}, {found.decoder} decoder, prompts: {found.prompts}",
-        f"fastest matrix product: {found.ceiling_gflops:,.1f} GFLOP/s; medians of {found.rounds} "
-        f"round{'s' if found.rounds > 1 else ''}",
+        f"{benchmark.model}: {benchmark.parameters:,} parameters on {benchmark.device}, {threads}, "
+        f"{benchmark.decoder} decoder, prompts: {benchmark.prompts}",
+        f"fastest matrix product: {benchmark.ceiling_gflops:,.1f} GFLOP/s; medians of {rounds}",
         f"{'':12}{'seconds':>10}{'tokens':>10}{'tokens/s':>12}{'GFLOP/s':>10}{'of ceiling':>12}",
     ]
-    for name, one in found.parts.items():
+
+    for name, speed in benchmark.parts.items():
         lines.append(
-            f"{name:12}{one.seconds:10.3f}{one.tokens:10,.0f}{one.tokens_per_second:12,.0f}{one.gflops:10.1f}"
-            f"{one.share_of_ceiling:12.0%}"
+            f"{name:12}{speed.seconds:10.3f}{speed.tokens:10,.0f}{speed.tokens_per_second:12,.0f}{speed.gflops:10.1f}"
+            f"{speed.share_of_ceiling:12.0%}"
         )
-    lines.append(f"memory: {found.peak_gib:.2f} GiB at most; estimated {found.estimated_gib:.2f}, without a reference")
+
+    lines.append(
+        f"memory: {benchmark.peak_gib:.2f} GiB at most; estimated {benchmark.estimated_gib:.2f}, without a reference"
+    )
     return "\n".join(lines)
 
 
-def as_object(found: Benchmark) -> dict[str, Any]:
+def as_object(benchmark: Benchmark) -> dict[str, Any]:
     """What was measured, for programs."""
-    return asdict(found)
+    return asdict(benchmark)
 
 
 def _open(path: Path, device: torch.device) -> _Bench:
     """Read a model, and give it problems that it can read."""
+    # The reference never becomes the policy: a copy of the weights is no part of a round.
     config = RLConfig(num_minibatches=1, reference_every=1 << 40)
     shape = read_config(path)
     plan = TrainingPlan(
@@ -203,7 +216,11 @@ def _open(path: Path, device: torch.device) -> _Bench:
     )
     policy = LocalActors(world=World(device=device)).trained_policy(path, None, plan)
 
-    num_problems, group_size, cap = (12, 16, MAX_NEW_TOKENS) if policy.num_parameters <= SMALL_MODEL else (2, 4, 48)
+    # Fewer and shorter responses of a large model, so that a round ends within the time that is given.
+    if policy.num_parameters <= SMALL_MODEL:
+        num_problems, group_size, cap = 12, 16, MAX_NEW_TOKENS
+    else:
+        num_problems, group_size, cap = 2, 4, 48
     cap = min(cap, max(1, shape.max_position_embeddings // 2))
     capacity = shape.max_position_embeddings - cap
     counts = {"problems_per_iteration": num_problems, "group_size": group_size, "max_new_tokens": cap}
@@ -222,39 +239,54 @@ def _decoder(policy: Policy) -> str:
     """What the engine decodes with."""
     if can_be_graphed(policy):
         return "graphed"
-    return f"compiled ({kernels_in_use()})" if can_be_packed(policy) else "plain"
+    if can_be_packed(policy):
+        return f"compiled ({kernels_in_use()})"
+    return "plain"
 
 
-def _is_read(tokenizer: Tokenizer, prompt: str, room: int) -> bool:
+def _is_read(tokenizer: Tokenizer, prompt: str, capacity: int) -> bool:
     """Whether a prompt is in the model's vocabulary, and fits."""
-    return not tokenizer.unknown_words(prompt) and 0 < tokenizer.encode_prompt(prompt).numel() <= room
+    if tokenizer.unknown_words(prompt):
+        return False
+    return 0 < tokenizer.encode_prompt(prompt).numel() <= capacity
 
 
-def _random_problems(tokenizer: Tokenizer, count: int, room: int) -> list[Problem]:
+def _random_problems(tokenizer: Tokenizer, count: int, capacity: int) -> list[Problem]:
     """Prompts of random words of a tokenizer, each as long as fits."""
-    rng, problems = random.Random(0), list[Problem]()
+    rng = random.Random(0)
     ids = rng.sample(range(tokenizer.vocab_size), min(1000, tokenizer.vocab_size))
-    words = [word for word in (tokenizer.decode(torch.tensor([id])).strip() for id in ids) if word]
+    # Special tokens decode to nothing, and some tokens are spaces alone.
+    texts = [tokenizer.decode(torch.tensor([id])).strip() for id in ids]
+    words = [text for text in texts if text]
     if not words:
         raise ValueError("the model's tokenizer has no token that is text: there is nothing to prompt it with")
+
+    problems = []
+    max_tokens = min(PROMPT_TOKENS, capacity)
     for number in range(count):
         text = rng.choice(words)
+        # A word may be several tokens, so one that is too long is passed over and the next is tried.
         for _ in range(PROMPT_TOKENS):
             longer = f"{text} {rng.choice(words)}"
-            text = longer if tokenizer.encode_prompt(longer).numel() <= min(PROMPT_TOKENS, room) else text
+            if tokenizer.encode_prompt(longer).numel() <= max_tokens:
+                text = longer
         problems.append(Problem(id=f"random-{number}", question=text, answer="", domain="random"))
+
     return problems
 
 
 def _variety(problem: Problem, rollout: Rollout) -> Verdict:
     """A reward that differs within a group."""
+    # Training skips the forward pass of a group whose rewards are all equal, so such a round would be too quick.
     del problem
-    return Verdict(score=float(len(set(rollout.tokens.tolist()))), reason="different tokens")
+    num_different = len(set(rollout.tokens.tolist()))
+    return Verdict(score=float(num_different), reason="different tokens")
 
 
 def _round(bench: _Bench, number: int) -> dict[str, float]:
     """Seconds, tokens and operations of each part of one round."""
-    config, policy = bench.config, bench.policy
+    config = bench.config
+    policy = bench.policy
     timeline = Timeline(policy.synchronize)
     groups = sample_groups(
         policy,
@@ -264,7 +296,9 @@ def _round(bench: _Bench, number: int) -> dict[str, float]:
         template=r1_zero if bench.is_world else bare,
         timeline=timeline,
     )
-    batch, rewards_PG = batch_of(groups), rewards_of(groups)
+
+    batch = batch_of(groups)
+    rewards_PG = rewards_of(groups)
     sampled = Sampled(batch=batch, rewards_PG=rewards_PG, max_new_tokens=config.max_new_tokens)
     # The policy is its own reference: a second one would cost memory, and as much time.
     actors: dict[Role, PolicyActor] = {"policy": policy, "reference": policy}
@@ -277,40 +311,51 @@ def _round(bench: _Bench, number: int) -> dict[str, float]:
         name="benchmark",
         timeline=timeline,
     )
+
     num_sampled = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+    # The responses of a group share their prompt, which is computed once.
     num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
     num_trained = num_stream_tokens(batch)
     computed = {"generation": num_sampled + num_prompt, "reference": num_trained, "update": num_trained}
+    # Prompts are work of generation, but nobody counts them as tokens that were generated.
     shown = computed | {"generation": num_sampled}
+
     seconds = timeline.metrics()
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, passes in PASSES.items():
-        found[f"seconds_{name}"] = seconds[TIMED[name]]
-        found[f"tokens_{name}"] = float(shown[name])
-        found[f"flops_{name}"] = passes * policy.forward_flops(computed[name])
-    return found
+        figures[f"seconds_{name}"] = seconds[TIMED[name]]
+        figures[f"tokens_{name}"] = float(shown[name])
+        figures[f"flops_{name}"] = passes * policy.forward_flops(computed[name])
+    return figures
 
 
 def _speed(name: str, rounds: Sequence[dict[str, float]], ceiling: float) -> Speed:
     """Medians of one part."""
-    rates = [one[f"flops_{name}"] / one[f"seconds_{name}"] for one in rounds]
+    seconds = [figures[f"seconds_{name}"] for figures in rounds]
+    tokens = [figures[f"tokens_{name}"] for figures in rounds]
+    flops = [figures[f"flops_{name}"] for figures in rounds]
+    flops_per_second = median(count / elapsed for count, elapsed in zip(flops, seconds, strict=True))
     return Speed(
-        seconds=median(one[f"seconds_{name}"] for one in rounds),
-        tokens=median(one[f"tokens_{name}"] for one in rounds),
-        tokens_per_second=median(one[f"tokens_{name}"] / one[f"seconds_{name}"] for one in rounds),
-        gflops=median(rates) / 1e9,
-        share_of_ceiling=median(rates) / ceiling,
+        seconds=median(seconds),
+        tokens=median(tokens),
+        tokens_per_second=median(count / elapsed for count, elapsed in zip(tokens, seconds, strict=True)),
+        gflops=flops_per_second / 1e9,
+        share_of_ceiling=flops_per_second / ceiling,
     )
 
 
 def _ceiling(like: torch.Tensor) -> float:
     """Operations a second of the fastest of some matrix products, in the type and on the device of a tensor."""
-    left, best = torch.ones(PRODUCT, PRODUCT, dtype=like.dtype, device=like.device), 0.0
+    left = torch.ones(PRODUCT, PRODUCT, dtype=like.dtype, device=like.device)
+    best = 0.0
+    # The fastest, not the median: it is what the machine can do when nothing else runs.
     for _ in range(12):
         timeline = Timeline(partial(synchronize, like.device))
         with timeline.part("learning"):
             left @ left
-        best = max(best, 2 * PRODUCT**3 / timeline.metrics()["seconds_learning"])
+
+        num_operations = 2 * PRODUCT**3
+        best = max(best, num_operations / timeline.metrics()["seconds_learning"])
     return best
 
 
@@ -318,5 +363,6 @@ def _peak_bytes(device: torch.device) -> int:
     """Most memory that was held at once: of the device, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    # getrusage counts kilobytes on Linux and bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

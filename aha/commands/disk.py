@@ -71,10 +71,14 @@ def check_disk(
     if is_finished or not stages:
         return ""
 
+    # What an earlier start has written is on the disk already.
     total = disk_estimate(stages, shapes, keep_rollouts=keep_rollouts)
     checkpoints = max(0, total.checkpoints - _written_bytes(folder / "stages"))
     rollouts = max(0, total.rollouts - _written_bytes(folder / "rollouts"))
-    disk = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+    # The folder itself may not exist yet: the nearest one above it is on the same disk.
+    absolute = folder.absolute()
+    disk = next(path for path in (absolute, *absolute.parents) if path.exists())
     free = shutil.disk_usage(disk).free
 
     if checkpoints > free and not is_forced:
@@ -82,15 +86,15 @@ def check_disk(
             f"the checkpoints of this run take about {checkpoints / GIB:.2f} GiB, and {disk} has {free / GIB:.2f} GiB "
             "free: free some space, or name a folder on another disk with --run; --force starts it all the same"
         )
+
     line = (
         f"disk: checkpoints about {checkpoints / GIB:.2f} GiB, rollouts at most {rollouts / GIB:.2f}, "
         f"{free / GIB:.2f} free"
     )
-    return (
-        line
-        if checkpoints + rollouts <= free
-        else f"{line}, which may not be enough: --keep-rollouts writes fewer of them"
-    )
+    # The estimate of the rollouts is an upper bound, so it warns and does not refuse.
+    if checkpoints + rollouts > free:
+        return f"{line}, which may not be enough: --keep-rollouts writes fewer of them"
+    return line
 
 
 def disk_estimate(
@@ -103,20 +107,27 @@ def disk_estimate(
         shapes: of the models that the run starts from; one that it makes itself is too small to count.
         keep_rollouts: the rollouts of every how-many-th iteration are written.
     """
-    results, most = 0, 0
+    # Results of finished stages stay; the checkpoints of the stage in progress come on top of them.
+    results = 0
+    peak = 0
     for stage in stages:
         if stage.model >= len(shapes):
             continue
+
         shape = shapes[stage.model]
         checkpoint = checkpoint_bytes(shape, stage.config)
 
         # A new checkpoint is written whole before the oldest one goes.
-        most = max(most, results + (KEPT + 1) * checkpoint)
-        results += checkpoint if isinstance(stage.config, RLConfig) else _weight_bytes(shape, stage.config)
+        peak = max(peak, results + (KEPT + 1) * checkpoint)
+        if isinstance(stage.config, RLConfig):
+            # Another stage may go on with its training, so the moments stay with the result.
+            results += checkpoint
+        else:
+            results += _weight_bytes(shape, stage.config)
 
     loops = [stage.config for stage in stages if isinstance(stage.config, RLConfig)]
     tokens = sum(_sampled_tokens(loop, keep_rollouts) for loop in loops)
-    return DiskEstimate(checkpoints=max(most, results), rollouts=BYTES_PER_TOKEN * tokens)
+    return DiskEstimate(checkpoints=max(peak, results), rollouts=BYTES_PER_TOKEN * tokens)
 
 
 def checkpoint_bytes(shape: PolicyConfig, stage: RLConfig | SupervisedConfig) -> int:
@@ -137,6 +148,7 @@ def _one_token(*, has_reference: bool) -> Workload:
 
 def _sampled_tokens(stage: RLConfig, keep_rollouts: int) -> int:
     """Tokens of the iterations whose rollouts are written, as if every response reached its length cap."""
+    # Rounded up: the first iteration is always written.
     iterations = -(-stage.iterations // keep_rollouts)
     return iterations * stage.problems_per_iteration * stage.group_size * stage.max_new_tokens
 

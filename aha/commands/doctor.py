@@ -76,53 +76,58 @@ def examine(
     if not config.parts:
         options = " or ".join(f"--{name}.iterations" for name in config.all_parts)
         raise ValueError(f"nothing is trained: set {options} to 1 at least")
-    start, stage = open_base(model), next(iter(config.parts.values()))
+
+    start = open_base(model)
+    stage = next(iter(config.parts.values()))
     actors = LocalActors(world=World(device=device))
     policy = actors.policy(start.path, max_new_tokens=stage.max_new_tokens, temperature=stage.temperature)
-    num_parameters = policy.num_parameters
-    is_small = num_parameters <= SMALL_MODEL
+
+    # A large model samples slowly, and a few responses already show what keeps it from learning.
+    is_small = policy.num_parameters <= SMALL_MODEL
     num_groups = num_groups or (8 if is_small else 2)
     group_size = stage.group_size if is_small else min(4, stage.group_size)
+
+    # The verifiers live as long as the assignment is open.
     with assigned(own, start, config, seed=seed) as assignment:
-        diagnosis = diagnose(
-            RunCandidate(
-                policy=policy,
-                problems=_some_problems(assignment.problems, num_groups, MAX_RESPONSES // group_size),
-                num_groups=num_groups,
-                template=assignment.template,
-                reward=assignment.reward,
-                decoding=Decoding(
-                    max_new_tokens=stage.max_new_tokens, temperature=stage.temperature, stop=assignment.stop
-                ),
-                group_size=group_size,
-                seed=seed,
-            )
+        candidate = RunCandidate(
+            policy=policy,
+            problems=_some_problems(assignment.problems, num_groups, MAX_RESPONSES // group_size),
+            num_groups=num_groups,
+            template=assignment.template,
+            reward=assignment.reward,
+            decoding=Decoding(max_new_tokens=stage.max_new_tokens, temperature=stage.temperature, stop=assignment.stop),
+            group_size=group_size,
+            seed=seed,
         )
-        left_out = assignment.left_out
-    warnings = [toy_numbers(num_parameters, config, device), prompts_left_out(left_out)]
-    diagnosis = replace(diagnosis, findings=(*diagnosis.findings, *filter(None, warnings)))
+        diagnosis = diagnose(candidate)
+
+    warnings = [toy_numbers(policy.num_parameters, config, device), prompts_left_out(assignment.left_out)]
+    findings = [*diagnosis.findings, *(warning for warning in warnings if warning is not None)]
+    diagnosis = replace(diagnosis, findings=tuple(findings))
     return _with_costs(diagnosis, policy.shape, config, torch.device(device))
 
 
 def _some_problems(source: ProblemSource, num_groups: int, max_groups: int) -> list[Problem]:
     """Different training problems, those of the first iteration first; as many as may be sampled."""
     problems: dict[str, Problem] = {}
-    # A stream is asked by how many of its problems came before.
+    # A stream is asked by how many of its problems came before. It may ask one twice, as a short file does.
     for start in range(0, max(max_groups, num_groups), num_groups):
         for problem in source(start, num_groups):
             problems.setdefault(problem.id, problem)
     return list(problems.values())
 
 
-def prompts_left_out(places: Sequence[str]) -> Finding | None:
+def prompts_left_out(prompts: Sequence[str]) -> Finding | None:
     """Prompts that were left out because they are too long."""
-    if not places:
+    if not prompts:
         return None
-    others = f" and {len(places) - NUM_PLACES:,} more" if len(places) > NUM_PLACES else ""
+
+    named = ", ".join(prompts[:NUM_PLACES])
+    others = f" and {len(prompts) - NUM_PLACES:,} more" if len(prompts) > NUM_PLACES else ""
     return Finding(
         code="prompts-left-out",
         is_fatal=False,
-        what=f"{len(places):,} prompts are too long and left out: {', '.join(places[:NUM_PLACES])}{others}",
+        what=f"{len(prompts):,} prompts are too long and left out: {named}{others}",
         remedy="lower the max-new-tokens of the stages, of validation or of evaluation, if they are needed",
     )
 
@@ -131,44 +136,54 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
     """Numbers of scale tiny under a model for which they were not made."""
     if num_parameters <= TOY_MODEL or not config.parts:
         return None
+
     name, stage = next(iter(config.parts.items()))
     toy = R1_ZERO_SCALES["tiny"].parts[name]
-    found, remedies = [], []
+    toy_settings, remedies = [], []
+    # Adapters take rates of this size, so there it may be meant.
     if stage.optimizer.learning_rate == toy.optimizer.learning_rate and not stage.optimizer.lora.rank:
-        found.append(f"learning rate {stage.optimizer.learning_rate:g}")
+        toy_settings.append(f"learning rate {stage.optimizer.learning_rate:g}")
         remedies.append(f"--{name}.optimizer.learning-rate 1e-6")
     if stage.max_new_tokens == toy.max_new_tokens:
-        found.append(f"length cap {stage.max_new_tokens} tokens")
+        toy_settings.append(f"length cap {stage.max_new_tokens} tokens")
         remedies.append(f"--{name}.max-new-tokens 2048")
     if device == "cpu":
-        found.append("device cpu")
+        toy_settings.append("device cpu")
         remedies.append("--device cuda")
-    if not found:
+    if not toy_settings:
         return None
+
+    # The remedies are for the first stage that runs; the user has to look at the others as well.
     others = "".join(f"; the stage `{other}` has numbers of its own" for other in list(config.parts)[1:])
     return Finding(
         code="toy-numbers",
         is_fatal=False,
-        what=f"{', '.join(found)}: these are for the built-in model of half a million parameters, and this model has "
-        f"{num_parameters / 1e6:,.0f} million",
+        what=f"{', '.join(toy_settings)}: these are for the built-in model of half a million parameters, and this "
+        f"model has {num_parameters / 1e6:,.0f} million",
         remedy=f"take --scale gpu, or set {' and '.join(remedies)}{others}",
     )
 
 
-def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
+def _with_costs(diagnosis: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
-    stages, limit = tuple(config.parts.values()), available_bytes(device)
+    stages = tuple(config.parts.values())
     peaks = []
     for stage in stages:
         load = workload(shape, demand(stage), stage.optimizer, device, num_processes=config.processes)
         peaks.append(estimate(shape, stage.optimizer, load, device).peak)
+
+    # The stages run one after the other, the processes side by side.
     peak = config.processes * max(peaks)
-    figures = {**found.figures, "memory_gib": peak / GIB}
+    figures = {**diagnosis.figures, "memory_gib": peak / GIB}
+    # There is no length where nothing could be sampled.
     if "length" in figures:
-        num_responses = sum(one.iterations * one.problems_per_iteration * one.group_size for one in stages)
+        num_responses = sum(stage.iterations * stage.problems_per_iteration * stage.group_size for stage in stages)
         figures["sampling_hours"] = num_responses * figures["length"] / figures["tokens_per_second"] / 3600
+
+    limit = available_bytes(device)
     if peak <= limit:
-        return replace(found, figures=figures)
+        return replace(diagnosis, figures=figures)
+
     misfit = Finding(
         code="does-not-fit",
         is_fatal=True,
@@ -176,7 +191,7 @@ def _with_costs(found: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, dev
         remedy="set optimizer.state 8-bit, optimizer.precision bfloat16 or optimizer.lora.rank 16 of "
         f"{' and '.join(config.parts)}, fewer processes, or a lower length cap",
     )
-    return replace(found, figures=figures, findings=(misfit, *found.findings))
+    return replace(diagnosis, figures=figures, findings=(misfit, *diagnosis.findings))
 
 
 def in_words(diagnosis: Diagnosis) -> str:
@@ -184,14 +199,17 @@ def in_words(diagnosis: Diagnosis) -> str:
     lines = [f"{name:18} {value:10.4g}" for name, value in diagnosis.figures.items()]
     for name, (low, mean, high) in diagnosis.parts.items():
         lines.append(f"{f'reward {name}':18} {mean:10.4g}   ({low:g} to {high:g})")
+
     verdicts = [f"{count} {kind}" for kind, count in diagnosis.verdicts.items() if count]
     if verdicts:
         lines.append(f"verdicts           {', '.join(verdicts)}")
 
     lines += _responses_in_words(diagnosis.responses)
+
     for finding in diagnosis.findings:
         weight = "fatal" if finding.is_fatal else "warning"
         lines.append(f"{weight}: {finding.code}: {finding.what}\n    {finding.remedy}")
+
     if not diagnosis.findings:
         lines.append("nothing found that stands in the way")
     return "\n".join(lines)
@@ -200,13 +218,14 @@ def in_words(diagnosis: Diagnosis) -> str:
 def _responses_in_words(responses: Sequence[ExampleResponse]) -> list[str]:
     """Responses with what was read as their answer, four lines each."""
     lines = []
-    for number, one in enumerate(responses, 1):
-        read = "nothing" if one.answer is None else repr(_shortened(one.answer))
+    for number, response in enumerate(responses, 1):
+        answer = "nothing" if response.answer is None else repr(_shortened(response.answer))
+        # `repr` shows what a terminal would hide or obey.
         lines += [
-            f"response {number} to       {_shortened(one.question)}",
-            f"    says           {_shortened(one.text)!r}",
-            f"    answer read    {read}; the reference is {_shortened(one.reference)!r}",
-            f"    verdict        {one.verdict or 'none'}; reward {one.reward:g}",
+            f"response {number} to       {_shortened(response.question)}",
+            f"    says           {_shortened(response.text)!r}",
+            f"    answer read    {answer}; the reference is {_shortened(response.reference)!r}",
+            f"    verdict        {response.verdict or 'none'}; reward {response.reward:g}",
         ]
     return lines
 
@@ -214,8 +233,10 @@ def _responses_in_words(responses: Sequence[ExampleResponse]) -> list[str]:
 def _shortened(text: str) -> str:
     """A text in one line, without its middle where it is long: how a response begins and how it ends is seen."""
     line = " ".join(text.split())
+    if len(line) <= LONGEST_SHOWN:
+        return line
     half = LONGEST_SHOWN // 2
-    return line if len(line) <= LONGEST_SHOWN else f"{line[:half]} [...] {line[-half:]}"
+    return f"{line[:half]} [...] {line[-half:]}"
 
 
 def as_object(diagnosis: Diagnosis) -> Mapping[str, Any]:
@@ -231,5 +252,6 @@ def refuse(diagnosis: Diagnosis) -> None:
     """
     fatal = [f"{finding.code}: {finding.what}; {finding.remedy}" for finding in diagnosis.findings if finding.is_fatal]
     if fatal:
+        # The responses show people at once what a code cannot: what the model writes.
         what = f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same"
         raise ValueError("\n".join([what, *_responses_in_words(diagnosis.responses)]))

@@ -20,11 +20,12 @@ from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, r1, r1_zero, template_of
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
-from aha.recipes.own.assignment import ending_in_words, judges, named_template, rules_of
+from aha.recipes.own.assignment import ending_in_words, named_template
+from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import TemplateName
 from aha.recipes.own.references import with_readable_references
 from aha.rewards.summary import format_reward
-from aha.rewards.table import RULES, rules
+from aha.rewards.table import RULES, RewardTable, rules
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import CUT_SHARE, Setting, evaluate
@@ -32,7 +33,7 @@ from aha.stages.run import Run
 from aha.training.checkpoint import read_model
 from aha.training.config import Precision
 from aha.training.world import World
-from aha.types import Checkpoint, Report
+from aha.types import Checkpoint, Problem, Report
 
 __all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "own_template", "sample_once"]
 
@@ -96,6 +97,17 @@ class EvaluationOrder:
         return lambda world: _evaluate(self, policy, world)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Examined:
+    """What a model is evaluated on, how it is sampled and judged, and what to tell the user of it."""
+
+    name: str
+    problems: Sequence[Problem]
+    config: EvaluationConfig
+    reward: RewardTable
+    notes: Sequence[str] = ()
+
+
 def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
     """Evaluate a model on held-out problems of the built-in world, or on a suite.
 
@@ -106,6 +118,7 @@ def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
         ValueError: model or suite cannot be read, or the samples cannot be shared out by the processes.
         RuntimeError: the suite is code, and nothing here isolates it; or another process ended.
     """
+    # Of a suite this is known only once it is opened. Wrong use is refused before a model is read.
     if order.suite is None:
         _check_share(order, order.config.num_samples)
     policy = open_base(order.model)
@@ -129,33 +142,75 @@ def _check_share(order: EvaluationOrder, num_samples: int) -> None:
 
 def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple[Report, str]:
     """The evaluation as each process does it, outside of any run."""
-    prompt, stop = own_template(policy, order.template), _stop_strings(policy, order.stop)
+    template = own_template(policy, order.template)
+    stop = _stop_strings(policy, order.stop)
     with ExitStack() as stack:
         if order.suite is None:
-            name, notes = order.split, list[str]()
-            problems = held_out_problems(order.split, order.config.num_problems)
-            config = order.config
-            capacity = _capacity(policy, [prompt(problem.question) for problem in problems])
-            if config.max_new_tokens > capacity:
-                raise ValueError(f"split {name}: its longest {_shortage(policy, capacity)}")
-            reward = rules(form=format_reward) if prompt is r1 else RULES
+            examined = _of_world(order, policy, template)
         else:
-            opened = _opened(order.suite)
-            name, notes = opened.suite.name, [opened.problems.says, opened.note]
-            problems = list(opened.problems) if prompt is r1_zero else add_instructions(opened.problems)
-            config = _suite_config(order, opened, policy, [prompt(problem.question) for problem in problems])
-            domains = {one.domain for one in problems}
-            allow_weak, packages = order.suite.weak_sandbox, order.suite.packages
-            functions = judges(domains, stack, allow_weak=allow_weak, packages=packages)
-            reward = rules_of(functions, prompt)
+            examined = _of_suite(order, order.suite, policy, template, stack)
 
+        notes = list(examined.notes)
+        # The user did not ask for these strings, and a response that ends early may surprise.
         if stop and order.stop is None:
             notes.append(ending_in_words(stop))
-        setting = Setting(template=prompt, reward=reward, stop=stop)
+
+        # A stage writes into a run folder. Nothing of this one is needed afterwards.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aha-")))
-        run = Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world)
-        report = evaluate(run, name, policy=policy, problems=problems, config=config, setting=setting)
-    return report, "; ".join(filter(None, [*notes, *_warnings(report)]))
+        report = evaluate(
+            Run(folder=RunFolder(folder, is_writer=world.is_first), seed=order.seed, world=world),
+            examined.name,
+            policy=policy,
+            problems=examined.problems,
+            config=examined.config,
+            setting=Setting(template=template, reward=examined.reward, stop=stop),
+        )
+
+    notes += _warnings(report)
+    return report, "; ".join(note for note in notes if note)
+
+
+def _of_world(order: EvaluationOrder, policy: Checkpoint, template: Template) -> _Examined:
+    """Held-out problems of the built-in world.
+
+    Raises:
+        ValueError: a prompt leaves too few positions for a response.
+    """
+    problems = held_out_problems(order.split, order.config.num_problems)
+    capacity = _capacity(policy, [template(problem.question) for problem in problems])
+    if order.config.max_new_tokens > capacity:
+        raise ValueError(f"split {order.split}: its longest {_shortage(policy, capacity)}")
+
+    # The format that is measured is the one that the prompt asks for.
+    reward = rules(form=format_reward) if template is r1 else RULES
+    return _Examined(name=order.split, problems=problems, config=order.config, reward=reward)
+
+
+def _of_suite(
+    order: EvaluationOrder, suite: SuiteOrder, policy: Checkpoint, template: Template, stack: ExitStack
+) -> _Examined:
+    """The problems of a suite; processes that judge them live as long as the stack.
+
+    Raises:
+        ValueError: the suite cannot be read, a prompt leaves no position for a response, or the samples cannot be
+            shared out.
+        RuntimeError: the suite is code, and nothing here isolates it.
+    """
+    opened = _opened(suite)
+    # R1-Zero's template says itself how to answer, as in its training.
+    problems = list(opened.problems) if template is r1_zero else add_instructions(opened.problems)
+    prompts = [template(problem.question) for problem in problems]
+    config = _suite_config(order, opened, policy, prompts)
+
+    domains = {problem.domain for problem in problems}
+    functions = judges(domains, stack, allow_weak=suite.weak_sandbox, packages=suite.packages)
+    return _Examined(
+        name=opened.suite.name,
+        problems=problems,
+        config=config,
+        reward=rules_of(functions, template),
+        notes=(opened.problems.says, opened.note),
+    )
 
 
 def _stop_strings(policy: Checkpoint, stop: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -186,6 +241,7 @@ def _suite_config(
     """
     suite = order.suite
     assert suite is not None
+    # The papers' caps are longer than many models have positions; what the user asks for is taken or refused.
     capacity = _capacity(policy, prompts)
     max_new_tokens = suite.max_new_tokens or min(opened.suite.max_new_tokens, capacity)
     if max_new_tokens > capacity or max_new_tokens < 1:
@@ -201,8 +257,8 @@ def _suite_config(
 
 def _capacity(policy: Checkpoint, prompts: Sequence[str]) -> int:
     """Tokens that the longest prompt leaves for a response; 0 or less where there are none."""
-    lengths = map(len, _tokenizer(policy).encode_prompts(prompts))
-    return read_config(policy.path).max_position_embeddings - max(lengths)
+    longest = max(len(token_ids) for token_ids in _tokenizer(policy).encode_prompts(prompts))
+    return read_config(policy.path).max_position_embeddings - longest
 
 
 def _shortage(policy: Checkpoint, capacity: int) -> str:
@@ -218,6 +274,7 @@ def _warnings(report: Report) -> list[str]:
     """What makes the figures of an evaluation mean less than they seem to."""
     cut = report.row("truncated").value
     cap = report.decoding["max_new_tokens"]
+
     if cut <= CUT_SHARE:
         return []
     return [f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens"]
@@ -231,11 +288,13 @@ def own_template(policy: Checkpoint, name: TemplateName = "auto") -> Template:
     """
     if name != "auto":
         return named_template(name, policy)
+
     tokenizer = _tokenizer(policy)
     if not tokenizer.chat_template:
         return r1_zero
-    known = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)
-    return known or named_template("chat", policy)
+    # One of ours is recognised by its text, since its format reward is known only of the template itself.
+    recognised = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)
+    return recognised or named_template("chat", policy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,13 +342,17 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
     capacity = _capacity(start, [text])
     if order.decoding.max_new_tokens > capacity:
         raise ValueError(f"the {_shortage(start, capacity)}, or shorten the prompt")
+
     policy, tokenizer = read_model(start.path, device=order.device, dtype=DTYPES[order.precision])
     if not len(tokenizer.encode_prompt(text)):
         raise ValueError("the prompt has no token: give one at least")
 
-    decoding = replace(order.decoding, stop=tokenizer.stop_strings if order.stop is None else order.stop)
+    stop = tokenizer.stop_strings if order.stop is None else order.stop
+    decoding = replace(order.decoding, stop=stop)
     request = Request(id="sample", prompt=text, seed=(order.seed, "sample"), decoding=decoding)
+    # One request with one response.
     [[rollout]] = sample(LocalEngine(policy, tokenizer), [request], 1)
+
     parsed = parse_response(rollout.text)
     return {
         "prompt": text,

@@ -53,9 +53,11 @@ def export(name: str, out: Path, dtype: ExportDtype = "auto") -> dict[str, Any]:
     source = open_base(name)
     target = original_dtype(source.path) if dtype == "auto" else _DTYPES[dtype]
 
+    # A reward model has a head of its own.
     is_reward_model = (source.path / "reward_model.json").exists()
     read = read_scorer if is_reward_model else read_model
     model, tokenizer = read(source.path, dtype=target)
+    # float16 has too small a range for some weights, which would become infinite without a word.
     _check_finite(model, target)
 
     provenance = {**_origin(source), "dtype": _name(target)}
@@ -76,9 +78,12 @@ def original_dtype(model: Path) -> torch.dtype:
     run = _run_of(model)
     if run is None:
         return stored_dtype(model)
-    starts = run.read(STARTS) or {}
-    start = _start_of(run, model.resolve().parent.name)
-    recorded = _DTYPES.get(str(starts.get(str(start))))
+
+    stage = model.resolve().parent.name
+    start_key = _start_of(run, stage)
+    dtypes_by_key = run.read(STARTS) or {}
+    # A run that starts from no model has no such file, and a damaged record is passed over.
+    recorded = _DTYPES.get(str(dtypes_by_key.get(str(start_key))))
     return stored_dtype(model) if recorded is None else recorded
 
 
@@ -87,21 +92,29 @@ def record_starts(folder: RunFolder, models: Sequence[Checkpoint]) -> None:
 
     A start that a run made itself counts as the start of that run. What was recorded before stays.
     """
-    if models and folder.read(STARTS) is None:
-        folder.write(STARTS, {model.key: _name(original_dtype(model.path)) for model in models})
+    if not models or folder.read(STARTS) is not None:
+        return
+    dtypes_by_key = {model.key: _name(original_dtype(model.path)) for model in models}
+    folder.write(STARTS, dtypes_by_key)
 
 
 def _run_of(model: Path) -> RunFolder | None:
     """The run whose stage wrote a model, RUN/stages/NAME/final or .../iteration-NUMBER; None where none did."""
     stages = model.resolve().parent.parent
-    is_of_run = stages.name == "stages" and (stages.parent / "run.json").exists()
-    return RunFolder(stages.parent, is_writer=False) if is_of_run else None
+    folder = stages.parent
+    if stages.name != "stages" or not (folder / "run.json").exists():
+        return None
+    return RunFolder(folder, is_writer=False)
 
 
 def _start_of(run: RunFolder, stage: str) -> str | None:
     """The key of the model from which a chain of stages started; None where a stage of the run made its own model."""
-    records = {path.parent.name: run.read(f"stages/{path.parent.name}/inputs.json") for path in _stages(run)}
+    records = {}
+    for path in sorted(run.path.glob("stages/*/inputs.json")):
+        name = path.parent.name
+        records[name] = run.read(f"stages/{name}/inputs.json")
     inputs_by_key = {record["key"]: record["inputs"] for record in records.values() if record}
+
     record = records.get(stage)
     key = record["key"] if record else None
 
@@ -112,11 +125,6 @@ def _start_of(run: RunFolder, stage: str) -> str | None:
         sources = made_from.get("sources") or [made_from.get("policy")]
         key = sources[0]
     return key
-
-
-def _stages(run: RunFolder) -> list[Path]:
-    """The records of what each stage was made from."""
-    return sorted(run.path.glob("stages/*/inputs.json"))
 
 
 def _check_finite(model: nn.Module, dtype: torch.dtype) -> None:
@@ -132,8 +140,11 @@ def _origin(source: Checkpoint) -> dict[str, Any]:
     """Where a model comes from: its run, stage, step and the digest of its weights."""
     origin: dict[str, Any] = {"aha": aha.__version__, "run": None, "stage": None, "step": None}
     if run := _run_of(source.path):
-        described, figures = run.read("run.json") or {}, read_figures(source.path)
-        origin["run"] = {"folder": run.path.name} | {name: described.get(name) for name in ("recipe", "scale", "seed")}
+        described = run.read("run.json") or {}
+        # The name of the folder alone: a path means nothing on another machine.
+        origin["run"] = {"folder": run.path.name}
+        origin["run"] |= {name: described.get(name) for name in ("recipe", "scale", "seed")}
+        figures = read_figures(source.path)
         origin |= {"stage": figures.get("stage"), "step": figures.get("step")}
     return {**origin, "weights": source.key}
 

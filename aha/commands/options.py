@@ -1,29 +1,23 @@
-"""The commands and their options, as typed configurations: help derives from them, and so does a TOML file."""
+"""The commands and their options, as typed configurations: help derives from them, and so does a TOML file.
 
-import io
-import sys
-from collections.abc import Mapping
-from contextlib import redirect_stderr
+The docstrings of the fields are what `aha COMMAND --help` shows.
+"""
+
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import ValidationError
 
-from aha.algorithms.catalogue import ALGORITHMS, algorithm_named
-from aha.commands.option_files import WrongUseError, peek, with_option_file
-from aha.commands.shared_options import abridged, with_shared_options
+from aha.algorithms.catalogue import ALGORITHMS
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.own.own_data import Device, OwnData, TemplateName
 from aha.recipes.recipe import Recipe
-from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, BaseConfig, R1ZeroConfig, with_algorithm
-from aha.runs.complaints import illegal_value, without_box
+from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.runs.config import Config
 from aha.training.config import ExportDtype, Precision
 
 __all__ = [
-    "WRONG_USE",
     "AlgorithmChoice",
     "AuditCommand",
     "BenchCommand",
@@ -38,12 +32,9 @@ __all__ = [
     "RunCommand",
     "SampleCommand",
     "StartCommand",
-    "parse",
+    "doctor_command",
     "run_command",
 ]
-
-DESCRIPTION = "The DeepSeek-R1 training system as one program."
-WRONG_USE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +43,7 @@ class StartCommand:
 
     scale: Literal["tiny", "gpu", "paper"] = "tiny"
     """Where the numbers come from that are not given here."""
+    # `config` is taken: it holds the numbers of a recipe.
     option_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file of the same options; what is given on the command line holds over it."""
     seed: int = 0
@@ -105,20 +97,25 @@ def run_command(recipe: Recipe[Any, Any], numbers: type[Config]) -> type[RunComm
         recipe: the record.
         numbers: class of the numbers, that of the record or what the help shows of it.
     """
-    # The types of these fields are the recipe's; their help stands in `RunCommand`.
+    # A type checker cannot follow types that are made from values.
     one_of: Any = Literal
     positional: Any = tyro.conf.Positional
     without_prefix: Any = tyro.conf.OmitArgPrefixes
+
+    # The types of these fields are the recipe's; their help stands in `RunCommand`.
+    recipe_names = tuple(one.name for one in RECIPES)
     scales = tuple(recipe.scales)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        ("recipe", positional[one_of[tuple(one.name for one in RECIPES)]]),
+        ("recipe", positional[one_of[recipe_names]]),
         ("scale", one_of[scales], field(default=scales[0])),
+        # Without a name of its own: `--dev1.epochs`, not `--config.dev1.epochs`.
         ("config", Annotated[numbers, tyro.conf.arg(name="")]),
     ]
     if recipe.options is not None:
         options: Any = Annotated[without_prefix[recipe.options], tyro.conf.arg(name="")]
         fields.append(("options", options, field(default_factory=recipe.options)))
 
+    # A recipe has these options only where they mean something, so that its help shows no others.
     bases: list[type[Any]] = [RunCommand]
     if recipe.starts_from_model:
         bases.append(ModelChoice)
@@ -161,6 +158,23 @@ class DoctorCommand(StartCommand, ModelChoice, AlgorithmChoice):
     """Problems that are sampled, a group for each."""
 
 
+def doctor_command(numbers: type[Config]) -> type[DoctorCommand]:
+    """The command of the doctor with a class of numbers.
+
+    Args:
+        numbers: that of R1-Zero, or what the help shows of it.
+    """
+    return make_dataclass(
+        "DoctorCommand",
+        [("config", Annotated[numbers, tyro.conf.arg(name="")])],
+        bases=(DoctorCommand,),
+        # tyro shows the docstring as the text of the help, and `make_dataclass` does not inherit it.
+        namespace={"__doc__": DoctorCommand.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditCommand:
     """Check the verifier against labelled answers, the sandbox against labelled code, or a reward against responses.
@@ -168,6 +182,7 @@ class AuditCommand:
     With a reward: ends with status 1 where something is wrong with it.
     """
 
+    # One word is a file or a reward: `names_reward` tells them apart.
     file: tyro.conf.Positional[Path]
     """JSONL: rows with gold, answer, correct; with --code, rows with code, tests, passes. Or a reward:
     FILE.py:FUNCTION, MODULE:FUNCTION, accuracy, math, choice, format, summary or language, with =WEIGHT if not 1."""
@@ -233,6 +248,7 @@ class EvalCommand:
     """Prompt around a question; auto takes the one that the model was trained with."""
     split: Literal["test", "hard", "validation"] = "test"
     """Which held-out problems of the built-in world; `hard` lies beyond the training range."""
+    # None is told from a number: the world's numbers and those of a suite differ.
     problems: int | None = None
     """How many; 200 of the built-in world and all of a suite where none is given."""
     samples: int | None = None
@@ -321,6 +337,7 @@ class ListCommand:
     """Print one JSON object."""
 
 
+# The command line makes the first two anew from the classes of numbers that the words name.
 Command = (
     RunCommand
     | DoctorCommand
@@ -333,68 +350,3 @@ Command = (
     | ReportCommand
     | ListCommand
 )
-
-
-def parse(given: list[str]) -> Command:
-    """The command, typed; the options of `run` are those of its recipe, with the defaults of its scale."""
-    recipe = _recipe_in(given)
-    staged: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
-    stages = staged.get(given[0] if given else "", Config)
-    given = with_option_file(given, lambda words: with_shared_options(words, stages))
-
-    numbers, numbers_of_doctor = _numbers(recipe.scales, given), _numbers(R1_ZERO_SCALES, given)
-    if {"-h", "--help"} & {*given}:
-        numbers, numbers_of_doctor = abridged(numbers), abridged(numbers_of_doctor)
-    run = run_command(recipe, type(numbers))
-    doctor = _doctor_command(type(numbers_of_doctor))
-    defaults: dict[type[Any], Any] = {
-        run: run(recipe=tyro.MISSING, config=numbers),
-        doctor: doctor(config=numbers_of_doctor),
-        PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
-    }
-    others = (doctor if kind is DoctorCommand else kind for kind in get_args(Command)[1:])
-    names = {kind: kind.__name__.removesuffix("Command").lower() for kind in others}
-    kinds = tuple(
-        Annotated[kind, tyro.conf.subcommand(name, **({"default": defaults[kind]} if kind in defaults else {}))]
-        for kind, name in {run: "run", **names}.items()
-    )
-    complaint = io.StringIO()
-    try:
-        with redirect_stderr(complaint):
-            union: Any = Union[kinds]  # noqa: UP007  # made from a tuple
-            command: Command = tyro.cli(
-                union, args=given, prog="aha", description=DESCRIPTION, config=(tyro.conf.AvoidSubcommands,)
-            )
-    except ValidationError as error:
-        print(f"aha: {illegal_value(error)}", file=sys.stderr)
-        raise SystemExit(WRONG_USE) from None
-    except SystemExit as ended:
-        text = without_box(complaint.getvalue())
-        sys.stderr.write(text)
-        raise SystemExit(WRONG_USE if ended.code else 0) from None
-    if isinstance(command, RunCommand) and command.recipe != recipe.name:
-        raise WrongUseError(f"write the recipe right after `run`: aha run {command.recipe} ...")
-    return command
-
-
-def _doctor_command(numbers: type[Config]) -> type[DoctorCommand]:
-    """The doctor's command with a class of numbers, that of R1-Zero or what the help shows of it."""
-    fields = [("config", Annotated[numbers, tyro.conf.arg(name="")])]
-    named = {"__doc__": DoctorCommand.__doc__}
-    return make_dataclass("DoctorCommand", fields, bases=(DoctorCommand,), namespace=named, frozen=True, kw_only=True)
-
-
-def _recipe_in(given: list[str]) -> Recipe[Any, Any]:
-    """The recipe that the word after the command names; the first of all where none is named, for its help."""
-    return next((recipe for recipe in RECIPES if recipe.name in given[1:2]), RECIPES[0])
-
-
-def _numbers(scales: Mapping[str, Any], given: list[str]) -> Any:
-    """The numbers of the scale and the algorithm that are given, the defaults of all that is not."""
-    first = next(iter(scales.values()))
-    numbers = scales.get(peek(given, "--scale"), first)
-    name = peek(given, "--algorithm")
-    try:
-        return with_algorithm(numbers, algorithm_named(name)) if name else numbers
-    except ValueError as error:
-        raise WrongUseError(str(error)) from None

@@ -74,7 +74,10 @@ def device_of(name: Device, scale: str) -> str:
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise ValueError("--device cuda: torch finds no CUDA device here; install a CUDA build of torch, or take cpu")
-    return "cuda" if name == "cuda" or (name == "auto" and has_cuda and scale != "tiny") else "cpu"
+
+    # The models of scale `tiny` are too small for a GPU.
+    takes_cuda = name == "auto" and has_cuda and scale != "tiny"
+    return "cuda" if name == "cuda" or takes_cuda else "cpu"
 
 
 def device_of_rank(rank: int, *, name: str, num_processes: int, num_cards: int) -> str:
@@ -91,6 +94,7 @@ def device_of_rank(rank: int, *, name: str, num_processes: int, num_cards: int) 
     """
     if name != "cuda" or num_processes == 1:
         return name
+
     if num_cards < num_processes:
         raise ValueError(
             f"--device cuda with {num_processes} processes needs a card for each, and torch finds {num_cards}: "
@@ -106,6 +110,7 @@ def check_cards(name: str, num_processes: int) -> None:
         ValueError: there are fewer cards than processes.
     """
     num_cards = torch.cuda.device_count() if name == "cuda" else 0
+
     device_of_rank(0, name=name, num_processes=num_processes, num_cards=num_cards)
 
 
@@ -119,23 +124,33 @@ def among_peers(job: Job) -> Iterator[World]:
         RuntimeError: another process ended, or failed.
     """
     check_cards(job.device_name, job.num_processes)
+
+    # Both are filled as the processes start, so that `finally` knows what there is to end.
     peers: list[_Peer] = []
     world: World | None = None
     with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
         rendezvous = os.path.join(meeting, "rendezvous")
         try:
+            # The others are up before this process joins, since joining waits for all of them.
             _start_peers(peers, job, rendezvous)
             world = _join(0, job, rendezvous)
+
             yield world
             world.leave()
+
+            # A process that has done its share ends at once; one that hangs is killed below.
             for peer in peers:
                 peer.process.join(timeout=10)
+
         except Interrupted as stopped:
             raise Interrupted(f"{stopped} and saved: the same command goes on from there") from None
+        # Its message says all: it is no failure of another process.
         except NonFiniteLossError:
             raise
+
         except RuntimeError as error:
             raise RuntimeError(_failure(peers) or str(error)) from error
+
         finally:
             for peer in peers:
                 peer.process.kill()
@@ -147,12 +162,15 @@ def among_peers(job: Job) -> Iterator[World]:
 
 def _failure(peers: list[_Peer]) -> str:
     """What the processes that have ended said of it: the others notice only that a connection broke."""
-    ended = multiprocessing.connection.wait([peer.process.sentinel for peer in peers], timeout=1) if peers else []
-    return next((_said(peer) for peer in peers if peer.process.sentinel in ended), "")
+    if not peers:
+        return ""
+    # A process that broke the connection may take a moment to end.
+    ended = multiprocessing.connection.wait([peer.process.sentinel for peer in peers], timeout=1)
+    return next((_next_message(peer) for peer in peers if peer.process.sentinel in ended), "")
 
 
-def _said(peer: _Peer) -> str:
-    """The next word of another process: "" when it is ready, else why it failed."""
+def _next_message(peer: _Peer) -> str:
+    """The next message of another process: "" when it is ready, else why it failed."""
     try:
         return str(peer.line.recv())
     except EOFError:
@@ -165,11 +183,14 @@ def _said(peer: _Peer) -> str:
 
 def _join(rank: int, job: Job, rendezvous: str) -> World:
     """Make this process one of the run's."""
+    # The processes share the cores, so each computes on one thread.
     torch.set_num_threads(1)
     keep_freed_memory()
+
     device = _device(rank, job)
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)  # kernels of our own are launched on the current card
+        # Kernels of our own are launched on the current card.
+        torch.cuda.set_device(device)
     return World(rank, job.num_processes, rendezvous, device)
 
 
@@ -184,9 +205,12 @@ def _device(rank: int, job: Job) -> torch.device:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Let signals to stop wait; the processes that are started meanwhile never get them: they are for the first."""
-    multiprocessing.resource_tracker.ensure_running()  # now, since it unblocks the signals
-    numbers, waiting = (signal.SIGINT, signal.SIGTERM), list[int]()
+    # The tracker unblocks the signals when it starts, so it has to run before they are blocked.
+    multiprocessing.resource_tracker.ensure_running()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    waiting: list[int] = []
     handlers = {number: signal.signal(number, lambda number, frame: waiting.append(number)) for number in numbers}
+    # The mask is inherited by the processes that are started meanwhile; the handlers are not.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
@@ -202,38 +226,49 @@ def _start_peers(peers: list[_Peer], job: Job, rendezvous: str) -> None:
     """Start the other processes and wait until they are ready; those that run are in the list whatever happens."""
     if job.num_processes == 1:
         return
+
     with _uninterrupted():
         for rank in range(1, job.num_processes):
             peers.append(_start_peer(job, rank, rendezvous))
+
     for peer in peers:
-        if failure := _said(peer):
+        if failure := _next_message(peer):
             raise RuntimeError(failure)
 
 
 def _start_peer(job: Job, rank: int, rendezvous: str) -> _Peer:
     """Start another process of the run."""
+    # A fork would copy the threads' locks and the CUDA context of this process, which does not work.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_peer, args=(job, rank, rendezvous, theirs), daemon=True)
     process.start()
+    # With a copy of this end open here, the end of the process would not be noticed.
     theirs.close()
     return _Peer(process=process, line=ours)
 
 
 def _peer(job: Job, rank: int, rendezvous: str, line: Connection) -> None:
     """Another process of the run: does its share, writes nothing, and ends with the first."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(
-        target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True
-    ).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         share = job.prepare()
+        # The models can be read: the first process may wait for this one to join.
         line.send("")
+
         world = _join(rank, job, rendezvous)
         share(world)
         world.leave()
     except (Interrupted, RuntimeError, ValueError, OSError) as error:
         with suppress(OSError):
             line.send(f"another process of the run failed: {error}")
+        # Without the usual end of a process, which would wait for an exchange with processes that are gone.
         os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """Wait for the first process to end, and end this one at once: it could wait for the first for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

@@ -52,6 +52,7 @@ class _RunJob:
         request = self.request
         recipe = recipe_named(request.recipe)
         models = recipe.open_models(request)
+        # The first process alone writes, and holds the claim on the folder.
         folder = RunFolder(request.folder, is_writer=False)
         return lambda world: recipe.run(Run(folder=folder, seed=request.seed, world=world), request, models)
 
@@ -60,12 +61,14 @@ class _Clock:
     """The seconds that a run has taken so far, kept in `time.json` as it goes, so that a killed run knows them too."""
 
     def __init__(self, folder: RunFolder) -> None:
-        known = folder.read("time.json")
-        self._folder, self._before, self._began = folder, known["seconds"] if known else 0.0, time.monotonic()
+        recorded = folder.read("time.json")
+        self._folder = folder
+        self._seconds_before = recorded["seconds"] if recorded else 0.0
+        self._start = time.monotonic()
 
-    def keep(self) -> float:
+    def record(self) -> float:
         """Write the seconds down, and return them."""
-        seconds = float(self._before + time.monotonic() - self._began)
+        seconds = float(self._seconds_before + time.monotonic() - self._start)
         self._folder.write("time.json", {"seconds": seconds})
         return seconds
 
@@ -113,7 +116,8 @@ def _run_claimed(
     disk: str,
 ) -> Checkpoint:
     """Run a recipe in a folder that is this run's own, and write its result."""
-    display, clock = Display(is_quiet=request.is_quiet), _Clock(folder)
+    display = Display(is_quiet=request.is_quiet)
+    clock = _Clock(folder)
     if disk:
         display.say(disk)
     if diagnosis is not None:
@@ -123,7 +127,8 @@ def _run_claimed(
 
     def report(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         display.report(stage, done, total, figures)
-        clock.keep()
+        # With every step, since a run that is killed writes nothing more.
+        clock.record()
 
     try:
         with among_peers(_RunJob(request=request)) as world:
@@ -135,13 +140,22 @@ def _run_claimed(
                 say=display.say,
                 keep_rollouts=request.keep_rollouts,
             )
+
             run.stop_on_signals()
+
             result = recipe.run(run, request, models)
     finally:
+        # Before an error is printed, which the progress bar would overwrite.
         display.close()
+
+    # A finished run that is started again does nothing, and its record stays as it is.
     if folder.read("result.json") is None:
-        model, steps = str(result.path.resolve()), _steps(folder.path)
-        folder.write("result.json", {"model": model, "seconds": round(clock.keep(), 1), "steps": steps})
+        outcome = {
+            "model": str(result.path.resolve()),
+            "seconds": round(clock.record(), 1),
+            "steps": _num_steps(folder.path),
+        }
+        folder.write("result.json", outcome)
     return result
 
 
@@ -155,7 +169,9 @@ def _description(
         "seed": request.seed,
         "config": {
             **request.config.model_dump(),
+            # What stands under `config` must be the same when the run goes on.
             "start": models[0].key if models else None,
+            # Absent on the CPU, as in runs that were begun before there was a choice.
             **({"device": device} if device != "cpu" else {}),
             # Each instruction set adds up in an order of its own, so a run goes on with the one that it began with.
             # It is recorded under the switch's name, so that a refusal says what to set.
@@ -182,6 +198,7 @@ def _examine(
     recipe: Recipe[Any, Any], request: Request, models: Sequence[Checkpoint], folder: RunFolder, device: str
 ) -> Diagnosis | None:
     """What the doctor says of a run; None of one that goes on, or of which there is nothing to examine."""
+    # What the doctor refuses was refused when the run began; half trained, a model answers otherwise.
     has_begun = folder.read("run.json") is not None and not request.fresh
     if has_begun:
         return None
@@ -197,7 +214,8 @@ def _examine(
     return diagnosis
 
 
-def _steps(folder: Path) -> int:
+def _num_steps(folder: Path) -> int:
     """Updates of all finished stages."""
     finals = sorted((folder / "stages").glob("*/final"))
-    return sum(int(read_state(path)[0]["step"]) for path in finals)
+    states = [read_state(path)[0] for path in finals]
+    return sum(int(state["step"]) for state in states)

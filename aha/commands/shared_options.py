@@ -38,12 +38,15 @@ def with_shared_options(words: Sequence[str], config: type[Config]) -> list[str]
         config: the configuration whose stages are meant.
     """
     stages = _stages_by_kind(config)
+    # Of two equal options the last one holds, so the shared ones come first.
     shared: list[str] = []
     others: list[str] = []
     # Words before the first option, such as -h, come as an option that no stage has.
     for option, *values in _options_in(words):
         kind, _, setting = option.removeprefix("--").partition(".")
-        if kind in stages and _first_name(setting) in STAGE_KINDS[kind].model_fields:
+        # What is no setting of the kind is left to the parser, which complains in the words of the user.
+        is_shared = kind in stages and _first_name(setting) in STAGE_KINDS[kind].model_fields
+        if is_shared:
             for stage in stages[kind]:
                 shared += [f"--{stage}.{setting}", *values]
         else:
@@ -61,18 +64,20 @@ def abridged(numbers: Config) -> Config:
         return numbers
 
     inside_stages = tuple(f"{stage}." for paths in stages.values() for stage in paths)
-    own_settings = {stage + setting for stage in inside_stages for setting in OWN_SETTINGS}
+    shown_settings = {stage + setting for stage in inside_stages for setting in OWN_SETTINGS}
+    # Optimizers have the same details in every kind of stage: the first kind explains them for all.
     with_optimizer = [kind for kind in stages if "optimizer" in STAGE_KINDS[kind].model_fields]
 
     def is_shown_of_a_stage(path: str) -> bool:
         if path.startswith(inside_stages):
-            return path in own_settings
+            return path in shown_settings
         return not with_optimizer or _is_no_detail(path)
 
     fields: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for kind, paths in stages.items():
-        block = _shared_block([_at(numbers, path) for path in paths], has_details=kind in with_optimizer[:1])
+        blocks = [_at(numbers, path) for path in paths]
+        block = _shared_block(blocks, has_details=kind in with_optimizer[:1])
         about = (
             f"For {', '.join(paths)} at once. Each of them takes every setting under its own name too, as in "
             f"--{paths[0]}.SETTING, which holds over this one."
@@ -80,6 +85,7 @@ def abridged(numbers: Config) -> Config:
         fields[kind] = (type(block), Field(description=about))
         values[kind] = block
 
+    # The help lists fields in this order: the shared blocks, then the recipe's own.
     rest = _reduced(numbers, is_shown_of_a_stage)
     fields |= {name: (info.annotation, info) for name, info in type(rest).model_fields.items()}
     return _made(type(numbers), fields, values | dict(rest))
@@ -87,12 +93,14 @@ def abridged(numbers: Config) -> Config:
 
 def _first_name(setting: str) -> str:
     """The field that the name of a setting begins with: `optimizer` of `optimizer.beta1=0.9`."""
-    return setting.split("=")[0].split(".")[0].replace("-", "_")
+    name, _, _ = setting.partition("=")
+    first, _, _ = name.partition(".")
+    return first.replace("-", "_")
 
 
 def _options_in(words: Sequence[str]) -> Iterator[list[str]]:
     """Each option with the values after it; words before the first option come as one of them."""
-    starts = [place for place, word in enumerate(words) if place == 0 or word.startswith("--")]
+    starts = [index for index, word in enumerate(words) if index == 0 or word.startswith("--")]
     for start, end in pairwise([*starts, len(words)]):
         yield list(words[start:end])
 
@@ -100,8 +108,14 @@ def _options_in(words: Sequence[str]) -> Iterator[list[str]]:
 def _stages_by_kind(config: type[Config]) -> dict[str, list[str]]:
     """Paths of the stages of each kind of which there are at least two."""
     blocks = list(_blocks(config))
-    stages = {name: [path for path, one in blocks if one is kind] for name, kind in STAGE_KINDS.items()}
-    return {name: paths for name, paths in stages.items() if len(paths) > 1 and name not in config.model_fields}
+    stages: dict[str, list[str]] = {}
+    for name, kind in STAGE_KINDS.items():
+        # The class itself: a reward model's training derives from fine-tuning, and is no stage of that kind.
+        paths = [path for path, block in blocks if block is kind]
+        # A field of the recipe keeps its name.
+        if len(paths) > 1 and name not in config.model_fields:
+            stages[name] = paths
+    return stages
 
 
 def _blocks(config: type[Config], prefix: str = "") -> Iterator[tuple[str, type[Config]]]:
@@ -115,6 +129,7 @@ def _blocks(config: type[Config], prefix: str = "") -> Iterator[tuple[str, type[
 def _at(config: Any, path: str) -> Any:
     """What stands at a path of a configuration."""
     for name in path.split("."):
+        # A model of pydantic iterates over its fields by name.
         config = dict(config)[name]
     return config
 
@@ -133,10 +148,15 @@ def _shared_block(stages: Sequence[Config], *, has_details: bool) -> Config:
     """
     differing = tyro.conf.arg(help_behavior_hint="(default: each stage's own)")
 
-    def extra(path: str) -> tuple[Any, ...]:
-        return () if all(_at(stage, path) == _at(stages[0], path) for stage in stages) else (differing,)
+    def is_shown(path: str) -> bool:
+        return has_details or _is_no_detail(path)
 
-    return _reduced(stages[0], lambda path: has_details or _is_no_detail(path), extra)
+    def extra(path: str) -> tuple[Any, ...]:
+        first = _at(stages[0], path)
+        are_equal = all(_at(stage, path) == first for stage in stages)
+        return () if are_equal else (differing,)
+
+    return _reduced(stages[0], is_shown, extra)
 
 
 def _reduced(
@@ -158,17 +178,21 @@ def _reduced(
     for name, value in config:
         path = prefix + name
         info = type(config).model_fields[name]
+
         if isinstance(value, Config):
             value = _reduced(value, is_shown, extra, f"{path}.")
             annotation: Any = type(value)
+            # An empty block would be a heading without options.
             if not annotation.model_fields:
                 continue
         elif is_shown(path):
+            # pydantic keeps the bounds of a field apart from its type; the help wants them together again.
             annotation = info.annotation
             for mark in (*info.metadata, *extra(path)):
                 annotation = Annotated[annotation, mark]
         else:
             continue
+
         fields[name] = (annotation, Field(description=info.description))
         values[name] = value
 
@@ -178,5 +202,6 @@ def _reduced(
 def _made(kind: type[Config], fields: dict[str, Any], values: dict[str, Any]) -> Config:
     """A configuration with these fields, for the help: it has the name and the text of another kind."""
     shown: Any = create_model(kind.__name__, __base__=Config, __doc__=kind.__doc__, **fields)
+    # Without validation: a configuration that lacks settings may break the rules between them.
     made: Config = shown.model_construct(**values)
     return made

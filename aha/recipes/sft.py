@@ -138,18 +138,20 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
     options = request.options
     if not options.demonstrations:
         raise ValueError("give what is to be learned with --demonstrations FILE.jsonl")
+
     template = _template(options.template, model)
     learned = read_demonstrations(options.demonstrations, on_bad=options.bad_rows)
     tests = _tests(request, model, template)
 
     # What is examined is never learned, even where only a sample of the test is examined.
     clean = _without_overlaps(learned, tests)
-    notes = [learned.says, *(one.says for one in tests)]
+    notes = [learned.says, *(test.says for test in tests)]
     if len(clean) < len(learned):
         notes.append(f"{len(learned) - len(clean)} demonstrations left out that overlap with a test problem")
 
     sample = draw_sample(tests, request.config.evaluation.num_problems) if tests else []
-    problems = [problem for one in sample for problem in one]
+    problems = [problem for test in sample for problem in test]
+    # R1-Zero's template says itself how to answer.
     examined = problems if template is r1_zero else add_instructions(problems)
     return _Material(template=template, learned=clean, examined=examined, notes=notes)
 
@@ -163,6 +165,7 @@ def _template(name: TemplateName, model: "Checkpoint") -> "Template":
 
     if name != "auto":
         return named_template(name, model)
+
     tokenizer = read_tokenizer(model.path, room=read_config(model.path).vocab_size)
     return named_template("chat", model) if tokenizer.chat_template else r1
 
@@ -183,6 +186,7 @@ def _tests(request: Request, model: "Checkpoint", template: "Template") -> "list
         tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
         positions=shape.max_position_embeddings,
         template=template,
+        # As `_material` asks them.
         wording=list if template is r1_zero else add_instructions,
         caps={"test": ("--evaluation.max-new-tokens", request.config.evaluation.max_new_tokens)},
         on_long="stop",
@@ -208,23 +212,24 @@ def _without_overlaps(learned: "DemonstrationSet", tests: "Sequence[ProblemSet]"
     from aha.evaluation.contamination import Contamination, without_instruction
     from aha.types import Problem
 
-    held_out = [problem.question for one in tests for problem in without_instruction(one.problems)]
+    # Every question may end with the same instruction, which is no overlap.
+    held_out = [problem.question for test in tests for problem in without_instruction(test.problems)]
     if not held_out:
         return learned
 
     asked = [
-        Problem(id=one.problem_id, question=one.question, answer="", domain=one.domain)
-        for one in learned.demonstrations
+        Problem(id=demonstration.problem_id, question=demonstration.question, answer="", domain=demonstration.domain)
+        for demonstration in learned.demonstrations
     ]
     contamination = Contamination(held_out)
     questions = [problem.question for problem in without_instruction(asked)]
-    kept = [index for index, question in enumerate(questions) if not contamination.overlaps(question)]
-    if not kept:
+    clean = [index for index, question in enumerate(questions) if not contamination.overlaps(question)]
+    if not clean:
         raise ValueError("no demonstration is left beside the test problems: give more, or other --test files")
     return replace(
         learned,
-        demonstrations=[learned.demonstrations[index] for index in kept],
-        places=[learned.places[index] for index in kept],
+        demonstrations=[learned.demonstrations[index] for index in clean],
+        places=[learned.places[index] for index in clean],
     )
 
 
@@ -243,21 +248,23 @@ def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
     shape = read_config(model.path)
     tokenizer = read_tokenizer(model.path, room=shape.vocab_size).trained_with(material.template)
 
-    prompts = [material.template(one.question) for one in material.learned.demonstrations]
+    # A prompt may open the thinking; the response is then learned from there on, as the stage does it.
+    prompts = [material.template(demonstration.question) for demonstration in material.learned.demonstrations]
     responses = [
-        continuation(prompt, one.response) for prompt, one in zip(prompts, material.learned.demonstrations, strict=True)
+        continuation(prompt, demonstration.response)
+        for prompt, demonstration in zip(prompts, material.learned.demonstrations, strict=True)
     ]
     prompt_ids = tokenizer.encode_prompts(prompts)
     response_ids = tokenizer.encode_all(responses)
 
     capacity = request.config.sft.max_tokens
     positions = shape.max_position_embeddings
-    for place, prompt, response in zip(material.learned.places, prompt_ids, response_ids, strict=True):
+    for where, prompt, response in zip(material.learned.places, prompt_ids, response_ids, strict=True):
         # The end token comes after the response. What is longer than a chunk is left out by the stage.
         length = len(prompt) + len(response) + 1
         if positions < length <= capacity:
             raise ValueError(
-                f"{place}: the demonstration has {length} tokens, and the model has {positions} positions: "
+                f"{where}: the demonstration has {length} tokens, and the model has {positions} positions: "
                 f"--sft.max-tokens {positions} leaves out what is longer"
             )
 
@@ -270,7 +277,9 @@ def _trained_stages(config: SFTConfig) -> Sequence[TrainedStage]:
 def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
     """The files, and how they are read."""
     options = asdict(request.options)
-    return {"options": options | {"demonstrations": [str(path) for path in request.options.demonstrations]}}
+    # JSON has no paths.
+    options["demonstrations"] = [str(path) for path in request.options.demonstrations]
+    return {"options": options}
 
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
@@ -293,8 +302,10 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
                 evaluate(run, when, policy=model, problems=material.examined, config=config.evaluation, setting=setting)
 
         examine("start", base)
+        # The content is the key, so that a changed file is noticed when the run goes on.
         rows = material.learned.demonstrations
-        data = write_demonstrations(run, "demonstrations", rows, key=str([asdict(one) for one in rows]))
+        key = str([asdict(row) for row in rows])
+        data = write_demonstrations(run, "demonstrations", rows, key=key)
         tuned = sft(run, "sft", policy=base, data=[data], config=config.sft, template=material.template)
         examine("end", tuned)
     return tuned
@@ -302,7 +313,7 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
 
 def _setting(options: SFTOptions, material: _Material, stack: ExitStack) -> "Setting":
     """How the problems are asked and judged; processes that judge live as long as the stack."""
-    from aha.recipes.own.assignment import judges, rules_of
+    from aha.recipes.own.judging import judges, rules_of
     from aha.stages.evaluate import Setting
 
     domains = {problem.domain for problem in material.examined}

@@ -2,6 +2,7 @@
 
 __all__ = [
     "assignment",
+    "judging",
     "own_data",
     "prompt_lengths",
     "references",

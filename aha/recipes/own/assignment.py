@@ -1,6 +1,6 @@
 """What a model is set to learn: problems, rewards and prompts, from the built-in world or from the user's files."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -16,27 +16,19 @@ from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
+from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import OwnData, TemplateName
 from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
-from aha.recipes.own.references import MATHEMATICS, with_readable_references
+from aha.recipes.own.references import with_readable_references
 from aha.recipes.scales import R1ZeroConfig
-from aha.rewards.accuracy import accuracy
-from aha.rewards.code import CodeReward
 from aha.rewards.custom import load_reward
-from aha.rewards.format import format_reward as zero_format
 from aha.rewards.language import LANGUAGE, load_language_reward
-from aha.rewards.sandbox.sandbox import Sandbox
-from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merge_tables
-from aha.rewards.verifier import MathVerifier
 from aha.stages.evaluate import Setting
 from aha.stages.task import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Assignment", "assigned", "ending_in_words", "judges", "named_template", "rules_of"]
-
-CODE = ("code", "stdio")
-"""Domains that the sandbox judges."""
+__all__ = ["Assignment", "assigned", "ending_in_words", "named_template"]
 
 NUM_SHOWN = 5
 """Places of problems that were left out that a note names."""
@@ -87,7 +79,7 @@ class Assignment:
 
 @contextmanager
 def assigned(
-    own: OwnData,
+    data: OwnData,
     start: Checkpoint,
     scale: R1ZeroConfig,
     *,
@@ -97,7 +89,7 @@ def assigned(
     """What a run is set to learn, as long as its verifiers are needed.
 
     Args:
-        own: problems and rewards of the user's own.
+        data: problems and rewards of the user's own.
         start: the model; its checkpoint holds the chat template.
         scale: how many problems are held out.
         seed: run seed.
@@ -107,34 +99,43 @@ def assigned(
         ValueError: problems, rewards or template cannot be read, or do not go together; says what to change.
         RuntimeError: the problems are code, and nothing here isolates it.
     """
-    if is_shuffled and own.problems:
+    if is_shuffled and data.problems:
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
+
     with ExitStack() as stack:
-        template = named_template(own.template, start)
-        wording = add_instructions if own.problems and template is not r1_zero else list
-        limits = prompt_limits(start, scale, template, wording, own.long_prompts)
-        if own.problems:
-            assignment = _from_files(own, scale, seed, stack, limits)
+        template = named_template(data.template, start)
+        # R1-Zero's template says itself how to answer, and the built-in world is asked as its base was trained.
+        wording = add_instructions if data.problems and template is not r1_zero else list
+        limits = prompt_limits(start, scale, template, wording, data.long_prompts)
+        if data.problems:
+            assignment = _from_files(data, scale, seed, stack, limits)
         else:
             assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
             _measure_built_in(assignment, limits)
-        if OWN in assignment.reward and not own.reward:
+
+        if OWN in assignment.reward and not data.reward:
             raise ValueError(
                 f"problems of domain {OWN} are judged by rewards of your own alone: give one with "
                 "--reward FILE.py:FUNCTION"
             )
-        functions: dict[RewardFunction, float] = dict(_load_reward(spec) for spec in own.reward)
-        mine: RewardTable = {domain: functions for domain in assignment.reward}
-        stop, notes = own.stop or (), assignment.notes
-        if own.stop is None and limits.tokenizer.stop_strings:
+
+        functions: dict[RewardFunction, float] = dict(_load_reward(spec) for spec in data.reward)
+        users_rewards: RewardTable = {domain: functions for domain in assignment.reward}
+        reward = merge_tables(assignment.reward, users_rewards)
+
+        stop = data.stop or ()
+        notes = assignment.notes
+        # An empty list is an answer too: nothing but the end token ends a response then.
+        if data.stop is None and limits.tokenizer.stop_strings:
             stop = limits.tokenizer.stop_strings
             notes = (*notes, ending_in_words(stop))
-        yield replace(assignment, reward=merge_tables(assignment.reward, mine), stop=stop, notes=notes)
+        yield replace(assignment, reward=reward, stop=stop, notes=notes)
 
 
 def _load_reward(spec: str) -> tuple[RewardFunction, float]:
     """A reward that the command line names: the one for language, or a function of the user's own."""
-    return load_language_reward(spec) if spec.partition("=")[0] == LANGUAGE else load_reward(spec)
+    name, _, _ = spec.partition("=")
+    return load_language_reward(spec) if name == LANGUAGE else load_reward(spec)
 
 
 def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
@@ -155,72 +156,81 @@ def _measure_built_in(assignment: Assignment, limits: PromptLimits) -> None:
     Raises:
         ValueError: a prompt is too long.
     """
+    # --long-prompts is for the user's files. A model that cannot read the world would skip all of it.
     always_stop = replace(limits, on_long="stop", has_choice=False)
     sample = {problem.id: problem for problem in assignment.problems(0, NUM_MEASURED)}
-    always_stop.fitting(ProblemSet(name="built-in", problems=list(sample.values())), "train")
-    always_stop.fitting(ProblemSet(name="built-in", problems=assignment.watched), "validation")
-    for problems in assignment.suites.values():
-        always_stop.fitting(ProblemSet(name="built-in", problems=problems), "test")
+
+    measured = [("train", list(sample.values())), ("validation", assignment.watched)]
+    measured += [("test", problems) for problems in assignment.suites.values()]
+    for use, problems in measured:
+        always_stop.fitting(ProblemSet(name="built-in", problems=problems), use)
 
 
 def _leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> list[str]:
     """Replace each set by its prompts that are short enough, and say where the others stand."""
     left_out: list[str] = []
-    for index, one in enumerate(sets):
-        sets[index], places = limits.fitting(one, use)
-        left_out += places
+    for index, problem_set in enumerate(sets):
+        sets[index], skipped = limits.fitting(problem_set, use)
+        left_out += skipped
     return left_out
 
 
-def _from_files(own: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
+def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
-    train, watched, test = _training_files(own)
+    train, watched, test = _training_files(data)
     # With test files of their own the others are not evaluated on, and still never trained on.
-    set_aside = test if own.test else []
-    if own.test:
-        test = _test_files(own)
+    set_aside = test if data.test else []
+    if data.test:
+        test = _test_files(data)
     if not test:
         train, test = _divided(train, scale.evaluation.num_problems, "test")
     if not watched:
         train, watched = _divided(train, scale.validation.num_problems, "validation")
 
-    left_out = [
-        place
-        for use, sets in (("train", train), ("validation", watched), ("test", test))
-        for place in _leave_out_long(sets, use, limits)
-    ]
-    held_out = [*chain(*test), *chain(*watched), *chain(*set_aside)]
-    notes = [*_trained_on_by_name(own), *(one.says for one in (*train, *test))]
+    # All are measured before any is drawn, since it is the seed that draws those of training.
+    left_out: list[str] = []
+    for use, sets in (("train", train), ("validation", watched), ("test", test)):
+        left_out += _leave_out_long(sets, use, limits)
+
+    notes = [*_trained_on_by_name(data), *(problem_set.says for problem_set in (*train, *test))]
     if left_out:
         shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
         notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
-    kept, overlaps = _apart(train, (*test, *watched, *set_aside))
+
+    # The wording comes after the comparison of questions: its words would be an overlap of all with all.
+    held_out = (*test, *watched, *set_aside)
+    clean, overlaps = _apart(train, held_out)
     notes += overlaps
-    ask = limits.wording
-    asked = [replace(one, problems=ask(one.problems)) for one in kept if len(one)]
-    examined = [replace(one, problems=ask(one.problems)) for one in draw_sample(test, scale.evaluation.num_problems)]
-    notes += [
-        f"{one.name}: evaluated on {len(part):,} of {len(one):,} problems, drawn by a hash of each question"
-        for part, one in zip(examined, test, strict=True)
-        if len(part) < len(one)
-    ]
+    trained = [_asked(problem_set, limits) for problem_set in clean if len(problem_set)]
+    examined = [_asked(sample, limits) for sample in draw_sample(test, scale.evaluation.num_problems)]
+    for sample, whole in zip(examined, test, strict=True):
+        if len(sample) < len(whole):
+            drawn = f"{len(sample):,} of {len(whole):,} problems"
+            notes.append(f"{whole.name}: evaluated on {drawn}, drawn by a hash of each question")
+
     suites: dict[str, Sequence[Problem]] = {"": list(chain(*examined))}
     if len(examined) > 1:
         # One file after the other as well, so that the figures of each can be told apart.
         suites |= _named_suites(examined)
-    problems = file_problems(asked, seed=seed)
-    domains = {problem.domain for problem in chain(held_out, *asked)}
-    functions = judges(domains, stack, allow_weak=own.weak_sandbox, packages=own.allow_packages)
+    watched_sample = list(chain(*draw_sample(watched, scale.validation.num_problems)))
+
+    domains = {problem.domain for problem in chain(*held_out, *trained)}
+    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
     return Assignment(
-        problems=problems,
+        problems=file_problems(trained, seed=seed),
         suites=suites,
-        watched=ask(list(chain(*draw_sample(watched, scale.validation.num_problems)))),
+        watched=limits.wording(watched_sample),
         reward=rules_of(functions, limits.template, domains),
         template=limits.template,
         notes=tuple(notes),
-        pool=tuple(chain(*asked)),
+        pool=tuple(chain(*trained)),
         left_out=tuple(left_out),
     )
+
+
+def _asked(problems: ProblemSet, limits: PromptLimits) -> ProblemSet:
+    """A set whose questions say how to answer."""
+    return replace(problems, problems=limits.wording(problems.problems))
 
 
 def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple[list[ProblemSet], list[str]]:
@@ -230,42 +240,53 @@ def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple
         ValueError: nothing is left; says what the problems share.
     """
     questions = list(chain(*held_out))
-    compared = [problem for one in held_out for problem in without_instruction(one.problems)]
-    kept, notes, examples = [], list[str](), list[str]()
-    for one in train:
-        apart, same = exclude_questions(one, questions)
-        clean = decontaminate(without_instruction(apart.problems), () if one.is_generated else compared)
-        ids = {problem.id for problem in clean.kept}
-        kept.append(replace(apart, problems=[problem for problem in apart if problem.id in ids]))
-        examples += [ngram for _, ngram in clean.dropped[:1]]
-        num_dropped = len(same) + len(clean.dropped)
+    compared = [problem for problems in held_out for problem in without_instruction(problems.problems)]
+    clean: list[ProblemSet] = []
+    notes: list[str] = []
+    examples: list[str] = []
+    for problem_set in train:
+        apart, same = exclude_questions(problem_set, questions)
+        # Generated problems share their form, which is no overlap: only equal questions are left out of them.
+        decontaminated = decontaminate(
+            without_instruction(apart.problems), () if problem_set.is_generated else compared
+        )
+        ids = {problem.id for problem in decontaminated.kept}
+        # Picked by id, since what was compared lacks the instruction that the user's question may have.
+        clean.append(replace(apart, problems=[problem for problem in apart if problem.id in ids]))
+
+        examples += [ngram for _, ngram in decontaminated.dropped[:1]]
+        num_dropped = len(same) + len(decontaminated.dropped)
         if num_dropped:
-            notes.append(f"{one.name}: {num_dropped} training problems left out that overlap with held-out ones")
-    if not any(len(one) for one in kept):
+            notes.append(
+                f"{problem_set.name}: {num_dropped} training problems left out that overlap with held-out ones"
+            )
+
+    if not any(len(problem_set) for problem_set in clean):
         shared = f" (they share ten words in a row, such as {examples[0]!r})" if examples else ""
         raise ValueError(
             f"no training problem is left beside the held-out ones{shared}: give more, or other --test files"
         )
-    return kept, notes
+    return clean, notes
 
 
-def _training_files(own: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:
+def _training_files(data: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:
     """The sets for training, for watching it and for the test, as far as the names of files in folders tell them."""
-    found: dict[str, list[ProblemSet]] = {"train": [], "validation": [], "test": []}
-    for address in own.problems:
-        sets = _read(own, address)
+    sets_by_split: dict[str, list[ProblemSet]] = {"train": [], "validation": [], "test": []}
+    for address in data.problems:
+        sets = _read(data, address)
         if not {"train", ""} & sets.keys():
             raise ValueError(
                 f"{address} holds no training file, only {' and '.join(sets)}: name a file itself to train on it"
             )
-        for split, one in sets.items():
-            found[split or "train"].append(one)
-    return found["train"], found["validation"], found["test"]
+        # A file whose name tells no split is for training: the user named it as --problems.
+        for split, problem_set in sets.items():
+            sets_by_split[split or "train"].append(problem_set)
+    return sets_by_split["train"], sets_by_split["validation"], sets_by_split["test"]
 
 
-def _trained_on_by_name(own: OwnData) -> list[str]:
+def _trained_on_by_name(data: OwnData) -> list[str]:
     """What is trained on though its name says that it is kept for tests, for people: a mistake more often than not."""
-    splits = {address: split_in_name(address) for address in own.problems}
+    splits = {address: split_in_name(address) for address in data.problems}
     return [
         f"{address} is by its name a {split} file, and is trained on: give it as --test unless that is meant"
         for address, split in splits.items()
@@ -273,83 +294,48 @@ def _trained_on_by_name(own: OwnData) -> list[str]:
     ]
 
 
-def _test_files(own: OwnData) -> list[ProblemSet]:
+def _test_files(data: OwnData) -> list[ProblemSet]:
     """The sets that `test` names: of a folder its test files, or else validation files, or else those of no split."""
-    found = []
-    for address in own.test:
-        sets = _read(own, address)
+    tests = []
+    for address in data.test:
+        sets = _read(data, address)
         split = next((split for split in ("test", "validation", "") if split in sets), None)
         if split is None:
             raise ValueError(f"{address} holds no test file, only train: name a file itself to test on it")
-        found.append(sets[split])
-    return found
+        tests.append(sets[split])
+    return tests
 
 
-def _read(own: OwnData, address: str) -> dict[str, ProblemSet]:
+def _read(data: OwnData, address: str) -> dict[str, ProblemSet]:
     """Problem sets at an address by split. The run's seed has no part in it, so that every seed has the same ones."""
-    name = own.format.removeprefix("auto")
-    sets = open_splits(address, format=name, mapping=own.fields, on_bad=own.bad_rows)
-    return {split: with_readable_references(one, own.bad_rows) for split, one in sets.items()}
+    name = data.format.removeprefix("auto")
+    sets = open_splits(address, format=name, mapping=data.fields, on_bad=data.bad_rows)
+    return {split: with_readable_references(problems, data.bad_rows) for split, problems in sets.items()}
 
 
 def _named_suites(sets: Sequence[ProblemSet]) -> dict[str, Sequence[Problem]]:
     """Sets by name; a number follows the name of a second set of the same name."""
     suites: dict[str, Sequence[Problem]] = {}
-    for one in sets:
-        count = sum(name.rpartition("_")[0] == one.name or name == one.name for name in suites)
-        suites[f"{one.name}_{count + 1}" if count else one.name] = one.problems
+    for problem_set in sets:
+        name = problem_set.name
+        count = sum(other == name or other.rpartition("_")[0] == name for other in suites)
+        suites[f"{name}_{count + 1}" if count else name] = problem_set.problems
     return suites
 
 
 def _divided(sets: Sequence[ProblemSet], num: int, split: str) -> tuple[list[ProblemSet], list[ProblemSet]]:
     """What is trained on, and what is held out: of each set in proportion to its size, a fifth of it at most."""
-    total, parts = sum(map(len, sets)), []
-    for one in sets:
-        share = min(-(-num * len(one) // total), len(one) // 5)
+    total = sum(map(len, sets))
+    train, held_out = [], []
+    for problem_set in sets:
+        # Rounded up, so that a small set beside a large one is held out of as well.
+        share = min(-(-num * len(problem_set) // total), len(problem_set) // 5)
+        rest, held_part = problem_set, replace(problem_set, problems=())
         if share:
-            parts.append(hold_out(one, share, split=split))
-        else:
-            parts.append((one, replace(one, problems=())))
-    return [train for train, _ in parts], [held for _, held in parts]
-
-
-def judges(
-    domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False, packages: Sequence[str] = ()
-) -> dict[str, RewardFunction]:
-    """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
-
-    Args:
-        domains: of the problems.
-        stack: closes what was opened.
-        allow_weak: run code also where it cannot be isolated well.
-        packages: installed packages that code may import.
-
-    Raises:
-        RuntimeError: there is code to run, and nothing here isolates it, or the packages cannot be imported.
-        ValueError: there is code to run, and a package is not installed.
-    """
-    found: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
-    found |= dict.fromkeys(found.keys() & set(MATHEMATICS), MathVerifier())
-    if found.keys() & set(CODE):
-        sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
-        found |= dict.fromkeys(found.keys() & set(CODE), CodeReward(sandbox))
-    return found
-
-
-def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:
-    """Accuracy with the format that a template asks for: none where it does not speak of thinking.
-
-    Args:
-        functions: the accuracy reward of each domain that has one.
-        template: the prompt around a question.
-        domains: further domains, which get the format alone.
-    """
-    form = (
-        zero_format if template is r1_zero else format_reward if "<think>" in template("") or template is r1 else None
-    )
-    form_alone: dict[RewardFunction, float] = {form: 1.0} if form else {}
-    table = {domain: form_alone for domain in domains}
-    return table | {domain: {one: 1.0, **form_alone} for domain, one in functions.items()}
+            rest, held_part = hold_out(problem_set, share, split=split)
+        train.append(rest)
+        held_out.append(held_part)
+    return train, held_out
 
 
 def ending_in_words(stop: Sequence[str]) -> str:

@@ -62,30 +62,37 @@ class PromptLimits:
         """
         if use not in self.caps:
             return problems, []
+
         option, cap = self.caps[use]
         prompts = [self.template(problem.question) for problem in self.wording(list(problems))]
         lengths = [len(ids) for ids in self.tokenizer.encode_prompts(prompts)]
+        # An empty prompt has no token that a response could follow.
         fits = [length > 0 and length + cap <= self.positions for length in lengths]
         if all(fits):
             return problems, []
 
-        too_long = [
-            (problems.places.get(problem.id, problem.id), length)
-            for problem, length, is_fitting in zip(problems, lengths, fits, strict=True)
-            if not is_fitting
-        ]
+        fitting: list[Problem] = []
+        too_long: list[tuple[str, int]] = []
+        for problem, length, is_fitting in zip(problems, lengths, fits, strict=True):
+            if is_fitting:
+                fitting.append(problem)
+            else:
+                too_long.append((problems.places.get(problem.id, problem.id), length))
+
+        # Where nothing fits, to skip it would leave nothing to learn.
         if self.on_long == "stop" or not any(fits):
-            place, length = too_long[0]
+            where, length = too_long[0]
             remedy = self._remedy(option, max(lengths))
             if any(fits) and self.has_choice:
                 remedy += ", or leave these problems out with --long-prompts skip"
             raise ValueError(
-                f"{place}: the prompt has {length:,} tokens, and with those of a response ({option} {cap}) it must "
+                f"{where}: the prompt has {length:,} tokens, and with those of a response ({option} {cap}) it must "
                 f"fit into the {self.positions:,} positions of {self.model}; {len(too_long):,} of {len(lengths):,} "
                 f"{use} prompts do not: {remedy}"
             )
-        kept = [problem for problem, is_fitting in zip(problems, fits, strict=True) if is_fitting]
-        return replace(problems, problems=kept), [f"{place} ({length:,} tokens)" for place, length in too_long]
+
+        left_out = [f"{where} ({length:,} tokens)" for where, length in too_long]
+        return replace(problems, problems=fitting), left_out
 
     def _remedy(self, option: str, longest: int) -> str:
         """What helps against a longest prompt of so many tokens."""
@@ -113,10 +120,12 @@ def prompt_limits(
     """
     shape = read_config(model.path)
     caps = {"test": ("--evaluation.max-new-tokens", config.evaluation.max_new_tokens)}
+    # Both parts of the training ask the same stream, so the longer cap decides. Without training nothing is watched.
     if config.parts:
         longest = max(config.parts, key=lambda name: config.parts[name].max_new_tokens)
         caps["train"] = (f"--{longest}.max-new-tokens", config.parts[longest].max_new_tokens)
         caps["validation"] = ("--validation.max-new-tokens", config.validation.max_new_tokens)
+
     return PromptLimits(
         tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
         positions=shape.max_position_embeddings,

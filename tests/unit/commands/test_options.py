@@ -7,6 +7,7 @@ import pytest
 from aha.algorithms.algorithm import Algorithm
 from aha.algorithms.catalogue import ALGORITHMS
 from aha.algorithms.grpo_sequence import GRPOSequence
+from aha.commands.command_line import parse
 from aha.commands.option_files import WrongUseError
 from aha.commands.options import (
     AlgorithmChoice,
@@ -16,7 +17,6 @@ from aha.commands.options import (
     ModelChoice,
     RunCommand,
     SampleCommand,
-    parse,
 )
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES

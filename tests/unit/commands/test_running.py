@@ -59,7 +59,7 @@ def test_a_run_that_failed_may_go_on_in_the_same_process(tmp_path: Path, monkeyp
     config = R1ZeroConfig(zero=NOTHING, longer=NOTHING, validation=LOOK, evaluation=LOOK)
     request = zero_request(config, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(running, "_steps", fail)
+        patch.setattr(running, "_num_steps", fail)
         # What failed is kept here, and with it all that its functions held.
         with pytest.raises(OSError, match="no steps") as failure:
             carry_out(request)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from leaves import leaves
 
-from aha.commands.options import DoctorCommand, RunCommand, parse
+from aha.commands.command_line import parse
+from aha.commands.options import DoctorCommand, RunCommand
 from aha.commands.shared_options import abridged, with_shared_options
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.r1.scales import R1Config

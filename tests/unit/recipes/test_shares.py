@@ -9,7 +9,8 @@ import pytest
 from aha.problems.datasets.sets import ProblemSet
 from aha.prompts.templates import Template, bare, r1, r1_zero
 from aha.recipes.base_model import open_base
-from aha.recipes.own.assignment import NUM_SHOWN, _apart, _divided, _named_suites, assigned, judges, rules_of
+from aha.recipes.own.assignment import NUM_SHOWN, _apart, _divided, _named_suites, assigned
+from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.format import format_reward as zero_format

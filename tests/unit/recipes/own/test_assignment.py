@@ -10,7 +10,8 @@ import torch
 
 from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.base_model import BUILT_IN, open_base
-from aha.recipes.own.assignment import assigned, judges, named_template, rules_of
+from aha.recipes.own.assignment import assigned, named_template
+from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.accuracy import accuracy

@@ -1,0 +1,121 @@
+"""The command line as a typed command: options of a file, shared options, and the numbers of a recipe's scale.
+
+The numbers decide which options there are and what their defaults are, so the words that choose them (the recipe,
+`--scale`, `--algorithm`) are read before the real parse.
+"""
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from typing import Annotated, Any, Union, get_args
+
+import tyro
+from pydantic import ValidationError
+
+from aha.algorithms.catalogue import algorithm_named
+from aha.commands.option_files import WrongUseError, last_value, with_option_file
+from aha.commands.options import Command, DoctorCommand, PretrainCommand, RunCommand, doctor_command, run_command
+from aha.commands.shared_options import abridged, with_shared_options
+from aha.recipes.catalogue import RECIPES
+from aha.recipes.recipe import Recipe
+from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, R1ZeroConfig, with_algorithm
+from aha.runs.complaints import illegal_value, without_box
+from aha.runs.config import Config
+
+__all__ = ["WRONG_USE", "parse"]
+
+DESCRIPTION = "The DeepSeek-R1 training system as one program."
+
+WRONG_USE = 2
+"""Exit status of a command line that does not hold."""
+
+
+def parse(arguments: list[str]) -> Command:
+    """Parse a command line; the options of `run` are those of its recipe, with the defaults of its scale.
+
+    Args:
+        arguments: the words after `aha`.
+
+    Raises:
+        WrongUseError: options do not go together, or the option file cannot be read.
+        SystemExit: help was asked for (0), or an option is illegal, of which a line is printed (2).
+    """
+    recipe = _recipe_in(arguments)
+    stages_of_command: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
+    stages = stages_of_command.get(arguments[0] if arguments else "", Config)
+    words = with_option_file(arguments, lambda options: with_shared_options(options, stages))
+
+    numbers = _numbers(recipe.scales, words)
+    doctor_numbers = _numbers(R1_ZERO_SCALES, words)
+    if "-h" in words or "--help" in words:
+        numbers, doctor_numbers = abridged(numbers), abridged(doctor_numbers)
+
+    command = _typed(words, _subcommands(recipe, numbers, doctor_numbers))
+    # Options were made for the word that stands right after `run`; of another recipe they would be the wrong ones.
+    if isinstance(command, RunCommand) and command.recipe != recipe.name:
+        raise WrongUseError(f"write the recipe right after `run`: aha run {command.recipe} ...")
+    return command
+
+
+def _recipe_in(arguments: Sequence[str]) -> Recipe[Any, Any]:
+    """The recipe that the word after the command names; the first of all where none is named, for its help."""
+    return next((recipe for recipe in RECIPES if recipe.name in arguments[1:2]), RECIPES[0])
+
+
+def _numbers(scales: Mapping[str, Any], words: Sequence[str]) -> Any:
+    """The numbers of the scale and the algorithm that are named, the defaults of all that is not."""
+    first = next(iter(scales.values()))
+    # An unknown scale is refused by the real parse, which lists those that there are.
+    numbers = scales.get(last_value(words, "--scale"), first)
+    name = last_value(words, "--algorithm")
+    if not name:
+        return numbers
+
+    try:
+        return with_algorithm(numbers, algorithm_named(name))
+    except ValueError as error:
+        raise WrongUseError(str(error)) from None
+
+
+def _subcommands(recipe: Recipe[Any, Any], numbers: Any, doctor_numbers: Any) -> tuple[Any, ...]:
+    """The class of every command, annotated with its name and, where it has numbers, its defaults."""
+    run = run_command(recipe, type(numbers))
+    doctor = doctor_command(type(doctor_numbers))
+    defaults: dict[type[Any], Any] = {
+        run: run(recipe=tyro.MISSING, config=numbers),
+        doctor: doctor(config=doctor_numbers),
+        PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
+    }
+
+    # `RunCommand` is the first of the union: the class of the recipe's own options takes its place.
+    names: dict[type[Any], str] = {run: "run"}
+    for kind in get_args(Command)[1:]:
+        shown = doctor if kind is DoctorCommand else kind
+        names[shown] = kind.__name__.removesuffix("Command").lower()
+
+    subcommands = []
+    for kind, name in names.items():
+        # No default is not the same as the default None.
+        default = {"default": defaults[kind]} if kind in defaults else {}
+        subcommands.append(Annotated[kind, tyro.conf.subcommand(name, **default)])
+    return tuple(subcommands)
+
+
+def _typed(words: Sequence[str], subcommands: tuple[Any, ...]) -> Command:
+    """The words as one of the commands; a complaint is printed without the box that tyro draws around it."""
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            union: Any = Union[subcommands]  # noqa: UP007  # made from a tuple
+            command: Command = tyro.cli(
+                union, args=words, prog="aha", description=DESCRIPTION, config=(tyro.conf.AvoidSubcommands,)
+            )
+    except ValidationError as error:
+        print(f"aha: {illegal_value(error)}", file=sys.stderr)
+        raise SystemExit(WRONG_USE) from None
+    except SystemExit as ended:
+        sys.stderr.write(without_box(complaint.getvalue()))
+        # Whatever status tyro ends with, that of wrong use is 2.
+        raise SystemExit(WRONG_USE if ended.code else 0) from None
+    return command

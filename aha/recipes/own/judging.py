@@ -1,0 +1,65 @@
+"""Who judges the problems of files: the accuracy reward of each domain, with the format that the prompt asks for."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+
+from aha.problems.datasets.formats import OWN
+from aha.prompts.templates import Template, r1, r1_zero
+from aha.recipes.own.references import MATHEMATICS
+from aha.rewards.accuracy import accuracy
+from aha.rewards.code import CodeReward
+from aha.rewards.format import format_reward as zero_format
+from aha.rewards.sandbox.sandbox import Sandbox
+from aha.rewards.summary import format_reward
+from aha.rewards.table import RewardFunction, RewardTable
+from aha.rewards.verifier import MathVerifier
+
+__all__ = ["judges", "rules_of"]
+
+CODE = ("code", "stdio")
+"""Domains that the sandbox judges."""
+
+
+def judges(
+    domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False, packages: Sequence[str] = ()
+) -> dict[str, RewardFunction]:
+    """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
+
+    Args:
+        domains: of the problems.
+        stack: closes what was opened.
+        allow_weak: run code also where it cannot be isolated well.
+        packages: installed packages that code may import.
+
+    Raises:
+        RuntimeError: there is code to run, and nothing here isolates it, or the packages cannot be imported.
+        ValueError: there is code to run, and a package is not installed.
+    """
+    functions: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
+    functions |= dict.fromkeys(functions.keys() & set(MATHEMATICS), MathVerifier())
+
+    code_domains = functions.keys() & set(CODE)
+    # A sandbox starts processes, and is refused where nothing isolates them: only where there is code to run.
+    if code_domains:
+        sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
+        functions |= dict.fromkeys(code_domains, CodeReward(sandbox))
+    return functions
+
+
+def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:
+    """Accuracy with the format that a template asks for: none where it does not speak of thinking.
+
+    Args:
+        functions: the accuracy reward of each domain that has one.
+        template: the prompt around a question.
+        domains: further domains, which get the format alone.
+    """
+    form: dict[RewardFunction, float] = {}
+    if template is r1_zero:
+        form = {zero_format: 1.0}
+    # The user's template is known by its text; R1's own names no tag.
+    elif template is r1 or "<think>" in template(""):
+        form = {format_reward: 1.0}
+
+    table = {domain: form for domain in domains}
+    return table | {domain: {function: 1.0, **form} for domain, function in functions.items()}
