@@ -377,6 +377,5 @@ def _value_in_words(figure: Any) -> str:
 def _list() -> tuple[dict[str, Any], str]:
     lines = [f"{recipe.name:16} {recipe.about}  (scales: {', '.join(recipe.scales)})" for recipe in RECIPES]
     abouts = {recipe.name: recipe.about for recipe in RECIPES}
-    # Each scale once, in the order of the recipes that have it.
     scales = dict.fromkeys(scale for recipe in RECIPES for scale in recipe.scales)
     return {"recipes": abouts, "scales": list(scales)}, "\n".join(lines)

@@ -109,7 +109,6 @@ def _of_answers(rows: Iterator[Mapping[str, object]], num_shown: int) -> tuple[d
 
 def _of_code(rows: Iterator[Mapping[str, object]], sandbox: Sandbox, num_shown: int) -> tuple[dict[str, Any], str]:
     result = audit_code(rows, sandbox)
-    # The keys are those of the audit of answers; what only code has stands beside them.
     figures = {
         "num_rows": result.num_rows,
         "false_negatives": result.num_false_negatives,

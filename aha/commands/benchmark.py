@@ -146,7 +146,6 @@ def measure(model: str | None, *, seconds: float, threads: int, device: torch.de
         policy = bench.policy.model
         ceiling = _ceiling(policy.head_VD)
 
-        # The first round warms up and does not count.
         rounds = [_round(bench, 0)]
         while len(rounds) < 2 or time.monotonic() < end:
             rounds.append(_round(bench, len(rounds)))

@@ -96,7 +96,6 @@ def _subcommands(recipe: Recipe[Any, Any], numbers: Any, doctor_numbers: Any) ->
 
     subcommands = []
     for kind, name in names.items():
-        # No default is not the same as the default None.
         default = {"default": defaults[kind]} if kind in defaults else {}
         subcommands.append(Annotated[kind, tyro.conf.subcommand(name, **default)])
     return tuple(subcommands)

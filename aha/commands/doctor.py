@@ -87,7 +87,6 @@ def examine(
     num_groups = num_groups or (8 if is_small else 2)
     group_size = stage.group_size if is_small else min(4, stage.group_size)
 
-    # The verifiers live as long as the assignment is open.
     with assigned(own, start, config, seed=seed) as assignment:
         candidate = RunCandidate(
             policy=policy,
@@ -252,6 +251,5 @@ def refuse(diagnosis: Diagnosis) -> None:
     """
     fatal = [f"{finding.code}: {finding.what}; {finding.remedy}" for finding in diagnosis.findings if finding.is_fatal]
     if fatal:
-        # The responses show people at once what a code cannot: what the model writes.
         what = f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same"
         raise ValueError("\n".join([what, *_responses_in_words(diagnosis.responses)]))

@@ -350,7 +350,6 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
     stop = tokenizer.stop_strings if order.stop is None else order.stop
     decoding = replace(order.decoding, stop=stop)
     request = Request(id="sample", prompt=text, seed=(order.seed, "sample"), decoding=decoding)
-    # One request with one response.
     [[rollout]] = sample(LocalEngine(policy, tokenizer), [request], 1)
 
     parsed = parse_response(rollout.text)

@@ -64,7 +64,6 @@ def _as_arguments(content: Mapping[str, Any], prefix: str = "--") -> Iterator[st
         match value:
             case dict():
                 yield from _as_arguments(value, f"{option}.")
-            # tyro's flags take no value.
             case bool():
                 yield option if value else _negated(option)
             case list():

@@ -97,7 +97,6 @@ def run_command(recipe: Recipe[Any, Any], numbers: type[Config]) -> type[RunComm
         recipe: the record.
         numbers: class of the numbers, that of the record or what the help shows of it.
     """
-    # A type checker cannot follow types that are made from values.
     one_of: Any = Literal
     positional: Any = tyro.conf.Positional
     without_prefix: Any = tyro.conf.OmitArgPrefixes
@@ -337,7 +336,7 @@ class ListCommand:
     """Print one JSON object."""
 
 
-# The command line makes the first two anew from the classes of numbers that the words name.
+# The command line derives the first two from the classes of numbers that the words name.
 Command = (
     RunCommand
     | DoctorCommand

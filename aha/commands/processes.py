@@ -125,7 +125,6 @@ def among_peers(job: Job) -> Iterator[World]:
     """
     check_cards(job.device_name, job.num_processes)
 
-    # Both are filled as the processes start, so that `finally` knows what there is to end.
     peers: list[_Peer] = []
     world: World | None = None
     with tempfile.TemporaryDirectory(prefix="aha-") as meeting:
@@ -144,7 +143,6 @@ def among_peers(job: Job) -> Iterator[World]:
 
         except Interrupted as stopped:
             raise Interrupted(f"{stopped} and saved: the same command goes on from there") from None
-        # Its message says all: it is no failure of another process.
         except NonFiniteLossError:
             raise
 

@@ -52,7 +52,6 @@ class _RunJob:
         request = self.request
         recipe = recipe_named(request.recipe)
         models = recipe.open_models(request)
-        # The first process alone writes, and holds the claim on the folder.
         folder = RunFolder(request.folder, is_writer=False)
         return lambda world: recipe.run(Run(folder=folder, seed=request.seed, world=world), request, models)
 
@@ -91,6 +90,7 @@ def carry_out(request: Request) -> Checkpoint:
     models = recipe.open_models(request)
     device = device_of(request.device, request.scale)
     check_cards(device, request.config.processes)
+
     folder = RunFolder(request.folder)
 
     # Everything that could refuse the run comes before the folder is claimed.
@@ -98,6 +98,7 @@ def carry_out(request: Request) -> Checkpoint:
     diagnosis = _examine(recipe, request, models, folder, device)
 
     folder.claim(_description(recipe, request, models, device), fresh=request.fresh)
+
     try:
         record_starts(folder, models)
         write_pipeline(folder, recipe.figure)
@@ -120,6 +121,7 @@ def _run_claimed(
     clock = _Clock(folder)
     if disk:
         display.say(disk)
+
     if diagnosis is not None:
         folder.write("doctor.json", as_object(diagnosis))
         for finding in diagnosis.findings:
@@ -145,10 +147,9 @@ def _run_claimed(
 
             result = recipe.run(run, request, models)
     finally:
-        # Before an error is printed, which the progress bar would overwrite.
         display.close()
 
-    # A finished run that is started again does nothing, and its record stays as it is.
+    # A finished run that is started again repeats no stage, and its record stays as it is.
     if folder.read("result.json") is None:
         outcome = {
             "model": str(result.path.resolve()),
@@ -198,7 +199,7 @@ def _examine(
     recipe: Recipe[Any, Any], request: Request, models: Sequence[Checkpoint], folder: RunFolder, device: str
 ) -> Diagnosis | None:
     """What the doctor says of a run; None of one that goes on, or of which there is nothing to examine."""
-    # What the doctor refuses was refused when the run began; half trained, a model answers otherwise.
+    # What the doctor refuses was refused when the run began.
     has_begun = folder.read("run.json") is not None and not request.fresh
     if has_begun:
         return None

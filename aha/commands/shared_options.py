@@ -85,7 +85,6 @@ def abridged(numbers: Config) -> Config:
         fields[kind] = (type(block), Field(description=about))
         values[kind] = block
 
-    # The help lists fields in this order: the shared blocks, then the recipe's own.
     rest = _reduced(numbers, is_shown_of_a_stage)
     fields |= {name: (info.annotation, info) for name, info in type(rest).model_fields.items()}
     return _made(type(numbers), fields, values | dict(rest))
@@ -129,7 +128,6 @@ def _blocks(config: type[Config], prefix: str = "") -> Iterator[tuple[str, type[
 def _at(config: Any, path: str) -> Any:
     """What stands at a path of a configuration."""
     for name in path.split("."):
-        # A model of pydantic iterates over its fields by name.
         config = dict(config)[name]
     return config
 

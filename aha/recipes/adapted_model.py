@@ -30,6 +30,8 @@ def name_of_its_model(adapter: Path) -> str:
         name = described["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{adapter / CONFIG} cannot be read ({error}): it is damaged") from None
+
+    # `peft` writes null for an adapter that was made of a model without a name.
     if not name:
         raise ValueError(f"{adapter / CONFIG} does not say which model it belongs to: fill in base_model_name_or_path")
     return str(name)
@@ -50,13 +52,17 @@ def merged_folder(adapter: Path, model: Path, *, cache: Path | None = None) -> P
     """
     if not (adapter / WEIGHTS).exists():
         raise ValueError(f"{adapter} has no {WEIGHTS}: it is not the folder of an adapter")
-    adapter_digest = hashlib.sha256((adapter / CONFIG).read_bytes() + (adapter / WEIGHTS).read_bytes()).hexdigest()
+
+    # The configuration decides how the weights are scaled, so both are in the name of the cached folder.
+    content = (adapter / CONFIG).read_bytes() + (adapter / WEIGHTS).read_bytes()
+    adapter_digest = hashlib.sha256(content).hexdigest()
     model_digest = weights_digest(model)
 
     def make(folder: Path) -> None:
         print(f"aha: the adapter in {adapter} is merged with {model}", file=sys.stderr)
         policy, tokenizer = read_model(model, dtype=stored_dtype(model))
         read_adapter(policy, adapter)
+
         provenance = {"adapter": adapter_digest, "model": model_digest}
         with merged(policy):
             export_model(policy, tokenizer, folder, provenance)

@@ -45,16 +45,21 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
         RuntimeError: an extra that reads it is not installed.
     """
     name = "" if model is None else str(model)
+    # A folder of the user's may be called `base`.
     if not name or (name == "base" and not Path(name).exists()):
         path = BUILT_IN
     else:
         path = _folder_of(name)
+        # OWNER/NAME is a path as well, so nothing is downloaded without the mark.
         if _HUB_NAME.fullmatch(name) and not path.exists():
             raise ValueError(
                 f"there is no folder {name}; for the model of the Hugging Face hub write --model {HUB}{name}"
             )
-    if (path / "run.json").exists() and not (path / "config.json").exists():
+
+    is_run = (path / "run.json").exists() and not (path / "config.json").exists()
+    if is_run:
         path = _result_of(path)
+    # The weights alone count here: a start does not go on with moments.
     verify(path, with_training=False)
     return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
 
@@ -68,8 +73,10 @@ def _folder_of(name: str) -> Path:
         path = gguf_folder(path)
 
     if is_adapter(path):
-        model = name_of_its_model(path)
-        path = merged_folder(path, _folder_of(model) if Path(model).exists() else model_folder(model))
+        base_name = name_of_its_model(path)
+        # `peft` writes a name at the hub without a mark.
+        base_folder = _folder_of(base_name) if Path(base_name).exists() else model_folder(base_name)
+        path = merged_folder(path, base_folder)
     return path
 
 
@@ -80,6 +87,7 @@ def _result_of(run: Path) -> Path:
         models = sorted(run.glob("stages/*/*/config.json"), key=lambda path: path.stat().st_mtime)
         advice = f": name one of its models, such as {models[-1].parent}" if models else ", and holds no model yet"
         raise ValueError(f"{run} is a run without a result so far{advice}")
+
     recorded = Path(str(result.get("model")))
     # The path was recorded where the run stood when it ended, and it may have been moved since.
     here = run / "stages" / recorded.parent.name / recorded.name
@@ -102,6 +110,7 @@ def open_training(folder: Path) -> Checkpoint:
             "on with; start from it with --model"
         )
     # Moments and reference decide what follows, so the key is that of all files, not of the weights alone.
+
     content = (folder / MANIFEST).read_bytes()
     key = hashlib.sha256(content).hexdigest()[:16]
     return Checkpoint(path=folder, stage=state["stage"], step=state["step"], key=key)
@@ -127,8 +136,13 @@ def _provenance(run: Path) -> dict[str, Any]:
     """What made the model."""
     folder = RunFolder(run, is_writer=False)
     described = folder.read("run.json") or {}
-    config = BaseConfig.model_validate({name: described["config"][name] for name in BaseConfig.model_fields})
-    losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    # `run.json` has more under `config` than the numbers, such as the instruction set.
+    numbers = {name: described["config"][name] for name in BaseConfig.model_fields}
+    config = BaseConfig.model_validate(numbers)
+
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(row)["loss"] for row in rows]
+    last_losses = losses[-20:]
     return {
         "command": described["provenance"]["command"],
         "revision": described["provenance"]["revision"],
@@ -138,5 +152,6 @@ def _provenance(run: Path) -> dict[str, Any]:
         "corpus_sha256": corpus_digest(config.pretrain, described["seed"]),
         "updates": len(losses),
         "loss_curve_every_20_updates": [round(loss, 4) for loss in losses[::20]],
-        "final_loss": round(sum(losses[-20:]) / len(losses[-20:]), 4),
+        # The loss of a single batch is noisy.
+        "final_loss": round(sum(last_losses) / len(last_losses), 4),
     }

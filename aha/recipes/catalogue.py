@@ -10,6 +10,7 @@ from aha.recipes.zero_recipe import R1_ZERO, R1_ZERO_CONTROL
 
 __all__ = ["RECIPES", "recipe_named"]
 
+# The first one is what `aha run --help` explains where no recipe is named.
 RECIPES: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1_ZERO_CONTROL, R1, SFT, BASE)
 """All recipes, in the order in which they are listed."""
 
@@ -23,4 +24,6 @@ def recipe_named(name: str) -> Recipe[Any, Any]:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    raise ValueError(f"there is no recipe {name!r}; there are {', '.join(recipe.name for recipe in RECIPES)}")
+
+    names = ", ".join(recipe.name for recipe in RECIPES)
+    raise ValueError(f"there is no recipe {name!r}; there are {names}")

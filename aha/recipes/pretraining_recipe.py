@@ -21,6 +21,7 @@ FIGURE = (
 
 def _run(run: "Run", request: RunRequest[BaseConfig, None], models: "Sequence[Checkpoint]") -> "Checkpoint":
     """Pretrain the base model."""
+    # Inside, since it imports torch, and `aha --help` imports this record.
     from aha.recipes.base_model import base
 
     return base(run, request.config)

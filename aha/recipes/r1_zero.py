@@ -32,6 +32,7 @@ def r1_zero(
     _examine(run, "start", base, scale, assignment)
     zero = train_zero(run, base, scale, assignment.task(scale), continues=continues)
     _examine(run, "end", zero, scale, assignment)
+
     return zero
 
 
@@ -42,6 +43,7 @@ def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task, *, c
     reference and the data stream of the first. Either part can be left out.
     """
     zero = rl(run, "zero", policy=base, task=task, config=scale.zero, continues=continues)
+    # Where the first part is left out, the second begins a training of its own.
     has_begun = continues or "zero" in scale.parts
     return rl(run, "longer", policy=zero, task=task, config=scale.longer, continues=has_begun)
 
@@ -49,5 +51,6 @@ def train_zero(run: Run, base: Checkpoint, scale: R1ZeroConfig, task: Task, *, c
 def _examine(run: Run, when: str, model: Checkpoint, scale: R1ZeroConfig, assignment: Assignment) -> None:
     """Evaluate on every suite."""
     for suite, problems in assignment.suites.items():
+        # The suite without a name is the test itself, whose stage is `start` or `end`.
         name = f"{when}-{suite}" if suite else when
         evaluate(run, name, policy=model, problems=problems, config=scale.evaluation, setting=assignment.setting)

@@ -15,6 +15,7 @@ from aha.runs.pipeline import Node
 from aha.stages.config import RLConfig, SupervisedConfig
 
 if TYPE_CHECKING:
+    # Both import torch.
     from aha.stages.run import Run
     from aha.types import Checkpoint
 
@@ -166,6 +167,7 @@ class Recipe(Generic[ConfigT, OptionsT]):
     config: type[ConfigT]
     scales: Mapping[str, ConfigT]
     options: type[OptionsT] | None
+    # The annotations with names of `TYPE_CHECKING` are strings.
     run: "Callable[[Run, RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], Checkpoint]"
     figure: tuple[Node, ...]
     learns_by_reinforcement: bool = True
@@ -178,4 +180,5 @@ class Recipe(Generic[ConfigT, OptionsT]):
     @property
     def starts_from_model(self) -> bool:
         """Whether a model can be named to start from."""
+        # One fact in one field: a recipe with `no_model` refuses --model, and so its help does not offer it.
         return self.open_models is not no_model

@@ -23,6 +23,7 @@ def with_algorithm(scale: AnyConfig, kind: type[Algorithm]) -> AnyConfig:
     """A scale whose stages of reinforcement learn by another algorithm, with the settings that both have."""
     changes: dict[str, Config] = {}
     for name, value in scale:
+        # R1's numbers hold those of R1-Zero and of the students, so stages are looked for at every depth.
         if isinstance(value, RLConfig):
             algorithm = with_settings_of(kind, value.algorithm)
             changes[name] = value.model_copy(update={"algorithm": algorithm})
@@ -37,14 +38,17 @@ def check_continuation(first: str, before: RLConfig, second: str, after: RLConfi
     Raises:
         ValueError: their optimizers keep their state in different ways; names both options.
     """
+    # A stage without iterations hands on no state, and takes none.
     if not before.iterations or not after.iterations:
         return
-    was, becomes = (_settings_of_state(one.optimizer) for one in (before, after))
-    for setting, value in was.items():
-        if becomes[setting] != value:
+
+    settings_before = _settings_of_state(before.optimizer)
+    settings_after = _settings_of_state(after.optimizer)
+    for setting, value in settings_before.items():
+        if settings_after[setting] != value:
             raise ValueError(
                 f"--{second} goes on with the training of --{first}, so --{second}.optimizer.{setting} must be "
-                f"{value}, not {becomes[setting]}"
+                f"{value}, not {settings_after[setting]}"
             )
 
 
@@ -92,6 +96,7 @@ class R1ZeroConfig(Config):
             "validation.num-samples": self.validation.num_samples,
             "evaluation.num-samples": self.evaluation.num_samples,
         }
+
         for name, count in counts.items():
             if count % self.processes:
                 raise ValueError(f"--{name}: {count} cannot be shared out evenly by --processes {self.processes}")
@@ -119,6 +124,7 @@ _TINY_RL = RLConfig(
 )
 
 _GPU_OPTIMIZER = OptimizerConfig(learning_rate=1e-6, precision="bfloat16")
+# A round of 64 problems has 1,024 responses, of which each update takes a quarter.
 _GPU_RL = RLConfig(
     iterations=160,
     problems_per_iteration=64,
@@ -144,10 +150,12 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
     ),
     "gpu": R1ZeroConfig(
         zero=_GPU_RL,
+        # The second part goes on with the moments of the first, and so without a warm-up.
         longer=_GPU_RL.model_copy(update={"iterations": 40, "max_new_tokens": 4096, "optimizer": _GPU_OPTIMIZER}),
         validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=4096, precision="bfloat16"),
         evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096, precision="bfloat16"),
     ),
+    # The defaults of all configurations are the paper's.
     "paper": R1ZeroConfig(),
 }
 """R1-Zero by scale. `gpu` is for a model of 0.5 to 1.5 billion parameters; no whole run of it has been made yet."""

@@ -189,6 +189,7 @@ def _tests(request: Request, model: "Checkpoint", template: "Template") -> "list
         # As `_material` asks them.
         wording=list if template is r1_zero else add_instructions,
         caps={"test": ("--evaluation.max-new-tokens", request.config.evaluation.max_new_tokens)},
+        # Fine-tuning has no option --long-prompts.
         on_long="stop",
         has_choice=False,
     )

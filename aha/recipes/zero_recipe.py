@@ -52,7 +52,9 @@ def _doctor(request: ZeroRequest) -> DoctorRequest | None:
     """The whole run, unless it trains nothing."""
     if not request.config.parts:
         return None
+
     continue_from = request.options.continue_from
+    # The doctor samples from the policy alone, which a checkpoint of a training holds like any model.
     model = request.model if continue_from is None else str(continue_from)
     return DoctorRequest(model=model, own=request.options.own, config=request.config)
 
@@ -69,9 +71,10 @@ def _inputs(request: ZeroRequest, models: "Sequence[Checkpoint]") -> dict[str, o
         inputs["continues"] = True
 
     # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
-    own = replace(request.options.own, stop=request.options.own.stop or ())
-    if own != OwnData(stop=()):
-        inputs["own"] = asdict(own)
+    user_data = replace(request.options.own, stop=request.options.own.stop or ())
+    # A run on the built-in world has no such entry.
+    if user_data != OwnData(stop=()):
+        inputs["own"] = asdict(user_data)
     return inputs
 
 
@@ -91,10 +94,12 @@ def _train(run: "Run", request: ZeroRequest, models: "Sequence[Checkpoint]", *, 
 
     base = models[0]
     options = request.options
+    continues = options.continue_from is not None
+    # The verifiers end with the block: sandboxes are processes of their own.
     with assigned(options.own, base, request.config, seed=run.seed, is_shuffled=is_shuffled) as assignment:
         for note in assignment.notes:
             run.say(note)
-        return r1_zero(run, base, request.config, assignment, continues=options.continue_from is not None)
+        return r1_zero(run, base, request.config, assignment, continues=continues)
 
 
 R1_ZERO = Recipe(
@@ -112,6 +117,7 @@ R1_ZERO = Recipe(
 )
 """R1-Zero."""
 
+# The same record, so that the control differs in nothing but the answers.
 R1_ZERO_CONTROL = replace(
     R1_ZERO,
     name="r1_zero_control",

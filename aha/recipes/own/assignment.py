@@ -104,7 +104,7 @@ def assigned(
 
     with ExitStack() as stack:
         template = named_template(data.template, start)
-        # R1-Zero's template says itself how to answer, and the built-in world is asked as its base was trained.
+        # R1-Zero's template says itself how to answer, and questions of the built-in world get no instruction.
         wording = add_instructions if data.problems and template is not r1_zero else list
         limits = prompt_limits(start, scale, template, wording, data.long_prompts)
         if data.problems:

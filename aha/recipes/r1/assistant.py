@@ -70,7 +70,9 @@ class OtherModel:
             ValueError: the address is none, or the answers kept are damaged.
             RuntimeError: the extra `endpoint` is not installed.
         """
+        # Two processes must not write one file.
         ledger = Ledger(folder.path / "answers.jsonl") if folder.is_writer else None
+
         endpoint = Endpoint(self.base_url, self.model, requests_per_minute=self.per_minute, ledger=ledger)
 
         def close() -> None:

@@ -24,9 +24,12 @@ __all__ = ["Examination", "examined_problems", "watched_problems"]
 
 def examined_problems(config: EvaluationConfig) -> tuple[list[Problem], list[Problem]]:
     """The test problems, and general prompts of the test split: helpful ones, then harmful ones."""
+    problems = held_out_problems("test", config.num_problems)
+
     count = max(1, config.num_problems * 3 // 5)
-    prompts = [*held_out_general(count, domains=HELPFUL_DOMAINS), *every_prompt("harmful", "test")[:count]]
-    return held_out_problems("test", config.num_problems), prompts
+    helpful = held_out_general(count, domains=HELPFUL_DOMAINS)
+    harmful = every_prompt("harmful", "test")[:count]
+    return problems, [*helpful, *harmful]
 
 
 def watched_problems(config: EvaluationConfig) -> list[Problem]:
@@ -66,20 +69,22 @@ class Examination:
         """Everything that must not be trained on."""
         return [*self.problems, *self.prompts, *self.validation.problems]
 
-    def take(self, name: str, model: Checkpoint, *, template: Template = r1) -> Checkpoint:
-        """Examine a model, in the prompt that it was trained with, and hand it on.
+    def take(self, name: str, model: Checkpoint, *, template: Template = r1) -> None:
+        """Examine a model, in the prompt that it was trained with.
 
         Args:
             name: of the model.
             model: the model.
             template: the prompt around a question.
         """
-        form: RewardTable = rules(COMPARERS, zero_format if template is r1_zero else format_reward)
+        config = self.scale.evaluation
+
+        # A model is held to the format that its own prompt asks for.
+        form = zero_format if template is r1_zero else format_reward
+        by_rules = Setting(template=template, reward=rules(COMPARERS, form))
+        evaluate(self.run, name, policy=model, problems=self.problems, config=config, setting=by_rules)
+
+        # No rule checks a general response: the known truth of the built-in world measures it.
         unrewarded: RewardTable = {domain: {} for domain in GENERAL_DOMAINS}
-        sets = {
-            name: (self.problems, Setting(template=template, reward=form)),
-            f"{name}-general": (self.prompts, Setting(template=template, reward=unrewarded, measure=helping)),
-        }
-        for each, (problems, setting) in sets.items():
-            evaluate(self.run, each, policy=model, problems=problems, config=self.scale.evaluation, setting=setting)
-        return model
+        by_truth = Setting(template=template, reward=unrewarded, measure=helping)
+        evaluate(self.run, f"{name}-general", policy=model, problems=self.prompts, config=config, setting=by_truth)

@@ -79,16 +79,18 @@ def check_positions(scale: R1Config, models: Sequence[Checkpoint], *, seed: int,
         ValueError: a prompt is too long; names the option of the cap, and what to lower it to.
     """
     stages = _Stages(scale=scale, seed=seed, is_judged=is_judged)
-    base = _given("the model", models[0])
+    # All models from Dev1 to R1 descend from the base, so they have its positions and its tokenizer.
+    base = _sampler_of("the model", models[0])
     for sampled in (*stages.of_zero(), *stages.of_base()):
         _check(base, sampled)
 
     for family, student in zip(FAMILIES, _students(scale, models[1:]), strict=True):
+        # The first student alone also learns by reinforcement.
         for sampled in stages.of_student(is_reinforced=family == FAMILIES[0]):
             _check(student, sampled)
 
 
-def _given(name: str, model: Checkpoint) -> _Sampler:
+def _sampler_of(name: str, model: Checkpoint) -> _Sampler:
     """A model of the user's."""
     shape = read_config(model.path)
     tokenizer = read_tokenizer(model.path, room=shape.vocab_size)
@@ -98,7 +100,9 @@ def _given(name: str, model: Checkpoint) -> _Sampler:
 def _students(scale: R1Config, models: Sequence[Checkpoint]) -> list[_Sampler]:
     """The students: those of the user, or the built-in ones, which the run pretrains."""
     if models:
-        return [_given(f"the {family} student", model) for family, model in zip(FAMILIES, models, strict=True)]
+        return [_sampler_of(f"the {family} student", model) for family, model in zip(FAMILIES, models, strict=True)]
+
+    # The run pretrains them later; their settings tell the positions already.
     tokenizer = base_tokenizer()
     shape = base_config(scale.students.pretrain, tokenizer.vocab_size)
     return [
@@ -118,8 +122,10 @@ def _check(model: _Sampler, sampled: _Sampled) -> None:
         tokenizer=model.tokenizer,
         positions=model.positions,
         template=sampled.template,
+        # Questions of the built-in world get no instruction.
         wording=list,
         caps={sampled.use: (f"--{sampled.option}.max-new-tokens", sampled.config.max_new_tokens)},
+        # R1 has no option --long-prompts.
         on_long="stop",
         has_choice=False,
         model=model.name,
@@ -163,6 +169,7 @@ class _Stages:
         for name, config in self.scale.zero.parts.items():
             yield from self._loop(f"zero.{name}", config, r1_zero, self.reasoning)
         yield self._examination(r1_zero)
+
         cold = self.scale.cold
         problems = held_out_problems("train", cold.num_problems, seed=self.seed)
         yield _Sampled(option="cold", config=cold, use="cold-start", template=r1_zero, problems=problems)
@@ -172,11 +179,14 @@ class _Stages:
         scale = self.scale
         yield from self._loop("dev2", scale.dev2, r1, self.reasoning)
         yield self._examination(r1)
+
+        # The seed of the stage itself, so that the very prompts are measured that will be sampled.
         problems = problems_to_harvest(scale.kept.num_problems, seed=self.seed + 1, is_judged=self.is_judged)
         yield _Sampled(option="kept", config=scale.kept, use="rejection-sampling", template=r1, problems=problems)
 
         yield self._preferences("helpful", scale.rewards.helpful)
         yield self._preferences("safety", scale.rewards.safety)
+
         general = [prompt for domain in GENERAL_DOMAINS for prompt in every_prompt(domain, "train")]
         yield from self._loop("reasoning", scale.reasoning, r1, self.reasoning)
         yield from self._loop("scenarios", scale.scenarios, r1, [*general, *self.reasoning])
@@ -191,6 +201,8 @@ class _Stages:
         if is_reinforced:
             yield from self._loop("students.direct", students.direct, r1_zero, self.reasoning)
             yield from self._loop("students.further", students.further, r1, self.reasoning)
+
+        # Before distillation and after it, each in the prompt of its training.
         yield self._examination(r1_zero)
         yield self._examination(r1)
 
@@ -199,6 +211,7 @@ class _Stages:
         if not config.iterations:
             return []
         trained = _Sampled(option=option, config=config, use="training", template=template, problems=problems)
+
         watched = _Sampled(
             option="zero.validation",
             config=self.scale.zero.validation,
@@ -220,9 +233,8 @@ class _Stages:
 
     def _preferences(self, name: str, config: RejectionConfig) -> _Sampled:
         """Responses that a reward model is trained and examined on."""
-        problems = [
-            prompt
-            for split, count in (("train", config.num_problems), ("validation", num_examined(config)))
-            for prompt in preference_prompts(split, count, seed=self.seed, is_helpful=name == "helpful")
-        ]
+        is_helpful = name == "helpful"
+        train = preference_prompts("train", config.num_problems, seed=self.seed, is_helpful=is_helpful)
+        held_out = preference_prompts("validation", num_examined(config), seed=self.seed, is_helpful=is_helpful)
+        problems = [*train, *held_out]
         return _Sampled(option=f"rewards.{name}", config=config, use="preference", template=r1, problems=problems)

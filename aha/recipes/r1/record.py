@@ -113,6 +113,7 @@ NODES = (
         parents=("dev3", "helpfulness", "harmlessness"),
         is_main=True,
     ),
+    # Both students have the same two boxes; only Qwen2 also learns by reinforcement (v1, Table 6).
     *(
         node
         for family, title in (("qwen2", "Qwen2"), ("llama", "Llama"))
@@ -193,29 +194,32 @@ def _doctor(request: R1Request) -> DoctorRequest | None:
 
 def _trained_stages(config: R1Config) -> Sequence[TrainedStage]:
     """All stages that write a model, as far as they run; Dev2's is run again without the language reward."""
-    loops = (*config.zero.parts.values(), *_loops(config.dev2, config.dev2, config.reasoning, config.scenarios))
-    lessons = (config.dev1, config.dev3, config.rewards.training, config.rewards.training)
     students = config.students
+    base_loops = [*config.zero.parts.values(), config.dev2, config.dev2, config.reasoning, config.scenarios]
+    # There are two reward models.
+    lessons = [config.dev1, config.dev3, config.rewards.training, config.rewards.training]
     return [
-        *(TrainedStage(model=BASE, config=loop) for loop in loops),
+        *_loops(BASE, base_loops),
         *(TrainedStage(model=BASE, config=lesson) for lesson in lessons),
         TrainedStage(model=QWEN2, config=students.qwen2),
-        *(TrainedStage(model=QWEN2, config=loop) for loop in _loops(students.direct, students.further)),
+        *_loops(QWEN2, [students.direct, students.further]),
         TrainedStage(model=LLAMA, config=students.llama),
     ]
 
 
-def _loops(*loops: RLConfig) -> Iterator[RLConfig]:
-    """Stages of reinforcement that run."""
-    return (loop for loop in loops if loop.iterations)
+def _loops(model: int, loops: Sequence[RLConfig]) -> Iterator[TrainedStage]:
+    """Stages of reinforcement on a model, as far as they run."""
+    return (TrainedStage(model=model, config=loop) for loop in loops if loop.iterations)
 
 
 def _inputs(request: R1Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
     """The students, and the model that assists."""
     inputs: dict[str, object] = {}
     if request.options.students:
+        # Keys and not paths: a folder may move, and its content may change.
         inputs["students"] = [model.key for model in models[QWEN2:]]
     if request.options.assistant is not None:
+        # The address may change when a run goes on; the model that answers may not.
         inputs["assistant"] = request.options.assistant_model
     return inputs
 
@@ -227,6 +231,7 @@ def _run(run: "Run", request: R1Request, models: "Sequence[Checkpoint]") -> "Che
 
     other = _other_model(request.options)
     assistant = BUILT_IN if other is None else other.assistant(run.folder, request.seed)
+    # Connections and the record of answers are closed whatever happens, so that the same program can run it again.
     try:
         return train_r1(run, models[BASE], request.config, models[QWEN2:], assistant)
     finally:

@@ -42,10 +42,13 @@ def reward_models(run: Run, policy: Checkpoint, scale: RewardsConfig, assistant:
         scale: the numbers.
         assistant: labels what is helpful; what is harmful is labelled by the truth of the built-in world.
     """
+    # Helpful: pairs are compared; safe: each response is labelled alone. Source: R1 v2 3.1.
     helpful = _model(run, "helpfulness", policy, scale, assistant)
     safe = _model(run, "harmlessness", policy, scale, assistant)
+
     table: dict[str, dict[RewardFunction, float]] = {domain: {helpful: 1.0} for domain in HELPFUL_DOMAINS}
-    return table | {"harmful": {safe: 1.0}}
+    table["harmful"] = {safe: 1.0}
+    return table
 
 
 def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assistant: Assistant) -> LearnedReward:
@@ -53,13 +56,14 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
     is_helpful = name == "helpfulness"
     kind, config = (HELPFULNESS, scale.helpful) if is_helpful else (HARMLESSNESS, scale.safety)
     label: Label = assistant.helpfulness if is_helpful else safety_labels
+    is_compared_by_model = is_helpful and assistant.is_judge
     pick = Labelled(
         source=label.__qualname__,
         reads=kind.reads,
         template=r1,
         label=label,
         is_comparison=is_helpful,
-        num_kept=min(config.num_kept, MAX_COMPARED) if is_helpful and assistant.is_judge else config.num_kept,
+        num_kept=min(config.num_kept, MAX_COMPARED) if is_compared_by_model else config.num_kept,
     )
 
     def preferences(split: str, count: int) -> Dataset:
@@ -69,15 +73,22 @@ def _model(run: Run, name: str, policy: Checkpoint, scale: RewardsConfig, assist
 
     data: PreferenceSource = StoredPreferences(data=(preferences("train", config.num_problems),))
     held_out = StoredPreferences(data=(preferences("validation", num_examined(config)),))
+    # A model that compares prefers long responses: without balance the reward would be length. R1 v2 3.1 keeps the
+    # lengths of chosen and rejected responses alike.
+    if is_compared_by_model:
+        data = Balanced(source=data)
+
     checkpoint = reward_model(
         run,
         name,
         policy=policy,
-        data=Balanced(source=data) if is_helpful and assistant.is_judge else data,
+        data=data,
         held_out=held_out,
         config=scale.training,
         kind=kind,
     )
+
+    # Scored in the type in which it was trained.
     precision = scale.training.optimizer.precision
     return run.actors.learned_reward(checkpoint, name=name, template=r1, precision=precision)
 
@@ -101,7 +112,8 @@ def preference_prompts(split: str, count: int, *, seed: int, is_helpful: bool) -
         ValueError: the split holds fewer different prompts.
     """
     domains = HELPFUL_DOMAINS if is_helpful else ("harmful",)
-    return prompts_of(count, split=split, seed=seed if split == "train" else 0, domains=domains)
+    split_seed = seed if split == "train" else 0
+    return prompts_of(count, split=split, seed=split_seed, domains=domains)
 
 
 def safety_labels(problem: Problem, responses: Sequence[str]) -> list[float]:

@@ -46,15 +46,25 @@ def distil(
         task: reasoning, for the students that learn by reinforcement.
         exam: what all of them are evaluated on.
     """
-    bases = list(students) or [pretrain(run, family, config=scale.pretrain, model_type=family) for family in FAMILIES]
+    bases = list(students)
+    if not bases:
+        bases = [pretrain(run, family, config=scale.pretrain, model_type=family) for family in FAMILIES]
+
+    # As in the paper, students are fine-tuned alone: no reinforcement learning is part of distillation.
     distilled = []
     for family, base, config in zip(FAMILIES, bases, (scale.qwen2, scale.llama), strict=True):
+        # In R1-Zero's prompt, as every base model is examined.
         exam.take(family, base, template=r1_zero)
         name = f"{family}-distilled"
-        distilled.append(exam.take(name, sft(run, name, policy=base, data=data, config=config)))
+        student = sft(run, name, policy=base, data=data, config=config)
+        exam.take(name, student)
+        distilled.append(student)
 
-    alone = replace(task, reward=RULES, template=r1_zero)
-    direct = rl(run, "qwen2-rl", policy=bases[0], task=alone, config=scale.direct)
+    # Table 6 of v1: the same base by reinforcement learning alone, as R1-Zero was made.
+    zero_task = replace(task, reward=RULES, template=r1_zero)
+    direct = rl(run, "qwen2-rl", policy=bases[0], task=zero_task, config=scale.direct)
     exam.take("qwen2-rl", direct, template=r1_zero)
+
+    # Ours: v1, 2.4 expects more of a distilled model that learns by reinforcement, and leaves it to others.
     further = rl(run, "qwen2-distilled-rl", policy=distilled[0], task=task, config=scale.further)
     exam.take("qwen2-distilled-rl", further)

@@ -88,47 +88,74 @@ def train_r1(
         R1.
     """
     exam = Examination(run=run, scale=scale.zero)
-    stream, rewards = TrainingProblems(seed=run.seed), merge_tables(R1_RULES, LANGUAGE)
+    rewards = merge_tables(R1_RULES, LANGUAGE)
+    stream = TrainingProblems(seed=run.seed)
     reasoning = Task(problems=stream, reward=rewards, validation=exam.validation, template=r1)
-    clean = Contamination(problem.question for problem in exam.held_out)
+    held_out = Contamination(problem.question for problem in exam.held_out)
     exam.take("start", base, template=r1_zero)
 
-    zero = train_zero(run, base, scale.zero, replace(reasoning, reward=RULES, template=r1_zero))
+    # R1-Zero learns from rules alone, in a prompt of its own. Source: R1 v1, Table 1; v2, Eq. 4.
+    zero_task = replace(reasoning, reward=RULES, template=r1_zero)
+    zero = train_zero(run, base, scale.zero, zero_task)
     exam.take("zero", zero, template=r1_zero)
+
+    # Dev1 starts from the base again: R1-Zero gives the data, not the weights.
     cold = rejection(
         run,
         "cold",
         policy=zero,
         problems=held_out_problems("train", scale.cold.num_problems, seed=run.seed),
-        keep=replace(COLD_START, num_kept=scale.cold.num_kept, contamination=clean, editor=assistant.editor),
+        keep=replace(COLD_START, num_kept=scale.cold.num_kept, contamination=held_out, editor=assistant.editor),
         config=scale.cold,
         template=r1_zero,
     )
-    dev1 = exam.take("dev1", sft(run, "dev1", policy=base, data=[cold], config=scale.dev1))
-    dev2 = exam.take("dev2", rl(run, "dev2", policy=dev1, task=reasoning, config=scale.dev2))
-    plain = replace(reasoning, reward=R1_RULES)
-    exam.take("dev2-plain", rl(run, "dev2-plain", policy=dev1, task=plain, config=scale.dev2))
+    dev1 = sft(run, "dev1", policy=base, data=[cold], config=scale.dev1)
+    exam.take("dev1", dev1)
+    dev2 = rl(run, "dev2", policy=dev1, task=reasoning, config=scale.dev2)
+    exam.take("dev2", dev2)
 
-    kept = rejection(
+    # What the language reward is worth: the same stage without it. Source: R1 v2 B.6.
+    plain_task = replace(reasoning, reward=R1_RULES)
+    plain = rl(run, "dev2-plain", policy=dev1, task=plain_task, config=scale.dev2)
+    exam.take("dev2-plain", plain)
+
+    # A seed of its own: the cold start has drawn its problems from the same split.
+    is_judged = assistant.judge is not None
+    harvested = rejection(
         run,
         "kept",
         policy=dev2,
-        problems=problems_to_harvest(scale.kept.num_problems, seed=run.seed + 1, is_judged=assistant.judge is not None),
-        keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=clean, judge=assistant.judge),
+        problems=problems_to_harvest(scale.kept.num_problems, seed=run.seed + 1, is_judged=is_judged),
+        keep=replace(RIGHT_AND_READABLE, num_kept=scale.kept.num_kept, contamination=held_out, judge=assistant.judge),
         config=scale.kept,
     )
     general = _general(run, scale.num_general)
-    dev3 = exam.take("dev3", sft(run, "dev3", policy=base, data=[kept, general], config=scale.dev3))
+    # From the base once more, now with the data of Dev2. Source: R1 v1 2.3.3.
+    dev3 = sft(run, "dev3", policy=base, data=[harvested, general], config=scale.dev3)
+    exam.take("dev3", dev3)
 
     learned = reward_models(run, dev3, scale.rewards, assistant)
+    final = _second_stage(run, dev3, scale, reasoning, learned)
+    exam.take("r1", final)
+
+    distil(run, students, [harvested, general], scale.students, task=reasoning, exam=exam)
+    return final
+
+
+def _second_stage(run: Run, dev3: Checkpoint, scale: R1Config, reasoning: Task, learned: RewardTable) -> Checkpoint:
+    """The second stage of reinforcement learning: one training in two parts.
+
+    General data and the reward models join in the last part, so that there is little time to hack them.
+
+    Source: DeepSeek-R1, arXiv:2501.12948v2, 3.2.2.
+    """
     warm = rl(run, "reasoning", policy=dev3, task=reasoning, config=scale.reasoning)
+
+    # The stream of reasoning problems goes on where the first part has come to.
     num_asked = scale.reasoning.iterations * scale.reasoning.problems_per_iteration
     scenarios = _all_scenarios(reasoning, learned, run.seed, num_asked)
     has_begun = scale.reasoning.iterations > 0
-    final = exam.take("r1", rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios, continues=has_begun))
-
-    distil(run, students, [kept, general], scale.students, task=reasoning, exam=exam)
-    return final
+    return rl(run, "r1", policy=warm, task=scenarios, config=scale.scenarios, continues=has_begun)
 
 
 def check_prompts(scale: R1Config, *, seed: int) -> None:
@@ -176,6 +203,7 @@ def problems_to_harvest(count: int, *, seed: int, is_judged: bool) -> list[Probl
     reasoning = held_out_problems("train", count, seed=seed)
     if not is_judged:
         return reasoning
+
     questions = [prompt for domain in JUDGED_DOMAINS for prompt in every_prompt(domain, "train")]
     num_judged = min(len(questions), max(1, round(JUDGED_SHARE * count)))
     return [*reasoning, *generator(seed, "judged").sample(questions, num_judged)]
@@ -188,20 +216,20 @@ def _all_scenarios(reasoning: Task, learned: RewardTable, seed: int, num_asked: 
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, Eq. 8 to 10.
     """
-    return replace(
-        reasoning,
-        problems=Mixture(
-            first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE, joins_after=num_asked
-        ),
-        reward=merge_tables(reasoning.reward, learned, FORMAT, LANGUAGE),
-        truth=true_worth,
+    problems = Mixture(
+        first=GeneralProblems(seed=seed), second=reasoning.problems, share=GENERAL_SHARE, joins_after=num_asked
     )
+    # `reasoning` has the language reward already: a table names a function once for each domain, so it counts once.
+    reward = merge_tables(reasoning.reward, learned, FORMAT, LANGUAGE)
+    # The truth is no reward. It shows on the page whether the learned rewards are hacked.
+    return replace(reasoning, problems=problems, reward=reward, truth=true_worth)
 
 
 def _general(run: Run, count: int) -> Dataset:
     """Demonstrations for general prompts of the built-in world, written by many hands."""
     prompts = GeneralProblems(seed=run.seed)
     written = []
+    # Number -1 lies before the stream that reinforcement asks, so the prompts are drawn otherwise.
     for index, problem in enumerate(prompts(-1, count)):
         text = write(generator(run.seed, "general", index), problem, DEMONSTRATION_SHARES)
         response = f"<think> {text.thinking} </think> {text.summary}"
@@ -215,4 +243,6 @@ def _general(run: Run, count: int) -> Dataset:
                 source=text.hand,
             )
         )
-    return write_demonstrations(run, "general", written, key=str([asdict(one) for one in written]))
+
+    key = str([asdict(demonstration) for demonstration in written])
+    return write_demonstrations(run, "general", written, key=key)
