@@ -27,7 +27,7 @@ One legend for the whole package; where a letter has a second meaning, the room 
     X  any other dimensions
 
 Entry t of any `_BT` array is about token t, never about the position that predicts it; only `aha.policy.scoring`
-shifts.
+and its fast twin `aha.policy.fast.packed_scoring` shift.
 """
 
 from collections.abc import Mapping
@@ -196,7 +196,8 @@ class Batch:
     Attributes:
         tokens_BT: [B, T], int64, prompt then response, padded on the right with any valid token.
         mask_BT: [B, T], bool, True where the loss counts.
-        lengths_B: [B], int64, tokens of each sequence without padding.
+        lengths_B: [B], int64, tokens of each sequence without padding, its prompt included; `mask_BT.sum(1)` are those
+            of the response.
         signals: extra tensors of the objective ([B, T] or [B]), keyed by its parameter names.
     """
 

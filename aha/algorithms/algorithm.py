@@ -26,7 +26,7 @@ __all__ = ["Algorithm", "ClippedAlgorithm", "GroupAlgorithm", "Sampled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampled:
-    """The rollouts of an iteration, as an algorithm sees them.
+    """The rollouts of an iteration, as an algorithm sees them: without problems, texts, and how responses ended.
 
     Attributes:
         batch: P * G sequences, group after group; `old_logp_BT` holds their log-probabilities when they were sampled.
@@ -90,6 +90,10 @@ class Algorithm(Config):
         Args:
             logp_BT: log pi_theta of each token, nats, [B, T]; the input that carries the gradient.
             signals: `mask_BT`, `old_logp_BT`, and what `signals` and `update_signals` returned.
+
+        Returns:
+            The sum over sequences or tokens, and its count, which may depend on `mask_BT` alone: sequences of which
+            `needs_no_pass` says that they need not be computed are counted by their masks.
         """
 
     def needs_no_pass(self, batch: "Batch") -> "Tensor":
@@ -115,7 +119,7 @@ class GroupAlgorithm(Algorithm):
         return ("reference",) if self.kl_coef else ()
 
     def needs_no_pass(self, batch: "Batch") -> "Tensor":
-        """Without a KL term, the sequences without an advantage."""
+        """Sequences whose advantages are all 0, where `kl_coef` is 0; override it if your loss has a gradient there."""
         # Theirs is a gain of 0 whatever the policy does; a KL term would still have a gradient.
         has_no_advantage_B = (batch.signals["adv_BT"] == 0).all(dim=1)
         return has_no_advantage_B & (self.kl_coef == 0)

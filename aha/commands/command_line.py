@@ -48,7 +48,8 @@ def parse(arguments: list[str]) -> Command:
 
     numbers = _numbers(recipe.scales, words)
     doctor_numbers = _numbers(R1_ZERO_SCALES, words)
-    if "-h" in words or "--help" in words:
+    is_for_help = "-h" in words or "--help" in words
+    if is_for_help and words[0] in stages_of_command:
         numbers, doctor_numbers = abridged(numbers), abridged(doctor_numbers)
 
     command = _typed(words, _subcommands(recipe, numbers, doctor_numbers))

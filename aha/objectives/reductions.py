@@ -67,11 +67,11 @@ def sequence_mean(values_BT: Tensor, mask_BT: Tensor, *, metrics: Mapping[str, M
     Source: the inner averages of DeepSeekMath, arXiv:2402.03300, Eq. 3.
     """
     sums_B = sequence_sum(values_BT, mask_BT)
-    lengths_B = mask_BT.sum(dim=1)
+    num_counted_B = mask_BT.sum(dim=1)
 
     # A sequence without a token has the sum 0, which must not become 0/0.
-    means_B = sums_B / lengths_B.clamp(min=1)
-    num_sequences = (lengths_B > 0).sum()
+    means_B = sums_B / num_counted_B.clamp(min=1)
+    num_sequences = (num_counted_B > 0).sum()
     return Loss(total=means_B.sum(), count=num_sequences, metrics=metrics or {})
 
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of realised tokens under a policy: the one place that shifts tokens against positions."""
+"""Log-probabilities of realised tokens under a policy: the place that shifts tokens against positions."""
 
 from typing import Any
 

@@ -31,7 +31,9 @@ _QUOTED_CHARS = 60
 
 
 def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
-    """1 where the only answer block outside the thinking is right, 0 elsewhere.
+    r"""1 where the final answer is right, 0 elsewhere.
+
+    That is the only answer block outside the thinking or, without tags of an answer there, the last `\boxed{}`.
 
     Args:
         problem: its domain picks the comparison, its answer is the reference.
@@ -50,7 +52,7 @@ def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     if answer is None:
         if boxes_differ(parsed.summary or ""):
             return _unparsable("several boxes with different content")
-        return _unparsable(f"no single answer block: {parsed.reason}")
+        return _unparsable(f"no single answer block and no closed box: {parsed.reason}")
 
     compare = _COMPARERS.get(problem.domain, _compare_text)
     return compare(answer, problem)

@@ -119,13 +119,14 @@ def merge_tables(*tables: RewardTable) -> RewardTable:
 def identity(function: RewardFunction) -> str:
     """The identity of a reward function in the key of a stage: its name, and its own key where it has one.
 
-    The module is not part of it, so that moving code does not make finished stages stale.
+    Of its module the last name is part of it, which tells the two format rewards apart. The folders before that are
+    not, so that moving a file does not make finished stages stale.
     """
     # A function with settings is another one under other settings, a plain one is told by its name.
     if isinstance(function, Keyed):
         return f"{function.__name__}:{function.key}"
     if isinstance(function, FunctionType):
-        return function.__qualname__
+        return f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
     return f"{type(function).__qualname__}:{function.__name__}"
 
 

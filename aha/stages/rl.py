@@ -73,7 +73,7 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
             watch(run, name, iteration, state.policy, task, step=state.step)
 
         # A checkpoint comes after the rows: a resumed run drops the rows that are newer than its checkpoint.
-        run.pause(name, key, state.saved, done=done, total=config.iterations, every=config.checkpoint_every)
+        run.checkpoint(name, key, state.saved, done=done, total=config.iterations, every=config.checkpoint_every)
 
     return run.finish(name, key, state.saved(config.iterations), parents=(policy.key,))
 
@@ -84,7 +84,8 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
     algorithm = config.algorithm
     actors = state.actors
 
-    # Problems and draws are counted over the whole training: a stage that continues another one repeats none of them.
+    # `history` counts over the whole training, `iteration` over this stage: a stage that continues another one asks
+    # other problems and draws by other seeds.
     history = state.history(iteration)
     seed = (run.seed, name, history.iterations)
     timeline = Timeline(state.policy.synchronize)

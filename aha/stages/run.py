@@ -233,7 +233,7 @@ class Run:
         self.wait_for_all()
         return _checkpoint(path, state)
 
-    def pause(
+    def checkpoint(
         self,
         stage: str,
         key: str,

@@ -62,5 +62,5 @@ def make_updates(
         run.report(name, step + 1, total, metrics)
 
         # A checkpoint after the row: a resumed run drops the rows that are newer than its checkpoint.
-        run.pause(name, key, saved, done=step + 1, total=total, every=checkpoint_every, unit="update")
+        run.checkpoint(name, key, saved, done=step + 1, total=total, every=checkpoint_every, unit="update")
     return saved(total)

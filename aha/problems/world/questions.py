@@ -112,7 +112,7 @@ def _put_into_words(rng: Random, content: Content) -> Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProblems:
-    """The endless stream of training problems, with random access.
+    """The endless stream of training problems, which can be entered anywhere.
 
     Attributes:
         seed: run seed.
@@ -131,7 +131,10 @@ class TrainingProblems:
         return repr(self)
 
     def __call__(self, start: int, count: int) -> list[Problem]:
-        """Problems number `start` to `start + count`, every family with its share."""
+        """Problems number `start` to `start + count`, every family with its share.
+
+        One call is one draw: calls with another start or count give other problems.
+        """
         rng = generator(self.seed, "training_problems", start)
         problems = [_put_into_words(rng, content) for content in _draw(rng, "train", count, self.families)]
         return _with_shuffled_answers(rng, problems) if self.is_shuffled else problems

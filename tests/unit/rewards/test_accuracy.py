@@ -142,25 +142,25 @@ def test_right_answers_say_why(problem: str, answer: str, reason: str, rollout: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("14", "no single answer block: no <think>, no </think>, no <answer>, no </answer>"),
-        ("<think> 14 </think> <answer> 14", "no single answer block: no </answer>"),
-        ("<think> <answer> 14 </answer>", "no single answer block: no </think>"),
+        ("14", "no single answer block and no closed box: no <think>, no </think>, no <answer>, no </answer>"),
+        ("<think> 14 </think> <answer> 14", "no single answer block and no closed box: no </answer>"),
+        ("<think> <answer> 14 </answer>", "no single answer block and no closed box: no </think>"),
         ("<think> a </think> \\boxed{15} \\boxed{14}", "several boxes with different content"),
         (
             "<think> <answer> 14 </answer> </think>",
-            "no single answer block: tags out of order: <think> <answer> </answer> </think>",
+            "no single answer block and no closed box: tags out of order: <think> <answer> </answer> </think>",
         ),
         (
             "<think> a </think> <answer> 13 </answer> <answer> 14 </answer>",
-            "no single answer block: 2 <answer>, 2 </answer>",
+            "no single answer block and no closed box: 2 <answer>, 2 </answer>",
         ),
         (
             "<think> a </think> <answer> 14 </answer> <answer> 14 </answer>",
-            "no single answer block: 2 <answer>, 2 </answer>",
+            "no single answer block and no closed box: 2 <answer>, 2 </answer>",
         ),
         (
             "<think> a </think> <answer> <answer> 14 </answer> </answer>",
-            "no single answer block: 2 <answer>, 2 </answer>",
+            "no single answer block and no closed box: 2 <answer>, 2 </answer>",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from aha.rewards import summary
 from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.format import format_reward
 from aha.rewards.table import RULES, BatchedReward, Keyed, identity, merge_tables, part_name, rules, score, score_all
@@ -175,9 +176,10 @@ def test_merged_tables_have_the_rows_of_all() -> None:
     assert merge_tables(first) == first
 
 
-def test_the_identity_of_a_function_is_its_name_wherever_its_module_is() -> None:
-    assert identity(accuracy) == "accuracy"
-    assert identity(format_reward) == "format_reward"
+def test_the_identity_of_a_function_is_its_name_in_its_file_wherever_that_is() -> None:
+    assert identity(accuracy) == "accuracy.accuracy"
+    assert identity(format_reward) == "format.format_reward"
+    assert identity(summary.format_reward) == "summary.format_reward"
 
 
 def test_the_identity_of_a_keyed_function_is_its_name_and_key() -> None:
