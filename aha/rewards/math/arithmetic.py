@@ -18,6 +18,7 @@ __all__ = ["CONTEXT", "TooLargeError", "are_close", "exact", "is_real", "real_va
 DIGITS: Final = 100
 """Decimal digits of the computation."""
 
+# Twenty of the hundred digits are left to rounding and cancellation.
 TOLERANCE: Final = 1e-80
 """Largest relative difference of equal values."""
 
@@ -50,10 +51,10 @@ def exact(node: Node) -> Fraction | None:
         case Number(value):
             return value
         case Operation(name, operands) if name in _EXACT:
+            # All operands are computed, even after one without a value: a later one may be too large.
             values = [exact(operand) for operand in operands]
-            if None in values:
-                return None
-            return _EXACT[name](*(value for value in values if value is not None))
+            fractions = [value for value in values if value is not None]
+            return _EXACT[name](*fractions) if len(fractions) == len(values) else None
 
     return None
 
@@ -63,11 +64,11 @@ def _quotient(over: Fraction, under: Fraction) -> Fraction | None:
 
 
 def _whole_power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    # 0^0 has no value here: nothing may equal it but the same text.
     if exponent.denominator != 1 or (base == 0 and exponent <= 0):
         return None
 
-    # The size of the power is estimated before it is computed.
-
+    # The size of the power is estimated before it is computed, because an answer may be 9^{9^{9^9}}.
     bits = max(abs(base.numerator).bit_length(), base.denominator.bit_length()) - 1
     if base not in (0, 1, -1) and abs(exponent) * max(1, bits) > MAX_BITS:
         raise TooLargeError("a power is too large")
@@ -94,8 +95,10 @@ def real_value(node: Node) -> Any | None:
     if symbols_of(node):
         return None
 
+    # A TooLargeError is an ArithmeticError too: an end that is too large to compute is no number.
+    evaluate = _Evaluation({})
     try:
-        value = _Evaluation({})(node)
+        value = evaluate(node)
     except (ArithmeticError, ValueError, TypeError):
         return None
 
@@ -119,6 +122,7 @@ def value_at(node: Node, point: Mapping[str, Any]) -> tuple[Any, bool] | None:
     try:
         value = evaluation(node)
     except TooLargeError:
+        # A point without a value is passed over; what exceeds the limits must end the whole comparison.
         raise
     except (ArithmeticError, ValueError, TypeError):
         return None
@@ -131,7 +135,8 @@ def _is_finite(value: Any) -> bool:
 
 def is_real(value: Any) -> bool:
     """Whether a value has no imaginary part beyond rounding."""
-    return bool(abs(CONTEXT.im(value)) <= TOLERANCE * max(abs(value), 1e-300))
+    size = max(abs(value), 1e-300)
+    return bool(abs(CONTEXT.im(value)) <= TOLERANCE * size)
 
 
 def are_close(left: Any, right: Any) -> bool:
@@ -158,6 +163,7 @@ class _Evaluation:
             ArithmeticError, ValueError, TypeError: it has no value.
             TooLargeError: the computation exceeds the limits.
         """
+        # Every visit counts, not every node: nested sums compute their terms again and again.
         self.num_steps += 1
         if self.num_steps > MAX_STEPS:
             raise TooLargeError("its computation has too many steps")
@@ -171,7 +177,8 @@ class _Evaluation:
                 return self._sum_or_product(node)
             case Operation("opaque", (Symbol(text),)):
                 # Equal texts get equal values, different ones different values.
-                return CONTEXT.mpf(int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)) / 2**60
+                digest = hashlib.sha256(text.encode()).hexdigest()
+                return CONTEXT.mpf(int(digest[:16], 16)) / 2**60
             case Operation("det", (Operation("matrix", rows),)):
                 return self._determinant([row.operands for row in rows if isinstance(row, Operation)])
             case Operation(name, operands):
@@ -179,14 +186,18 @@ class _Evaluation:
                     raise ValueError(f"{name} has no value")
                 arguments = [self(operand) for operand in operands]
                 value = _check_size(_FUNCTIONS[name](*arguments))
+
+                # `mpmath` turns to the complex type where a root or a logarithm leaves the real numbers.
                 self.is_real = self.is_real and not isinstance(value, CONTEXT.mpc)
                 return value
 
     def _symbol(self, name: str) -> Any:
         constants = {"pi": CONTEXT.pi, "e": CONTEXT.e, "i": CONTEXT.mpc(0, 1)}
+        # The point comes first: e and i may be the index of a sum.
         if name in self.point:
             return self.point[name]
         if name in constants:
+            # A constant of `mpmath` is lazy; the plus sign computes its digits.
             return +constants[name]
         raise ValueError(f"{name} has no value")
 
@@ -221,9 +232,13 @@ class _Evaluation:
 
     def _determinant(self, rows: Sequence[Sequence[Node]]) -> Any:
         """The determinant of a small matrix."""
-        if len(rows) > 6 or any(len(row) != len(rows) for row in rows):
+        size = len(rows)
+        if size > 6 or any(len(row) != size for row in rows):
             raise TooLargeError("its determinant is too large")
-        values = [[self(element) for element in row] for row in rows]
+
+        values = []
+        for row in rows:
+            values.append([self(element) for element in row])
         return CONTEXT.det(CONTEXT.matrix(values))
 
 
@@ -233,6 +248,7 @@ def _whole_number(value: Any) -> int:
     Raises:
         ValueError: it is none.
     """
+    # Beyond 2^53 a float drops units, so that larger whole numbers may fail here.
     number = round(float(CONTEXT.re(value)))
     if abs(value - number) > 1e-20:
         raise ValueError("no whole number")
@@ -269,8 +285,11 @@ def _root(value: Any, index: Any) -> Any:
     degree = _whole_number(index)
     if not 0 < degree <= 1_000:
         raise ValueError("no root")
-    if degree % 2 and is_real(value) and CONTEXT.re(value) < 0:
-        return -CONTEXT.root(-CONTEXT.re(value), degree)
+
+    # The cube root of -8 is -2, where `mpmath` returns the principal root, which is complex.
+    real_part = CONTEXT.re(value)
+    if degree % 2 and is_real(value) and real_part < 0:
+        return -CONTEXT.root(-real_part, degree)
     return CONTEXT.root(value, degree)
 
 
@@ -294,11 +313,13 @@ def _binomial(over: Any, under: Any) -> Any:
 
 
 def _gcd(*values: Any) -> Any:
-    return CONTEXT.mpf(math.gcd(*map(_whole_number, values)))
+    numbers = [_whole_number(value) for value in values]
+    return CONTEXT.mpf(math.gcd(*numbers))
 
 
 def _lcm(*values: Any) -> Any:
-    return CONTEXT.mpf(math.lcm(*map(_whole_number, values)))
+    numbers = [_whole_number(value) for value in values]
+    return CONTEXT.mpf(math.lcm(*numbers))
 
 
 def _for_reals(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -307,7 +328,8 @@ def _for_reals(function: Callable[..., Any]) -> Callable[..., Any]:
     def of_reals(*values: Any) -> Any:
         if not all(is_real(value) for value in values):
             raise ValueError("not real")
-        return function(*map(CONTEXT.re, values))
+        real_parts = [CONTEXT.re(value) for value in values]
+        return function(*real_parts)
 
     return of_reals
 

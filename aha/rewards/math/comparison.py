@@ -24,13 +24,7 @@ from aha.rewards.math.nodes import (
 )
 from aha.rewards.math.quantities import has_same_value, quantity_difference
 from aha.rewards.math.regions import as_region, region_difference
-from aha.rewards.math.relations import (
-    are_same_name,
-    as_inequality,
-    as_relation,
-    relation_difference,
-    relation_symbols,
-)
+from aha.rewards.math.relations import are_same_name, as_inequality, as_relation, relation_difference, relation_symbols
 from aha.rewards.math.statements import coordinates, measured_value
 
 __all__ = ["difference"]
@@ -57,7 +51,7 @@ def difference(gold: Value, answer: Value) -> str:
     if isinstance(gold, Named) or isinstance(answer, Named):
         return _compare_named(gold, answer)
 
-    # A set with one element is that element, unless the other is a set too.
+    # A set with one element is that element, unless the other is a set too: `\{(1,2)\}` is the solution (1,2).
     match gold, answer:
         case Collection("{}", (single,), False), (Collection("()") | Quantity() | Words()):
             return difference(single, answer)
@@ -67,6 +61,7 @@ def difference(gold: Value, answer: Value) -> str:
     if isinstance(gold, Collection | Region | Matrix) and isinstance(answer, Collection | Region | Matrix):
         return _compare_collections(gold, answer)
 
+    # `m + n = 5` is worth 5 only beside a value; two equations are compared as equations.
     if isinstance(answer, Quantity):
         gold = measured_value(gold)
     if isinstance(gold, Quantity):
@@ -84,12 +79,14 @@ def _compare_by_type(gold: Value, answer: Value) -> str:
     match gold, answer:
         case Quantity(), Quantity():
             return quantity_difference(gold, answer)
+        # Only a ratio of two numbers is a fraction, and 3:2 is 3/2, never 2/3.
         case (Collection(":", (_, _)), Quantity()) | (Quantity(), Collection(":", (_, _))):
             return quantity_difference(_as_fraction(gold), _as_fraction(answer))
         case ((Words() | Quantity()), (Words() | Quantity())):
             return "" if _letters(gold) == _letters(answer) != "" else "other words"
         case Relation(), Relation():
             return relation_difference(gold, answer)
+        # 0 < f(x) < 1 asks for a range, so that an interval answers it.
         case Relation(), (Collection() | Region()):
             return region_difference(as_region(gold), as_region(answer))
         case Collection(brackets="", items=(single,), is_endless=False), _:
@@ -118,6 +115,7 @@ def _letters(value: Value) -> str:
     if not isinstance(value, Quantity):
         return ""
 
+    # `VW` is read as a product of two letters, where MATH has `\text{VW}`.
     letters = ""
     for part in walk(value.node):
         if isinstance(part, Symbol):
@@ -138,6 +136,7 @@ def _as_fraction(value: Value) -> Quantity:
 
 def _compare_chain(gold: Value, answer: Chain) -> str:
     """Compares a chain of equations: all sides must have the value of the reference, and the first or last its form."""
+    # Every side is checked: `5 = 4` holds the right value, and is false.
     for side in answer.sides:
         if isinstance(gold, Quantity) and isinstance(side, Quantity) and has_same_value(gold, side):
             continue
@@ -145,6 +144,7 @@ def _compare_chain(gold: Value, answer: Chain) -> str:
         if reason:
             return reason
 
+    # Equal values are not enough: `40+6 = 12+34` is not worked out, and answers no 46.
     return difference(gold, answer.sides[-1]) and difference(gold, answer.sides[0])
 
 
@@ -157,10 +157,12 @@ def _compare_named(gold: Value, answer: Value) -> str:
         if are_same_name(gold.name, answer.name):
             return difference(gold.value, answer.value)
 
+        # The argument of a function is a name that anyone may choose.
         renamed = rename_argument(gold, answer)
         if renamed is not None:
             return difference(gold.value, renamed.value)
 
+        # y = 2x + 3 may be solved for x instead, but x = 5 must not be named y.
         left = as_relation(gold)
         right = as_relation(answer)
         if left is not None and right is not None and len(relation_symbols(left)) > 1:
@@ -197,11 +199,9 @@ def _compare_named_answer(gold: Value, answer: Named) -> str:
             return _compare_roots(answer, gold)
         case Relation():
             relation = as_relation(answer)
-            return (
-                "it is not the statement that was asked for"
-                if relation is None
-                else relation_difference(gold, relation)
-            )
+            if relation is None:
+                return "it is not the statement that was asked for"
+            return relation_difference(gold, relation)
         case Region(variable=variable) if variable and variable != answer.name:
             return f"it is about {answer.name}, not {variable}"
         case Words():
@@ -230,19 +230,18 @@ def _compare_roots(named: Named, several: Collection) -> str:
     """Compares `x = 1, 3` with `x_1 = 1, x_2 = 3`, or `(m,n) = (1,3)` with `m = 1, n = 3`."""
     unknowns = named.name.split(",")
     if len(unknowns) > 1 and isinstance(named.value, Collection):
+        # Without this check `coordinates` returns the value as it is, and the comparison calls itself without end.
         if len(unknowns) != len(named.value.items):
             return "more or fewer values than unknowns"
         return difference(coordinates(unknowns, named.value), several)
 
     names = _names(several)
-    if (
-        not names
-        or not all(are_same_name(named.name, name) for name in names)
-        or not isinstance(named.value, Collection)
-    ):
+    are_roots = bool(names) and all(are_same_name(named.name, name) for name in names)
+    if not are_roots or not isinstance(named.value, Collection):
         return "it names other unknowns"
 
-    return _compare_in_any_order(named.value.items, [_without_name(item) for item in several.items])
+    roots = [_without_name(item) for item in several.items]
+    return _compare_in_any_order(named.value.items, roots)
 
 
 def _compare_assignments(gold: Collection, answer: Collection) -> str:
@@ -255,7 +254,9 @@ def _compare_assignments(gold: Collection, answer: Collection) -> str:
             return _compare_items(gold, answer)
         if sorted(golds) != sorted(answers):
             return "it names other unknowns"
-        return _compare_in_order(gold.items, [answer.items[answers.index(name)] for name in golds])
+        # Names say which value is which, so that their order is open.
+        reordered = [answer.items[answers.index(name)] for name in golds]
+        return _compare_in_order(gold.items, reordered)
 
     if not golds and not answers:
         return "it names some of the values only"
@@ -285,6 +286,7 @@ def _compare_items(gold: Collection, answer: Collection) -> str:
     brackets = {gold.brackets, answer.brackets}
     if gold.is_endless and len(brackets) == 1:
         return _compare_in_order(gold.items, answer.items)
+    # Both directions, because sets may repeat an element: {1,2} is {2,1,1}.
     if brackets == {"{}"}:
         return _compare_elements(gold.items, answer.items) or _compare_elements(answer.items, gold.items)
     if brackets <= {"", "{}"}:
@@ -336,12 +338,15 @@ def _compare_in_any_order(gold: Sequence[Value], answer: Sequence[Value]) -> str
     if len(gold) != len(answer):
         return "more or fewer values"
 
+    # Each item answers one item alone: 1, 2, 2 is not 1, 1, 2.
     remaining = list(answer)
     for expected in gold:
-        index = next((index for index, other in enumerate(remaining) if not difference(expected, other)), None)
-        if index is None:
+        for index, item in enumerate(remaining):
+            if not difference(expected, item):
+                remaining.pop(index)
+                break
+        else:
             return "a value is missing"
-        remaining.pop(index)
 
     return ""
 
@@ -372,6 +377,7 @@ def _elements(value: Value) -> Sequence[Value]:
 
     Rows get the same brackets wherever they come from.
     """
+    # A column is written `(1,2)` as well, and a matrix as a list of its rows, `[[1,2],[3,4]]`.
     elements: list[Value] = []
     if isinstance(value, Matrix):
         is_vector = len(value.rows) == 1 or len(value.rows[0]) == 1

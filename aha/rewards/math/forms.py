@@ -1,6 +1,7 @@
 """Values in an equivalent form: plus-or-minus written out as two values, the argument of a function renamed."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
@@ -28,6 +29,7 @@ def with_both_signs(value: Value) -> Value:
     """A value in which plus-or-minus is written out as two values."""
     match value:
         case Quantity(node):
+            # All signs of an expression go together, so that two of them give two values and not four.
             if _has_sign(node):
                 upper = replace(value, node=_choose_sign(node, is_upper=True))
                 lower = replace(value, node=_choose_sign(node, is_upper=False))
@@ -35,18 +37,29 @@ def with_both_signs(value: Value) -> Value:
         case Named(name, inner):
             return Named(name, with_both_signs(inner))
         case Collection("" | "{}" as brackets, items, is_endless):
+            # A coordinate or the end of an interval cannot be two values: other brackets stay as they are.
             expanded = [with_both_signs(item) for item in items]
             if expanded != list(items):
-                flat: list[Value] = []
-                for item in expanded:
-                    flat += item.items if isinstance(item, Collection) and not item.brackets else (item,)
+                flat = _without_inner_lists(expanded)
                 return Collection(brackets, tuple(flat), is_endless)
 
     return value
 
 
+def _without_inner_lists(items: Sequence[Value]) -> list[Value]:
+    r"""Items with the values of lists among them: MATH has `\{1\pm\sqrt{5},-2\}`, a set of three."""
+    flat: list[Value] = []
+    for item in items:
+        if isinstance(item, Collection) and not item.brackets:
+            flat += item.items
+        else:
+            flat.append(item)
+    return flat
+
+
 def _has_sign(node: Node) -> bool:
-    return any(isinstance(part, Operation) and part.name in ("pm", "mp") for part in walk(node))
+    operations = {part.name for part in walk(node) if isinstance(part, Operation)}
+    return not operations.isdisjoint(("pm", "mp"))
 
 
 def _choose_sign(node: Node, *, is_upper: bool) -> Node:
@@ -56,6 +69,7 @@ def _choose_sign(node: Node, *, is_upper: bool) -> Node:
 
     operands = tuple(_choose_sign(operand, is_upper=is_upper) for operand in node.operands)
     if node.name in ("pm", "mp"):
+        # The parser puts a zero before a leading sign, which must not turn up in a value: `-x` is no `0-x` as written.
         sign = "+" if (node.name == "pm") == is_upper else "-"
         if operands[0] == Number(Fraction(0)):
             return operands[1] if sign == "+" else Operation("neg", operands[1:])
@@ -80,10 +94,13 @@ def rename_argument(gold: Named, answer: Named) -> Named | None:
     old = answer_name[2]
     if {new, old} & CONSTANTS or not isinstance(gold.value, Quantity) or not isinstance(answer.value, Quantity):
         return None
+
+    # f(a) = a^2 + 1 is no f(x) = ax + 1: a letter that means something else would be renamed into the argument.
     if new in symbols_of(answer.value.node) or old in symbols_of(gold.value.node):
         return None
 
-    return Named(gold.name, replace(answer.value, node=_rename(answer.value.node, old, new)))
+    renamed = _rename(answer.value.node, old, new)
+    return Named(gold.name, replace(answer.value, node=renamed))
 
 
 def _rename(node: Node, old: str, new: str) -> Node:
@@ -91,5 +108,6 @@ def _rename(node: Node, old: str, new: str) -> Node:
     if node == Symbol(old):
         return Symbol(new)
     if isinstance(node, Operation):
-        return Operation(node.name, tuple(_rename(operand, old, new) for operand in node.operands))
+        operands = tuple(_rename(operand, old, new) for operand in node.operands)
+        return Operation(node.name, operands)
     return node

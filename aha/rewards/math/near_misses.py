@@ -25,6 +25,7 @@ def near_misses(references: Sequence[str], count: int, rng: random.Random) -> It
     Raises:
         ValueError: too few references can be changed.
     """
+    # Sorted, so that the order of the table does not decide what a seed draws.
     kinds = sorted(CHANGES)
     num_left = count
 
@@ -35,7 +36,11 @@ def near_misses(references: Sequence[str], count: int, rng: random.Random) -> It
         reference = rng.choice(references)
         kind = rng.choice(kinds)
         answer = CHANGES[kind](reference, rng)
-        if answer is not None and re.sub(r"\s", "", answer) != re.sub(r"\s", "", reference):
+        if answer is None:
+            continue
+
+        # Blanks alone change nothing, and an answer with other blanks is right.
+        if re.sub(r"\s", "", answer) != re.sub(r"\s", "", reference):
             num_left -= 1
             yield kind, reference, answer
 
@@ -51,7 +56,8 @@ def _replace(pattern: str, change: Callable[[re.Match[str], random.Random], str]
         if not matches:
             return None
         match = rng.choice(matches)
-        return text[: match.start()] + change(match, rng) + text[match.end() :]
+        replacement = change(match, rng)
+        return text[: match.start()] + replacement + text[match.end() :]
 
     return apply
 
@@ -66,6 +72,7 @@ def _next_number(match: re.Match[str], rng: random.Random) -> str:
 
 def _drop_item(text: str, rng: random.Random) -> str | None:
     """A list without a random item."""
+    # Beside braces a comma may be no separator, as in 10{,}080.
     parts = text.split(",")
     if len(parts) < 2 or "{" in text:
         return None
@@ -92,7 +99,7 @@ CHANGES: Final[dict[str, Change]] = {
     "sign": _replace(r"(?<=[0-9a-z})])\s*[+-](?=\s*[0-9a-z\\(])", lambda match, rng: "+" if "-" in match[0] else "-"),
     "leading sign": _negate,
     "case": _replace(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", lambda match, rng: match[0].swapcase()),
-    "letter": _replace(r"(?<![\\A-Za-z])[b-hj-z](?![A-Za-z])", lambda match, rng: "a" if match[0] != "a" else "b"),
+    "letter": _replace(r"(?<![\\A-Za-z])[b-hj-z](?![A-Za-z])", lambda match, rng: "a"),
     "operator": _replace(r"\\cdot|\\times|(?<=[0-9a-z])\+", _swap({"\\cdot": "+", "\\times": "+", "+": "\\cdot "})),
     "power": _replace(r"\^\{?[0-9]\}?", lambda match, rng: f"^{{{rng.randrange(4, 9)}}}"),
     "root": _replace(r"\\sqrt", lambda match, rng: "\\sqrt[3]"),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 from aha.rewards.math.reading.units import Unit
@@ -24,12 +24,17 @@ __all__ = [
     "Symbol",
     "Value",
     "Words",
+    "expression_of",
     "product_of",
     "quotient_of",
     "read_number",
     "symbols_of",
     "walk",
 ]
+
+
+# The points at which expressions are compared are drawn from the repr of a node (points.py): another name of a class or
+# of a field would move them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ class Named:
 class Chain:
     """The sides of a chain of equations such as `1/2 = 0.5`; each of them is the answer."""
 
-    sides: tuple["Value", ...] = field(default=())
+    sides: tuple["Value", ...]
 
 
 Value = Quantity | Words | Collection | Region | Matrix | Relation | Named | Chain
@@ -168,11 +173,17 @@ def walk(node: Node) -> Iterator[Node]:
 
 def symbols_of(node: Node) -> frozenset[str]:
     """The names of the variables in an expression."""
-    return frozenset(part.name for part in walk(node) if isinstance(part, Symbol) and part.name not in CONSTANTS)
+    names = frozenset(part.name for part in walk(node) if isinstance(part, Symbol))
+    return names - CONSTANTS
 
 
 CONSTANTS = frozenset(["pi", "e", "i"])
 """Symbols with a value of their own."""
+
+
+def expression_of(quantity: Quantity) -> Node:
+    """The expression of a quantity, a hundredth of its node where it is a percentage."""
+    return Operation("percent", (quantity.node,)) if quantity.is_percent else quantity.node
 
 
 def read_number(text: str) -> Number:
@@ -184,12 +195,14 @@ def read_number(text: str) -> Number:
         period = repeating[3]
 
         # 0.1666... with one fixed digit and the period 6 is 0.1 + 6/90.
-        repeated = Fraction(int(period), 10 ** len(fixed) * (10 ** len(period) - 1))
-        return Number(Fraction(f"{whole}.{fixed or 0}") + repeated, -1)
+        start = Fraction(f"{whole}.{fixed or 0}")
+        denominator = 10 ** len(fixed) * (10 ** len(period) - 1)
+        return Number(start + Fraction(int(period), denominator), -1)
 
     digits, _, exponent = text.lower().partition("e")
     value = Fraction(digits.rstrip(".") or "0")
     if exponent:
+        # The tokens allow an exponent of three digits, as in the 4.5e33 of Minerva: the power stays small.
         return Number(value * Fraction(10) ** int(exponent), -1)
 
     _, _, decimals = digits.partition(".")
@@ -198,9 +211,13 @@ def read_number(text: str) -> Number:
 
 def product_of(left: Node, right: Node) -> Node:
     """Two factors side by side, as a mixed number where they look like one, otherwise as a product."""
-    # The mark after a mixed number belongs to all of it.
-    if isinstance(right, Operation) and right.name in ("percent", "degrees") and _is_proper(right.operands[0]):
-        return Operation(right.name, (product_of(left, right.operands[0]),))
+    # The mark after a mixed number belongs to all of it: 33 1/3 % is no product of 33 and a third of a percent.
+    if isinstance(right, Operation) and right.name in ("percent", "degrees"):
+        marked = right.operands[0]
+        if _is_proper(marked):
+            return Operation(right.name, (product_of(left, marked),))
+
+    # `137 \frac{1}{2}`, as MATH has it, is a sum; every other pair of neighbours is a product.
     if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
         return Operation("mixed", (left, *right.operands))  # type: ignore[union-attr]  # a fraction has them
     return Operation("*", (left, right))
@@ -212,11 +229,13 @@ def _is_proper(node: Node) -> bool:
         return False
 
     values = [operand.value for operand in node.operands if isinstance(operand, Number)]
-    return len(values) == 2 and all(value.denominator == 1 for value in values) and values[1] != 0
+    are_whole = all(value.denominator == 1 for value in values)
+    return len(values) == 2 and are_whole and values[1] != 0
 
 
 def quotient_of(over: Node, under: Node) -> Node:
     """A fraction with a slash; the mark after `1/3%` and `45/2` degrees belongs to the whole fraction."""
     if isinstance(over, Number) and isinstance(under, Operation) and under.name in ("percent", "degrees"):
-        return Operation(under.name, (Operation("/", (over, *under.operands)),))
+        fraction = Operation("/", (over, *under.operands))
+        return Operation(under.name, (fraction,))
     return Operation("/", (over, under))

@@ -14,6 +14,7 @@ from aha.rewards.math.nodes import Node, Operation, Symbol, symbols_of, walk
 
 __all__ = ["are_equal", "zero_ratio"]
 
+# Below 1, above 1, negative, and three of either sign: see `_point`.
 NUM_POINTS: Final = 6
 """Points at which expressions with variables are compared."""
 
@@ -27,6 +28,7 @@ def are_equal(gold: Node, answer: Node) -> bool:
     if gold == answer:
         return True
 
+    # Fractions need no points and no tolerance, however near to zero they are: 2^{-99} is not 2^{-98}.
     gold_value = exact(gold)
     answer_value = exact(answer)
     if gold_value is not None and answer_value is not None:
@@ -43,6 +45,7 @@ def are_equal(gold: Node, answer: Node) -> bool:
     agreements: list[bool] = []
     agreements_outside: list[bool] = []
 
+    # Twice as many points are tried as are needed, because some have no value: (d-k)! has none where d < k.
     for number in range(2 * NUM_POINTS if names else 1):
         if len(agreements) == NUM_POINTS:
             break
@@ -70,6 +73,7 @@ def are_equal(gold: Node, answer: Node) -> bool:
         else:
             return False
 
+    # A sum of a_n has no value anywhere: then only the order of terms may differ.
     if not agreements and not agreements_outside:
         return _in_standard_order(gold) == _in_standard_order(answer)
 
@@ -78,9 +82,11 @@ def are_equal(gold: Node, answer: Node) -> bool:
 
 def _has_absolute_logarithm(node: Node) -> bool:
     """Whether an expression has a logarithm of an absolute value."""
-    logarithms = [part for part in walk(node) if isinstance(part, Operation) and part.name in ("ln", "log", "lg")]
-    for logarithm in logarithms:
-        if any(isinstance(part, Operation) and part.name == "abs" for part in walk(logarithm)):
+    for part in walk(node):
+        if not isinstance(part, Operation) or part.name not in ("ln", "log", "lg"):
+            continue
+        operations = {inner.name for inner in walk(part) if isinstance(inner, Operation)}
+        if "abs" in operations:
             return True
     return False
 
@@ -112,9 +118,11 @@ def zero_ratio(left: Sequence[Node], right: Sequence[Node]) -> float | None:
     first = Operation("-", (left[0], left[1]))
     second = Operation("-", (right[0], right[1]))
     names = sorted(symbols_of(first) | symbols_of(second))
+    # Without variables an equation is true or false: all true ones would be the same, and so would 1 = 2 and 3 = 5.
     if not names or symbols_of(first) != symbols_of(second):
         return None
 
+    # A point where a difference is zero says nothing of the constant; x = x has no other points, and equals nothing.
     ratios = []
     for number in range(NUM_POINTS):
         point = _point(repr(left), names, frozenset(), number)
@@ -124,6 +132,7 @@ def zero_ratio(left: Sequence[Node], right: Sequence[Node]) -> float | None:
             continue
         ratios.append(numerator[0] / denominator[0])
 
+    # A single ratio would be constant by itself.
     if len(ratios) < 2 or not all(are_close(ratio, ratios[0]) for ratio in ratios) or not is_real(ratios[0]):
         return None
 
@@ -139,14 +148,17 @@ def _point(seed: str, names: Sequence[str], whole: frozenset[str], number: int) 
     """
     point: dict[str, Any] = {}
     for name in names:
-        digest = hashlib.sha256(f"{seed} {name} {number}".encode()).digest()
+        text = f"{seed} {name} {number}"
+        digest = hashlib.sha256(text.encode()).digest()
 
         if name in whole:
+            # At even numbers alone (-1)^n would be 1^n. From 2 to 13, factorials and sums stay within their limits.
             parity = number if number < 2 else digest[1] % 2
             point[name] = CONTEXT.mpf(2 + 2 * (digest[0] % 6) + parity)
             continue
 
         uniform = CONTEXT.mpf(int.from_bytes(digest[:16], "big")) / 2**128
+        # Below 1 the one in x^{2018} + 1 counts; above 1 it is lost beyond the eighty digits.
         if number == 0:
             size = 0.25 + 0.75 * uniform
         elif number == 1:
@@ -167,8 +179,9 @@ def _whole_symbols(node: Node) -> frozenset[str]:
             continue
 
         if part.name in ("factorial", "binom", "gcd", "lcm"):
-            names |= frozenset().union(*map(symbols_of, part.operands))
+            names |= symbols_of(part)
         elif part.name in ("floor", "ceil"):
+            # Only letters that mean counts: the floor of x at whole x would be x itself.
             names |= {name for name in symbols_of(part) if name[0] in "ijklmnpqN"}
         elif part.name in ("sum", "prod"):
             _, low, high, _ = part.operands

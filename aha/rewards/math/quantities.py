@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Final
 
 from aha.rewards.math.arithmetic import exact, real_value
-from aha.rewards.math.nodes import Node, Number, Operation, Quantity, Symbol, symbols_of, walk
+from aha.rewards.math.nodes import Node, Number, Operation, Quantity, Symbol, expression_of, symbols_of, walk
 from aha.rewards.math.points import are_equal
 from aha.rewards.math.reading.units import unit_symbol
 
@@ -36,22 +36,27 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
     """
     answer = _with_unit_of(gold, answer)
     gold = _with_unit_of(answer, gold)
+
+    # 50 cm is no 50%, whichever of the two the reference has.
     if (gold.is_percent and answer.unit) or (answer.is_percent and gold.unit):
         return "a percentage has no unit"
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return "another unit"
 
+    # Numbers with a base are compared before their values are: 52_8 in MATH is asked for in base 8, and 42 is wrong.
     if "based" in (_operation(gold.node), _operation(answer.node)):
         return "" if _have_same_digits(gold.node, answer.node) else "other digits"
     if is_literal(gold.node) and not is_literal(answer.node):
         return "an expression that is not worked out; the reference is a number"
 
+    # `\sin 60^\circ` is worth the right value, but working it out was the question.
     extra_families = _families(answer.node) - _families(gold.node)
     if extra_families:
         return f"it has a {min(extra_families)}, which the reference has not: it is not worked out"
 
     if has_same_value(gold, answer):
         return ""
+
     if gold.is_percent == answer.is_percent:
         is_rounded = _is_rounding(answer.node, gold.node) or _is_rounding(gold.node, answer.node)
         return "" if is_rounded else "another value"
@@ -68,18 +73,22 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
 
 def has_same_value(gold: Quantity, answer: Quantity) -> bool:
     r"""Whether two expressions have the same value; `\log` without a base is either of the two that it is used for."""
-    nodes = (_with_percent(gold), _with_percent(answer))
-    if _are_same(*nodes):
+    gold_node = expression_of(gold)
+    answer_node = expression_of(answer)
+    if _are_same(gold_node, answer_node):
         return True
 
-    decadic = tuple(map(_with_decadic_logarithms, nodes))
-    return decadic != nodes and _are_same(*decadic)
+    # Both sides are read in the same base, so that log 100 is never 2 and ln 100 at once.
+    decadic_gold = _with_decadic_logarithms(gold_node)
+    decadic_answer = _with_decadic_logarithms(answer_node)
+    is_changed = (decadic_gold, decadic_answer) != (gold_node, answer_node)
+    return is_changed and _are_same(decadic_gold, decadic_answer)
 
 
 def _with_decadic_logarithms(node: Node) -> Node:
     if not isinstance(node, Operation):
         return node
-    operands = tuple(map(_with_decadic_logarithms, node.operands))
+    operands = tuple(_with_decadic_logarithms(operand) for operand in node.operands)
     has_no_base = node.name == "log" and len(operands) == 1
     return Operation("lg" if has_no_base else node.name, operands)
 
@@ -87,6 +96,7 @@ def _with_decadic_logarithms(node: Node) -> Node:
 def _with_unit_of(other: Quantity, value: Quantity) -> Quantity:
     """A value whose last factor is read as a unit if the other value has that unit: `4m` beside 4 metres."""
     match value.node:
+        # Beside anything else a letter close to its number is a variable: `2d` is no 2.
         case Operation("*", (factor, Symbol(name))) if other.unit and not value.unit:
             if unit_symbol(name) == other.unit:
                 return replace(value, node=factor, unit=other.unit)
@@ -99,12 +109,8 @@ def _operation(node: Node) -> str:
 
 def _families(node: Node) -> frozenset[str]:
     """The families of functions in an expression, beyond arithmetic, powers and roots."""
-    names = (part.name for part in walk(node) if isinstance(part, Operation) and part.name not in _ARITHMETIC)
-    return frozenset(_FAMILIES.get(name, name) for name in names)
-
-
-def _with_percent(value: Quantity) -> Node:
-    return Operation("percent", (value.node,)) if value.is_percent else value.node
+    names = {part.name for part in walk(node) if isinstance(part, Operation)}
+    return frozenset(_FAMILIES.get(name, name) for name in names - _ARITHMETIC)
 
 
 def _are_same(gold: Node, answer: Node) -> bool:
@@ -156,21 +162,26 @@ def _is_rounding(decimal: Node, other: Node) -> bool:
     is_negative = number is not decimal
     value = exact(other)
     if value is not None:
+        # A number with a finite decimal must be given in full, however many digits that takes.
         if _is_finite_decimal(value) or (value < 0) != is_negative:
             return False
-        whole, rest = divmod(abs(value) * unit, 1)
-        return digits in (whole, whole + (rest > Fraction(1, 2)))
+        whole, remainder = divmod(abs(value) * unit, 1)
+        rounded = whole + (remainder > Fraction(1, 2))
+        return digits in (whole, rounded)
 
     real = real_value(other)
     if real is None or (real < 0) != is_negative:
         return False
 
-    return bool(abs(abs(real) * unit - int(digits)) <= 0.5)
+    distance = abs(abs(real) * unit - int(digits))
+    return bool(distance <= 0.5)
 
 
 def _is_finite_decimal(value: Fraction) -> bool:
     """Whether a fraction has a finite decimal: its denominator divides a power of 10."""
-    return pow(10, value.denominator.bit_length(), value.denominator) == 0
+    # A prime factor 2 or 5 occurs in the denominator at most as often as the denominator has bits.
+    num_bits = value.denominator.bit_length()
+    return pow(10, num_bits, value.denominator) == 0
 
 
 def is_literal(node: Node) -> bool:
@@ -178,6 +189,7 @@ def is_literal(node: Node) -> bool:
     match node:
         case Number():
             return True
+        # -(-5) is a computation: one sign belongs to a number, two do not.
         case Operation("neg", (inner,)):
             return is_literal(inner) and not (isinstance(inner, Operation) and inner.name == "neg")
         case Operation("/", (over, under)):

@@ -28,6 +28,7 @@ __all__ = ["as_region", "combine_sets", "join_regions", "region_difference", "re
 
 def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
     """The numbers that a solved inequality allows: `x > 5`, `-2 <= x < 7`, `x != 0`; None where it is not solved."""
+    # Constants such as e are symbols too, but `symbols_of` leaves them out.
     candidates = [index for index, side in enumerate(sides) if isinstance(side, Symbol) and symbols_of(side)]
     if len(candidates) > 1:
         # The variable of 0 < x < a is the one in the middle; that of x < a is x.
@@ -37,10 +38,12 @@ def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
     if len(candidates) != 1:
         return None
 
+    # x < 2x - 1 has its variable on both sides: it is not solved.
     index = candidates[0]
     name = next(iter(symbols_of(sides[index])))
-    if any(name in symbols_of(side) for other, side in enumerate(sides) if other != index):
-        return None
+    for other, side in enumerate(sides):
+        if other != index and name in symbols_of(side):
+            return None
 
     if signs == ["!="]:
         return Region((EVERYTHING,), name, holes=(sides[1 - index],))
@@ -74,7 +77,8 @@ def as_region(value: Value) -> Region | None:
     if isinstance(value, Region):
         return value
     if isinstance(value, Relation):
-        return region_of([_call_as_symbol(side) for side in value.sides], value.signs)
+        sides = [_call_as_symbol(side) for side in value.sides]
+        return region_of(sides, value.signs)
     if not isinstance(value, Collection) or value.is_endless:
         return None
 
@@ -89,13 +93,15 @@ def as_region(value: Value) -> Region | None:
             intervals += region.intervals
         return Region(tuple(intervals))
 
+    # Only here does a pair become an interval: the same text may as well be a point.
     if value.brackets in ("()", "[]", "(]", "[)") and len(value.items) == 2:
         low, high = (_end_node(item) for item in value.items)
         if low is None or high is None:
             return None
         has_low = value.brackets[0] == "["
         has_high = value.brackets[1] == "]"
-        return Region((Interval(_finite_end(low), _finite_end(high), has_low, has_high),))
+        interval = Interval(_finite_end(low), _finite_end(high), has_low, has_high)
+        return Region((interval,))
 
     return None
 
@@ -132,11 +138,13 @@ def combine_sets(left: Value, right: Value, operator: str) -> Value:
 
     # Beside an interval, the elements of a set are intervals of a single point.
     if operator == "cup" and (left_region or left_points) and (right_region or right_points):
-        regions = [left_region or _region_of_points(left_points), right_region or _region_of_points(right_points)]
-        return join_regions(regions, ["or"])
+        left_region = left_region or _region_of_points(left_points)
+        right_region = right_region or _region_of_points(right_points)
+        return join_regions([left_region, right_region], ["or"])
 
     if operator in ("setminus", "backslash", "-") and left_region is not None and right_points:
-        return Region(left_region.intervals, left_region.variable, (*left_region.holes, *right_points))
+        holes = (*left_region.holes, *right_points)
+        return Region(left_region.intervals, left_region.variable, holes)
 
     raise UnreadableError(f"it has a {operator} of what are no intervals")
 
@@ -145,8 +153,14 @@ def _points(value: Value) -> list[Node]:
     """The elements of a finite set of expressions; an empty list where a value is no such set."""
     if not isinstance(value, Collection) or value.brackets != "{}" or value.is_endless:
         return []
-    nodes = [node for item in value.items if (node := _end_node(item)) is not None]
-    return nodes if len(nodes) == len(value.items) else []
+
+    nodes: list[Node] = []
+    for item in value.items:
+        node = _end_node(item)
+        if node is None:
+            return []
+        nodes.append(node)
+    return nodes
 
 
 def _region_of_points(nodes: Sequence[Node]) -> Region:
@@ -170,11 +184,12 @@ def join_regions(regions: Sequence[Region], separators: Sequence[str]) -> Region
     if holes and "or" in separators:
         raise UnreadableError("it leaves a number out of one part only")
 
-    # `x != 0` is all numbers but one: beside other inequalities only the excluded number counts.
+    # `x != 4`, as in CARP, is all numbers but one: beside other inequalities only the excluded number counts.
     intervals: list[Interval] = []
     for region in regions:
         intervals += [interval for interval in region.intervals if interval != EVERYTHING or not region.holes]
 
+    # Each part must be a single interval: a union has no intersection here that is an interval again.
     if len(intervals) == len(separators) + 1 and "or" not in separators:
         common: Interval | None = intervals[0]
         for interval in intervals[1:]:
@@ -187,18 +202,19 @@ def join_regions(regions: Sequence[Region], separators: Sequence[str]) -> Region
 
 def _overlap(first: Interval, second: Interval) -> Interval | None:
     """The intersection of two intervals; None where it is empty, or where an end is no number."""
-    both = (first, second)
-    lows: list[tuple[Any, bool, Node]] = [
-        (real_value(interval.low), not interval.has_low, interval.low) for interval in both if interval.low is not None
-    ]
-    highs: list[tuple[Any, bool, Node]] = [
-        (real_value(interval.high), interval.has_high, interval.high) for interval in both if interval.high is not None
-    ]
+    # An end is its value, a flag that makes the narrower of two equal ends win, and its expression.
+    lows: list[tuple[Any, bool, Node]] = []
+    highs: list[tuple[Any, bool, Node]] = []
+    for interval in (first, second):
+        if interval.low is not None:
+            lows.append((real_value(interval.low), not interval.has_low, interval.low))
+        if interval.high is not None:
+            highs.append((real_value(interval.high), interval.has_high, interval.high))
 
     if any(value is None for value, _, _ in (*lows, *highs)):
         return None
 
-    # An end is its value, a flag that makes the narrower of two equal ends win, and its expression.
+    # Expressions have no order: only the first two parts of an end are compared.
     low = max(lows, key=lambda end: end[:2], default=None)
     high = min(highs, key=lambda end: end[:2], default=None)
     if low and high and low[0] > high[0]:
@@ -220,13 +236,15 @@ def _end_node(item: Value) -> Node | None:
 def _finite_end(node: Node | None) -> Node | None:
     """The expression of an end; None for infinity, which is no bound."""
     infinity = Symbol("infty")
-    return None if node in (infinity, Operation("neg", (infinity,))) else node
+    negative_infinity = Operation("neg", (infinity,))
+    return None if node in (infinity, negative_infinity) else node
 
 
 def region_difference(gold: Region | None, answer: Region | None) -> str:
     """Why a set of real numbers is not the reference; empty where it is. None stands for a value of another kind."""
     if gold is None or answer is None:
         return "another kind of set"
+    # An interval in brackets names no variable, and answers an inequality about any.
     if gold.variable and answer.variable and gold.variable != answer.variable:
         return f"it is about {answer.variable}, not {gold.variable}"
 
@@ -262,6 +280,7 @@ def _merge_intervals(region: Region) -> list[Interval]:
     if any(low is None and interval.low is not None for low, interval in zip(lows, intervals, strict=True)):
         return intervals
 
+    # Ends stay as they are written; only their order follows from their values.
     keys = [(False, 0) if low is None else (True, low) for low in lows]
     order = sorted(range(len(intervals)), key=keys.__getitem__)
 
@@ -305,7 +324,9 @@ def _lies_in(node: Node, interval: Interval) -> bool:
     value = real_value(node)
     low = None if interval.low is None else real_value(interval.low)
     high = None if interval.high is None else real_value(interval.high)
-    return value is not None and (low is None or low < value) and (high is None or value < high)
+    if value is None:
+        return False
+    return (low is None or low < value) and (high is None or value < high)
 
 
 def _are_adjacent(left: Interval, right: Interval) -> bool:
@@ -316,4 +337,7 @@ def _are_adjacent(left: Interval, right: Interval) -> bool:
     start = real_value(right.low)
     if end is None or start is None:
         return False
-    return bool(start < end or (start == end and (left.has_high or right.has_low)))
+
+    # (0,1) and (1,2) leave out the 1, (0,1] and (1,2) leave out nothing.
+    is_end_covered = left.has_high or right.has_low
+    return bool(start < end or (start == end and is_end_covered))

@@ -22,6 +22,8 @@ def are_same_name(left: str, right: str) -> bool:
     right_base, right_subscript, right_argument = _name_parts(right)
     if left_base != right_base:
         return False
+
+    # x_1 = 1 may answer x = 1, but never x_2 = 1.
     if left_subscript != right_subscript and left_subscript and right_subscript:
         return False
     return left_argument == right_argument or not left_argument or not right_argument
@@ -29,8 +31,9 @@ def are_same_name(left: str, right: str) -> bool:
 
 def _name_parts(name: str) -> tuple[str, str, str]:
     """The letter, the subscript and the argument of a name such as `f_1(x)`."""
+    # Each part of the pattern may be empty, so that anything matches.
     match = _NAME.fullmatch(name)
-    assert match is not None  # each part may be empty, so that anything matches
+    assert match is not None
     return match[1], match[2], match[3]
 
 
@@ -43,6 +46,7 @@ def as_relation(value: Named) -> Relation | None:
 
 def as_inequality(value: Value) -> Value:
     """`y < 5 - x`, read as the region of `y`, as an inequality between its variables; other values unchanged."""
+    # The ends of a region are compared as numbers; only those with variables are a relation between variables.
     match value:
         case Region((Interval(low, None, has_end, False),), name, ()) if low is not None and symbols_of(low):
             return Relation((Symbol(name), low), (">=" if has_end else ">",))
@@ -53,7 +57,8 @@ def as_inequality(value: Value) -> Value:
 
 def relation_symbols(relation: Relation) -> frozenset[str]:
     """The variables of an equation or inequality."""
-    return symbols_of(relation.sides[0]) | symbols_of(relation.sides[1])
+    left, right = relation.sides[:2]
+    return symbols_of(left) | symbols_of(right)
 
 
 def relation_difference(gold: Relation, answer: Relation) -> str:
@@ -63,6 +68,7 @@ def relation_difference(gold: Relation, answer: Relation) -> str:
     if gold.sides == answer.sides and gold.signs == answer.signs:
         return ""
 
+    # A factor common to all of three sides or more is not looked for: each side must be the same.
     if len(gold.sides) > 2:
         is_same = gold.signs == answer.signs and all(map(are_equal, gold.sides, answer.sides))
         return "" if is_same else "another statement"
@@ -71,5 +77,6 @@ def relation_difference(gold: Relation, answer: Relation) -> str:
     if ratio is None:
         return "another statement"
 
+    # Multiplied by a negative number, x < y is -x > -y.
     sign = answer.signs[0] if ratio > 0 else _OPPOSITE[answer.signs[0]]
     return "" if sign == gold.signs[0] else "its sign points the other way"

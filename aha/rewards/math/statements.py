@@ -19,6 +19,7 @@ from aha.rewards.math.nodes import (
     Symbol,
     Value,
     Words,
+    expression_of,
     symbols_of,
 )
 from aha.rewards.math.reading.tokens import UnreadableError
@@ -26,6 +27,7 @@ from aha.rewards.math.regions import join_regions, region_of
 
 __all__ = ["check_approximation", "coordinates", "join_values", "measured_value", "name_of", "relate"]
 
+# `\text{not} = 5` would otherwise name the value 5 and pass for it.
 _DENIALS: Final = frozenset(["not", "no", "never", "wrong", "false", "incorrect"])
 _SEGMENT: Final = re.compile("[A-Z]{2}")
 
@@ -61,15 +63,17 @@ def _name_of_node(node: Node) -> str:
             return "".join(names) if all(names) else ""
         case Operation("/", (numerator, denominator)):
             names = [_name_of_node(numerator), _name_of_node(denominator)]
+            # dy/dx and AB/CD are names; x/2 = 5 is an equation, which is to be solved.
             is_derivative = all(name.startswith("d") for name in names)
             is_ratio_of_segments = all(_SEGMENT.fullmatch(name) for name in names)
             return "/".join(names) if is_derivative or is_ratio_of_segments else ""
         case Operation("abs", (inner,)) if inner != Symbol("x"):
+            # |x| = 5 is an equation, which is to be solved.
             return _name_of_node(inner)
-        case Operation("^", (Symbol(base), Operation("neg", (Number(value=1),)))) if (
-            base in ("f", "g", "h") or base.isupper()
-        ):
-            return f"{base}^-1"
+        case Operation("^", (Symbol(base), Operation("neg", (Number(value=1),)))):
+            # Of a function or a matrix -1 is the inverse; x^{-1} = 5 is an equation.
+            is_invertible = base in ("f", "g", "h") or base.isupper()
+            return f"{base}^-1" if is_invertible else ""
 
     return ""
 
@@ -84,6 +88,7 @@ def relate(sides: Sequence[Value], signs: Sequence[str]) -> Value:
         return _equation(sides)
 
     if signs == ["in"]:
+        # Only sets may follow, as in `x \in [-2,7]` of MATH: membership in anything else says no value.
         name = name_of(sides[0])
         if not name or not isinstance(sides[1], Region | Collection):
             raise UnreadableError("it says that something is in what is no set")
@@ -119,6 +124,7 @@ def _equation(sides: Sequence[Value]) -> Value:
     if name:
         value = sides[1]
         names = name.split(",")
+        # Coordinates may be named in another order: (y,x) = (1,2) is not (1,2).
         if isinstance(value, Collection) and set(names) <= {"x", "y", "z"}:
             return coordinates(names, value)
         return Named(name, value)
@@ -143,8 +149,9 @@ def coordinates(names: Sequence[str], values: Collection) -> Value:
     if len(names) == 1 or len(names) != len(values.items):
         return Named(",".join(names), values)
 
-    named = [Named(name, value) for name, value in zip(names, values.items, strict=True)]
-    return Collection("", tuple(named))
+    pairs = zip(names, values.items, strict=True)
+    named = tuple(Named(name, value) for name, value in pairs)
+    return Collection("", named)
 
 
 def join_values(values: Sequence[Value], separators: Sequence[str]) -> Value:
@@ -154,6 +161,7 @@ def join_values(values: Sequence[Value], separators: Sequence[str]) -> Value:
         return join_regions(regions, separators)
 
     # x = 1, x = 3 gives one name several values.
+    # This precedes systems: x = 1, x = 2 or x = 3, x = 4 are four roots.
     names = [value.name if isinstance(value, Named) else "" for value in values]
     if len(set(names)) == 1 and names[0]:
         inner = [value.value for value in values if isinstance(value, Named)]
@@ -181,7 +189,8 @@ def measured_value(value: Value) -> Value:
     match value:
         case Relation((left, right), ("=",)):
             for side, other in ((left, right), (right, left)):
-                has_letters = symbols_of(side) and not symbols_of(side) & _UNKNOWNS
+                letters = symbols_of(side)
+                has_letters = letters and not letters & _UNKNOWNS
                 is_zero = other == Number(Fraction(0))
                 if has_letters and not symbols_of(other) and _is_measure(side, is_zero=is_zero):
                     return Quantity(other)
@@ -193,6 +202,7 @@ def _is_measure(node: Node, *, is_zero: bool) -> bool:
     if not isinstance(node, Operation):
         return False
     if node.name in ("+", "-"):
+        # a^2 - 5a + 6 = 0 is worth no 0: an equation with zero is the question, or a rewriting of it.
         return not is_zero and all(symbols_of(operand) or isinstance(operand, Number) for operand in node.operands)
 
     is_variance = node == Operation("^", (Symbol("sigma"), Number(Fraction(2))))
@@ -212,10 +222,12 @@ def _systems(values: Sequence[Value], separators: Sequence[str]) -> Collection |
         else:
             solutions[-1].append(value)
 
+    # x = 1 or x = 3 has one name in each part: these are roots and no system.
     if any(len(solution) == 1 for solution in solutions):
         return None
 
-    return Collection("", tuple(Collection("", tuple(solution)) for solution in solutions))
+    collections = [Collection("", tuple(solution)) for solution in solutions]
+    return Collection("", tuple(collections))
 
 
 def check_approximation(value: Value, remark: Value) -> None:
@@ -228,16 +240,14 @@ def check_approximation(value: Value, remark: Value) -> None:
     if not isinstance(value, Quantity) or not isinstance(remark, Quantity):
         raise UnreadableError("what it is approximately is no number")
 
-    number = real_value(_with_percent(value))
-    approximation = real_value(_with_percent(remark))
+    number = real_value(expression_of(value))
+    approximation = real_value(expression_of(remark))
+    # A side with variables has no value to compare.
     if number is None or approximation is None:
         return
 
+    # Remarks are rough, such as `\frac{10}{3} \approx 3.33`: only another number is to be refused.
     distance = abs(number - approximation)
     is_rounded = approximation == int(approximation) and distance <= 0.5
     if distance > abs(number) / 20 and not is_rounded:
         raise UnreadableError("what it is approximately is another number")
-
-
-def _with_percent(quantity: Quantity) -> Node:
-    return Operation("percent", (quantity.node,)) if quantity.is_percent else quantity.node
