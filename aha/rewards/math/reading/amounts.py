@@ -13,6 +13,7 @@ from aha.rewards.math.reading.units import Suffix, Unit, read_unit, unit_symbol
 
 __all__ = ["AmountParser"]
 
+# Pounds as money are another unit than pounds as weight, which `lb` stands for.
 _MONEY: Final = {"money": "dollar", "euro": "euro", "pounds": "pound sterling", "yen": "yen", "rupee": "rupee"}
 
 
@@ -28,12 +29,15 @@ class AmountParser(ExpressionParser):
         if is_negative:
             node = Operation("neg", (node,))
 
+        # The numbers of a ratio have no units, so that it is read before the words of a unit are.
         if self._is_ratio():
             return self._ratio(node)
 
         # Dots after a decimal say that its digits go on.
         if isinstance(node, Number) and node.places > 0:
             self.skip(*DOTS)
+
+        # A sign after the number, as in `5 €`.
         if not money and _is_money(self.peek()):
             money = self.take().text
 
@@ -52,6 +56,7 @@ class AmountParser(ExpressionParser):
         if suffix.factor != 1:
             node = _scale(node, suffix.factor)
 
+        # The unit of a matrix is dropped: its elements are compared without one.
         matrix = _matrix_of(node)
         if matrix is not None:
             return matrix
@@ -65,6 +70,7 @@ class AmountParser(ExpressionParser):
             case Operation("*", (Number() as factor, Symbol(name))) if last.kind == "letter" and last.is_apart:
                 letter_unit = unit_symbol(name)
                 return (factor, letter_unit) if letter_unit else (node, unit)
+            # 24.33^\circ F of College Math: the degrees of a scale are no angle.
             case Operation("*", (Operation("degrees", (factor,)), Symbol("C" | "F" as scale))):
                 return factor, ("degree", scale)
         return node, unit
@@ -97,6 +103,7 @@ class AmountParser(ExpressionParser):
         words: list[str] = []
         while (token := self.peek()) is not None:
             if token.kind == "word":
+                # A digit or a sign within a text would be dropped with the noun around it.
                 if not re.fullmatch(r"[A-Za-z ./-]*", token.text):
                     raise self.unexpected()
                 words += re.findall(r"[A-Za-z]+|/", token.text)
@@ -105,6 +112,7 @@ class AmountParser(ExpressionParser):
             elif token.text == "/" and words:
                 words.append("/")
             elif token.text == "^" and words:
+                # `864 \mbox{ inches}^2` of MATH: the power belongs to the unit.
                 self.take()
                 power = self.argument()
                 if not isinstance(power, Number):
@@ -132,6 +140,7 @@ def _without_marks(node: Node) -> tuple[Node, Unit, bool]:
     if not isinstance(node, Operation):
         return node, (), False
 
+    # A sign may stand before the mark: -90^\circ is the negative of 90 degrees.
     inner = node.operands[0]
     bare: Node
     if node.name in ("degrees", "percent"):
@@ -149,6 +158,7 @@ def _without_marks(node: Node) -> tuple[Node, Unit, bool]:
 
 def _scale(node: Node, factor: Fraction) -> Node:
     """An expression times a word such as `million`; a number stays a number."""
+    # Only a number as written answers a reference that is a number: 2 million must stay one.
     if isinstance(node, Number):
         return Number(node.value * factor, -1)
     return Operation("*", (node, Number(factor)))
@@ -156,6 +166,7 @@ def _scale(node: Node, factor: Fraction) -> Node:
 
 def _multiply(factor: Node, node: Node) -> Node:
     """An element of a matrix times the factor before the matrix; two numbers are multiplied."""
+    # An element that is a number wants a number, and the factor before a matrix is only a way to write it.
     product = Operation("*", (factor, node))
     if not (is_literal(factor) and is_literal(node)):
         return product

@@ -201,6 +201,7 @@ class _AnswerParser(AmountParser):
         else:
             return ""
 
+        # ln(a) = 5 is an equation for a, and no name of 5.
         tokens = self.tokens[self.position : end]
         name = "".join(SAME_NAMES.get(token.text, token.text) for token in tokens)
         if not _FUNCTION_NAME.fullmatch(name) or tokens[0].text in _LOGARITHMS:
@@ -323,6 +324,7 @@ class _AnswerParser(AmountParser):
         self.expect("\\}")
 
         if bar is not None:
+            # The set of all x with y > 5 is no set of numbers above 5.
             if isinstance(value, Region) and value.variable not in ("", first.text):
                 raise UnreadableError("its set is about another variable")
             # The name in `x \in (0,1)` is that of the variable.

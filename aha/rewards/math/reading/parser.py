@@ -30,6 +30,7 @@ from aha.rewards.math.reading.vocabulary import (
 
 __all__ = ["ExpressionParser"]
 
+# A bracket costs several calls, and no answer may exhaust Python's stack.
 MAX_DEPTH: Final = 24
 """Largest depth of nested brackets."""
 
@@ -117,6 +118,7 @@ class ExpressionParser(TokenReader):
         if token.text in ("(", "[", "{"):
             return self.remark() is None
         if token.kind == "number":
+            # (2)3 is a product; 1 2 is no number, and \frac{1}{2}3 may be meant as either.
             return self.tokens[self.position - 1].text == ")"
 
         return token.kind == "letter" or (token.text == "|" and not self._num_bars)
@@ -144,6 +146,7 @@ class ExpressionParser(TokenReader):
         self.expect("^")
         following = [spelling(token) for token in self.tokens[self.position : self.position + 3]]
 
+        # MATH writes 39^\circ, College Math 29^{\circ}.
         if following[:1] == ["\\circ"]:
             self.position += 1
             return Operation("degrees", (node,))
@@ -224,6 +227,7 @@ class ExpressionParser(TokenReader):
         return self.atom()
 
     def _number(self, token: Token) -> Node:
+        # 52_8 keeps its digits: numbers with a base are compared as they are written.
         number = read_number(token.text)
         if self.is_next("_"):
             self.take()
@@ -237,6 +241,7 @@ class ExpressionParser(TokenReader):
         if texts[:1] != ["("] or following[0].is_apart:
             return symbol
 
+        # As a product, I(0) would be worth 0 whatever I is.
         if texts[2:] == [")"] and following[1].kind == "number":
             self.position += 3
             return Symbol(f"{symbol.name}({texts[1]})")

@@ -14,6 +14,7 @@ class TokenReader:
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         """Starts before the first token."""
+        # A copy, because `\frac12` splits the token 12.
         self.tokens = list(tokens)
         self.position = 0
 
@@ -63,6 +64,7 @@ class TokenReader:
 
     def symbol(self, name: str) -> Symbol:
         """A symbol with the subscript that follows it, which is part of its name."""
+        # x_1 and x_2 are other variables: a subscript that is dropped would pay x_2 + 1 for x_1 + 1.
         if not self.skip("_"):
             return Symbol(name)
         if not self.skip("{"):
@@ -92,6 +94,7 @@ class TokenReader:
 
     def opaque(self, token: Token) -> Node:
         """An integral or a limit, up to the end of the value: its text is compared, because it is never computed."""
+        # A comma within brackets, as in f(x, y), does not end the value; one outside of them does.
         start = self.position
         depth = 0
 
@@ -110,8 +113,11 @@ class TokenReader:
 
     def remark(self) -> list[str] | None:
         """The words in brackets after a number, as in `9 (apples)`; None where something else comes next."""
+        # Only after a blank and a number: `9(abc)` and `x (abc)` are products.
         token = self.peek()
-        if token is None or token.text != "(" or not token.is_apart or self.tokens[self.position - 1].kind != "number":
+        if token is None or token.text != "(" or not token.is_apart:
+            return None
+        if self.tokens[self.position - 1].kind != "number":
             return None
 
         # Nothing is taken: the caller decides what to do with the words.

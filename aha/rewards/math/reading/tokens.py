@@ -91,20 +91,26 @@ def _without_blanks(match: re.Match[str]) -> str:
 _PLAIN = re.compile(r"[\t\n\r\x20-\x7e]*")
 _STYLE = r"(?:text(?:bf|it|rm|sf|tt|normal|up)?|mathrm|mathbf|mathit|mathsf|mbox|hbox|textnormal|operatorname|bf|rm)"
 _SPACING: Final = (
+    # A box within the box of the answer.
     (re.compile(r"\\(?:boxed|fbox)\s*(?=\{)"), ""),
     (re.compile(r"\.\.+"), r"\\ldots "),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"\\(?:lor|vee)(?![A-Za-z])"), " or "),
     (re.compile(r"\\(?:land|wedge)(?![A-Za-z])"), " and "),
+    # `6th`, as ASDiv has it; 1/6th is a part and no ordinal.
     (re.compile(r"(?<![0-9./])([0-9]+)(?:\^?th|\^\{th\}|\^?\\text\{th\}|\^\{\\text\{th\}\})(?![A-Za-z])"), r"\1"),
+    # Seconds are told from the secant by what stands before them and after: `ft / sec` of College Math, `5 sec`.
     (re.compile(r"\\(?:text|mathrm|mbox)\s*\{[\s~]*sec\s*\}"), r"\\text{seconds}"),
     (re.compile(r"(?<=[0-9/]) ?sec(?![A-Za-z])(?!\s*[\\({^A-Za-z0-9])"), r" seconds"),
+    # A typed cross and a typed union are letters that stand where no variable can.
     (re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)"), r" \\times "),
     (re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])"), r" \\cup "),
+    # `10 000`, but not the mixed number `1 100/101`, and nothing that follows another number or a letter.
     (
         re.compile(r"(?<![0-9A-Za-z.,_^{}] )(?<![0-9A-Za-z.,_^{}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9]|\s*/)"),
         _without_blanks,
     ),
+    # `10,\!080` and `8{,}880` are thousands of MATH; the plain comma of `1,234` waits for its context.
     (re.compile(r"(?<=[0-9])(?:,\\!\s*|\{,\}|\\[,;:!]\s*)(?=[0-9]{3}(?![0-9]))"), ""),
     (re.compile(r"(?<!\\)\\(?:[,;:!>\s]|q?quad|hspace\*?\{[^{}]*\}|hfill(?![A-Za-z]))|~"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?"), ""),
@@ -217,10 +223,11 @@ def _match_tokens(match: re.Match[str], is_apart: bool, before: Token | None) ->
             return [Token("number", text, start, is_apart)]
         case "words":
             # `\mathrm{ab}` is a product of variables, unless it is the unit of a number.
-            is_short_math = match[0].startswith("\\math") and text.strip().isalpha() and len(text) <= 3
+            words = text.strip()
+            is_short_math = match[0].startswith("\\math") and words.isalpha() and len(text) <= 3
             if is_short_math and not (is_unit(text) and _ends_number(before)):
-                return _letter_tokens(text.strip(), start, is_apart, before)
-            return _text_tokens(text.strip(), start, is_apart, before)
+                return _letter_tokens(words, start, is_apart, before)
+            return _text_tokens(words, start, is_apart, before)
         case "styled" | "arrow1":
             return [Token("letter", text, start, is_apart)]
         case "field":
@@ -249,8 +256,10 @@ def _text_tokens(text: str, start: int, is_apart: bool, before: Token | None) ->
         return [Token("number", text, start, is_apart)]
     if text == ",":
         return [Token("sign", text, start, is_apart)]
-    if text.lower().strip(" ,") in _SEPARATORS:
-        return [Token("sign", text.lower().strip(" ,"), start, is_apart)]
+    # `19 \text{ and }43` of MATH is a list; a comma may stand beside the word.
+    separator = text.lower().strip(" ,")
+    if separator in _SEPARATORS:
+        return [Token("sign", separator, start, is_apart)]
 
     is_unit_letter = text in SPACED_LETTERS and _ends_number(before)
     if len(text) == 1 and text.strip().isalpha() and not is_unit_letter:
@@ -275,12 +284,17 @@ def _letter_tokens(text: str, start: int, is_apart: bool, before: Token | None) 
     if is_word or (_ends_number(before) and (is_unit(text) or is_noun)):
         return [Token("word", text, start, is_apart)]
 
-    return [Token("letter", letter, start + index, is_apart and index == 0) for index, letter in enumerate(text)]
+    tokens: list[Token] = []
+    for index, letter in enumerate(text):
+        tokens.append(Token("letter", letter, start + index, is_apart and index == 0))
+    return tokens
 
 
 def _ends_number(token: Token | None) -> bool:
     """Whether a token may end a number, so that a unit may follow it."""
-    return token is not None and (token.kind in ("number", "word") or token.text in (")", "}", "%", "/", "pi"))
+    if token is None:
+        return False
+    return token.kind in ("number", "word") or token.text in (")", "}", "%", "/", "pi")
 
 
 def _join_thousands(tokens: list[Token]) -> list[Token]:
@@ -310,7 +324,8 @@ def _join_thousands(tokens: list[Token]) -> list[Token]:
     index = 0
     while index < len(tokens):
         end = _end_of_thousands(tokens, index)
-        if end > index + 1 and (levels[index] == 0 or levels[index] in has_blank_comma):
+        may_join = levels[index] == 0 or levels[index] in has_blank_comma
+        if end > index + 1 and may_join:
             digits = "".join(token.text for token in tokens[index:end] if token.text != ",")
             joined.append(replace(tokens[index], text=digits))
         else:
@@ -357,6 +372,7 @@ def is_balanced(text: str) -> bool:
             others += 1
         elif match[0] in CLOSING:
             others -= 1
+        # `1)(` closes before it opens.
         if min(braces, others) < 0:
             return False
 

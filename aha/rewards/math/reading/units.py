@@ -34,6 +34,7 @@ _SCALES: Final = {
     "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
 }  # fmt: skip
 _POWERS: Final = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cubed": "3", "cu": "3"}
+# Words that change the number before them, or doubt it: 5 factorial, 5 or more, 5 lakh, 5 perhaps.
 _OTHER_NUMBERS: Final = frozenset(
     re.findall(
         r"\w+",
@@ -50,6 +51,7 @@ _OTHER_NUMBERS: Final = frozenset(
         "actually wait never tens score gross lakh lakhs crore crores",
     )
 )
+# `9 (quarters)`, as ASDiv writes its answers, counts quarters; `9 quarters` may be 9/4.
 _COUNTED: Final = frozenset(["times", "quarter", "quarters", "third", "fourth", "fifth", "up", "down"])
 
 
@@ -73,7 +75,7 @@ def is_unit(word: str) -> bool:
     if len(word) < 2:
         return False
     lower = word.lower()
-    return lower in _UNITS or lower in _COMPOUNDS or lower in _SCALES or lower in _POWERS
+    return any(lower in table for table in (_UNITS, _COMPOUNDS, _SCALES, _POWERS))
 
 
 def unit_symbol(name: str) -> Unit:
@@ -109,6 +111,8 @@ def read_unit(words: Sequence[str], *, is_remark: bool = False) -> Suffix | None
 
     if not is_known_unit and any(word in number_words or word in _SCALES for word in words):
         return None
+
+    # A power without its unit is one of the number: `5 squared` is 25.
     if words and (words[0].isdigit() or words[0] in ("squared", "cubed")):
         return None
 
