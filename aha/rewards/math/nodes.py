@@ -218,7 +218,8 @@ def product_of(left: Node, right: Node) -> Node:
             return Operation(right.name, (product_of(left, marked),))
 
     # `137 \frac{1}{2}`, as MATH has it, is a sum; every other pair of neighbours is a product.
-    if isinstance(left, Number) and left.value.denominator == 1 and _is_proper(right):
+    is_whole = isinstance(left, Number) and left.value.denominator == 1
+    if is_whole and _is_proper(right):
         return Operation("mixed", (left, *right.operands))  # type: ignore[union-attr]  # a fraction has them
     return Operation("*", (left, right))
 
@@ -229,8 +230,10 @@ def _is_proper(node: Node) -> bool:
         return False
 
     values = [operand.value for operand in node.operands if isinstance(operand, Number)]
+    if len(values) != 2:
+        return False
     are_whole = all(value.denominator == 1 for value in values)
-    return len(values) == 2 and are_whole and values[1] != 0
+    return are_whole and values[1] != 0
 
 
 def quotient_of(over: Node, under: Node) -> Node:

@@ -67,7 +67,8 @@ def quantity_difference(gold: Quantity, answer: Quantity) -> str:
         return ""
 
     value = exact(answer.node)
-    may_count_percents = gold.is_percent or (value is not None and abs(value) > 1)
+    exceeds_one = value is not None and abs(value) > 1
+    may_count_percents = gold.is_percent or exceeds_one
     return "" if may_count_percents and _are_same(gold.node, answer.node) else "another value"
 
 
@@ -90,7 +91,8 @@ def _with_decadic_logarithms(node: Node) -> Node:
         return node
     operands = tuple(_with_decadic_logarithms(operand) for operand in node.operands)
     has_no_base = node.name == "log" and len(operands) == 1
-    return Operation("lg" if has_no_base else node.name, operands)
+    name = "lg" if has_no_base else node.name
+    return Operation(name, operands)
 
 
 def _with_unit_of(other: Quantity, value: Quantity) -> Quantity:
@@ -141,8 +143,9 @@ def _have_same_digits(gold: Node, answer: Node) -> bool:
         digits, base = answer.operands
         return base == Number(Fraction(10)) and _are_same(gold, digits)
 
+    # 52 answers 52_8 by its digits; 42, its value in base 10, does not.
     assert isinstance(gold, Operation)
-    if _operation(answer) == "based" and isinstance(answer, Operation):
+    if isinstance(answer, Operation) and answer.name == "based":
         return all(map(are_equal, gold.operands, answer.operands))
     return isinstance(answer, Number) and are_equal(gold.operands[0], answer)
 
@@ -193,7 +196,7 @@ def is_literal(node: Node) -> bool:
         case Operation("neg", (inner,)):
             return is_literal(inner) and not (isinstance(inner, Operation) and inner.name == "neg")
         case Operation("/", (over, under)):
-            return all(isinstance(_absolute(part), Number) for part in (over, under))
+            return isinstance(_absolute(over), Number) and isinstance(_absolute(under), Number)
         case Operation("mixed" | "based"):
             return all(isinstance(part, Number) for part in node.operands)
         case Operation("*", (Number(), Operation("^") as tens)):

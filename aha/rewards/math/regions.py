@@ -58,6 +58,7 @@ def region_of(sides: Sequence[Node], signs: Sequence[str]) -> Region | None:
         signs = list(reversed(signs))
         index = len(sides) - 1 - index
 
+    # In a < b < x both other sides would be bounds of the same kind.
     if len(sides) > 3 or (len(sides) == 3 and index != 1):
         return None
 
@@ -134,7 +135,8 @@ def combine_sets(left: Value, right: Value, operator: str) -> Value:
     if isinstance(left, Collection) and isinstance(right, Collection):
         are_sets = left.brackets == right.brackets == "{}"
         if operator == "cup" and are_sets:
-            return Collection("{}", (*left.items, *right.items))
+            items = (*left.items, *right.items)
+            return Collection("{}", items)
 
     # Beside an interval, the elements of a set are intervals of a single point.
     if operator == "cup" and (left_region or left_points) and (right_region or right_points):
@@ -223,6 +225,7 @@ def _overlap(first: Interval, second: Interval) -> Interval | None:
     return Interval(
         low=low[2] if low else None,
         high=high[2] if high else None,
+        # The flag of a lower end says that it is left out, that of an upper one that it belongs.
         has_low=bool(low and not low[1]),
         has_high=bool(high and high[1]),
     )
@@ -277,8 +280,9 @@ def _merge_intervals(region: Region) -> list[Interval]:
 
     # An interval without a lower bound comes first.
     lows = [None if interval.low is None else real_value(interval.low) for interval in intervals]
-    if any(low is None and interval.low is not None for low, interval in zip(lows, intervals, strict=True)):
-        return intervals
+    for low, interval in zip(lows, intervals, strict=True):
+        if low is None and interval.low is not None:
+            return intervals
 
     # Ends stay as they are written; only their order follows from their values.
     keys = [(False, 0) if low is None else (True, low) for low in lows]

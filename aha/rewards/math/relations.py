@@ -15,7 +15,8 @@ _OPPOSITE: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": 
 def are_same_name(left: str, right: str) -> bool:
     """Whether two names are the same; a subscript, or the brackets of a function, may be missing in one of them."""
     # y = 2x and f(x) = 2x define the same function.
-    if "y" in (left, right) and any(re.fullmatch(r"[fgh]\(x\)", name) for name in (left, right)):
+    functions_of_x = ("f(x)", "g(x)", "h(x)")
+    if (left == "y" and right in functions_of_x) or (right == "y" and left in functions_of_x):
         return True
 
     left_base, left_subscript, left_argument = _name_parts(left)

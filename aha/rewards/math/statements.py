@@ -135,10 +135,12 @@ def _equation(sides: Sequence[Value]) -> Value:
         if name:
             return Named(name, sides[0])
 
+    # Without a variable an equation is a chain, whose sides must have one value: 1/2 = 0.5.
     if len(sides) == 2 and all(isinstance(side, Quantity) for side in sides):
         left = _node_of(sides[0])
         right = _node_of(sides[1])
-        if symbols_of(left) | symbols_of(right):
+        has_variables = symbols_of(left) or symbols_of(right)
+        if has_variables:
             return Relation((left, right), ("=",))
 
     return Chain(tuple(sides))
@@ -203,16 +205,20 @@ def _is_measure(node: Node, *, is_zero: bool) -> bool:
         return False
     if node.name in ("+", "-"):
         # a^2 - 5a + 6 = 0 is worth no 0: an equation with zero is the question, or a rewriting of it.
-        return not is_zero and all(symbols_of(operand) or isinstance(operand, Number) for operand in node.operands)
+        if is_zero:
+            return False
+        return all(symbols_of(operand) or isinstance(operand, Number) for operand in node.operands)
 
-    is_variance = node == Operation("^", (Symbol("sigma"), Number(Fraction(2))))
-    return is_variance or node.name in _MEASURES
+    variance = Operation("^", (Symbol("sigma"), Number(Fraction(2))))
+    return node == variance or node.name in _MEASURES
 
 
 def _systems(values: Sequence[Value], separators: Sequence[str]) -> Collection | None:
     """`x = 1, y = 2 or x = 3, y = 4` as two solutions; None where values have no name, or a solution has only one."""
     begins_solution = [separator in (";", "or") for separator in separators]
-    if not any(begins_solution) or not all(isinstance(value, Named) for value in values):
+    if not any(begins_solution):
+        return None
+    if not all(isinstance(value, Named) for value in values):
         return None
 
     solutions: list[list[Value]] = [[values[0]]]
@@ -248,6 +254,7 @@ def check_approximation(value: Value, remark: Value) -> None:
 
     # Remarks are rough, such as `\frac{10}{3} \approx 3.33`: only another number is to be refused.
     distance = abs(number - approximation)
+    is_near = distance <= abs(number) / 20
     is_rounded = approximation == int(approximation) and distance <= 0.5
-    if distance > abs(number) / 20 and not is_rounded:
+    if not is_near and not is_rounded:
         raise UnreadableError("what it is approximately is another number")
