@@ -78,6 +78,7 @@ def test_alone_or_among_others_the_bits_are_the_same(decoding: Decoding) -> None
     assert are_equal(alone, together)
 
 
+@pytest.mark.full
 @with_settings(max_examples=6)
 @given(max_rows=st.integers(1, 40), num_samples=st.integers(1, 5), cap=st.integers(1, 20))
 def test_the_number_of_slots_changes_no_bit(max_rows: int, num_samples: int, cap: int) -> None:
@@ -112,6 +113,7 @@ def test_long_prompts_are_computed_in_several_calls() -> None:
     assert max(float((a.logp - b.logp).abs().max()) for a, b in zip(fast, plain, strict=True)) < 2e-5
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("decoder", [CompiledDecoder, PlainDecoder])
 def test_each_group_is_told_once_when_all_of_it_has_ended(decoder: DecoderFactory) -> None:
     policy = policy_of("qwen3-grouped")

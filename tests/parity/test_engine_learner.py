@@ -126,6 +126,7 @@ def test_cached_decoding_is_uncached_decoding(shape: str) -> None:
 words = st.lists(st.sampled_from(LETTERS[:2]), min_size=1, max_size=6).map(" ".join)
 
 
+@pytest.mark.full
 @with_settings(max_examples=15)
 @given(
     prompts=st.lists(words, min_size=1, max_size=4),

@@ -196,6 +196,7 @@ def test_gradient_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch,
     )
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no peak of memory to be read")
 def test_a_large_vocabulary_needs_one_chunk_of_logits() -> None:
     """Forward and backward, and not two of them: neither a copy nor the chunk before."""

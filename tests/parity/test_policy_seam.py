@@ -147,6 +147,7 @@ def test_it_learns_what_is_rewarded() -> None:
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2, rewards
 
 
+@pytest.mark.full
 def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path) -> None:
     undisturbed = learner_of(latent_policy())
     metrics = train(undisturbed, range(3))

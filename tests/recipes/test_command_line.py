@@ -54,6 +54,7 @@ def test_every_command_has_help(command: tuple[str, ...], call: Call) -> None:
         assert [name for name in COMMANDS if not re.search(rf"^\W*{name} +[A-Z]", ended.out, re.MULTILINE)] == []
 
 
+@pytest.mark.full
 def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
     shown = call("run", "r1_zero", "--scale=paper", "--help").out
     assert "(default: 65536)" in shown
@@ -106,6 +107,7 @@ def test_eval_of_a_suite_of_ones_own_as_json(call: Call, tmp_path: Path) -> None
     assert_fails(call("eval", "base", "--suite", tmp_path / "none.jsonl"), "is neither a suite", "nor a file")
 
 
+@pytest.mark.full
 def test_the_doctor_as_json(call: Call) -> None:
     told = one_object(call("doctor", "--groups", 2, "--zero.group-size", 16, "--json"))
     assert told["is_fit"] is True
@@ -114,12 +116,14 @@ def test_the_doctor_as_json(call: Call) -> None:
     assert tuple(told["figures"]) == DOCTOR_METRICS
 
 
+@pytest.mark.full
 def test_the_doctor_ends_with_a_status_of_its_own(call: Call) -> None:
     ended = call("doctor", "--groups", 2, "--zero.max-new-tokens", 2)
     assert (ended.status, ended.err) == (1, "")
     assert "fatal: cap-too-short: " in ended.out
 
 
+@pytest.mark.full
 def test_a_run_that_cannot_learn_is_refused_before_it_begins(call: Call, tmp_path: Path) -> None:
     ended = call("run", "r1_zero", "--run", tmp_path / "run", "--zero.max-new-tokens", 2)
     complaint, *responses = ended.err.splitlines(keepends=True)
@@ -164,6 +168,7 @@ def test_the_audit_of_a_reward_ends_as_a_script_expects(call: Call, tmp_path: Pa
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.full
 def test_what_a_reward_prints_is_no_part_of_the_audit(call: Call, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("print('read')\ndef same(problem, rollout):\n    print('called')\n    return 1\n")
@@ -408,6 +413,7 @@ def test_a_model_folder_that_is_not_there(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.full
 def test_a_scale_that_is_too_large_for_the_model(tmp_path: Path, call: Call) -> None:
     failed = call("run", "r1_zero", "--scale", "paper", "--run", tmp_path / "run", "--json", "--force")
     assert_fails(failed, "1,024 positions of the model", "lower --longer.max-new-tokens to ")

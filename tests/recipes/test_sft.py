@@ -61,6 +61,7 @@ def tune(call: Call, base: Checkpoint, tmp_path: Path) -> Tune:
     return give
 
 
+@pytest.mark.full
 def test_it_learns_and_is_examined_before_and_after(tune: Tune, rows: list[dict[str, str]], tmp_path: Path) -> None:
     written(tmp_path / "rows.jsonl", rows[:24])
     tests = [{"q": problem.question, "a": problem.answer} for problem in held_out_problems("test", 8)]
@@ -123,6 +124,7 @@ def test_what_is_to_be_learned_must_be_given(call: Call, tmp_path: Path) -> None
     assert_fails(call("run", "sft", "--run", tmp_path / "run"), "--demonstrations FILE.jsonl")
 
 
+@pytest.mark.full
 def test_a_demonstration_longer_than_the_model_has_positions_is_named(
     tune: Tune, rows: list[dict[str, str]], tmp_path: Path
 ) -> None:

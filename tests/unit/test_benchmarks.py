@@ -57,6 +57,7 @@ def test_a_prompt_is_needed_once_and_a_response_always() -> None:
     assert Unit("fixed", num_prompts=2, group_size=3, cap=5).num_needed_tokens == 2 * 24 + 6 * 5
 
 
+@pytest.mark.full
 def test_the_clock_counts_child_processes_living_and_ended() -> None:
     clock = Clock()
     subprocess.run([sys.executable, "-c", BURN], check=True)
@@ -351,6 +352,7 @@ def test_an_answer_is_taken_from_dollars_and_a_box_but_not_from_prose(text: str,
     assert bare(text) == answer
 
 
+@pytest.mark.full
 def test_a_grader_that_takes_too_long_is_no_match_and_begins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def test_a_sample_names_at_most_eight_unknown_words(
     assert (status, json.loads(out), err) == (0, {"text": "4", "unknown": unknown}, warning)
 
 
+@pytest.mark.full
 def test_a_reader_that_left_ends_a_command_without_a_word() -> None:
     """As `aha list | head -0` does: what is not read is no error to write about."""
     reading, writing = os.pipe()

@@ -28,6 +28,7 @@ def passes_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aha.commands.benchmark.PRODUCT", 512)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("tokenizer", "room", "prompts"),
     [
@@ -50,6 +51,7 @@ def test_any_model_is_measured_with_prompts_that_it_can_read(
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.full
 def test_rates_are_what_was_done_by_the_time_that_it_took(tmp_path: Path) -> None:
     found = measure(write(tmp_path / "model", letters_tokenizer()), seconds=0.01, threads=1)
     for part in found.parts.values():
@@ -61,6 +63,7 @@ def test_rates_are_what_was_done_by_the_time_that_it_took(tmp_path: Path) -> Non
     assert update.gflops * update.seconds == pytest.approx(3 * reference.gflops * reference.seconds)
 
 
+@pytest.mark.full
 def test_a_model_of_many_positions_is_trained_as_its_short_responses_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_model_of_many_positions_is_trained_as_its_short_responses_are(
     assert measure(model, seconds=0.01, threads=1).rounds == 1
 
 
+@pytest.mark.full
 def test_more_time_is_more_rounds_and_all_of_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A clock that goes one second further with each look at it.
     clock = SimpleNamespace(monotonic=itertools.count(10.0).__next__)

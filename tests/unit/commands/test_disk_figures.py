@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tables import assert_as_in_table
 from tiny import tiny_config
 
@@ -19,6 +20,7 @@ START = tiny_config()
 STUDENTS = [tiny_config("qwen2-grouped"), tiny_config("llama-grouped", hidden_size=64)]
 
 
+@pytest.mark.full
 def test_no_figure_of_the_disk_changes_unnoticed() -> None:
     shapes: dict[str, list[PolicyConfig]] = {"the base": [START], "the base and students": [START, *STUDENTS]}
     recipes: tuple[Recipe[Any, Any], ...] = (R1_ZERO, R1)

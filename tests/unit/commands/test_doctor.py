@@ -46,6 +46,7 @@ def numbers(**parts: dict[str, object]) -> R1ZeroConfig:
     return R1ZeroConfig.model_validate({**config, "processes": 1})
 
 
+@pytest.mark.full
 def test_a_part_that_is_left_out_takes_no_memory_and_is_not_examined() -> None:
     def memory(config: R1ZeroConfig) -> float:
         return examine(None, OwnData(), config, seed=0, num_groups=1).figures["memory_gib"]
@@ -76,6 +77,7 @@ def test_a_run_fits_up_to_the_last_byte(spare: int, is_fit: bool, needed: int, m
         assert "of zero and longer, fewer processes" in misfits[0].remedy
 
 
+@pytest.mark.full
 def test_memory_and_time_are_those_of_the_whole_run() -> None:
     """All processes hold a policy; the time is that of all responses of both parts at the measured rate."""
     config = numbers(zero={"max_new_tokens": 16, "iterations": 3}, longer={"max_new_tokens": 16, "iterations": 4})

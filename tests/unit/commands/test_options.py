@@ -114,6 +114,7 @@ def test_base_is_another_word_for_model(recipe: str) -> None:
     assert command.model == "folder"
 
 
+@pytest.mark.full
 def test_each_recipe_has_the_options_of_its_record_alone(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("base --model folder", "base --algorithm rloo", "r1 --problems a.jsonl", "r1_zero --students a b"):
         with pytest.raises(SystemExit) as ended:

@@ -116,6 +116,7 @@ def test_what_judges_answers_here_is_paid_for_no_attack(name: str) -> None:
     assert figures["num_problems_attacked"] >= 2
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("no_attack_is_long")
 @pytest.mark.parametrize("name", ["format", "summary", "language"])
 def test_what_does_not_judge_answers_is_paid_and_told_about(name: str) -> None:
@@ -125,6 +126,7 @@ def test_what_does_not_judge_answers_is_paid_and_told_about(name: str) -> None:
     assert beside["paid_attacks"] < figures["paid_attacks"]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("no_attack_is_long")
 def test_a_reward_that_looks_at_no_answer_gets_advice(mine: Path) -> None:
     assert "--beside accuracy" in audit_named_reward("format=0", None)[1]

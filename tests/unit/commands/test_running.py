@@ -52,6 +52,7 @@ def test_a_run_that_trains_nothing_is_not_examined(tmp_path: Path, monkeypatch: 
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["config"]["own"]["stop"] == []
 
 
+@pytest.mark.full
 def test_a_run_that_failed_may_go_on_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(folder: Path) -> int:
         raise OSError(f"no steps in {folder}")

@@ -45,6 +45,7 @@ def requests(count: int) -> list[ChatRequest]:
 # Asking
 
 
+@pytest.mark.full
 def test_a_prompt_is_sent_as_asked(server: Server, connect: Connect) -> None:
     assert connect().ask("why?", temperature=0, max_tokens=7, seed=3) == "re: why?"
     sampling = {"temperature": 0.0, "max_tokens": 7, "seed": 3}
@@ -164,6 +165,7 @@ def test_a_text_that_cannot_be_sent_is_a_failure(server: Server, connect: Connec
     assert server.bodies == []
 
 
+@pytest.mark.full
 def test_pauses_double_and_heed_the_server(server: Server, connect: Connect) -> None:
     server.act = lambda prompt, count: (429, {}, ("Retry-After", "0.2")) if count == 3 else (500, {})
     assert connect(max_retries=4, pause_seconds=0.02).ask("q") is None

@@ -99,6 +99,7 @@ def long_request(num_tokens: int) -> Request:
     return next(request for request, [one] in zip(requests, groups, strict=True) if one.finish == "length")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("max_rows", [3, 512])
 def test_requests_that_come_while_others_run_get_the_same(kind: Kind, max_rows: int) -> None:
     requests = asked(2)
@@ -117,6 +118,7 @@ def test_requests_that_come_while_others_run_get_the_same(kind: Kind, max_rows: 
             assert same(kind, rollouts[number], expected), capacity
 
 
+@pytest.mark.full
 def test_with_a_capacity_later_requests_join_the_running_ones_and_without_they_wait() -> None:
     first = long_request(20)
     second = Request(id="later", prompt="h h h", seed=("later",), decoding=Decoding(max_new_tokens=2))
@@ -187,6 +189,7 @@ def test_a_listener_is_told_exactly_the_rollout(kind: Kind, max_rows: int) -> No
         assert all(len(tokens) == 1 for parts in told.values() for tokens, _ in parts)
 
 
+@pytest.mark.full
 def test_what_is_cancelled_gives_no_rollout_and_changes_no_other(kind: Kind) -> None:
     requests = asked(2)
     engine = engine_of(kind, max_rows=3)

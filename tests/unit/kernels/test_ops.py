@@ -317,6 +317,7 @@ def test_other_types_and_odd_sizes_are_left_to_torch(called: list[str], dtype: t
     assert called == []
 
 
+@pytest.mark.full
 def test_plain_forms_have_the_gradients_of_finite_differences(instructions: InstructionSet | None) -> None:
     if instructions is not None:
         pytest.skip("in float64 there are no kernels, so that once is enough")

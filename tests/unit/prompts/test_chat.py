@@ -91,6 +91,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_template_fails_soon(source: str) -> None:
     started = time.perf_counter()

@@ -125,6 +125,7 @@ def test_thinking_is_the_first_outermost_block(text: str, thinking: str | None) 
     assert parse_response(text).thinking == thinking
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("text", "answer"),
     [

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from aha.report import browser
 from aha.report.browser import evaluation_shelf, training_shelf
 from aha.report.record import read_record
@@ -67,6 +69,7 @@ def test_training_shows_the_first_and_the_last_iteration_and_some_between(make_r
     assert all(rollout["advantage"] is not None for problem in shelf.problems for rollout in problem["sides"][0])
 
 
+@pytest.mark.full
 def test_a_very_long_response_keeps_its_two_ends(make_run: MakeRun) -> None:
     run = make_run()
     text = "first " + "x" * 20_000 + " last"
@@ -77,6 +80,7 @@ def test_a_very_long_response_keeps_its_two_ends(make_run: MakeRun) -> None:
     assert f"[... {len(text) - browser.MAX_CHARACTERS:,} characters left out ...]" in shown
 
 
+@pytest.mark.full
 def test_long_responses_leave_room_for_fewer_problems(make_run: MakeRun) -> None:
     run = make_run()
     for name in ("evaluation-start", "evaluation-end"):

@@ -57,6 +57,7 @@ def shelves(text: str) -> list[dict[str, object]]:
     return [json.loads(data) for data in found]
 
 
+@pytest.mark.full
 def test_the_page_replaces_itself_and_leaves_nothing_beside_it(make_run: MakeRun) -> None:
     run = make_run()
     before = {path.name for path in run.iterdir()}
@@ -189,6 +190,7 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
     assert text.count("not recorded yet") == 4 + 14
 
 
+@pytest.mark.full
 def test_half_a_comparison_is_shown_as_one(make_run: MakeRun) -> None:
     text = written(make_run(is_finished=False))
     assert "Only the base model has answered so far." in text
@@ -202,6 +204,7 @@ def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.full
 def test_the_page_of_long_responses_stays_small(make_run: MakeRun) -> None:
     run = make_run()
     for path in (run / "rollouts").iterdir():
@@ -304,6 +307,7 @@ def test_the_total_is_the_sum_of_the_bills(page_of_a_pipeline: str) -> None:
     assert rows[-1][1] == "100.0\N{NO-BREAK SPACE}%"
 
 
+@pytest.mark.full
 def test_what_became_of_responses_adds_up_though_a_row_holds_several(make_pipeline_run: MakeRun) -> None:
     run = make_pipeline_run()
     counts = {"items": 64, "equally good": 24, "kept": 10}
@@ -371,6 +375,7 @@ def test_the_page_of_a_pipeline_asks_the_network_for_nothing(page_of_a_pipeline:
     assert all((attrs.get("href") or "#").startswith("#") for _, attrs in outline.elements)
 
 
+@pytest.mark.full
 def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun, page_of_a_pipeline: str) -> None:
     clean = Outline(page_of_a_pipeline)
     run = make_pipeline_run("hostile")
@@ -395,6 +400,7 @@ def test_hostile_text_of_a_pipeline_stays_text(make_pipeline_run: MakeRun, page_
     assert shelves(text)[0]["problems"][0]["sides"][0][0]["text"] == HOSTILE.replace("\ud800", "?")
 
 
+@pytest.mark.full
 def test_the_page_of_a_pipeline_of_long_responses_stays_small(make_pipeline_run: MakeRun) -> None:
     """Of characters that take most bytes on the page, where they are escaped."""
     word = "<<<<<<<<"

@@ -95,12 +95,14 @@ def test_kinds_of_verdicts(reward: CodeReward, code: str, kind: str) -> None:
     assert "\n" not in verdict.reason
 
 
+@pytest.mark.full
 def test_what_takes_too_long_is_a_timeout(reward: CodeReward) -> None:
     with Sandbox(isolation=reward.sandbox.isolation, limits=Limits(seconds=0.7), num_workers=2) as quick:
         endless = [(PROBLEM, "def square(x):\n    while True: pass"), (PROGRAM, "while True: pass")]
         assert [verdict.kind for verdict in CodeReward(quick).judge_codes(endless)] == ["timeout", "timeout"]
 
 
+@pytest.mark.full
 def test_outputs_are_compared_by_line_and_word(reward: CodeReward) -> None:
     test = json.dumps({"stdin": "", "stdout": "1 2\n3\n"})
     problem = replace(PROGRAM, tests=(test,))

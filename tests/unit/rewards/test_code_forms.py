@@ -63,6 +63,7 @@ RIGHT_ENDINGS = [
 WRONG_ENDINGS = ["print(7)\nexit(3)", "print(7)\nexit('failed')", "exit()\nprint(7)"]
 
 
+@pytest.mark.full
 def test_a_program_may_end_itself(reward: CodeReward) -> None:
     def judge_endings(endings: list[str]) -> Verdict:
         tests = tuple(json.dumps({"stdin": ending, "stdout": "7\n"}) for ending in endings)
@@ -109,6 +110,7 @@ def judge_outputs(reward: CodeReward, outputs: list[tuple[str, str]]) -> Verdict
     return reward.judge_codes([(Problem(id="p", question="", answer="", domain="stdio", tests=tests), echo)])[0]
 
 
+@pytest.mark.full
 def test_printed_numbers_with_a_decimal_point_have_a_tolerance(reward: CodeReward) -> None:
     assert judge_outputs(reward, RIGHT_OUTPUTS) == Verdict(score=1.0, reason="passes 8 of 8 tests", kind="correct")
     assert judge_outputs(reward, WRONG_OUTPUTS).reason.startswith(f"passes 0 of {len(WRONG_OUTPUTS)} tests")
@@ -188,6 +190,7 @@ def test_the_entry_point_is_what_the_program_defines(reward: CodeReward) -> None
     assert judge(reward, "def f(x): return x", "assert f(3) == 3", starter=starter).score == 1
 
 
+@pytest.mark.full
 def test_the_entry_point_may_be_written_as_a_call_of_solution(reward: CodeReward) -> None:
     code = "class Solution:\n    def f(self, x): return x"
     test = "def check(candidate):\n    assert candidate(x=3) == 3"
@@ -262,6 +265,7 @@ TESTS = {
 ECHO = "def f(x):\n    if x is None: raise TypeError('x is not None, please')\n    return x"
 
 
+@pytest.mark.full
 def test_tests_may_be_written_in_several_forms(reward: CodeReward) -> None:
     right = judge(reward, ECHO, *TESTS.values())
     assert right.kind == "correct", right
@@ -366,6 +370,7 @@ def test_classes_of_the_starter_are_known_to_both_sides(reward: CodeReward) -> N
     assert verdict.kind == "correct", verdict
 
 
+@pytest.mark.full
 def test_members_of_an_enumeration_of_the_starter_are_its_members(reward: CodeReward) -> None:
     starter = "from enum import Enum\nclass Color(Enum):\n    RED = 1\n    BLUE = 2\ndef f(x):\n    'The other.'\n"
     code = "def f(x): return Color.RED if x is Color.BLUE else Color.BLUE"
@@ -376,6 +381,7 @@ def test_members_of_an_enumeration_of_the_starter_are_its_members(reward: CodeRe
     assert judge(reward, unknown, test, starter=starter).kind == "unsupported"
 
 
+@pytest.mark.full
 def test_exceptions_of_the_starter_are_raised_in_the_test(reward: CodeReward) -> None:
     starter = SHOP + "def f(x):\n    '''Raises EmptyError.'''\n"
     test = "try: f(1)\nexcept EmptyError as error: assert str(error) == 'no'\nelse: assert False"
@@ -430,6 +436,7 @@ def test_what_cannot_be_judged_is_unsupported_and_has_a_reason(reward: CodeRewar
     assert len(verdict.reason) > len("passes 0 of 1 tests; ")
 
 
+@pytest.mark.full
 def test_one_wrong_answer_decides_where_another_cannot_be_judged(reward: CodeReward) -> None:
     unknown, wrong, right = "assert f(lambda: 1)", "assert f(1) == 2", "assert f(1) == 1"
     assert judge(reward, "def f(x): return x", unknown, right).kind == "unsupported"
@@ -438,6 +445,7 @@ def test_one_wrong_answer_decides_where_another_cannot_be_judged(reward: CodeRew
     assert "assert f(1) == 2" in verdict.reason
 
 
+@pytest.mark.full
 def test_an_error_of_the_judge_is_no_error_of_the_program(reward: CodeReward) -> None:
     """A result that cannot be sent is a TypeError to the judge alone: a test that asks for one does not pass by it."""
     test = "try: f(None)\nexcept TypeError: pass\nelse: assert False"

@@ -92,6 +92,7 @@ def rearranged(tree: Tree, rng: Random) -> Tree:
     return Tree(tree.operator, left, right)
 
 
+@pytest.mark.full
 @given(TREES, st.randoms(use_true_random=False))
 @PROPERTY
 def test_value_and_numbers_are_those_of_the_tree(tree: Tree, rng: Random) -> None:

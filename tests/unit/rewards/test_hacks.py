@@ -156,13 +156,13 @@ def test_there_are_many() -> None:
     assert len(BOXES) + len(RESPONSES) + len(SUMMARIES) >= 100
 
 
-@pytest.mark.parametrize("name", BOXES)
-def test_no_hack_in_a_box_is_rewarded(name: str, verifier: MathVerifier, rollout: Callable[[str], Rollout]) -> None:
-    gold, answer = BOXES[name]
+def test_no_hack_in_a_box_is_rewarded(verifier: MathVerifier, rollout: Callable[[str], Rollout]) -> None:
     table: RewardTable = {"math": {verifier: 1.0, tags.format_reward: 1.0}}
-    hack, honest = score_all(table, [(problem(gold), rollout(boxed(answer))), (problem(gold), rollout(boxed(gold)))])
-    assert hack.parts["accuracy"] == 0, hack.reasons
-    assert hack.total < honest.total == 2
+    for name, (gold, answer) in BOXES.items():
+        pairs = [(problem(gold), rollout(boxed(answer))), (problem(gold), rollout(boxed(gold)))]
+        hack, honest = score_all(table, pairs)
+        assert hack.parts["accuracy"] == 0, (name, hack.reasons)
+        assert hack.total < honest.total == 2, name
 
 
 @pytest.mark.parametrize("name", RESPONSES)

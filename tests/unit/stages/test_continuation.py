@@ -135,6 +135,7 @@ def test_each_problem_is_asked_as_often_in_two_parts_and_in_a_run_that_is_stoppe
     assert weights_digest(stopped.path) == weights_digest(whole.path)
 
 
+@pytest.mark.full
 def test_the_second_part_goes_on_with_moments_and_reference(base: Checkpoint, tmp_path: Path) -> None:
     scale = R1ZeroConfig(zero=SHORT, longer=SHORT, validation=LOOK, evaluation=LOOK)
     result = train_zero(new_run(tmp_path), base, scale, task(TrainingProblems(seed=0)))

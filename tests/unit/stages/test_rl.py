@@ -133,6 +133,7 @@ def test_without_kl_there_is_no_reference(
         assert (row["trained_tokens"] == 0) == (reward is sameness)
 
 
+@pytest.mark.full
 def test_without_kl_a_stage_that_was_interrupted_goes_on(base: Checkpoint, tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", base, algorithm=GRPO(kl_coef=0.0), iterations=3, checkpoint_every=1)
     with pytest.raises(Interrupted):
@@ -149,6 +150,7 @@ def test_memory_is_estimated_with_a_reference_only_where_there_is_one(kl_coef: f
     assert (estimate(shape, config.optimizer, load).reference > 0) is has_reference
 
 
+@pytest.mark.full
 def test_rollouts_can_be_thinned_at_any_time_and_change_no_result(base: Checkpoint, tmp_path: Path) -> None:
     whole, thin = tmp_path / "whole", tmp_path / "thin"
     results = [train(whole, base, iterations=3), train(thin, base, iterations=3, keep_rollouts=2)]

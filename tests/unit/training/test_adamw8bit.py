@@ -167,12 +167,14 @@ def trained(state: State, num_steps: int, *, width: int = 64) -> tuple[list[floa
     return losses, policy
 
 
+@pytest.mark.full
 def test_on_the_host_is_as_on_the_device_bit_for_bit() -> None:
     (losses, policy), (others, other) = trained("float32", 12), trained("host", 12)
     assert losses == others
     assert all(torch.equal(one, two) for one, two in zip(policy.parameters(), other.parameters(), strict=True))
 
 
+@pytest.mark.full
 def test_losses_with_8_bits_are_near_those_with_32() -> None:
     (losses, _), (others, _) = trained("float32", 25), trained("8-bit", 25)
     assert losses[-1] < losses[0] - 1.0

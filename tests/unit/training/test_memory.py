@@ -84,6 +84,7 @@ def test_adapters_are_counted_and_share_the_reference() -> None:
     assert found.copies == 4 * 28 * (1536 * 1536 + 8960 * 1536)
 
 
+@pytest.mark.full
 def test_a_card_of_24_gib_holds_what_the_manual_says() -> None:
     small = Workload(micro_batch_tokens=4096, sequence_tokens=1024, num_rows=64, has_reference=True)
     fitting = [

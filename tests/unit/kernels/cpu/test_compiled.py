@@ -65,6 +65,7 @@ def test_a_switch_that_names_no_set_is_refused(monkeypatch: pytest.MonkeyPatch, 
     assert built(tmp_path) == []
 
 
+@pytest.mark.full
 @needs_compiler
 def test_every_set_of_this_processor_and_the_plain_one_compute_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -111,6 +112,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(monkeypatch: pytest.Monkey
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.full
 @needs_compiler
 def test_functions_take_and_return_what_their_signature_says() -> None:
     found = compiled.functions("attention", {"attention_scratch": "ii:i"})

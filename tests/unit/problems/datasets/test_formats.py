@@ -287,6 +287,7 @@ def test_any_row_is_a_problem_or_says_why_not(name: str, row: dict[str, Any]) ->
     assert problem.domain in DOMAINS
 
 
+@pytest.mark.full
 @settings(max_examples=40)
 @given(rows=st.lists(ROWS | st.just({"question": "a", "answer": 1, "metadata": 5}), min_size=1, max_size=4))
 def test_any_rows_have_a_format_or_are_refused(rows: list[dict[str, Any]]) -> None:

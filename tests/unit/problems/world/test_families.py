@@ -80,6 +80,7 @@ def test_linear_equations_have_the_answer_as_their_root(level: int) -> None:
         assert [x for x in range(LARGEST + 1) if solves(content, x)] == [int(content.answer)]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("level", levels_of("quadratic"))
 def test_quadratic_equations_have_the_answer_as_their_roots(level: int) -> None:
     for content in {one.key: one for one in drawn("quadratic", level)}.values():

@@ -125,6 +125,7 @@ def test_hard_problems_are_beyond_the_training_range(by_split: dict[str, list[Pr
 # Answers and words
 
 
+@pytest.mark.full
 def test_every_reference_answer_is_right(by_split: dict[str, list[Problem]]) -> None:
     tokenizer = world_tokenizer()
     for problems in by_split.values():
@@ -206,6 +207,7 @@ def test_held_out_problems_are_a_fixed_set() -> None:
     assert held_out_problems("test", 30) != held_out_problems("validation", 30)
 
 
+@pytest.mark.full
 def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no split 'dev': the built-in world has train, validation, test, hard"):
         held_out_problems("dev", 3)

@@ -95,6 +95,7 @@ def test_every_hand_uses_words_of_the_world() -> None:
             assert world_tokenizer().unknown_words(" ".join(by(hand, problem))) == []
 
 
+@pytest.mark.full
 def test_tokens_and_back_do_not_change_the_verdict() -> None:
     for problem in HELPFUL[::4]:
         for hand in HELPFUL_SHARES:

@@ -123,6 +123,7 @@ def test_an_instruction_around_every_question_is_no_overlap(tmp_path: Path) -> N
         assert all(problem.question.endswith(instruction) for problem in assignment.pool)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("family", [pytest.param("countdown", marks=pytest.mark.full), "knights_knaves"])
 def test_what_a_program_makes_from_one_form_is_kept(family: str, tmp_path: Path) -> None:
     """Also from a file of such rows; the same question is still left out."""

@@ -107,6 +107,7 @@ def test_the_doctor_is_not_needed_for_it(tmp_path: Path) -> None:
         carry_out(r1_request(config, tmp_path / "run", force=True))
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("few_are_measured")
 def test_a_student_is_named_where_it_is_the_one_that_lacks_positions(tmp_path: Path) -> None:
     models = [open_base(), *(model_with(128, tmp_path / name) for name in ("qwen", "llama"))]

@@ -68,6 +68,7 @@ def test_a_package_that_cannot_be_shared_is_refused(name: str, fault: str) -> No
         find_packages([name])
 
 
+@pytest.mark.full
 @needs_bubblewrap
 @pytest.mark.usefixtures("installed")
 def test_programs_import_what_is_allowed_and_cannot_change_it() -> None:
@@ -94,6 +95,7 @@ def test_programs_import_what_is_allowed_and_cannot_change_it() -> None:
         assert CodeReward(sandbox).key + ",Wanted==1.0" == key
 
 
+@pytest.mark.full
 @needs_bubblewrap
 def test_numpy_computes_within_the_default_limits() -> None:
     if not FULL.can_share_packages:

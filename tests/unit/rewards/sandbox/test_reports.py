@@ -121,6 +121,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     return found
 
 
+@pytest.mark.full
 @pytest.mark.skipif(FULL.strength != "full", reason=f"bubblewrap does not work: {FULL.reason}")
 def test_all_runs_of_a_program_have_the_time_of_four_and_a_second(waits: list[tuple[float, int]]) -> None:
     limits = Limits(seconds=30.0, output_bytes=5000)

@@ -52,6 +52,7 @@ def test_the_interpreter_inside_is_this_one_with_its_library(sandbox: Sandbox) -
     assert sandbox.run(program).output.strip() == sys.version
 
 
+@pytest.mark.full
 def test_the_standard_library_imports_what_it_needs_later(sandbox: Sandbox) -> None:
     # Parts of it that are written in C ask the calling program for its builtins when they import.
     program = "import datetime\ndef year(text): return datetime.datetime.strptime(text, '%Y').year\n"
@@ -75,6 +76,7 @@ def test_equal_programs_print_equal_text(sandbox: Sandbox) -> None:
     assert sandbox.run(program).output == sandbox.run(program).output != ""
 
 
+@pytest.mark.full
 @needs_bubblewrap
 def test_what_ends_late_is_killed_at_the_deadline() -> None:
     with Sandbox(limits=replace(LIMITS, seconds=0.5)) as quick:
@@ -109,6 +111,7 @@ def test_runs_of_one_program_do_not_know_each_other(sandbox: Sandbox) -> None:
     assert [run.status for run in runs] == ["ended", "ended", "overflow"]
 
 
+@pytest.mark.full
 @needs_bubblewrap
 def test_a_late_run_ends_the_series() -> None:
     with Sandbox(limits=replace(LIMITS, seconds=0.7)) as quick:
@@ -226,6 +229,7 @@ def test_weak_isolation_is_refused_and_says_what_it_leaves_open() -> None:
         Sandbox(isolation=weak)
 
 
+@pytest.mark.full
 def test_weak_isolation_warns_and_still_limits() -> None:
     weak = probe("no-such-bubblewrap")
     with pytest.warns(RuntimeWarning, match="WEAK SANDBOX.*the network"):
@@ -240,6 +244,7 @@ def test_weak_isolation_warns_and_still_limits() -> None:
         assert made.examine("def f(x): return x + 1", ["assert f(1) == 2", "assert f(1) == 3"]).passed == (True, False)
 
 
+@pytest.mark.full
 @needs_root
 def test_weak_isolation_of_root_leaves_no_process_behind() -> None:
     with pytest.warns(RuntimeWarning, match="WEAK"):

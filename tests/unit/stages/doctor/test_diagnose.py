@@ -319,6 +319,7 @@ def test_an_own_reward_that_raises_is_found_with_file_and_line(tmp_path: Path) -
     assert findings["reward-broken"].what.count(f"{file}:4: KeyError: 1") == 1
 
 
+@pytest.mark.full
 def test_a_base_model_that_writes_on_is_told_of_stop_strings() -> None:
     writes_on = endless(smaller())
     found = {finding.code: finding for finding in diagnose(writes_on).findings}

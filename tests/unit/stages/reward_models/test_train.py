@@ -117,6 +117,7 @@ def held_out_of(folder: Path) -> dict[str, float]:
 # Learning
 
 
+@pytest.mark.full
 def test_it_learns_what_is_better(tmp_path: Path) -> None:
     data, said = ranked(48, name="train"), []
     checkpoint = train(make_run(tmp_path, say=said.append), start(tmp_path), data, ranked(16, name="new"))
@@ -146,6 +147,7 @@ def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
     assert held_out_of(tmp_path)["n"] == 100
 
 
+@pytest.mark.full
 def test_it_learns_what_is_safe(tmp_path: Path) -> None:
     checkpoint = train(
         make_run(tmp_path), start(tmp_path), labelled(64, name="train"), labelled(24, name="new"), kind=HARMLESSNESS
@@ -156,6 +158,7 @@ def test_it_learns_what_is_safe(tmp_path: Path) -> None:
     assert (model.reads, model.bias.item()) == ("response", 0.0)
 
 
+@pytest.mark.full
 def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) -> None:
     half = CONFIG.model_copy(update={"optimizer": CONFIG.optimizer.model_copy(update={"precision": "bfloat16"})})
     checkpoint = train(
@@ -177,6 +180,7 @@ def test_it_learns_and_scores_in_bfloat16_with_a_precise_bias(tmp_path: Path) ->
 # The same, whichever way
 
 
+@pytest.mark.full
 def test_interrupted_after_every_update_it_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
     policy, data, held_out = start(tmp_path), ranked(10, name="train"), ranked(2, name="new")
     whole = train(make_run(tmp_path / "whole"), policy, data, held_out)
@@ -212,6 +216,7 @@ def test_a_finished_stage_is_not_repeated_and_others_inputs_are_refused(tmp_path
             train(make_run(tmp_path), **given)
 
 
+@pytest.mark.full
 def test_micro_batches_change_nothing_but_rounding(tmp_path: Path) -> None:
     """Sequences have at most 12 tokens: 16 cut none of them, and put every prompt into a micro-batch of its own."""
     policy, data, held_out = start(tmp_path), ranked(8, name="train"), ranked(2, name="new")
