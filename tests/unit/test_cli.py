@@ -209,6 +209,7 @@ NO_REWARD = (
         ("audit rows.jsonl --attacks", NO_REWARD),
         ("audit rows.jsonl --allow 1", NO_REWARD),
         ("audit rows.jsonl --threshold 0.4", NO_REWARD),
+        ("audit rows.jsonl --threshold 0.6", NO_REWARD),
         ("audit accuracy rows.jsonl --code", FOR_CODE),
         ("audit accuracy rows.jsonl --weak-sandbox", FOR_CODE),
         ("audit accuracy rows.jsonl --allow-packages numpy", FOR_CODE),

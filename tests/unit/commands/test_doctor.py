@@ -3,9 +3,10 @@
 import pytest
 
 from aha.commands.doctor import as_object, examine, in_words, prompts_left_out, refuse, toy_numbers
+from aha.problems.world.questions import TrainingProblems
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
-from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding
+from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.training.memory import GIB
 
 pytestmark = pytest.mark.usefixtures("few_are_measured")
@@ -145,3 +146,18 @@ def test_prompts_that_were_left_out_are_a_warning_with_their_places() -> None:
     assert found.what.startswith("2,000 prompts are too long and left out: rows.jsonl:1, rows.jsonl:2")
     assert found.what.endswith("more")
     assert "rows.jsonl:2000" not in found.what
+
+
+def test_the_problems_of_the_first_iteration_are_sampled_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates: list[RunCandidate] = []
+
+    def diagnose(candidate: RunCandidate) -> Diagnosis:
+        candidates.append(candidate)
+        return Diagnosis(findings=())
+
+    monkeypatch.setattr("aha.commands.doctor.diagnose", diagnose)
+    examine(None, OwnData(), numbers(), seed=3, num_groups=2)
+    (candidate,) = candidates
+    assert list(candidate.problems[:4]) == [
+        problem for start in (0, 2) for problem in TrainingProblems(seed=3)(start, 2)
+    ]

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from aha.commands.evaluation import EvaluationOrder, SampleOrder, evaluate_order, sample_once
+from aha.commands.evaluation import EvaluationOrder, SampleOrder, SuiteOrder, evaluate_order, sample_once
 from aha.engines.engine import Decoding
 from aha.prompts.templates import r1_zero
 from aha.recipes.base_model import BUILT_IN
+from aha.recipes.own.own_data import TemplateName
 from aha.stages.config import EvaluationConfig
 from aha.training.checkpoint import read_model, write_checkpoint
-from aha.types import Report, Row
+from aha.types import Problem, Report, Row
 
 LOOK = EvaluationConfig(num_problems=2, num_samples=2, max_new_tokens=40)
 
@@ -81,3 +82,24 @@ def test_more_than_three_cut_responses_of_ten_are_warned_of(
     warning = "WARNING: 40% of the responses are cut at 1,024 tokens and count as wrong: raise --max-new-tokens"
     assert (warning in said) == is_told
     assert ("WARNING" in said) == is_told
+
+
+@pytest.mark.parametrize(("template", "has_instruction"), [("r1_zero", False), ("r1", True), ("bare", True)])
+def test_a_suite_is_asked_with_its_instruction_unless_the_template_has_one(
+    template: TemplateName, has_instruction: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"question": "compute 2 + 2", "answer": "#### 4"}\n')
+    asked: list[Problem] = []
+
+    def evaluate(*_: object, problems: list[Problem], **__: object) -> Report:
+        asked.extend(problems)
+        none_cut = Row(suite="all", metric="truncated", value=0.0, low=0.0, high=0.0, n=1)
+        return Report(rows=(none_cut,), checkpoint="", decoding={"max_new_tokens": 8}, seed=0)
+
+    monkeypatch.setattr("aha.commands.evaluation.evaluate", evaluate)
+    suite = SuiteOrder(name=str(path), num_samples=1, max_new_tokens=8)
+    evaluate_order(EvaluationOrder(model="base", config=LOOK, seed=0, suite=suite, template=template))
+    (problem,) = asked
+    assert (problem.question != "compute 2 + 2") == has_instruction
+    assert problem.question.startswith("compute 2 + 2")

@@ -184,6 +184,13 @@ def test_a_planted_fault_is_found_and_is_fatal(plant: Callable[[RunCandidate], R
     assert not diagnosis.is_fit
 
 
+def test_the_largest_cap_that_leaves_room_is_named() -> None:
+    candidate = cramped(smaller())
+    (finding,) = [one for one in diagnose(candidate).findings if one.code == "no-room"]
+    longest = max(len(candidate.tokenizer.encode(candidate.template(one.question))) for one in candidate.problems)
+    assert f"lower max-new-tokens to {candidate.policy.max_positions - longest} or less" in finding.remedy
+
+
 def test_a_template_that_the_checkpoint_cannot_name_is_told() -> None:
     candidate = replace(smaller(), template=lambda question: f"{r1_zero(question)} ok")
     found = {finding.code: finding for finding in diagnose(candidate).findings}
