@@ -84,8 +84,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
     algorithm = config.algorithm
     actors = state.actors
 
-    # `history` counts over the whole training, `iteration` over this stage: a stage that continues another one asks
-    # other problems and draws by other seeds.
+    # `history` counts over the whole training, so that a stage that continues another one repeats no problem or draw.
     history = state.history(iteration)
     seed = (run.seed, name, history.iterations)
     timeline = Timeline(state.policy.synchronize)
