@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from aha.recipes.catalogue import RECIPES
@@ -78,7 +78,10 @@ def read(path: Path) -> Module:
     return parse(".".join(parts), path.read_text(encoding="utf-8"))
 
 
-MODULES = [read(path) for path in sorted(PACKAGE.rglob("*.py"))]
+@cache
+def modules() -> list[Module]:
+    """All modules of the package, parsed when a test first asks for them."""
+    return [read(path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 # Who imports whom

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lazy_transformers as transformers
 import pytest
 import torch
 from checkpoints import FAMILIES, SHAPE, TEXTS, TOKENIZERS, write_tokenizer_files
@@ -21,7 +22,6 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.training.checkpoint import read_model, write_checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 1e-5
 """Largest difference of a logit in float32, of logits whose standard deviation is 1."""

@@ -7,11 +7,11 @@ import gzip
 import json
 from pathlib import Path
 
+import lazy_transformers as transformers
 import pytest
 import torch
 from checkpoints import write_tokenizer_files
 from tiny import evenness, tiny_config, tiny_policy
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aha.commands.evaluation import SampleOrder, own_template, sample_once
 from aha.engines.engine import Decoding
@@ -128,11 +128,11 @@ def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str,
     assert (sampled["prompt_tokens"], sampled["tokens"], sampled["text"]) == (in_training, response, text)
 
     # What vLLM and `transformers` serve.
-    served = AutoTokenizer.from_pretrained(trained.path)
+    served = transformers.AutoTokenizer.from_pretrained(trained.path)
     messages = [{"role": "user", "content": QUESTION}]
     encoded = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert list(encoded) == in_training
-    model = AutoModelForCausalLM.from_pretrained(trained.path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(trained.path)
     generated = model.generate(torch.tensor([in_training]), max_new_tokens=NUM_NEW, do_sample=False)
     assert generated[0].tolist() == [*in_training, *response]
 
@@ -142,13 +142,13 @@ def test_transformers_ends_responses_where_training_did(tmp_path: Path) -> None:
     policy, tokenizer = read_model(model_of(tmp_path / "start", "qwen2.5").path)
     letters = tuple("abcdefghijklmnopqrstuvwxyz")
     write_checkpoint(tmp_path / "trained", policy, tokenizer.trained_with(r1_zero, letters), state={})
-    served = AutoModelForCausalLM.from_pretrained(tmp_path / "trained")
+    served = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "trained")
     assert served.generation_config.stop_strings == list(letters)
     prompt = tokenizer.encode_prompt(QUESTION)[None]
     with pytest.raises(ValueError, match="you must pass the model's tokenizer"):
         served.generate(prompt, max_new_tokens=200)
 
-    read = AutoTokenizer.from_pretrained(tmp_path / "trained")
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "trained")
     generated = served.generate(prompt, max_new_tokens=200, tokenizer=read)[0, prompt.shape[1] :]
     text, before = (read.decode(tokens, skip_special_tokens=True) for tokens in (generated, generated[:-1]))
     assert not set(letters) & set(before)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import lazy_transformers as transformers
 import pytest
 import torch
 from tiny import LETTERS, SHAPES, letters_tokenizer, tiny_config, tiny_policy, world_tokenizer
@@ -19,7 +20,6 @@ from aha.prompts.templates import r1_zero
 from aha.training.checkpoint import read_model, write_checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-transformers = pytest.importorskip("transformers")
 
 TOLERANCE = 1e-5
 QUESTIONS = ("compute 3 + 4 - 2", "从 7 23 16 18 选两个得 41", "use 3 8 2 to make 9", "solve x ^ 2 - 5 x + 6 = 0")

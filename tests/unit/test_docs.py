@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from house_rules import MODULES
+from house_rules import modules
 
 from aha.advantages.group import group_advantages
 from aha.problems.world.questions import TrainingProblems
@@ -205,7 +205,7 @@ def test_the_legend_has_every_shape_letter() -> None:
     letters = legend()
     unknown = [
         f"{module.name}: {name}"
-        for module in MODULES
+        for module in modules()
         for name, shape in shape_suffixes(module.tree).items()
         if set(shape) - set("0123456789") - letters.keys()
     ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lazy_transformers as transformers
 import pytest
 import torch
 from run_requests import zero_request
@@ -31,7 +32,6 @@ from aha.training.checkpoint import read_model, read_scorer, weights_digest, wri
 from aha.training.config import LoRAConfig
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-transformers = pytest.importorskip("transformers")
 
 LOOK = EvaluationConfig(num_problems=1, num_samples=2, max_new_tokens=4)
 MODEL_FILES = {
