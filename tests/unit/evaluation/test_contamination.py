@@ -30,9 +30,8 @@ def test_a_short_text_is_one_ngram() -> None:
     assert ngrams("compute 7 + 7") == {"compute 7 7"}
 
 
-@pytest.mark.parametrize(
-    ("text", "overlaps"),
-    [
+def test_a_shared_ngram_is_contamination() -> None:
+    for text, overlaps in [
         ("one two three four five six seven eight nine ten", True),
         ("so: ONE two, three four five six seven eight nine ten - eleven", True),
         ("zero two three four five six seven eight nine ten eleven", True),
@@ -43,11 +42,9 @@ def test_a_short_text_is_one_ngram() -> None:
         ("please compute 7 + 7", False),
         ("compute 7", False),
         ("compute 7 + 7 and then find two of 7 23 16 18", False),
-    ],
-)
-def test_a_shared_ngram_is_contamination(text: str, overlaps: bool) -> None:
-    sets = ["one two three four five six seven eight nine ten eleven", "compute 7 + 7"]
-    assert Contamination(sets).overlaps(text) == overlaps
+    ]:
+        sets = ["one two three four five six seven eight nine ten eleven", "compute 7 + 7"]
+        assert Contamination(sets).overlaps(text) == overlaps, (text, overlaps)
 
 
 def test_without_texts_nothing_is_contaminated() -> None:

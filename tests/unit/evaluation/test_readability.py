@@ -53,9 +53,8 @@ def test_thinking_that_the_prompt_opens_is_thinking(prompt: str, found: list[str
     assert faults(opening_of(prompt) + rest, "en") == found
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
+def test_every_fault_is_named() -> None:
+    for text, found in [
         ("so it is 41", ["no thinking"]),
         ("<think> </think> so it is 41", ["no thinking"]),
         ("<think> try 7 </think>", ["no summary"]),
@@ -73,11 +72,9 @@ def test_thinking_that_the_prompt_opens_is_thinking(prompt: str, found: list[str
             f"<think> 试 ```x``` {'wait ' * 300}",
             ["no summary", "mixed languages", "repetition", "long paragraph", "code block"],
         ),
-    ],
-)
-def test_every_fault_is_named(text: str, found: list[str]) -> None:
-    assert faults(text, "en") == found
-    assert is_readable(text, "en") == (not found)
+    ]:
+        assert faults(text, "en") == found, (text, found)
+        assert is_readable(text, "en") == (not found), (text, found)
 
 
 def test_limits_are_kept_to_and_no_further() -> None:
@@ -107,9 +104,8 @@ def test_an_unknown_language_is_refused() -> None:
         faults(GOOD, "fr")
 
 
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [
+def test_repetition_is_the_share_of_sequences_that_came_before() -> None:
+    for text, share in [
         ("", 0.0),
         ("a b c d e f g", 0.0),
         ("a a a a a a a", 0.0),
@@ -118,10 +114,8 @@ def test_an_unknown_language_is_refused() -> None:
         ("1 2 3 4 5 6 7 8 1 2 3 4 5 6 7 8", 1 / 9),
         ("一二三四五六七八一二三四五六七八", 1 / 9),
         ("a" * 99, 0.0),
-    ],
-)
-def test_repetition_is_the_share_of_sequences_that_came_before(text: str, share: float) -> None:
-    assert repetition(text) == pytest.approx(share)
+    ]:
+        assert repetition(text) == pytest.approx(share), (text, share)
 
 
 def test_searches_of_the_world_do_not_count_as_loops() -> None:
@@ -147,9 +141,8 @@ def test_repetition_grows_with_every_round(numbers: list[int], rounds: int) -> N
         assert shares[0] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("text", "num_words"),
-    [
+def test_the_longest_paragraph_ends_at_a_blank_line() -> None:
+    for text, num_words in [
         ("", 0),
         ("\n\n\n", 0),
         ("7 + 7 = 14", 0),
@@ -159,10 +152,8 @@ def test_repetition_grows_with_every_round(numbers: list[int], rounds: int) -> N
         ("wait\n  \t\nno yes\n\n\n\nno", 2),
         ("等等 7\n\n对", 2),
         ("wait $no$ yes", 2),
-    ],
-)
-def test_the_longest_paragraph_ends_at_a_blank_line(text: str, num_words: int) -> None:
-    assert longest_paragraph(text) == num_words
+    ]:
+        assert longest_paragraph(text) == num_words, (text, num_words)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +181,6 @@ def test_any_text_has_faults_or_none(pieces: list[str]) -> None:
         assert "no thinking" in faults(text, "en")
 
 
-@pytest.mark.parametrize("piece", ["wait ", "<think>", "```", "$", "\n", "~", "对", "\\("])
-def test_floods_get_a_verdict(piece: str) -> None:
-    assert faults(f"<think> {piece * 10_000} </think> so", "en")
+def test_floods_get_a_verdict() -> None:
+    for piece in ["wait ", "<think>", "```", "$", "\n", "~", "对", "\\("]:
+        assert faults(f"<think> {piece * 10_000} </think> so", "en"), piece

@@ -20,9 +20,8 @@ TRACE = "<think> try 7 + 23 = 30 ? 41 no wait try 23 + 18 = 41 ? 41 yes </think>
 MIXED = "<think> 试 7 + 23 = 30 ? 41 错 wait 试 23 + 18 = 41 ? 41 对 </think> <answer> 23 + 18 </answer>"
 
 
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
+def test_whole_words_of_doubt_are_counted() -> None:
+    for text, count in [
         ("", 0),
         ("5 + 3 = 8", 0),
         ("wait", 1),
@@ -41,10 +40,8 @@ MIXED = "<think> 试 7 + 23 = 30 ? 41 错 wait 试 23 + 18 = 41 ? 41 对 </think
         ("wa\u00eft", 0),
         (TRACE, 3),
         (MIXED, 3),
-    ],
-)
-def test_whole_words_of_doubt_are_counted(text: str, count: int) -> None:
-    assert reflective_acts(text) == count
+    ]:
+        assert reflective_acts(text) == count, (text, count)
 
 
 def test_the_ten_words_of_the_paper_count() -> None:
@@ -53,9 +50,8 @@ def test_the_ten_words_of_the_paper_count() -> None:
     assert set(ten.split()) | {"try", "hmm", "试", "等", "查", "嗯"} == REFLECTIVE_WORDS
 
 
-@pytest.mark.parametrize(
-    ("text", "english", "chinese"),
-    [
+def test_words_belong_to_a_language() -> None:
+    for text, english, chinese in [
         ("", 0, 0),
         ("<think> </think> <answer> 23 + 18 </answer>", 0, 0),
         ("3 x + 4 = 19 , x = 5 , X", 0, 0),
@@ -73,16 +69,13 @@ def test_the_ten_words_of_the_paper_count() -> None:
         ("\u043f\u0440\u0438\u0432\u0435\u0442", 0, 0),
         (TRACE, 5, 0),
         (MIXED, 1, 4),
-    ],
-)
-def test_words_belong_to_a_language(text: str, english: int, chinese: int) -> None:
-    counts = words_by_language(text)
-    assert (counts["en"], counts["zh"]) == (english, chinese)
+    ]:
+        counts = words_by_language(text)
+        assert (counts["en"], counts["zh"]) == (english, chinese), (text, english, chinese)
 
 
-@pytest.mark.parametrize(
-    ("text", "language", "is_mixed"),
-    [
+def test_one_word_of_another_language_is_mixing() -> None:
+    for text, language, is_mixed in [
         (TRACE, "en", False),
         (TRACE, "zh", True),
         (MIXED, "en", True),
@@ -91,10 +84,8 @@ def test_words_belong_to_a_language(text: str, english: int, chinese: int) -> No
         ("<think> x = 5 </think> <answer> 5 </answer>", "zh", False),
         ("<think> x = 5 </think> <answer> 5 </answer>", "en", False),
         ("", "en", False),
-    ],
-)
-def test_one_word_of_another_language_is_mixing(text: str, language: str, is_mixed: bool) -> None:
-    assert mixes_languages(text, language) is is_mixed
+    ]:
+        assert mixes_languages(text, language) is is_mixed, (text, language, is_mixed)
 
 
 def test_an_unknown_language_is_refused() -> None:
@@ -134,9 +125,8 @@ def test_shares_of_all_languages_add_up(text: str) -> None:
     assert all(mixes_languages(text, language) == (consistency(text, language) < 1.0) for language in LANGUAGES)
 
 
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
+def test_prose_leaves_formulas_and_code_out() -> None:
+    for text, rest in [
         ("no formula , no code", "no formula , no code"),
         (r"so \frac{1}{2} left", "so {1}{2} left"),
         (r"so \begin{align} y \end{align} left", "so y left"),
@@ -155,10 +145,8 @@ def test_shares_of_all_languages_add_up(text: str) -> None:
         (r"so \( never closed $x$", r"so \( never closed"),
         (r"so \\( not opened \)", "so ( not opened"),
         ("", ""),
-    ],
-)
-def test_prose_leaves_formulas_and_code_out(text: str, rest: str) -> None:
-    assert " ".join(prose(text).split()) == rest
+    ]:
+        assert " ".join(prose(text).split()) == rest, (text, rest)
 
 
 @given(st.lists(st.sampled_from(["wait", "no", "对", "试", "x", "7", "<think>", "=", "?"])))
@@ -171,9 +159,8 @@ def test_counts_add_up_over_the_words(words: list[str]) -> None:
     assert reflective_acts(text) == words.count("wait") + words.count("试")
 
 
-@pytest.mark.parametrize(
-    ("text", "english", "acts"),
-    [
+def test_floods_are_counted() -> None:
+    for text, english, acts in [
         ("<" * 10_000, 0, 0),
         ("<think" * 10_000, 10_000, 0),
         ("a" * 10_000, 1, 0),
@@ -184,8 +171,6 @@ def test_counts_add_up_over_the_words(words: list[str]) -> None:
         ("\\" * 10_000, 0, 0),
         ("`\n" * 10_000, 0, 0),
         ("\\begin{" * 10_000, 0, 0),
-    ],
-)
-def test_floods_are_counted(text: str, english: int, acts: int) -> None:
-    assert words_by_language(text)["en"] == english
-    assert reflective_acts(text) == acts
+    ]:
+        assert words_by_language(text)["en"] == english, (text, english, acts)
+        assert reflective_acts(text) == acts, (text, english, acts)

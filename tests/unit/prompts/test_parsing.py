@@ -31,9 +31,8 @@ def test_blanks_and_other_text_inside_the_blocks_are_allowed(text: str) -> None:
     assert parse_response(text).is_well_formed
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
+def test_what_breaks_the_format_is_said_in_words() -> None:
+    for text, reason in [
         ("", "no <think>, no </think>, no <answer>, no </answer>"),
         ("23 + 18", "no <think>, no </think>, no <answer>, no </answer>"),
         ("a </think> <answer> b </answer>", "no <think>"),
@@ -55,17 +54,14 @@ def test_blanks_and_other_text_inside_the_blocks_are_allowed(text: str) -> None:
         ("<think> a </think> <answer> b </answer> .", "text after </answer>"),
         (". <think> a </think> <answer> b </answer> .", "text before <think>, text after </answer>"),
         ("<think> a </think>\u200b<answer> b </answer>", "text between </think> and <answer>"),
-    ],
-)
-def test_what_breaks_the_format_is_said_in_words(text: str, reason: str) -> None:
-    parsed = parse_response(text)
-    assert not parsed.is_well_formed
-    assert parsed.reason == reason
+    ]:
+        parsed = parse_response(text)
+        assert not parsed.is_well_formed, (text, reason)
+        assert parsed.reason == reason, (text, reason)
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
+def test_the_only_answer_outside_the_thinking_is_found_in_any_format() -> None:
+    for text, answer in [
         ("<answer> 5 </answer>", "5"),
         ("so it is <answer>5</answer> .", "5"),
         ("<answer> 5 </answer> <think> a </think>", "5"),
@@ -75,15 +71,12 @@ def test_what_breaks_the_format_is_said_in_words(text: str, reason: str) -> None
         ("<think> a <think> b </think> c </think> <answer> 5 </answer>", "5"),
         ("<think> a </think> <answer> </answer>", ""),
         ("<think> a </think> <answer> <b>5</b> </answer>", "<b>5</b>"),
-    ],
-)
-def test_the_only_answer_outside_the_thinking_is_found_in_any_format(text: str, answer: str) -> None:
-    assert parse_response(text).answer == answer
+    ]:
+        assert parse_response(text).answer == answer, (text, answer)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_no_answer_is_read_where_there_is_not_exactly_one() -> None:
+    for text in [
         "",
         "5",
         "<think> a </think> 5",
@@ -103,10 +96,8 @@ def test_the_only_answer_outside_the_thinking_is_found_in_any_format(text: str, 
         "<answer> <think> a </think> 5 </answer>",
         "<answer> 5 </think> </answer>",
         "<answer> <think> 5 </answer> </think>",
-    ],
-)
-def test_no_answer_is_read_where_there_is_not_exactly_one(text: str) -> None:
-    assert parse_response(text).answer is None
+    ]:
+        assert parse_response(text).answer is None, text
 
 
 @pytest.mark.parametrize(
@@ -182,9 +173,8 @@ def test_any_text_is_taken_apart_without_an_error(text: str) -> None:
     assert boxed is None or boxed in text
 
 
-@pytest.mark.parametrize(
-    ("text", "content"),
-    [
+def test_the_last_balanced_box_is_found() -> None:
+    for text, content in [
         (r"so \boxed{42} .", "42"),
         (r"\boxed{1} then \boxed{2}", "2"),
         (r"\boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
@@ -202,15 +192,12 @@ def test_any_text_is_taken_apart_without_an_error(text: str) -> None:
         (r"boxed{5}", None),
         (r"{5}", None),
         ("", None),
-    ],
-)
-def test_the_last_balanced_box_is_found(text: str, content: str | None) -> None:
-    assert last_boxed(text) == content
+    ]:
+        assert last_boxed(text) == content, (text, content)
 
 
-@pytest.mark.parametrize(
-    ("text", "content"),
-    [
+def test_floods_of_braces_get_a_verdict() -> None:
+    for text, content in [
         ("{" * FLOOD, None),
         ("}" * FLOOD + r"\boxed{5}", "5"),
         (r"\boxed{" * FLOOD, None),
@@ -219,18 +206,15 @@ def test_the_last_balanced_box_is_found(text: str, content: str | None) -> None:
         (r"\boxed" * FLOOD, None),
         (r"\boxed" + " " * FLOOD, None),
         ("\\" * (2 * FLOOD) + r"\boxed{5}", "5"),
-    ],
-)
-def test_floods_of_braces_get_a_verdict(text: str, content: str | None) -> None:
-    assert last_boxed(text) == content
+    ]:
+        assert last_boxed(text) == content, (text, content)
 
 
 # R1's format
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
+def test_the_format_of_r1() -> None:
+    for text, reason in [
         ("<think> a </think> b", "ok"),
         ("<think></think>b", "ok"),
         (" \n<think> a </think>\n\nb\n", "ok"),
@@ -246,16 +230,13 @@ def test_floods_of_braces_get_a_verdict(text: str, content: str | None) -> None:
         ("</think> a <think> b", "tags out of order: </think> <think>"),
         ("<think> a </think> <answer> 5 </answer>", "<answer> in a summary, </answer> in a summary"),
         ("<think> <answer> </think> 5", "<answer> in a summary"),
-    ],
-)
-def test_the_format_of_r1(text: str, reason: str) -> None:
-    parsed = parse_response(text, ending="summary")
-    assert (parsed.reason, parsed.is_well_formed) == (reason, reason == "ok")
+    ]:
+        parsed = parse_response(text, ending="summary")
+        assert (parsed.reason, parsed.is_well_formed) == (reason, reason == "ok"), (text, reason)
 
 
-@pytest.mark.parametrize(
-    ("text", "summary"),
-    [
+def test_the_summary_is_what_a_reader_is_shown() -> None:
+    for text, summary in [
         ("<think> a </think> b c .", "b c ."),
         ("<think> a </think> <answer> 5 </answer>", "5"),
         ("<think> a </think> so <answer> 5 </answer> .", "5"),
@@ -266,10 +247,11 @@ def test_the_format_of_r1(text: str, reason: str) -> None:
         ("<think> never ends", None),
         ("<think> a </think>", None),
         ("", None),
-    ],
-)
-def test_the_summary_is_what_a_reader_is_shown(text: str, summary: str | None) -> None:
-    assert parse_response(text).summary == parse_response(text, ending="summary").summary == summary
+    ]:
+        assert parse_response(text).summary == parse_response(text, ending="summary").summary == summary, (
+            text,
+            summary,
+        )
 
 
 @pytest.mark.parametrize(

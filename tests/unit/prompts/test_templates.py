@@ -81,9 +81,8 @@ def test_another_template_is_no_template_of_ours() -> None:
     assert jinja_of(lambda question: question) is None
 
 
-@pytest.mark.parametrize(
-    ("prompt", "opening"),
-    [
+def test_a_prompt_may_open_the_thinking() -> None:
+    for prompt, opening in [
         ("<｜User｜>1 + 1<｜Assistant｜><think>\n", "<think>\n"),
         ("<|im_start|>assistant\n<think>", "<think>"),
         ("<|im_start|>assistant\n", ""),
@@ -92,10 +91,11 @@ def test_another_template_is_no_template_of_ours() -> None:
         (r1_zero("1 + 1"), ""),
         (r1("1 + 1"), ""),
         ("", ""),
-    ],
-)
-def test_a_prompt_may_open_the_thinking(prompt: str, opening: str) -> None:
-    assert opening_of(prompt) == opening
-    whole = "<think> a </think> b"
-    assert continuation(prompt, whole) == ("a </think> b" if opening.strip() == "<think>" else whole)
-    assert continuation(prompt, "a </think> b") == "a </think> b"
+    ]:
+        assert opening_of(prompt) == opening, (prompt, opening)
+        whole = "<think> a </think> b"
+        assert continuation(prompt, whole) == ("a </think> b" if opening.strip() == "<think>" else whole), (
+            prompt,
+            opening,
+        )
+        assert continuation(prompt, "a </think> b") == "a </think> b", (prompt, opening)

@@ -25,9 +25,8 @@ def numbered(name: str, count: int) -> ProblemSet:
     return ProblemSet(name=name, problems=problems)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "num", "shares"),
-    [
+def test_each_set_gives_its_share_and_a_fifth_at_most() -> None:
+    for sizes, num, shares in [
         ((100,), 20, (20,)),
         ((100,), 21, (20,)),
         ((100,), 1, (1,)),
@@ -37,18 +36,14 @@ def numbered(name: str, count: int) -> ProblemSet:
         ((5, 5), 1, (1, 1)),
         ((4, 9, 10), 200, (0, 1, 2)),
         ((0, 10), 1, (0, 1)),
-    ],
-)
-def test_each_set_gives_its_share_and_a_fifth_at_most(
-    sizes: tuple[int, ...], num: int, shares: tuple[int, ...]
-) -> None:
-    sets = [numbered(f"set{place}", size) for place, size in enumerate(sizes)]
-    train, held = _divided(sets, num, "test")
-    assert tuple(map(len, held)) == shares
-    for one, rest, out in zip(sets, train, held, strict=True):
-        assert {problem.id for problem in one} == {problem.id for problem in (*rest, *out)}
-        assert len(rest) + len(out) == len(one)
-        assert {problem.split for problem in out} <= {"test"}
+    ]:
+        sets = [numbered(f"set{place}", size) for place, size in enumerate(sizes)]
+        train, held = _divided(sets, num, "test")
+        assert tuple(map(len, held)) == shares, (sizes, num, shares)
+        for one, rest, out in zip(sets, train, held, strict=True):
+            assert {problem.id for problem in one} == {problem.id for problem in (*rest, *out)}
+            assert len(rest) + len(out) == len(one)
+            assert {problem.split for problem in out} <= {"test"}
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,8 @@ def test_few_points_are_not_thinned() -> None:
     assert thin([], []) == ([], [])
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "expected"),
-    [
+def test_figures_are_written_for_readers() -> None:
+    for value, unit, expected in [
         (0.4125, "share", "41.2\N{NO-BREAK SPACE}%"),
         (0.5, "share", "50\N{NO-BREAK SPACE}%"),
         (1234.5, "number", "1,234"),
@@ -113,10 +112,8 @@ def test_few_points_are_not_thinned() -> None:
         (-0.5, "number", "\N{MINUS SIGN}0.5"),
         (-2e-6, "number", "\N{MINUS SIGN}2e-6"),
         (math.nan, "number", "\N{EN DASH}"),
-    ],
-)
-def test_figures_are_written_for_readers(value: float, unit: str, expected: str) -> None:
-    assert format_figure(value, unit) == expected
+    ]:
+        assert format_figure(value, unit) == expected, (value, unit, expected)
 
 
 def test_points_lie_where_the_axes_say() -> None:

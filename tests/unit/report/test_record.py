@@ -111,9 +111,9 @@ def test_a_folder_of_runs_names_them(make_run: MakeRun) -> None:
         read_record(run.parent)
 
 
-@pytest.mark.parametrize("value", [None, "1", True, math.nan, math.inf, -math.inf, 10**400, [1]])
-def test_what_is_no_finite_number_is_none(value: object) -> None:
-    assert finite(value) is None
+def test_what_is_no_finite_number_is_none() -> None:
+    for value in [None, "1", True, math.nan, math.inf, -math.inf, 10**400, [1]]:
+        assert finite(value) is None, value
 
 
 def test_finite_numbers_are_floats() -> None:

@@ -10,9 +10,8 @@ from aha.types import Problem
 PROBLEM = Problem(id="p", question="Which?\n\nA) x\nB) y\nC) z", answer="C", domain="choice")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_one_letter_is_found() -> None:
+    for text in [
         "C",
         " c ",
         "(C)",
@@ -34,17 +33,14 @@ PROBLEM = Problem(id="p", question="Which?\n\nA) x\nB) y\nC) z", answer="C", dom
         "C) 12 m",
         "Answer: C\nI check it again.\nAnswer: C",
         "Answer: C\n\\boxed{C}",
-    ],
-)
-def test_one_letter_is_found(text: str) -> None:
-    assert chosen_letter(text) == "C"
-    verdict = compare_choice(text, PROBLEM)
-    assert (verdict.score, verdict.kind) == (1.0, "correct")
+    ]:
+        assert chosen_letter(text) == "C", text
+        verdict = compare_choice(text, PROBLEM)
+        assert (verdict.score, verdict.kind) == (1.0, "correct"), text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_no_letter_or_several_are_none() -> None:
+    for text in [
         "",
         "A, B, C",
         "A or C",
@@ -65,12 +61,10 @@ def test_one_letter_is_found(text: str) -> None:
         "1",
         "Answer: $LETTER",
         "C" * 200_000,
-    ],
-)
-def test_no_letter_or_several_are_none(text: str) -> None:
-    assert chosen_letter(text) is None
-    verdict = compare_choice(text, PROBLEM)
-    assert (verdict.score, verdict.kind) == (0.0, "unparsable")
+    ]:
+        assert chosen_letter(text) is None, text
+        verdict = compare_choice(text, PROBLEM)
+        assert (verdict.score, verdict.kind) == (0.0, "unparsable"), text
 
 
 def test_another_letter_is_wrong() -> None:

@@ -32,9 +32,8 @@ def reward() -> Iterator[CodeReward]:
         yield CodeReward(sandbox)
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
+def test_the_code_of_a_response() -> None:
+    for text, code in [
         ("```python\nx = 1\n```", "x = 1\n"),
         ("<think>```python\nx = 0\n```</think><answer>\n```py\nx = 1\n```\n</answer>", "x = 1\n"),
         ("<think>a</think> So:\n```python\nx = 1\n```\nand the output\n```\n2\n```", "x = 1\n"),
@@ -47,10 +46,8 @@ def reward() -> Iterator[CodeReward]:
         ("<think>```python\nx = 1\n```", None),
         ("<think>a</think>", None),
         ("", None),
-    ],
-)
-def test_the_code_of_a_response(text: str, code: str | None) -> None:
-    assert extract_code(text) == code
+    ]:
+        assert extract_code(text) == code, (text, code)
 
 
 def test_code_is_read_in_time_proportional_to_its_length() -> None:
@@ -161,9 +158,8 @@ def test_problems_that_cannot_be_judged_are_refused(reward: CodeReward, problem:
         reward.judge_codes([(problem, SQUARE)])
 
 
-@pytest.mark.parametrize(
-    ("word", "expected", "is_near"),
-    [
+def test_a_number_with_a_point_may_differ_by_a_millionth() -> None:
+    for word, expected, is_near in [
         ("7", "7", True),
         ("7.0", "7", False),
         ("seven", "seven", True),
@@ -178,10 +174,8 @@ def test_problems_that_cannot_be_judged_are_refused(reward: CodeReward, problem:
         ("nan", "0.5", False),
         ("0.5", "nan", False),
         ("5", "5.0", True),
-    ],
-)
-def test_a_number_with_a_point_may_differ_by_a_millionth(word: str, expected: str, is_near: bool) -> None:
-    assert _is_near(word, expected) is is_near
+    ]:
+        assert _is_near(word, expected) is is_near, (word, expected, is_near)
 
 
 @pytest.mark.parametrize(("length", "cut"), [(60, "x" * 60), (61, "x" * 57 + "..."), (100, "x" * 57 + "...")])

@@ -82,9 +82,8 @@ def test_outcomes_and_their_scores() -> None:
     assert CORRECT.verdict == Verdict(score=1.0, reason="the judge: it agrees")
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_verdicts_are_found() -> None:
+    for reply in [
         RIGHT,
         f"```json\n{RIGHT}\n```",
         f"Here it is:\n\n```\n{RIGHT}\n```\nI hope this helps {{with}} it.",
@@ -93,10 +92,8 @@ def test_outcomes_and_their_scores() -> None:
         '{ "correctness" : " Correct " , "analysis" : "it agrees", "more": [{"a": {}}] }',
         f"{RIGHT} {RIGHT}",
         f'{{"scratch": [1, 2]}} {RIGHT}',
-    ],
-)
-def test_verdicts_are_found(reply: str) -> None:
-    assert parse_judgement(reply) == CORRECT
+    ]:
+        assert parse_judgement(reply) == CORRECT, reply
 
 
 @pytest.mark.parametrize(
@@ -115,9 +112,8 @@ def test_analyses_need_not_be_proper_json(analysis: str, read: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
+def test_doubt_is_not_a_verdict() -> None:
+    for reply in [
         "",
         "correct",
         '"correctness": "correct"',
@@ -133,10 +129,8 @@ def test_analyses_need_not_be_proper_json(analysis: str, read: str) -> None:
         f"{RIGHT} no, wait: {WRONG}",
         f"<think> {RIGHT}",
         RIGHT[:-1],
-    ],
-)
-def test_doubt_is_not_a_verdict(reply: str) -> None:
-    assert parse_judgement(reply) == UNPARSABLE
+    ]:
+        assert parse_judgement(reply) == UNPARSABLE, reply
 
 
 HOSTILE: list[Callable[[int], str]] = [

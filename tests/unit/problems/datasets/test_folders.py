@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from aha.problems.datasets.folders import split_files, split_of
 
 
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
+def test_a_name_tells_the_split() -> None:
+    for name, split in [
         ("train.jsonl", "train"),
         ("main/train-00000-of-00002.parquet", "train"),
         ("test.jsonl.gz", "test"),
@@ -20,10 +17,8 @@ from aha.problems.datasets.folders import split_files, split_of
         ("latest.jsonl", ""),
         ("contest.jsonl", ""),
         ("training_testimony.jsonl", "train"),
-    ],
-)
-def test_a_name_tells_the_split(name: str, split: str) -> None:
-    assert split_of(Path(name)) == split
+    ]:
+        assert split_of(Path(name)) == split, (name, split)
 
 
 def test_files_beside_training_files_that_tell_no_split_are_left_out(tmp_path: Path) -> None:

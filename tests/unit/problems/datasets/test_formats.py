@@ -47,9 +47,8 @@ def told(*rows: Mapping[str, Any], name: str = "", mapping: str = "", seed: int 
     return choose_format([normal(row) for row in rows], name=name, mapping=parse_mapping(mapping), options_seed=seed)
 
 
-@pytest.mark.parametrize(
-    ("row", "name", "domain", "question", "answer"),
-    [
+def test_a_format_is_told_by_the_fields() -> None:
+    for row, name, domain, question, answer in [
         (GSM8K, "gsm8k", "math", "How many?", "1234"),
         (MATH, "math", "math", "What?", r"\frac{1}{2}"),
         ({**MATH, "answer": "0.5"}, "math", "math", "What?", "0.5"),
@@ -73,14 +72,16 @@ def told(*rows: Mapping[str, Any], name: str = "", mapping: str = "", seed: int 
         ({"question": "1+1?", "answer": 2.0}, "plain", "math", "1+1?", "2"),
         ({"question": "Half?", "answer": r"\frac12"}, "plain", "math", "Half?", r"\frac12"),
         ({"question": "Capital?", "answer": " Paris "}, "plain", "text", "Capital?", "Paris"),
-    ],
-)
-def test_a_format_is_told_by_the_fields(
-    row: Mapping[str, Any], name: str, domain: str, question: str, answer: str
-) -> None:
-    format = told(row)
-    problem = format.build(normal(row))
-    assert (format.name, problem.domain, problem.question, problem.answer) == (name, domain, question, answer)
+    ]:
+        format = told(row)
+        problem = format.build(normal(row))
+        assert (format.name, problem.domain, problem.question, problem.answer) == (name, domain, question, answer), (
+            row,
+            name,
+            domain,
+            question,
+            answer,
+        )
 
 
 def test_what_else_rows_hold() -> None:

@@ -332,9 +332,9 @@ def test_every_kind_of_right_answer_passes() -> None:
         assert difference(read(gold), read(answer)) == "", kind
 
 
-@pytest.mark.parametrize("text", NO_NUMBER)
-def test_what_is_not_the_number(text: str) -> None:
-    assert not same("5", text)
+def test_what_is_not_the_number() -> None:
+    for text in NO_NUMBER:
+        assert not same("5", text), text
 
 
 @given(st.fractions(max_denominator=10**6), st.fractions(max_denominator=10**6))
@@ -371,29 +371,47 @@ def test_nothing_raises_whatever_is_read(text: str) -> None:
         same(gold, text)
 
 
-@pytest.mark.parametrize(
-    "unit",
-    ["\\text{ a", "a ", "ab", "(", "\\", ",", "1,", "{", "\\frac", "1/", "^", "\\text{}", "|", "9^", "\\sqrt", "x!"],
-)
-def test_reading_is_quick_on_long_text(unit: str) -> None:
-    start_seconds = time.process_time()
-    same("5", (unit * MAX_CHARS)[:MAX_CHARS])
-    assert time.process_time() - start_seconds < 2
+def test_reading_is_quick_on_long_text() -> None:
+    for unit in [
+        "\\text{ a",
+        "a ",
+        "ab",
+        "(",
+        "\\",
+        ",",
+        "1,",
+        "{",
+        "\\frac",
+        "1/",
+        "^",
+        "\\text{}",
+        "|",
+        "9^",
+        "\\sqrt",
+        "x!",
+    ]:
+        start_seconds = time.process_time()
+        same("5", (unit * MAX_CHARS)[:MAX_CHARS])
+        assert time.process_time() - start_seconds < 2, unit
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "9^{9^{9^{9}}}", "10^{10^{10}}", "(10^{1000})!", r"\sum_{k=1}^{1000000} k^k", r"\binom{10^9}{999}",
-        r"\sin(10^{99})", "2^{x^{1000000}}", "2000!!!", r"\sqrt[1000000]{x}",
+def test_what_is_too_large_is_not_computed() -> None:
+    for answer in [
+        "9^{9^{9^{9}}}",
+        "10^{10^{10}}",
+        "(10^{1000})!",
+        r"\sum_{k=1}^{1000000} k^k",
+        r"\binom{10^9}{999}",
+        r"\sin(10^{99})",
+        "2^{x^{1000000}}",
+        "2000!!!",
+        r"\sqrt[1000000]{x}",
         "((((((((((x+1)^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9})^{9}",
         r"\sum_{k=1}^{500} \sum_{j=1}^{500} \sin(\cos(j+k+x))",
-    ],
-)  # fmt: skip
-def test_what_is_too_large_is_not_computed(answer: str) -> None:
-    start_seconds = time.process_time()
-    assert not same(r"\sin 1 + x! + \binom{x}{2} + \sum_{k=1}^{2} k", answer)
-    assert time.process_time() - start_seconds < 2
+    ]:
+        start_seconds = time.process_time()
+        assert not same(r"\sin 1 + x! + \binom{x}{2} + \sum_{k=1}^{2} k", answer), answer
+        assert time.process_time() - start_seconds < 2, answer
 
 
 def test_a_long_sum_is_compared_quickly() -> None:

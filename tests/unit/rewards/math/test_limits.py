@@ -57,9 +57,8 @@ def test_the_largest_value_is_computed_and_no_larger_one(text: Text, largest: in
     assert not is_computed(text(largest + 1))
 
 
-@pytest.mark.parametrize(
-    ("gold", "digits", "is_same"),
-    [
+def test_six_digits_are_evident_of_a_number_that_has_no_end() -> None:
+    for gold, digits, is_same in [
         (r"\frac{1}{3}", "0.33333", False),
         (r"\frac{1}{3}", "0.333333", True),
         (r"\frac{2}{3}", "0.66666", False),
@@ -71,7 +70,5 @@ def test_the_largest_value_is_computed_and_no_larger_one(text: Text, largest: in
         (r"100\pi", "314.16", False),
         (r"\sqrt{2}", "1.41421", True),
         (r"\sqrt{2}", "1.4142", False),
-    ],
-)
-def test_six_digits_are_evident_of_a_number_that_has_no_end(gold: str, digits: str, is_same: bool) -> None:
-    assert (difference(read(gold), read(digits)) == "") is is_same
+    ]:
+        assert (difference(read(gold), read(digits)) == "") is is_same, (gold, digits, is_same)

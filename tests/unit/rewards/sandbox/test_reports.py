@@ -30,9 +30,8 @@ def test_a_report_is_read_up_to_what_is_no_object(data: bytes, lines: list[dict[
     assert read_report(data) == lines
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_a_run_is_what_its_line_says() -> None:
+    for line, expected in [
         ({"output": "abc", "errors": "e", "status": 0, "seconds": 0.5}, ("ended", 0, "abc", "e", 0.5)),
         ({"output": "abcd", "status": 0}, ("ended", 0, "abcd", "", 0.0)),
         ({"output": "abcde", "status": 0}, ("overflow", None, "abcd", "", 0.0)),
@@ -47,18 +46,15 @@ def test_a_report_is_read_up_to_what_is_no_object(data: bytes, lines: list[dict[
         ({"output": 5, "status": 0}, ("failed", None, "", "forged report", 0.0)),
         ({"output": "", "errors": [], "status": 0}, ("failed", None, "", "forged report", 0.0)),
         ({"output": "", "status": "0"}, ("failed", None, "", "forged report", 0.0)),
-    ],
-)
-def test_a_run_is_what_its_line_says(line: dict[str, Any], expected: tuple[Any, ...]) -> None:
-    status, code, output, errors, seconds = expected
-    assert read_execution(line, 4) == Execution(
-        status=status, exit_code=code, output=output, errors=errors, seconds=seconds
-    )
+    ]:
+        status, code, output, errors, seconds = expected
+        assert read_execution(line, 4) == Execution(
+            status=status, exit_code=code, output=output, errors=errors, seconds=seconds
+        ), (line, expected)
 
 
-@pytest.mark.parametrize(
-    ("end", "judged", "served", "exit_code", "expected"),
-    [
+def test_how_an_examination_ended() -> None:
+    for end, judged, served, exit_code, expected in [
         ("done", "ended", "ended", 0, ("done", "")),
         ("done", "failed", "ended", 0, ("failed", "")),
         ("done", "ended", "failed", 0, ("failed", "")),
@@ -75,21 +71,16 @@ def test_a_run_is_what_its_line_says(line: dict[str, Any], expected: tuple[Any, 
         ("raised", "ended", "memory", CPU_TIME, ("raised", "said")),
         ("memory", "ended", "ended", 0, ("memory", "said")),
         ("anything", "ended", "ended", 0, ("failed", "said")),
-    ],
-)
-def test_how_an_examination_ended(
-    end: str, judged: Any, served: Any, exit_code: int, expected: tuple[str, str]
-) -> None:
-    lines = [{"test": "passed"}, *([{"end": end, "reason": "said" if end != "done" else ""}] if end else [])]
-    assert examination_end(lines, judged, served, exit_code) == expected
-    # The first end counts.
-    if end == "done":
-        assert examination_end([*lines, {"end": "raised"}], judged, served, exit_code) == expected
+    ]:
+        lines = [{"test": "passed"}, *([{"end": end, "reason": "said" if end != "done" else ""}] if end else [])]
+        assert examination_end(lines, judged, served, exit_code) == expected, (end, judged, served, exit_code, expected)
+        # The first end counts.
+        if end == "done":
+            assert examination_end([*lines, {"end": "raised"}], judged, served, exit_code) == expected
 
 
-@pytest.mark.parametrize(
-    ("tests", "kind", "expected"),
-    [
+def test_the_first_fault_decides_and_a_wrong_result_before_what_cannot_be_judged() -> None:
+    for tests, kind, expected in [
         ([], "done", ("done", "why")),
         (["passed"], "done", ("done", "why")),
         (["passed", "failed", "failed"], "done", ("done", "1")),
@@ -98,13 +89,9 @@ def test_how_an_examination_ended(
         (["failed", "memory"], "done", ("memory", "1")),
         (["failed", "memory"], "timeout", ("timeout", "1")),
         (["unsupported"], "gone", ("gone", "0")),
-    ],
-)
-def test_the_first_fault_decides_and_a_wrong_result_before_what_cannot_be_judged(
-    tests: list[str], kind: Any, expected: tuple[str, str]
-) -> None:
-    lines: list[dict[str, Any]] = [{"test": outcome, "reason": str(place)} for place, outcome in enumerate(tests)]
-    assert first_fault([*lines, {"end": "done"}], kind, "why") == expected
+    ]:
+        lines: list[dict[str, Any]] = [{"test": outcome, "reason": str(place)} for place, outcome in enumerate(tests)]
+        assert first_fault([*lines, {"end": "done"}], kind, "why") == expected, (tests, kind, expected)
 
 
 @pytest.fixture
