@@ -265,7 +265,6 @@ TESTS = {
 ECHO = "def f(x):\n    if x is None: raise TypeError('x is not None, please')\n    return x"
 
 
-@pytest.mark.full
 def test_tests_may_be_written_in_several_forms(reward: CodeReward) -> None:
     right = judge(reward, ECHO, *TESTS.values())
     assert right.kind == "correct", right
