@@ -244,7 +244,8 @@ TESTS = {
     "pytest.approx": (
         "from pytest import approx\ndef test_f():\n    assert f(0.1 + 0.2) == approx(0.3)\n"
         "    assert f([1.0, 2.0]) == approx([1.0000001, 2.0])\n    assert f({'a': 1}) == approx({'a': 1.0})\n"
-        "    assert f(0.31) != approx(0.3) and f([1.0]) != approx([1.0, 2.0]) and f(0.31) == approx(0.3, abs=0.02)"
+        "    assert f(0.31) != approx(0.3) and f([1.0]) != approx([1.0, 2.0]) and f(0.31) == approx(0.3, abs=0.02)\n"
+        "    assert f(0.29) == approx(0.3, abs=0.02) and f(float('inf')) == approx(float('inf'))"
     ),
     "pytest.mark.parametrize": (
         "import pytest\n@pytest.mark.parametrize('x, y', [(1, 1), (2, 2)])\n@pytest.mark.parametrize('z', [3])\n"
