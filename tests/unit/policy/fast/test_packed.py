@@ -1,6 +1,9 @@
 """The kernels compute what the transformer computes, and a row's bits are its own."""
 
 import ctypes
+import os
+import subprocess
+import sys
 from itertools import product as combinations
 
 import pytest
@@ -8,7 +11,8 @@ import torch
 from tiny import SHAPES, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.kernels.cpu.compiled import built_for, library
+from aha.kernels.cpu.compiled import SWITCH, built_for, library
+from aha.kernels.cpu.instructions import cpu_features, supported_sets
 from aha.policy.fast.packed import ROW_FIELDS, PackedPolicy
 from aha.policy.fast.paths import can_be_packed
 from aha.policy.layout import rows
@@ -157,3 +161,13 @@ def test_the_sizes_that_fit_are_those_of_the_instruction_set() -> None:
             and INSTRUCTIONS.has_kernel("packed intermediate", intermediate)
         )
         assert can_be_packed(policy) == are_known, (hidden, head, intermediate)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [one.name for one in supported_sets(cpu_features()) if one is not INSTRUCTIONS])
+def test_all_of_this_holds_in_the_other_instruction_sets_of_this_processor(name: str) -> None:
+    """A process has the kernels of one set, so each other one has a process of its own."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "not full and not slow", __file__]
+    tested = subprocess.run(command, env={**os.environ, SWITCH: name}, capture_output=True, text=True, timeout=300)
+    assert tested.returncode == 0, tested.stdout[-2000:]
+    assert "skipped" not in tested.stdout
