@@ -5,15 +5,14 @@ A setting has arrived where a stage is given something else than before; what th
 since the names stay the same. What a stage does with its own configuration is shown in `unit/stages/test_settings.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from leaves import leaves, value_of, with_another_value
+from stage_stand_ins import Given, Stages, stand_in
 
-from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.running import carry_out
 from aha.recipes.base_model import BUILT_IN
@@ -26,7 +25,6 @@ from aha.recipes.r1.train import train_r1
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
-from aha.rewards.table import RewardFunction
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
@@ -37,7 +35,7 @@ from aha.stages.harvests.rejection import Rejection
 from aha.stages.reward_models.sources import StoredPreferences
 from aha.stages.run import Run
 from aha.stages.task import Task
-from aha.types import Checkpoint, Dataset, Problem, Rollout, Verdict
+from aha.types import Checkpoint, Dataset
 
 LOOK = EvaluationConfig(num_problems=4, num_samples=2, max_new_tokens=8)
 SHORT = RLConfig(max_new_tokens=8)
@@ -111,45 +109,6 @@ OF_THE_RECIPE = ("num_problems", "num_kept")
 OF_THE_RUN = {"processes"}
 """Settings that no stage is given; `test_a_run_is_shared_by_as_many_processes_as_it_was_given` follows them."""
 
-Given = dict[str, dict[str, Any]]
-"""What each stage was given, by the name of the stage and of its argument."""
-
-
-@dataclass
-class Stages:
-    """Stand-ins for the stages.
-
-    Attributes:
-        given: what they were given so far.
-    """
-
-    given: Given = field(default_factory=dict)
-
-    def model(self, _: Run, name: str, **arguments: Any) -> Checkpoint:
-        """A stage that makes a model."""
-        self.given[name] = {argument: described(value) for argument, value in arguments.items()}
-        return Checkpoint(path=Path(name), stage=name, step=0, key=name)
-
-    def data(self, _: Run, name: str, *positional: Any, **arguments: Any) -> Dataset:
-        """A stage that makes data."""
-        self.given[name] = {argument: described(value) for argument, value in arguments.items()}
-        self.given[name] |= {"positional": described(positional)}
-        return Dataset(path=Path(name), stage=name, key=name, num_rows=1, parents=())
-
-    def evaluation(self, run: Run, name: str, **arguments: Any) -> None:
-        """An evaluation."""
-        self.model(run, f"evaluation-{name}", **arguments)
-
-    def scorer(self, checkpoint: Checkpoint, *, name: str, **arguments: Any) -> RewardFunction:
-        """The reward function of a reward model."""
-        self.given[f"{name}-scores"] = {"model": checkpoint.key, **arguments}
-
-        def score(problem: Problem, rollout: Rollout) -> Verdict:
-            raise NotImplementedError
-
-        score.__qualname__ = name
-        return score
-
 
 def described(value: Any) -> Any:
     """What a stage is given, so that it can be compared."""
@@ -170,23 +129,8 @@ def described(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def stages() -> Iterator[Stages]:
     """Stand-ins in the place of every stage of every recipe."""
-    stages = Stages()
-    seams: Mapping[str, tuple[str, Callable[..., Any]]] = {
-        "rl": ("r1.train r1_zero r1.students", stages.model),
-        "sft": ("r1.train r1.students", stages.model),
-        "pretrain": ("r1.students base_model", stages.model),
-        "reward_model": ("r1.rewards", stages.model),
-        "rejection": ("r1.train", stages.data),
-        "write_demonstrations": ("r1.train", stages.data),
-        "harvest": ("r1.rewards", stages.data),
-        "evaluate": ("r1_zero r1.examination", stages.evaluation),
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, (recipes, stand_in) in seams.items():
-            for recipe in recipes.split():
-                patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
-
-        patch.setattr(LocalActors, "learned_reward", stages.scorer)
+        stages = stand_in(patch)
 
         # A thousand problems are drawn to be measured, which would take longer than all the rest.
         patch.setattr("aha.recipes.own.assignment._measure_built_in", lambda *_: None)
@@ -210,21 +154,25 @@ def new_run() -> Run:
     return Run(folder=RunFolder(Path("run"), is_writer=False), seed=0)
 
 
+def taken(stages: Stages) -> Given:
+    """What the stages were given since the last time, described."""
+    given, stages.given = stages.given, {}
+    return {stage: {name: described(value) for name, value in arguments.items()} for stage, arguments in given.items()}
+
+
 def stages_of_r1(stages: Stages, config: R1Config) -> Given:
     """What each stage of R1 is given."""
-    stages.given = {}
     start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
     train_r1(new_run(), start, config)
-    return stages.given
+    return taken(stages)
 
 
 def stages_of_r1_zero(stages: Stages, config: R1ZeroConfig) -> Given:
     """What each stage of R1-Zero is given, on the built-in world."""
-    stages.given = {}
     start = Checkpoint(path=BUILT_IN, stage="base", step=0, key="base")
     with assigned(OwnData(), start, config, seed=0) as assignment:
         r1_zero(new_run(), start, config, assignment)
-    return stages.given
+    return taken(stages)
 
 
 def reached(before: Given, after: Given, *, path: str) -> set[str]:
@@ -278,9 +226,8 @@ def test_every_setting_of_r1_zero_reaches_its_stages_and_no_other(given_by_r1_ze
 def test_every_setting_of_the_base_model_reaches_its_pretraining(path: str, stages: Stages) -> None:
     given = []
     for config in (BaseConfig(), with_another_value(BaseConfig(), path)):
-        stages.given = {}
         base_recipe(new_run(), config)
-        given.append(stages.given)
+        given.append(taken(stages))
     assert reached(*given, path=path) == {"base"}
 
 

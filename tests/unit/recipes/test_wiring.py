@@ -3,14 +3,13 @@
 The recipe runs whole, but for its stages, which write down what they are given and hand on their name as a result.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from stage_stand_ins import Given, Stages, stand_in
 
-from aha.actors.local_actors import LocalActors
 from aha.evaluation.contamination import Contamination
 from aha.evaluation.readability import Limits
 from aha.problems.mixture import Mixture
@@ -44,7 +43,7 @@ from aha.stages.harvests.rejection import Rejection
 from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS
 from aha.stages.rl import Task
 from aha.stages.run import Run
-from aha.types import Checkpoint, Dataset, Demonstration, Problem, Rollout, Verdict
+from aha.types import Checkpoint, Demonstration
 
 SEED = 3
 LOOK = EvaluationConfig(num_problems=5, num_samples=2, max_new_tokens=8)
@@ -65,61 +64,10 @@ SCALE = R1Config(
     reasoning=RLConfig(iterations=2, problems_per_iteration=5),
 )
 
-Arguments = dict[str, Any]
-
-
-@dataclass
-class Stages:
-    """Stand-ins for the stages.
-
-    Attributes:
-        given: the arguments of each, by the name of the stage.
-    """
-
-    given: dict[str, Arguments] = field(default_factory=dict)
-
-    def model(self, _: Run, name: str, **arguments: Any) -> Checkpoint:
-        """A stage that makes a model."""
-        self.given[name] = arguments
-        return Checkpoint(path=Path(name), stage=name, step=0, key=name)
-
-    def data(self, _: Run, name: str, *rows: Any, **arguments: Any) -> Dataset:
-        """A stage that makes data."""
-        self.given[name] = arguments | {"rows": rows}
-        return Dataset(path=Path(name), stage=name, key=name, num_rows=1, parents=())
-
-    def evaluation(self, run: Run, name: str, **arguments: Any) -> None:
-        """An evaluation."""
-        self.model(run, f"evaluation-{name}", **arguments)
-
-    def scorer(self, checkpoint: Checkpoint, *, name: str, **arguments: Any) -> RewardFunction:
-        """The reward function of a reward model."""
-        self.given[f"{name}-scores"] = arguments | {"model": checkpoint}
-
-        def score(problem: Problem, rollout: Rollout) -> Verdict:
-            raise NotImplementedError
-
-        score.__name__ = name
-        return score
-
 
 def run_of_r1(patch: pytest.MonkeyPatch, assistant: Assistant, *, students: Sequence[Checkpoint] = ()) -> Stages:
     """What the stages of a run of R1 are given."""
-    stages = Stages()
-    stand_ins: Mapping[str, tuple[str, Callable[..., Any]]] = {
-        "rl": ("r1.train r1_zero r1.students", stages.model),
-        "sft": ("r1.train r1.students", stages.model),
-        "pretrain": ("r1.students", stages.model),
-        "reward_model": ("r1.rewards", stages.model),
-        "rejection": ("r1.train", stages.data),
-        "write_demonstrations": ("r1.train", stages.data),
-        "harvest": ("r1.rewards", stages.data),
-        "evaluate": ("r1.examination", stages.evaluation),
-    }
-    for name, (recipes, stand_in) in stand_ins.items():
-        for recipe in recipes.split():
-            patch.setattr(f"aha.recipes.{recipe}.{name}", stand_in)
-    patch.setattr(LocalActors, "learned_reward", stages.scorer)
+    stages = stand_in(patch)
     start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
     run = Run(folder=RunFolder(Path("run"), is_writer=False), seed=SEED)
     assert train_r1(run, start, SCALE, students, assistant).key == "r1"
@@ -127,7 +75,7 @@ def run_of_r1(patch: pytest.MonkeyPatch, assistant: Assistant, *, students: Sequ
 
 
 @pytest.fixture(scope="module")
-def given() -> Iterator[dict[str, Arguments]]:
+def given() -> Iterator[Given]:
     """What each stage is given."""
     with pytest.MonkeyPatch.context() as patch:
         yield run_of_r1(patch, BUILT_IN).given
@@ -199,7 +147,7 @@ def parts(table: RewardTable, domain: str) -> dict[str, float]:
     return {names.get(one, one.__name__.removesuffix("_reward")): weight for one, weight in table[domain].items()}
 
 
-def test_no_stage_is_forgotten(given: dict[str, Arguments]) -> None:
+def test_no_stage_is_forgotten(given: Given) -> None:
     others = {"cold", "kept", "general", "qwen2", "llama"}
     scorers = {
         f"{name}{part}" for name in ("helpfulness", "harmlessness") for part in ("", "-train", "-validation", "-scores")
@@ -209,7 +157,7 @@ def test_no_stage_is_forgotten(given: dict[str, Arguments]) -> None:
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_reinforcement_learning(name: str, given: dict[str, Arguments]) -> None:
+def test_reinforcement_learning(name: str, given: Given) -> None:
     arguments, loop = given[name], LOOPS[name]
     task: Task = arguments["task"]
     assert (arguments["policy"].key, task.template) == (loop.policy, loop.template)
@@ -223,7 +171,7 @@ def test_reinforcement_learning(name: str, given: dict[str, Arguments]) -> None:
         assert task.truth is not true_worth
 
 
-def test_all_scenarios(given: dict[str, Arguments]) -> None:
+def test_all_scenarios(given: Given) -> None:
     task: Task = given["r1"]["task"]
     general, reasoning = GeneralProblems(seed=SEED), TrainingProblems(seed=SEED)
     assert task.problems == Mixture(first=general, second=reasoning, share=0.5, joins_after=10)
@@ -234,7 +182,7 @@ def test_all_scenarios(given: dict[str, Arguments]) -> None:
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_fine_tuning(name: str, given: dict[str, Arguments]) -> None:
+def test_fine_tuning(name: str, given: Given) -> None:
     policy, data, config = LESSONS[name]
     arguments = given[name]
     assert (arguments["policy"].key, [part.key for part in arguments["data"]]) == (policy, data)
@@ -243,7 +191,7 @@ def test_fine_tuning(name: str, given: dict[str, Arguments]) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMS)
-def test_examination(name: str, given: dict[str, Arguments]) -> None:
+def test_examination(name: str, given: Given) -> None:
     policy, template = EXAMS[name]
     problems = held_out_problems("test", 10)
     prompts = [*held_out_general(6, domains=HELPFUL_DOMAINS), *every_prompt("harmful", "test")[:6]]
@@ -258,7 +206,7 @@ def test_examination(name: str, given: dict[str, Arguments]) -> None:
             assert parts(arguments["setting"].reward, domain) == ({} if suffix else form)
 
 
-def test_rejection_sampling(given: dict[str, Arguments]) -> None:
+def test_rejection_sampling(given: Given) -> None:
     held_out = [*held_out_problems("test", 10), *held_out_general(6, domains=HELPFUL_DOMAINS)]
     held_out += [*every_prompt("harmful", "test")[:6], *held_out_problems("validation", 5)]
     clean = Contamination(problem.question for problem in held_out)
@@ -328,7 +276,7 @@ def test_with_a_judge_general_questions_are_sampled_and_lengths_are_balanced() -
     ],
 )
 def test_reward_models(
-    name: str, config: RejectionConfig, pick: Labelled, domains: tuple[str, ...], given: dict[str, Arguments]
+    name: str, config: RejectionConfig, pick: Labelled, domains: tuple[str, ...], given: Given
 ) -> None:
     # One prompt is examined for every five that are learned from: three for 15, two for 14.
     counts = {"train": (config.num_problems, SEED), "validation": (3 if name == "helpfulness" else 2, 0)}
@@ -352,7 +300,7 @@ def test_reward_models(
     assert scores["precision"] == SCALE.rewards.training.optimizer.precision
 
 
-def test_general_data_are_written_for_the_prompts_of_the_run(given: dict[str, Arguments]) -> None:
+def test_general_data_are_written_for_the_prompts_of_the_run(given: Given) -> None:
     (rows,) = given["general"]["rows"]
     assert {type(row) for row in rows} == {Demonstration}
     prompts = GeneralProblems(seed=SEED)(-1, SCALE.num_general)
@@ -365,7 +313,7 @@ def test_general_data_are_written_for_the_prompts_of_the_run(given: dict[str, Ar
     assert len({row.source for row in rows}) > 1
 
 
-def test_students_are_pretrained_by_family_where_none_are_given(given: dict[str, Arguments]) -> None:
+def test_students_are_pretrained_by_family_where_none_are_given(given: Given) -> None:
     for family in ("qwen2", "llama"):
         assert given[family]["config"] is SCALE.students.pretrain
         assert given[family]["model_type"] == family
