@@ -80,13 +80,13 @@ def _main(arguments: list[str]) -> int:
 
 def _os_error_in_words(error: OSError) -> str:
     """What the operating system refused, with the file and what to do."""
-    what = str(error.strerror or error)
+    refusal = str(error.strerror or error)
     if error.filename:
-        what += f": {error.filename}"
+        refusal += f": {error.filename}"
 
     if error.errno == errno.ENOSPC:
-        return f"{what} (free some space, then give the same command again: it resumes)"
-    return f"{what} (nothing was lost)"
+        return f"{refusal} (free some space, then give the same command again: it resumes)"
+    return f"{refusal} (nothing was lost)"
 
 
 def _fail(text: str) -> int:
@@ -244,7 +244,6 @@ def _bench(command: BenchCommand) -> tuple[dict[str, Any], str]:
             f"--threads must be at least 1 and --seconds above 0 (given: {command.threads} and {command.seconds})"
         )
     # Whatever the model, `auto` means CUDA where there is one: only scale `tiny` would stay on the CPU.
-
     device = device_of(command.device, "gpu")
     benchmark = measure(command.model, seconds=command.seconds, threads=command.threads, device=device)
     return as_object(benchmark), in_words(benchmark)

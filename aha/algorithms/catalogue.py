@@ -33,13 +33,13 @@ def algorithm_named(name: str) -> type[Algorithm]:
     return ALGORITHMS[name]
 
 
-def with_settings_of(kind: type[Algorithm], other: Algorithm) -> Algorithm:
+def with_settings_of(kind: type[Algorithm], source: Algorithm) -> Algorithm:
     """An algorithm with the settings of another one, as far as both have them.
 
     A scale names its numbers once: chosen in place of GRPO, an algorithm with a clip interval gets the one that the
-    scale names. What the scale leaves to GRPO's defaults, it leaves to the defaults of the other algorithm.
+    scale names. What the scale leaves to GRPO's defaults, it leaves to the defaults of the chosen one.
     """
-    # Of the other's settings only those that were set: a default is a decision of its own class.
-    shared = kind.model_fields.keys() & other.model_fields_set
-    settings = {name: value for name, value in other if name in shared and name != "name"}
+    # Of the source's settings only those that were set: a default is a decision of its own class.
+    shared = kind.model_fields.keys() & source.model_fields_set
+    settings = {name: value for name, value in source if name in shared and name != "name"}
     return kind.model_validate(settings)

@@ -385,8 +385,9 @@ def _finding_lines(result: RewardAudit, num_shown: int) -> Iterable[str]:
         earned = "abstained" if finding.reward is None else f"earned {finding.reward:g}"
         against = "" if finding.honest is None else f" (honest answer: {finding.honest:g})"
         attack = f" [{finding.attack}]" if finding.attack else ""
-        what = ", ".join(finding.faults) + attack
-        yield f"{finding.place}: {what}: {earned}{against}: {_short(finding.response)}: {_printable(finding.reason)}"
+        faults = ", ".join(finding.faults) + attack
+        response = _short(finding.response)
+        yield f"{finding.place}: {faults}: {earned}{against}: {response}: {_printable(finding.reason)}"
 
     if len(result.findings) > num_shown:
         yield f"and {len(result.findings) - num_shown} more; --show N lists more, --json all"

@@ -251,5 +251,5 @@ def refuse(diagnosis: Diagnosis) -> None:
     """
     fatal = [f"{finding.code}: {finding.what}; {finding.remedy}" for finding in diagnosis.findings if finding.is_fatal]
     if fatal:
-        what = f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same"
-        raise ValueError("\n".join([what, *_responses_in_words(diagnosis.responses)]))
+        headline = f"this run cannot learn: {' | '.join(fatal)} | --force starts it all the same"
+        raise ValueError("\n".join([headline, *_responses_in_words(diagnosis.responses)]))

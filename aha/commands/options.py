@@ -102,7 +102,7 @@ def run_command(recipe: Recipe[Any, Any], numbers: type[Config]) -> type[RunComm
     without_prefix: Any = tyro.conf.OmitArgPrefixes
 
     # The types of these fields are the recipe's; their help stands in `RunCommand`.
-    recipe_names = tuple(one.name for one in RECIPES)
+    recipe_names = tuple(each_recipe.name for each_recipe in RECIPES)
     scales = tuple(recipe.scales)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         ("recipe", positional[one_of[recipe_names]]),

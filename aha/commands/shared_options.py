@@ -71,7 +71,7 @@ def abridged(numbers: Config) -> Config:
     def is_shown_of_a_stage(path: str) -> bool:
         if path.startswith(inside_stages):
             return path in shown_settings
-        return not with_optimizer or _is_no_detail(path)
+        return not (with_optimizer and _is_detail_of_optimizer(path))
 
     fields: dict[str, Any] = {}
     values: dict[str, Any] = {}
@@ -87,7 +87,7 @@ def abridged(numbers: Config) -> Config:
 
     rest = _reduced(numbers, is_shown_of_a_stage)
     fields |= {name: (info.annotation, info) for name, info in type(rest).model_fields.items()}
-    return _made(type(numbers), fields, values | dict(rest))
+    return _for_help(type(numbers), fields, values | dict(rest))
 
 
 def _first_name(setting: str) -> str:
@@ -132,9 +132,9 @@ def _at(config: Any, path: str) -> Any:
     return config
 
 
-def _is_no_detail(path: str) -> bool:
-    """Whether a setting is no detail of an optimizer; those are explained once for all stages."""
-    return "optimizer." not in path or path.endswith("optimizer.learning_rate")
+def _is_detail_of_optimizer(path: str) -> bool:
+    """Whether a setting is one of an optimizer's other than its learning rate; the help explains them once for all."""
+    return "optimizer." in path and not path.endswith("optimizer.learning_rate")
 
 
 def _shared_block(stages: Sequence[Config], *, has_details: bool) -> Config:
@@ -147,7 +147,7 @@ def _shared_block(stages: Sequence[Config], *, has_details: bool) -> Config:
     differing = tyro.conf.arg(help_behavior_hint="(default: each stage's own)")
 
     def is_shown(path: str) -> bool:
-        return has_details or _is_no_detail(path)
+        return has_details or not _is_detail_of_optimizer(path)
 
     def extra(path: str) -> tuple[Any, ...]:
         first = _at(stages[0], path)
@@ -194,12 +194,12 @@ def _reduced(
         fields[name] = (annotation, Field(description=info.description))
         values[name] = value
 
-    return _made(type(config), fields, values)
+    return _for_help(type(config), fields, values)
 
 
-def _made(kind: type[Config], fields: dict[str, Any], values: dict[str, Any]) -> Config:
+def _for_help(kind: type[Config], fields: dict[str, Any], values: dict[str, Any]) -> Config:
     """A configuration with these fields, for the help: it has the name and the text of another kind."""
     shown: Any = create_model(kind.__name__, __base__=Config, __doc__=kind.__doc__, **fields)
     # Without validation: a configuration that lacks settings may break the rules between them.
-    made: Config = shown.model_construct(**values)
-    return made
+    numbers: Config = shown.model_construct(**values)
+    return numbers

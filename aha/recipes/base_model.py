@@ -110,7 +110,6 @@ def open_training(folder: Path) -> Checkpoint:
             "on with; start from it with --model"
         )
     # Moments and reference decide what follows, so the key is that of all files, not of the weights alone.
-
     content = (folder / MANIFEST).read_bytes()
     key = hashlib.sha256(content).hexdigest()[:16]
     return Checkpoint(path=folder, stage=state["stage"], step=state["step"], key=key)

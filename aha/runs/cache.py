@@ -1,7 +1,6 @@
 """The user's cache: model folders that are made of something else, each when it is first asked for."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ def cached_folder(kind: str, name: str, make: Callable[[Path], None], *, cache: 
         try:
             made.rename(folder)
         except OSError:
+            # Another process was faster; what is left aside goes with its folder.
             if not folder.exists():
                 raise
-            shutil.rmtree(made)
     return folder
