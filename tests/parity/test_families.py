@@ -21,6 +21,9 @@ from aha.prompts.chat import chat
 from aha.prompts.pretrained import read_tokenizer
 from aha.training.checkpoint import read_model, write_checkpoint
 
+# `transformers` takes two seconds of every process that imports it.
+pytestmark = pytest.mark.full
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 TOLERANCE = 1e-5

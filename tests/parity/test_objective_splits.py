@@ -194,6 +194,7 @@ def test_the_learners_own_micro_batches_have_the_gradient_of_the_batch(name: str
         assert distance(gradient(case, parts)[0], whole_gradient(name)[0]) < EXACT, max_tokens
 
 
+@pytest.mark.full
 @each_objective
 def test_the_gradients_of_mini_batches_add_up_by_their_counts(name: str) -> None:
     case = CASES[name]

@@ -106,6 +106,7 @@ def test_all_layouts_give_the_same_value_and_gradient(absorbs: bool) -> None:
     assert all((gradient != 0).any() for gradient in results["padded"])
 
 
+@pytest.mark.full
 def test_recomputed_layers_give_the_same_bits() -> None:
     policy, batch = latent_policy(), six_sequences()
     before = value_and_gradient(policy, batch, layout_of(batch))

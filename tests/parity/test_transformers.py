@@ -19,6 +19,9 @@ from aha.policy.transformer import Transformer
 from aha.prompts.templates import r1_zero
 from aha.training.checkpoint import read_model, write_checkpoint
 
+# `transformers` takes two seconds of every process that imports it.
+pytestmark = pytest.mark.full
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 TOLERANCE = 1e-5

@@ -130,6 +130,7 @@ def test_a_run_of_an_earlier_version_learns_it_when_it_goes_on(start: Path, run:
     assert original_dtype(final(run)) == torch.bfloat16
 
 
+@pytest.mark.full
 def test_a_training_that_goes_on_in_another_run_goes_back_to_the_first_start(further: Path) -> None:
     assert original_dtype(final(further)) == torch.bfloat16
 
@@ -204,6 +205,7 @@ def logits(policy: Transformer, tokens_BT: Tensor) -> Tensor:
     return logits_BTV
 
 
+@pytest.mark.full
 @torch.no_grad()
 def test_transformers_reads_it_with_the_same_logits(run: Path, tmp_path: Path) -> None:
     """In bfloat16 both round, each in its own order: the same weights have the same logits where nothing is rounded."""
@@ -239,6 +241,7 @@ def test_it_is_evaluated_and_sampled_as_the_run_is(run: Path, tmp_path: Path) ->
     assert texts[0] == texts[1]
 
 
+@pytest.mark.full
 def test_a_reward_model_is_exported(tmp_path: Path) -> None:
     tokenizer = world_tokenizer()
     policy = tiny_policy(tiny_config(vocab_size=tokenizer.vocab_size))

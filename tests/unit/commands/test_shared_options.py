@@ -108,7 +108,11 @@ def test_a_setting_that_no_stage_has_is_named_as_it_was_given(capsys: pytest.Cap
     assert (ended.value.code, "--rl.tempreature" in capsys.readouterr().err) == (2, True)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe",
+    [recipe if recipe.name == "r1" else pytest.param(recipe, marks=pytest.mark.full) for recipe in RECIPES],
+    ids=lambda recipe: recipe.name,
+)
 def test_what_the_help_shows_is_short_and_names_every_setting(recipe: Recipe[Any, Any]) -> None:
     """Each setting stands there under its own name, or under the shared one; details of optimizers stand there once."""
     numbers_of_scale = next(iter(recipe.scales.values()))
@@ -126,6 +130,7 @@ def test_the_longest_help_is_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert 100 < len(options) <= MOST_OPTIONS
 
 
+@pytest.mark.full
 def test_the_help_says_where_stages_differ() -> None:
     shown = dict(abridged(R1_ZERO_SCALES["tiny"]))
     assert list(shown) == ["rl", "eval", "zero", "longer", "validation", "evaluation", "processes"]

@@ -118,6 +118,7 @@ def test_what_is_too_long_loses_its_end(
 # In and out of folders
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_transformers_gives_the_same_scores(shape: str, is_tied: bool, tmp_path: Path) -> None:

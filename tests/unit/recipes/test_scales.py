@@ -159,11 +159,13 @@ def trained(base: Checkpoint, new_run: NewRun) -> str:
     return train(new_run(), base, SHORT)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", RL_CHANGES)
 def test_every_setting_of_rl_trains_another_policy(name: str, base: Checkpoint, trained: str, new_run: NewRun) -> None:
     assert train(new_run(), base, changed(SHORT, name, RL_CHANGES[name])) != trained
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ALGORITHM_CHANGES)
 def test_every_setting_of_the_algorithm_trains_another_policy(
     name: str, base: Checkpoint, trained: str, new_run: NewRun
@@ -172,6 +174,7 @@ def test_every_setting_of_the_algorithm_trains_another_policy(
     assert train(new_run(), base, changed(SHORT, "algorithm", algorithm)) != trained
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", OPTIMIZER_CHANGES)
 def test_every_setting_of_the_optimizer_trains_another_policy(
     name: str, base: Checkpoint, trained: str, new_run: NewRun
@@ -180,6 +183,7 @@ def test_every_setting_of_the_optimizer_trains_another_policy(
     assert train(new_run(), base, changed(SHORT, "optimizer", optimizer)) != trained
 
 
+@pytest.mark.full
 def test_every_setting_of_adapters_trains_another_policy(base: Checkpoint, new_run: NewRun) -> None:
     adapters = LoRAConfig(rank=2)
     variants = [adapters, *(changed(adapters, name, value) for name, value in LORA_CHANGES.items())]
@@ -212,6 +216,7 @@ def pretrained(new_run: NewRun) -> str:
     return read_corpus(new_run(), BRIEF)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", PRETRAIN_CHANGES)
 def test_every_setting_of_pretraining_makes_another_model(name: str, pretrained: str, new_run: NewRun) -> None:
     assert read_corpus(new_run(), changed(BRIEF, name, PRETRAIN_CHANGES[name])) != pretrained
@@ -224,6 +229,7 @@ def test_pretraining_refuses_what_it_cannot_do(name: str, new_run: NewRun) -> No
         read_corpus(new_run(), changed(BRIEF, "optimizer", optimizer))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted({*OPTIMIZER_CHANGES} - NOT_PRETRAINING))
 def test_every_setting_of_its_optimizer_makes_another_model(name: str, pretrained: str, new_run: NewRun) -> None:
     optimizer = changed(FAST, name, OPTIMIZER_CHANGES[name])

@@ -330,6 +330,7 @@ def test_every_model_can_be_read_and_two_are_chosen(page_of_a_pipeline: str) -> 
     assert problems["columns"][int(column[1])] == "Dev1"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("num_stages", "num_done"), [(0, None), (0, 0), (2, 1), (8, 2), (16, 2)])
 def test_a_run_in_progress_has_a_page(make_pipeline_run: MakeRun, num_stages: int, num_done: int | None) -> None:
     run = make_pipeline_run(num_stages=num_stages, num_done=num_done)
@@ -356,6 +357,7 @@ def test_a_pipeline_that_has_just_begun_has_a_page(make_pipeline_run: MakeRun) -
     assert text.count("not recorded yet") == 1 + 3 + 3 + 4
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kept", [["zero"], ["dev2", "r1"], ["start", "cold"]])
 def test_a_pipeline_without_some_boxes_has_a_page(make_pipeline_run: MakeRun, kept: list[str]) -> None:
     run = make_pipeline_run()

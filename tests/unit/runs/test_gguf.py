@@ -14,6 +14,9 @@ from aha.recipes.base_model import open_base
 from aha.runs import gguf as module
 from aha.runs.gguf import gguf_folder
 
+# `transformers` takes two seconds of every process that imports it.
+pytestmark = pytest.mark.full
+
 ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2, "qwen3": gguf.MODEL_ARCH.QWEN3}
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 

@@ -181,6 +181,7 @@ def test_losses_with_8_bits_are_near_those_with_32() -> None:
     assert others == pytest.approx(losses, abs=0.03 * (losses[0] - losses[-1]))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("state", ["8-bit", "host", "float32"])
 def test_saved_and_restored_goes_on_bit_for_bit(state: State, dtype: torch.dtype, tmp_path: Path) -> None:

@@ -231,6 +231,7 @@ def longest_allowed(longest: dict[str, int]) -> R1Config:
     return config
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("few_are_measured")
 def test_what_the_longest_prompts_of_the_stages_leave_is_allowed(longest_allowed: R1Config) -> None:
     check_positions(longest_allowed, [open_base()], seed=0, is_judged=False)

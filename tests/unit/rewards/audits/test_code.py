@@ -24,6 +24,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield made
 
 
+@pytest.mark.full
 def test_every_row_on_which_label_and_reward_differ_is_listed(sandbox: Sandbox) -> None:
     common: dict[str, Any] = {"entry_point": "f"}
     rows: list[dict[str, Any]] = [
