@@ -17,12 +17,12 @@ from aha.problems.world.questions import held_out_problems
 from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import add_instructions
-from aha.prompts.templates import Template, r1, r1_zero, template_of
+from aha.prompts.templates import Template, r1, r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
-from aha.recipes.own.assignment import ending_in_words, named_template
+from aha.recipes.own.assignment import ending_in_words
 from aha.recipes.own.judging import judges, rules_of
-from aha.recipes.own.own_data import TemplateName
+from aha.recipes.own.prompting import own_template
 from aha.recipes.own.references import with_readable_references
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RULES, RewardTable, rules
@@ -35,7 +35,7 @@ from aha.training.config import Precision
 from aha.training.world import World
 from aha.types import Checkpoint, Problem, Report
 
-__all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "own_template", "sample_once"]
+__all__ = ["EvaluationOrder", "SampleOrder", "SuiteOrder", "evaluate_order", "sample_once"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ class EvaluationOrder:
         split: which problems of the built-in world, where no suite is given.
         suite: the suite.
         template: the prompt; `auto` takes the one that the model was trained with.
+        system: the system message; empty leaves it to the template.
         stop: texts that end a response; those that the model was trained with where None.
         num_processes: processes that share the work.
         device_name: where they compute, `cpu` or `cuda`.
@@ -86,7 +87,8 @@ class EvaluationOrder:
     seed: int
     split: str = "test"
     suite: SuiteOrder | None = None
-    template: TemplateName = "auto"
+    template: str = "auto"
+    system: str = ""
     stop: tuple[str, ...] | None = None
     num_processes: int = 1
     device_name: str = "cpu"
@@ -142,7 +144,7 @@ def _check_share(order: EvaluationOrder, num_samples: int) -> None:
 
 def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple[Report, str]:
     """The evaluation as each process does it, outside of any run."""
-    template = own_template(policy, order.template)
+    template = own_template(policy, order.template, system=order.system)
     stop = _stop_strings(policy, order.stop)
     with ExitStack() as stack:
         if order.suite is None:
@@ -280,23 +282,6 @@ def _warnings(report: Report) -> list[str]:
     return [f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens"]
 
 
-def own_template(policy: Checkpoint, name: TemplateName = "auto") -> Template:
-    """A template by name; `auto` is the one that the checkpoint names, and R1-Zero's where it names none.
-
-    Raises:
-        ValueError: the checkpoint has no tokenizer, or no chat template that can be understood.
-    """
-    if name != "auto":
-        return named_template(name, policy)
-
-    tokenizer = _tokenizer(policy)
-    if not tokenizer.chat_template:
-        return r1_zero
-    # One of ours is recognised by its text, since its format reward is known only of the template itself.
-    recognised = template_of(tokenizer.chat_template, beginning=tokenizer.beginning)
-    return recognised or named_template("chat", policy)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleOrder:
     """A response to sample.
@@ -308,6 +293,7 @@ class SampleOrder:
         decoding: length, temperature and nucleus; what ends the response stands in `stop`.
         seed: of the draws.
         template: the prompt around the question; `auto` takes the one that the model was trained with.
+        system: the system message; empty leaves it to the template.
         stop: texts that end the response; those that the model was trained with where None.
         device: where it computes.
         precision: type of the weights that compute.
@@ -318,7 +304,8 @@ class SampleOrder:
     question: str | None = None
     decoding: Decoding
     seed: int
-    template: TemplateName = "auto"
+    template: str = "auto"
+    system: str = ""
     stop: tuple[str, ...] | None = None
     device: str = "cpu"
     precision: Precision = "float32"
@@ -337,7 +324,7 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
     start = open_base(order.model)
     text = order.prompt
     if text is None:
-        text = own_template(start, order.template)(order.question or "")
+        text = own_template(start, order.template, system=order.system)(order.question or "")
 
     capacity = _capacity(start, [text])
     if order.decoding.max_new_tokens > capacity:

@@ -11,7 +11,7 @@ import tyro
 
 from aha.algorithms.catalogue import ALGORITHMS
 from aha.recipes.catalogue import RECIPES
-from aha.recipes.own.own_data import Device, OwnData, TemplateName
+from aha.recipes.own.own_data import Device, OwnData
 from aha.recipes.recipe import Recipe
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
 from aha.runs.config import Config
@@ -243,8 +243,11 @@ class EvalCommand:
     """Run code of the model with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()
     """Installed packages that code of the model may import besides the standard library, such as numpy."""
-    template: TemplateName = "auto"
-    """Prompt around a question; auto takes the one that the model was trained with."""
+    template: str = "auto"
+    """Prompt around a question: r1_zero, r1, bare, chat (the checkpoint's own), or FILE.jinja; auto takes the one that
+    the model was trained with."""
+    system: str = ""
+    """System message, for a chat template; where none is given, that with which the model was trained."""
     split: Literal["test", "hard", "validation"] = "test"
     """Which held-out problems of the built-in world; `hard` lies beyond the training range."""
     # None is told from a number: the world's numbers and those of a suite differ.
@@ -283,8 +286,11 @@ class SampleCommand:
     """Text given to the model as it is."""
     question: str | None = None
     """A question, given to the model inside a template."""
-    template: TemplateName = "auto"
-    """Prompt around the question; auto takes the one that the model was trained with."""
+    template: str = "auto"
+    """Prompt around the question: r1_zero, r1, bare, chat (the checkpoint's own), or FILE.jinja; auto takes the one
+    that the model was trained with."""
+    system: str = ""
+    """System message, for a chat template; where none is given, that with which the model was trained."""
     temperature: float = 0.6
     """0 takes the most likely token."""
     top_p: float = 1.0

@@ -3,6 +3,7 @@
 __all__ = [
     "datasets",
     "mixture",
+    "responses",
     "splits",
     "world",
 ]

@@ -22,10 +22,9 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from aha.prompts.templates import Template
 from aha.prompts.tokenizer import Tokenizer
 
-__all__ = ["DATE", "chat"]
+__all__ = ["DATE", "ChatTemplate", "chat", "with_system"]
 
 DATE = datetime(2024, 7, 26)
 """The date for templates that ask for one: the date that Llama's template uses when it cannot ask. Ours: the date of
@@ -47,16 +46,69 @@ _JOINED = "joined texts"
 _WIDTH = re.compile(r"[0-9]{4,}|\*|:[^{}]*\{")
 
 
+class ChatTemplate:
+    """A template in Jinja as a prompt template: a question is a turn of the user, the answer comes next.
+
+    Attributes:
+        source: the Jinja, as a checkpoint that was trained with it holds it.
+    """
+
+    def __init__(
+        self, source: str, *, now: datetime, variables: Mapping[str, Any], system: str | None, origin: str
+    ) -> None:
+        """Compile a template.
+
+        Args:
+            source: the Jinja.
+            now: the time for `strftime_now`.
+            variables: what the template sees besides the messages.
+            system: the system message; None leaves it to the template.
+            origin: where the template stands, for errors.
+
+        Raises:
+            ValueError: the template cannot be compiled.
+        """
+        self.source = source
+        self._origin = origin
+        self._environment = _Sandbox(now)
+        self._template = _compile(self._environment, source, origin)
+        self._variables = variables
+        self._before = [] if system is None else [{"role": "system", "content": system}]
+
+    def __call__(self, question: str) -> str:
+        """The text of a prompt.
+
+        Raises:
+            ValueError: the template fails, or exceeds its limits.
+        """
+        # Steps are counted from zero for each prompt: none may fail because of those before it.
+        self._environment.steps = 0
+        messages = [*self._before, {"role": "user", "content": question}]
+        try:
+            return _limited(self._template.generate(messages=messages, **self._variables))
+        except _FAILURES as error:
+            raise ValueError(
+                f"{self._origin} fails ({type(error).__name__}: {str(error)[:200]}): correct it, or choose another "
+                "prompt template"
+            ) from None
+
+
 def chat(
-    tokenizer: Tokenizer, *, system: str | None = None, now: datetime = DATE, options: Mapping[str, Any] | None = None
-) -> Template:
-    """The chat template of a tokenizer as a prompt template: a question is a turn of the user, the answer comes next.
+    tokenizer: Tokenizer,
+    *,
+    system: str | None = None,
+    now: datetime = DATE,
+    options: Mapping[str, Any] | None = None,
+    origin: str = "chat_template.jinja of the checkpoint",
+) -> ChatTemplate:
+    """The chat template of a tokenizer as a prompt template.
 
     Args:
         tokenizer: the tokenizer of the checkpoint.
         system: the system message; None leaves it to the template.
         now: the time for `strftime_now`.
         options: variables of the template, such as `enable_thinking` of Qwen3.
+        origin: where the template stands, for errors.
 
     Returns:
         A template that makes the text of a prompt from a question.
@@ -65,29 +117,30 @@ def chat(
         ValueError: the template cannot be compiled; rendering raises it, too, if a template fails or exceeds its
             limits.
     """
-    environment = _Sandbox(now)
-    template = _compile(environment, tokenizer.chat_template)
-    before = [] if system is None else [{"role": "system", "content": system}]
     special = {"eos_token": tokenizer.end, "pad_token": tokenizer.pad}
-
     if tokenizer.begin is not None:
         special["bos_token"] = tokenizer.begin
 
     variables = {"add_generation_prompt": True, "tools": None, "documents": None, **special, **(options or {})}
+    return ChatTemplate(tokenizer.chat_template, now=now, variables=variables, system=system, origin=origin)
 
-    def prompt(question: str) -> str:
-        # Steps are counted from zero for each prompt: none may fail because of those before it.
-        environment.steps = 0
-        messages = [*before, {"role": "user", "content": question}]
-        try:
-            return _limited(template.generate(messages=messages, **variables))
-        except _FAILURES as error:
-            raise ValueError(
-                f"the chat template of the checkpoint fails ({type(error).__name__}: {str(error)[:200]}): correct "
-                "chat_template.jinja, or choose another prompt template"
-            ) from None
 
-    return prompt
+def with_system(source: str, system: str) -> str:
+    """A chat template that gives a conversation without a system message this one.
+
+    The message is a part of the template, so that the checkpoint of a model that was trained with it is prompted in the
+    same way by every program that renders its chat template.
+
+    Args:
+        source: the template, in Jinja.
+        system: the message.
+    """
+    # Jinja reads JSON's escapes in a text; what is not ASCII stands for itself.
+    text = json.dumps(system, ensure_ascii=False)
+    message = f"{{'role': 'system', 'content': {text}}}"
+    return (
+        "{% if messages[0]['role'] != 'system' %}{% set messages = [" + message + "] + messages %}{% endif %}" + source
+    )
 
 
 # What a template can raise when it is rendered.
@@ -103,10 +156,10 @@ _FAILURES = (
 )
 
 
-def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
+def _compile(environment: "_Sandbox", source: str, origin: str) -> jinja2.Template:
     """Compiles a template, with limits on its loops, filters and joined texts."""
     if len(source) > MAX_TEMPLATE:
-        raise ValueError(f"the chat template of the checkpoint has {len(source)} characters, more than {MAX_TEMPLATE}")
+        raise ValueError(f"{origin} has {len(source)} characters, more than {MAX_TEMPLATE}")
 
     try:
         tree = environment.parse(source)
@@ -121,8 +174,8 @@ def _compile(environment: "_Sandbox", source: str) -> jinja2.Template:
         return environment.from_string(tree)
     except (jinja2.TemplateError, RecursionError, SyntaxError, MemoryError) as error:
         raise ValueError(
-            f"the chat template of the checkpoint cannot be understood ({type(error).__name__}: {str(error)[:200]}): "
-            "correct chat_template.jinja, or choose another prompt template"
+            f"{origin} cannot be understood ({type(error).__name__}: {str(error)[:200]}): correct it, or choose "
+            "another prompt template"
         ) from None
 
 

@@ -6,6 +6,7 @@ it asks for reflection or for any strategy. The chat template is that of the rel
 
 import re
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "CHAT_TEMPLATES",
@@ -71,6 +72,16 @@ def bare(question: str) -> str:
     return question
 
 
+@runtime_checkable
+class HasSource(Protocol):
+    """A template that was read from Jinja."""
+
+    @property
+    def source(self) -> str:
+        """The Jinja, with the beginning of every prompt if it has one."""
+        ...
+
+
 _BY_NAME: dict[str, Template] = {"r1_zero": r1_zero, "r1": r1, "bare": bare}
 
 
@@ -78,17 +89,17 @@ def jinja_of(template: Template, *, beginning: str = "") -> str | None:
     """A template in Jinja, for the checkpoint of a model that was trained with it.
 
     Args:
-        template: one of this module.
+        template: a template of this module, or one in Jinja.
         beginning: text that the tokenizer of the model puts before every prompt. A program that renders the chat
             template does not put it there again, so that it must be part of the template.
 
     Returns:
-        The Jinja; None for a template that came with a checkpoint.
+        The Jinja; None for any other function.
     """
     for name, function in _BY_NAME.items():
         if function is template:
             return beginning + CHAT_TEMPLATES[name]
-    return None
+    return template.source if isinstance(template, HasSource) else None
 
 
 def template_of(chat_template: str, *, beginning: str = "") -> Template | None:

@@ -9,6 +9,7 @@ __all__ = [
     "r1",
     "r1_zero",
     "recipe",
+    "reward_model",
     "scales",
     "sft",
     "zero_recipe",

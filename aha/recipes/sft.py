@@ -7,13 +7,11 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.4.2 (the numbers of the scale `paper`
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from aha.recipes.own.own_data import TemplateName
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage
 from aha.runs.config import Config
 from aha.runs.pipeline import Node
@@ -21,8 +19,8 @@ from aha.stages.config import EvaluationConfig, SupervisedConfig
 from aha.training.config import OptimizerConfig
 
 if TYPE_CHECKING:
-    from aha.problems.datasets.demonstrations import DemonstrationSet
     from aha.problems.datasets.sets import ProblemSet
+    from aha.problems.responses.demonstrations import DemonstrationSet
     from aha.prompts.templates import Template
     from aha.stages.evaluate import Setting
     from aha.stages.run import Run
@@ -84,9 +82,11 @@ SFT_SCALES: dict[str, SFTConfig] = {
 class SFTOptions:
     """What fine-tuning takes besides numbers."""
 
-    demonstrations: tuple[Path, ...] = ()
-    """What is learned: JSONL or Parquet files whose rows have question and response, or prompt and completion, or
-    messages; see docs/problems.md."""
+    demonstrations: tuple[str, ...] = ()
+    """What is learned: JSONL or Parquet files, or hub:OWNER/NAME:FILE, whose rows have a question and a response, an
+    instruction and an output, or messages; see docs/problems.md."""
+    demonstration_fields: str = ""
+    """Which columns of the demonstrations hold what, as in question=problem,response=solution,reasoning=trace."""
     test: tuple[str, ...] = ()
     """Problems with answers that examine the model before and after: files, or hub:OWNER/NAME:FILE; see
     docs/problems.md. Nothing is examined where none are given."""
@@ -96,8 +96,11 @@ class SFTOptions:
     """Which fields of the problems hold what, as in question=problem,answer=solution."""
     bad_rows: Literal["stop", "skip"] = "stop"
     """What a row that cannot be used does."""
-    template: TemplateName = "auto"
-    """Prompt around a question; auto takes the checkpoint's own where it has one, and r1 otherwise."""
+    template: str = "auto"
+    """Prompt around a question: r1_zero, r1, bare, chat (the checkpoint's own), or FILE.jinja; auto takes the
+    checkpoint's own where it has one, and r1 otherwise."""
+    system: str = ""
+    """System message, for a chat template; the checkpoint remembers it."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()
@@ -130,17 +133,18 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
     Raises:
         ValueError: there are no demonstrations, a row is broken, or nothing is left to learn; says what to do.
     """
-    from aha.problems.datasets.demonstrations import read_demonstrations
+    from aha.problems.responses.demonstrations import read_demonstrations
     from aha.problems.splits import draw_sample
     from aha.prompts.questions import add_instructions
     from aha.prompts.templates import r1_zero
+    from aha.recipes.own.prompting import own_template
 
     options = request.options
     if not options.demonstrations:
         raise ValueError("give what is to be learned with --demonstrations FILE.jsonl")
 
-    template = _template(options.template, model)
-    learned = read_demonstrations(options.demonstrations, on_bad=options.bad_rows)
+    template = own_template(model, options.template, otherwise="r1", system=options.system)
+    learned = read_demonstrations(options.demonstrations, mapping=options.demonstration_fields, on_bad=options.bad_rows)
     tests = _tests(request, model, template)
 
     # What is examined is never learned, even where only a sample of the test is examined.
@@ -154,20 +158,6 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
     # R1-Zero's template says itself how to answer.
     examined = problems if template is r1_zero else add_instructions(problems)
     return _Material(template=template, learned=clean, examined=examined, notes=notes)
-
-
-def _template(name: TemplateName, model: "Checkpoint") -> "Template":
-    """The prompt around a question."""
-    from aha.policy.pretrained import read_config
-    from aha.prompts.pretrained import read_tokenizer
-    from aha.prompts.templates import r1
-    from aha.recipes.own.assignment import named_template
-
-    if name != "auto":
-        return named_template(name, model)
-
-    tokenizer = read_tokenizer(model.path, room=read_config(model.path).vocab_size)
-    return named_template("chat", model) if tokenizer.chat_template else r1
 
 
 def _tests(request: Request, model: "Checkpoint", template: "Template") -> "list[ProblemSet]":
@@ -220,18 +210,14 @@ def _without_overlaps(learned: "DemonstrationSet", tests: "Sequence[ProblemSet]"
 
     asked = [
         Problem(id=demonstration.problem_id, question=demonstration.question, answer="", domain=demonstration.domain)
-        for demonstration in learned.demonstrations
+        for demonstration in learned.items
     ]
     contamination = Contamination(held_out)
     questions = [problem.question for problem in without_instruction(asked)]
     clean = [index for index, question in enumerate(questions) if not contamination.overlaps(question)]
     if not clean:
         raise ValueError("no demonstration is left beside the test problems: give more, or other --test files")
-    return replace(
-        learned,
-        demonstrations=[learned.demonstrations[index] for index in clean],
-        places=[learned.places[index] for index in clean],
-    )
+    return learned.only(clean)
 
 
 def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
@@ -250,10 +236,10 @@ def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
     tokenizer = read_tokenizer(model.path, room=shape.vocab_size).trained_with(material.template)
 
     # A prompt may open the thinking; the response is then learned from there on, as the stage does it.
-    prompts = [material.template(demonstration.question) for demonstration in material.learned.demonstrations]
+    prompts = [material.template(demonstration.question) for demonstration in material.learned.items]
     responses = [
         continuation(prompt, demonstration.response)
-        for prompt, demonstration in zip(prompts, material.learned.demonstrations, strict=True)
+        for prompt, demonstration in zip(prompts, material.learned.items, strict=True)
     ]
     prompt_ids = tokenizer.encode_prompts(prompts)
     response_ids = tokenizer.encode_all(responses)
@@ -277,10 +263,7 @@ def _trained_stages(config: SFTConfig) -> Sequence[TrainedStage]:
 
 def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
     """The files, and how they are read."""
-    options = asdict(request.options)
-    # JSON has no paths.
-    options["demonstrations"] = [str(path) for path in request.options.demonstrations]
-    return {"options": options}
+    return {"options": asdict(request.options)}
 
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
@@ -304,7 +287,7 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
 
         examine("start", base)
         # The content is the key, so that a changed file is noticed when the run goes on.
-        rows = material.learned.demonstrations
+        rows = material.learned.items
         key = str([asdict(row) for row in rows])
         data = write_demonstrations(run, "demonstrations", rows, key=key)
         tuned = sft(run, "sft", policy=base, data=[data], config=config.sft, template=material.template)

@@ -17,6 +17,7 @@ from aha.types import Row
 
 __all__ = [
     "Comparison",
+    "calibration_chart",
     "comparisons",
     "evaluated_series",
     "large_figures",
@@ -137,6 +138,23 @@ def small_figures(record: Record) -> list[Markup]:
     """The training curves as small multiples on one axis of steps, and the stack of where the time went."""
     curves = [_small(record, curve) for curve in CURVES]
     return [*curves, _timed(record)]
+
+
+def calibration_chart(title: str, points: Sequence[tuple[float, float]]) -> Markup:
+    """What a reward model predicts on held-out prompts against how often it is right.
+
+    Args:
+        title: name of the model.
+        points: predicted probabilities, rising, each with the share of the cases in which the prediction was right.
+    """
+    predicted = [each for each, _ in points]
+    observed = [each for _, each in points]
+    series = [
+        Series(name="as predicted", xs=[0.0, 1.0], ys=[0.0, 1.0], tone=4),
+        Series(name="observed", xs=predicted, ys=observed, tone=1, style="marks"),
+    ]
+    note = "Share of right predictions, by the probability that the model gives them."
+    return line_chart(series, Axes(title=title, note=note, unit="share", width=360, height=300, high=1.0))
 
 
 def comparisons(record: Record) -> list[Comparison]:

@@ -20,7 +20,7 @@ from aha.report.cells import MINUS, duration, format_figure, heading, is_share, 
 from aha.report.chapters import chapters
 from aha.report.charts import embed
 from aha.report.diagram import anchor, diagram, headline
-from aha.report.figures import HARD, comparisons, large_figures, small_figures, vote_metric
+from aha.report.figures import HARD, calibration_chart, comparisons, large_figures, small_figures, vote_metric
 from aha.report.progress import survey
 from aha.report.record import Evaluation, Record, find_row, finite, mapping, read_record
 from aha.report.stage_table import figure_as_json, stage_figures, stage_text, vote_of
@@ -141,9 +141,10 @@ def _render(record: Record) -> str:
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
+    boxes = survey(record, [])
     if record.has_pipeline:
         name = "pipeline"
-        vote = vote_of(survey(record, []))
+        vote = vote_of(boxes)
         content, notes = chapters(record, REFLECTIVE_WORDS)
         metrics = ("pass@1", vote, "length", "consistency", "readability")
     else:
@@ -161,6 +162,7 @@ def _render(record: Record) -> str:
         headlines=[_headline(record, metric) for metric in metrics],
         decoding=_decoding(record),
         comparisons=comparisons(record),
+        calibrations=[calibration_chart(box.node.title, box.calibration) for box in boxes if box.calibration],
         config=list(_flat(record.identity.get("config"))),
         provenance=list(_flat(record.identity.get("provenance"))),
         figure=value_and_interval,

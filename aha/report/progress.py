@@ -71,6 +71,7 @@ class Progress:
         model: folder of the finished model, None for data and before the end.
         num_rows: rows of data so far, None for models.
         held_out: accuracy of a reward model on held-out prompts.
+        calibration: of a reward model: probabilities that it predicts, and the share of the cases in which it is right.
         report: the model's last evaluation on problems.
         general: its last evaluation on general prompts.
         cost: None where nothing is recorded.
@@ -83,6 +84,7 @@ class Progress:
     model: Path | None = None
     num_rows: int | None = None
     held_out: Row | None = None
+    calibration: Sequence[tuple[float, float]] = ()
     report: Report | None = None
     general: Report | None = None
     cost: Cost | None = None
@@ -120,6 +122,7 @@ def _progress(record: Record, node: Node, notes: list[str]) -> Progress:
         model=_model(record, node) if state == "finished" and not is_data else None,
         num_rows=sum(harvest.num_kept for harvest in harvests) if harvests and is_data else None,
         held_out=_held_out(record, node, notes) if node.kind == "reward" else None,
+        calibration=_calibration(record, node, notes) if node.kind == "reward" else (),
         report=report,
         general=record.last_named(f"{node.name}-general"),
         cost=_cost(record, node),
@@ -224,12 +227,27 @@ def _harvested(metrics: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
-    """The accuracy on held-out prompts, which the last stage of a reward model records."""
+def _examination(record: Record, node: Node, notes: list[str]) -> Mapping[str, object]:
+    """What the last stage of a reward model records of its examination."""
     stage = node.stages[-1] if node.stages else node.name
-    content = read_object(record.folder / "stages" / f"{stage}.json", notes)
-    held_out = mapping(content.get("held_out"))
+    return read_object(record.folder / "stages" / f"{stage}.json", notes)
+
+
+def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
+    """The accuracy on held-out prompts."""
+    held_out = mapping(_examination(record, node, notes).get("held_out"))
     return as_row({**held_out, "suite": "held out", "metric": "accuracy", "value": held_out.get("accuracy")})
+
+
+def _calibration(record: Record, node: Node, notes: list[str]) -> list[tuple[float, float]]:
+    """The calibration on held-out prompts; bins that cannot be read are left out."""
+    bins = mapping(_examination(record, node, notes).get("calibration")).get("bins")
+    points = []
+    for each in bins if isinstance(bins, list) else []:
+        predicted, observed = finite(mapping(each).get("predicted")), finite(mapping(each).get("observed"))
+        if predicted is not None and observed is not None:
+            points.append((predicted, observed))
+    return points
 
 
 def _cost(record: Record, node: Node) -> Cost | None:

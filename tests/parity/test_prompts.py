@@ -13,7 +13,7 @@ import torch
 from checkpoints import write_tokenizer_files
 from tiny import evenness, tiny_config, tiny_policy
 
-from aha.commands.evaluation import SampleOrder, own_template, sample_once
+from aha.commands.evaluation import SampleOrder, sample_once
 from aha.engines.engine import Decoding
 from aha.policy.pretrained import write_policy
 from aha.problems.datasets.sets import ProblemSet
@@ -21,8 +21,7 @@ from aha.problems.splits import file_problems
 from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import opening_of, r1_zero
 from aha.recipes.base_model import open_base
-from aha.recipes.own.assignment import named_template
-from aha.recipes.own.own_data import TemplateName
+from aha.recipes.own.prompting import named_template, own_template
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.evaluate import Setting, evaluate, template_digest
@@ -31,6 +30,9 @@ from aha.stages.run import Run
 from aha.stages.task import Task, Validation
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Checkpoint, Problem, Rollout, Verdict
+
+# `transformers` takes two seconds of every process that imports it.
+pytestmark = pytest.mark.full
 
 QUESTION = "Let x be 3. What is x + 4?"
 PROBLEM = Problem(id="p", question=QUESTION, answer="7", domain="text")
@@ -81,7 +83,7 @@ def recorded(run: Run, name: str) -> tuple[list[int], list[int], str]:
         ("chat", "distilled"),
     ],
 )
-def test_a_question_is_the_same_prompt_everywhere(name: TemplateName, kind: str, tmp_path: Path) -> None:
+def test_a_question_is_the_same_prompt_everywhere(name: str, kind: str, tmp_path: Path) -> None:
     start = model_of(tmp_path / "start", kind)
     template = named_template(name, start)
     problems = ProblemSet(problems=[PROBLEM], name="one", says="")

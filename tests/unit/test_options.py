@@ -27,8 +27,9 @@ from aha.recipes.r1.assistant import BUILT_IN, OtherModel
 from aha.recipes.r1.record import R1
 from aha.recipes.r1.scales import R1Config
 from aha.recipes.recipe import RunRequest
+from aha.recipes.reward_model import REWARD_MODEL
 from aha.recipes.scales import R1ZeroConfig
-from aha.recipes.sft import SFT, SFTOptions
+from aha.recipes.sft import SFT
 from aha.recipes.zero_recipe import R1_ZERO
 from aha.training.world import World
 from aha.types import Checkpoint
@@ -37,6 +38,7 @@ START = {
     "zero": ["run", "r1_zero"],
     "r1": ["run", "r1"],
     "sft": ["run", "sft"],
+    "reward_model": ["run", "reward_model"],
     "pretrain": ["pretrain"],
     "doctor": ["doctor"],
     "audit": ["audit", "rows.jsonl"],
@@ -80,6 +82,7 @@ def rows_to(where: str) -> dict[str, Wire]:
         "fields": ("question=q", "question=q"),
         "bad_rows": ("skip", "skip"),
         "template": ("chat", "chat"),
+        "system": ("briefly", "briefly"),
         "stop": ("</answer>", ("</answer>",)),
         "reward": ("own.py:f", ("own.py:f",)),
         "allow_packages": ("numpy sympy", ("numpy", "sympy")),
@@ -145,14 +148,29 @@ WIRES: dict[str, dict[str, Wire]] = {
     "sft": {
         **{name: wire for name, wire in run_wires("sft").items() if name != "algorithm"},
         "force": Wire("--force", "check_disk.is_forced", True, line=3),
-        "demonstrations": Wire("--demonstrations d.jsonl", "sft.demonstrations", (Path("d.jsonl"),)),
+        "demonstrations": Wire("--demonstrations d.jsonl", "sft.demonstrations", ("d.jsonl",)),
+        "demonstration_fields": Wire("--demonstration-fields response=r", "sft.demonstration_fields", "response=r"),
         "test": Wire("--test t.jsonl", "sft.test", ("t.jsonl",)),
         "format": Wire("--format gsm8k", "sft.format", "gsm8k"),
         "fields": Wire("--fields question=q", "sft.fields", "question=q"),
         "bad_rows": Wire("--bad-rows skip", "sft.bad_rows", "skip"),
         "template": Wire("--template chat", "sft.template", "chat"),
+        "system": Wire("--system briefly", "sft.system", "briefly", line=5),
         "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True, line=4),
         "allow_packages": Wire("--allow-packages numpy sympy", "sft.allow_packages", ("numpy", "sympy")),
+    },
+    "reward_model": {
+        **{name: wire for name, wire in run_wires("reward_model").items() if name != "algorithm"},
+        "force": Wire("--force", "check_disk.is_forced", True, line=3),
+        "preferences": Wire("--preferences p.jsonl", "reward_model.preferences", ("p.jsonl",)),
+        "preference_fields": Wire("--preference-fields question=q", "reward_model.preference_fields", "question=q"),
+        "safety": Wire("--safety s.jsonl", "reward_model.safety", ("s.jsonl",)),
+        "safety_fields": Wire("--safety-fields response=r", "reward_model.safety_fields", "response=r"),
+        "held_out": Wire("--held-out h.jsonl", "reward_model.held_out", ("h.jsonl",)),
+        "bad_rows": Wire("--bad-rows skip", "reward_model.bad_rows", "skip"),
+        "reads": Wire("--reads response", "reward_model.reads", "response"),
+        "template": Wire("--template chat", "reward_model.template", "chat"),
+        "system": Wire("--system briefly", "reward_model.system", "briefly", line=5),
     },
     "pretrain": {
         "out": Wire("--out model", "publish.out", Path("model")),
@@ -216,7 +234,7 @@ def options_of(kind: Any) -> set[str]:
 def test_no_option_is_forgotten() -> None:
     kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
     options = {name: options_of(kind) for name, kind in kinds.items() if name not in {"run", *UNCHECKED}}
-    for name, recipe in (("zero", R1_ZERO), ("r1", R1), ("sft", SFT)):
+    for name, recipe in (("zero", R1_ZERO), ("r1", R1), ("sft", SFT), ("reward_model", REWARD_MODEL)):
         options[name] = options_of(run_command(recipe, recipe.config)) | options_of(recipe.options)
     assert {name: set(wires) for name, wires in WIRES.items()} == options
 
@@ -289,10 +307,11 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
         note("check_disk", is_forced=is_forced)
         return ""
 
-    def run_sft(run: Any, request: RunRequest[Any, SFTOptions], models: Sequence[Checkpoint]) -> Checkpoint:
-        recorder.note_run("sft", run)
-        note("sft", base=models[0].key, **{one.name: getattr(request.options, one.name) for one in fields(SFTOptions)})
-        return recorder.checkpoint("sft")
+    def run_on_options(run: Any, request: RunRequest[Any, Any], models: Sequence[Checkpoint]) -> Checkpoint:
+        recorder.note_run(request.recipe, run)
+        options = {one.name: getattr(request.options, one.name) for one in fields(request.options)}
+        note(request.recipe, base=models[0].key, **options)
+        return recorder.checkpoint(request.recipe)
 
     def claim(folder: Any, described: Mapping[str, Any], *, fresh: bool = False) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -319,8 +338,8 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
     patch.setattr("aha.recipes.r1.train.train_r1", recipe("r1"))
     patch.setattr("aha.recipes.base_model.base", recipe("base"))
-    fine_tuning = replace(SFT, check=lambda *_: None, run=run_sft)
-    patch.setattr(running, "recipe_named", lambda name: fine_tuning if name == SFT.name else recipe_named(name))
+    on_options = {one.name: replace(one, check=lambda *_: None, run=run_on_options) for one in (SFT, REWARD_MODEL)}
+    patch.setattr(running, "recipe_named", lambda name: on_options.get(name) or recipe_named(name))
     patch.setattr(running, "record_starts", lambda *_: None)
     patch.setattr("aha.commands.processes.device_of", device_of)
     patch.setattr("aha.runs.folder.RunFolder.claim", claim)

@@ -3,7 +3,6 @@
 __all__ = [
     "conversations",
     "countdown",
-    "demonstrations",
     "fields",
     "files",
     "folders",

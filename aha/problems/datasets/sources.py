@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aha.problems.datasets.files import SUFFIXES, is_data
+from aha.problems.datasets.files import SUFFIXES, data_files, is_data
 from aha.problems.datasets.folders import describe_splits, group_by_split, named_split, split_files, split_of
 from aha.problems.datasets.gym import gym_problems
 from aha.problems.datasets.sets import OnBad, ProblemSet, read_problems
 from aha.runs.hub import dataset_files
 
-__all__ = ["GYM", "HUB", "evaluation_files", "open_problems", "open_splits", "split_in_name"]
+__all__ = ["GYM", "HUB", "evaluation_files", "files_at", "open_problems", "open_splits", "split_in_name"]
 
 HUB = "hub:"
 GYM = "gym:"
@@ -90,6 +90,21 @@ def open_splits(
             problems = read_problems(paths, format=format, mapping=mapping, on_bad=on_bad, name=f"{name}-{split}")
             sets[split] = replace(problems, says=f"{problems.says} ({says})")
     return sets
+
+
+def files_at(address: str) -> list[Path]:
+    """The data files at a path, or at an address of the hub, in the order of their names.
+
+    Raises:
+        ValueError: the address is a family of reasoning-gym, which has no files, or there is nothing to read.
+        RuntimeError: the extra that the hub needs is not installed.
+    """
+    if address.startswith(GYM):
+        raise ValueError(f"{address!r} makes problems, and has no files with responses")
+    if not address.startswith(HUB):
+        return data_files(Path(address))
+    _, files = _hub_files(address)
+    return files
 
 
 def evaluation_files(address: str) -> tuple[str, list[Path], str]:

@@ -5,5 +5,6 @@ __all__ = [
     "judging",
     "own_data",
     "prompt_lengths",
+    "prompting",
     "references",
 ]

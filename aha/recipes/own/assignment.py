@@ -6,19 +6,17 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from aha.evaluation.contamination import decontaminate, without_instruction
-from aha.policy.pretrained import read_config
 from aha.problems.datasets.formats import OWN
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.datasets.sources import open_splits, split_in_name
 from aha.problems.splits import draw_sample, exclude_questions, file_problems, hold_out
 from aha.problems.world.questions import TrainingProblems, held_out_problems
-from aha.prompts.chat import chat
-from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.questions import add_instructions
-from aha.prompts.templates import Template, bare, r1, r1_zero, template_of
+from aha.prompts.templates import Template, r1_zero
 from aha.recipes.own.judging import judges, rules_of
-from aha.recipes.own.own_data import OwnData, TemplateName
+from aha.recipes.own.own_data import OwnData
 from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
+from aha.recipes.own.prompting import named_template
 from aha.recipes.own.references import with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.custom import load_reward
@@ -28,7 +26,7 @@ from aha.stages.evaluate import Setting
 from aha.stages.task import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Assignment", "assigned", "ending_in_words", "named_template"]
+__all__ = ["Assignment", "assigned", "ending_in_words"]
 
 NUM_SHOWN = 5
 """Places of problems that were left out that a note names."""
@@ -103,7 +101,7 @@ def assigned(
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
 
     with ExitStack() as stack:
-        template = named_template(data.template, start)
+        template = named_template(data.template, start, system=data.system)
         # R1-Zero's template says itself how to answer, and questions of the built-in world get no instruction.
         wording = add_instructions if data.problems and template is not r1_zero else list
         limits = prompt_limits(start, scale, template, wording, data.long_prompts)
@@ -341,25 +339,3 @@ def _divided(sets: Sequence[ProblemSet], num: int, split: str) -> tuple[list[Pro
 def ending_in_words(stop: Sequence[str]) -> str:
     """What ends responses where the checkpoint decides it, for people."""
     return f"responses end at {', '.join(map(repr, stop))}, which the checkpoint names; --stop says otherwise"
-
-
-def named_template(name: TemplateName, model: Checkpoint) -> Template:
-    """A template by its name.
-
-    Args:
-        name: `chat` is the checkpoint's own, `auto` is R1-Zero's.
-        model: the checkpoint.
-
-    Raises:
-        ValueError: the checkpoint has no tokenizer or no chat template, or that cannot be understood.
-    """
-    if name == "chat":
-        tokenizer = read_tokenizer(model.path, room=read_config(model.path).vocab_size)
-        if not tokenizer.chat_template:
-            raise ValueError(
-                f"--template chat: {model.path} has no chat template (chat_template.jinja, or chat_template in "
-                "tokenizer_config.json); take r1_zero, r1 or bare"
-            )
-        # Wording and format reward go by the template, so one of ours is known again where a checkpoint names it.
-        return template_of(tokenizer.chat_template, beginning=tokenizer.beginning) or chat(tokenizer)
-    return {"auto": r1_zero, "r1_zero": r1_zero, "r1": r1, "bare": bare}[name]

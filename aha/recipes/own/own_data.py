@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Device", "OwnData", "TemplateName"]
-
-TemplateName = Literal["auto", "r1_zero", "r1", "chat", "bare"]
-"""Prompts around a question, by name."""
+__all__ = ["Device", "OwnData"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where to compute."""
@@ -28,8 +25,10 @@ class OwnData:
     """What a row that cannot be used does."""
     long_prompts: Literal["stop", "skip"] = "stop"
     """What a prompt does that leaves the model no positions for a response of full length."""
-    template: TemplateName = "auto"
-    """Prompt around a question: chat is the checkpoint's own; auto takes r1_zero."""
+    template: str = "auto"
+    """Prompt around a question: r1_zero, r1, bare, chat (the checkpoint's own), or FILE.jinja; auto takes r1_zero."""
+    system: str = ""
+    """System message, for a chat template; the checkpoint remembers it."""
     stop: tuple[str, ...] | None = None
     """Texts that end a response besides the model's end token, such as </answer> for a base model that writes on;
     those that its checkpoint names where the option is not given, none where it is given alone."""

@@ -8,7 +8,8 @@ epoch, 8,192 tokens); InstructGPT, arXiv:2203.02155, section 3.5 and appendix C.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from statistics import fmean
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from aha.actors.local import LocalRewardModel
 from aha.actors.local_actors import TrainingPlan
 from aha.actors.workload import Demand
+from aha.evaluation.calibration import calibration_error, in_bins
 from aha.evaluation.metrics import mean_interval
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.policy.pretrained import read_config
@@ -66,6 +68,8 @@ class RewardModelSpec:
         objective: the loss.
         signals: the objective's own inputs, from the number of the prompt and the label of each response.
         accuracy: name of the objective's metric that says how much the model has learned.
+        predictions: from the scores and the labels of the responses to one prompt to what the model predicts, each with
+            its probability and whether it is so.
         has_origin: whether a score of 0 has a meaning; where only differences have, it is given one in the end.
     """
 
@@ -73,6 +77,7 @@ class RewardModelSpec:
     objective: Objective
     signals: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
     accuracy: str
+    predictions: Callable[[Sequence[float], Sequence[float]], list[tuple[float, bool]]]
     has_origin: bool
 
 
@@ -95,13 +100,44 @@ def _safety_signals(group_B: Tensor, quality_B: Tensor) -> Mapping[str, Tensor]:
     return {"is_safe_B": quality_B == 1}
 
 
+def _predicted_orders(scores: Sequence[float], qualities: Sequence[float]) -> list[tuple[float, bool]]:
+    """Of each two responses that differ: sigmoid(|r1 - r2|), and whether the one with the higher score is better."""
+    predictions = []
+    for first, second in combinations(range(len(scores)), 2):
+        gap = scores[first] - scores[second]
+        if qualities[first] != qualities[second]:
+            is_right = (gap > 0) == (qualities[first] > qualities[second])
+            predictions.append((_sigmoid(abs(gap)), is_right))
+    return predictions
+
+
+def _predicted_safety(scores: Sequence[float], labels: Sequence[float]) -> list[tuple[float, bool]]:
+    """Of each response: sigmoid(r), and whether it is safe."""
+    return [(_sigmoid(score), label == 1) for score, label in zip(scores, labels, strict=True)]
+
+
+def _sigmoid(value: float) -> float:
+    # The form with tanh overflows nowhere.
+    return 0.5 * (1 + math.tanh(value / 2))
+
+
 HELPFULNESS = RewardModelSpec(
-    reads="summary", objective=ranking_loss, signals=_ranking_signals, accuracy="pair_accuracy", has_origin=False
+    reads="summary",
+    objective=ranking_loss,
+    signals=_ranking_signals,
+    accuracy="pair_accuracy",
+    predictions=_predicted_orders,
+    has_origin=False,
 )
 """Pairs of responses, of which the model is shown the summary. Source: R1 v2 3.1."""
 
 HARMLESSNESS = RewardModelSpec(
-    reads="response", objective=pointwise_loss, signals=_safety_signals, accuracy="accuracy", has_origin=True
+    reads="response",
+    objective=pointwise_loss,
+    signals=_safety_signals,
+    accuracy="accuracy",
+    predictions=_predicted_safety,
+    has_origin=True,
 )
 """Safe and unsafe responses, of which the model is shown all. Source: R1 v2 3.1."""
 
@@ -342,14 +378,21 @@ def _centre(actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardM
 def _examine(
     run: Run, name: str, key: str, actor: LocalRewardModel, examples: Sequence[_Example], kind: RewardModelSpec
 ) -> None:
-    """Write down the accuracy on held-out prompts, with its interval over prompts."""
+    """Write down the accuracy on held-out prompts, with its interval over prompts, and the calibration."""
     accuracies = []
+    predictions: list[tuple[float, bool]] = []
     for example, scores in zip(examples, _scores(actor, examples), strict=True):
         mean = _loss(scores, example, kind).metrics[kind.accuracy]
         accuracies.append(float(mean.total / mean.count))
+        predictions += kind.predictions(scores, example.qualities)
 
     # An interval over prompts, not over pairs: the pairs of a prompt share its responses and are no draws of their own.
     value, low, high = mean_interval(accuracies, bounds=(0.0, 1.0))
     held_out = {"accuracy": value, "low": low, "high": high, "n": len(accuracies)}
-    run.folder.write(f"stages/{name}.json", {"key": key, "held_out": held_out})
-    run.say(f"{name}: held-out accuracy {value:.3f} ({low:.3f} to {high:.3f}, {len(accuracies)} prompts)")
+
+    probabilities, outcomes = zip(*predictions, strict=True)
+    bins = in_bins(probabilities, outcomes)
+    calibration = {"error": calibration_error(bins), "bins": [asdict(each) for each in bins]}
+    run.folder.write(f"stages/{name}.json", {"key": key, "held_out": held_out, "calibration": calibration})
+    interval = f"{low:.3f} to {high:.3f}, {len(accuracies)} prompts"
+    run.say(f"{name}: held-out accuracy {value:.3f} ({interval}), calibration error {calibration['error']:.3f}")

@@ -8,7 +8,6 @@ from aha.commands.evaluation import EvaluationOrder, SampleOrder, SuiteOrder, ev
 from aha.engines.engine import Decoding
 from aha.prompts.templates import r1_zero
 from aha.recipes.base_model import BUILT_IN
-from aha.recipes.own.own_data import TemplateName
 from aha.stages.config import EvaluationConfig
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Problem, Report, Row
@@ -86,7 +85,7 @@ def test_more_than_three_cut_responses_of_ten_are_warned_of(
 
 @pytest.mark.parametrize(("template", "has_instruction"), [("r1_zero", False), ("r1", True), ("bare", True)])
 def test_a_suite_is_asked_with_its_instruction_unless_the_template_has_one(
-    template: TemplateName, has_instruction: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    template: str, has_instruction: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "own.jsonl"
     path.write_text('{"question": "compute 2 + 2", "answer": "#### 4"}\n')

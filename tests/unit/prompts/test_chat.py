@@ -95,7 +95,7 @@ HOSTILE = {
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_template_fails_soon(source: str) -> None:
     started = time.perf_counter()
-    with pytest.raises(ValueError, match=r"the chat template of the checkpoint fails \(.*correct chat_template\.jinja"):
+    with pytest.raises(ValueError, match=r"chat_template\.jinja of the checkpoint fails \(.*correct it"):
         rendering(source)("q")
     assert time.perf_counter() - started < 5
 
@@ -105,10 +105,10 @@ def test_a_hostile_template_fails_soon(source: str) -> None:
     ["{% if %}", "{{ 'a'", "{% for x in y %}", "{{ 'a' | wordwrap(1) }}", "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}"],
 )
 def test_a_template_that_is_none_is_refused_at_once(source: str) -> None:
-    with pytest.raises(ValueError, match="the chat template of the checkpoint cannot be understood"):
+    with pytest.raises(ValueError, match=r"chat_template\.jinja of the checkpoint cannot be understood"):
         rendering(source)
 
 
 def test_an_endless_template_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the chat template of the checkpoint has 300000 characters"):
+    with pytest.raises(ValueError, match=r"chat_template\.jinja of the checkpoint has 300000 characters"):
         rendering("a" * 300_000)

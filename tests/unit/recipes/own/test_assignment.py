@@ -10,9 +10,10 @@ import torch
 
 from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.base_model import BUILT_IN, open_base
-from aha.recipes.own.assignment import assigned, named_template
+from aha.recipes.own.assignment import assigned
 from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.prompting import named_template
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.rewards.accuracy import accuracy
 from aha.rewards.code import CodeReward
@@ -140,6 +141,7 @@ def test_what_a_program_makes_from_one_form_is_kept(family: str, tmp_path: Path)
             assert not questions(list(assignment.pool)) & questions(list(assignment.suites[""]))
 
 
+@pytest.mark.full
 def test_problems_that_a_program_makes_are_held_out_whatever_the_seed_of_the_run() -> None:
     pytest.importorskip("reasoning_gym")
     own = OwnData(problems=("gym:letter_counting:60",), long_prompts="skip")
