@@ -12,7 +12,7 @@ from aha.problems.datasets.files import normal_name
 from aha.problems.datasets.formats import DOMAINS, OWN, PLAIN, PROMPTS, Format, formats
 from aha.types import Problem
 
-__all__ = ["choose_format", "parse_mapping"]
+__all__ = ["choose_format", "parse_mapping", "parse_pairs"]
 
 _LITERALS = ("domain", "language")  # fields whose value stands in the mapping itself
 
@@ -29,21 +29,10 @@ def parse_mapping(text: str) -> dict[str, str]:
     Raises:
         ValueError: it has another form, or names an unknown field, domain or language.
     """
-    mapping: dict[str, str] = {}
     all_fields = set(_LITERALS)
     for each_format in formats().values():
         all_fields |= each_format.reads
-
-    parts = [part.strip() for part in text.split(",")]
-    for part in filter(None, parts):
-        name, sign, column = (piece.strip() for piece in part.partition("="))
-        if not sign or not column or name not in all_fields:
-            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(sorted(all_fields))}")
-        if name in mapping:
-            raise ValueError(f"mapping: the field {name!r} is given twice")
-        if name not in _LITERALS:
-            column = ".".join(map(normal_name, column.split(".")))
-        mapping[name] = column
+    mapping = parse_pairs(text, sorted(all_fields), literals=_LITERALS)
 
     if mapping.get("domain", "math") not in DOMAINS:
         raise ValueError(f"mapping: no domain {mapping['domain']!r}: an answer is compared as {', '.join(DOMAINS)}")
@@ -51,6 +40,29 @@ def parse_mapping(text: str) -> dict[str, str]:
         raise ValueError(f"mapping: no language {mapping['language']!r}: en or zh")
 
     return mapping
+
+
+def parse_pairs(text: str, fields: Sequence[str], *, literals: Sequence[str] = ()) -> dict[str, str]:
+    """Parses `FIELD=COLUMN,FIELD=COLUMN`; columns get their normal names, and dots lead into objects.
+
+    Args:
+        text: the pairs; empty for none.
+        fields: the fields that can stand on the left.
+        literals: those of them whose right side is a value, and no column.
+
+    Raises:
+        ValueError: a part has another form, or names an unknown field or one for the second time.
+    """
+    pairs: dict[str, str] = {}
+    parts = [part.strip() for part in text.split(",")]
+    for part in filter(None, parts):
+        name, sign, column = (piece.strip() for piece in part.partition("="))
+        if not sign or not column or name not in fields:
+            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(fields)}")
+        if name in pairs:
+            raise ValueError(f"mapping: the field {name!r} is given twice")
+        pairs[name] = column if name in literals else ".".join(map(normal_name, column.split(".")))
+    return pairs
 
 
 def choose_format(rows: Sequence[Fields], *, name: str, mapping: Mapping[str, str], options_seed: int | None) -> Format:

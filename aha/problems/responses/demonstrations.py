@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from aha.problems.datasets.conversations import turns_of, with_thinking
 from aha.problems.datasets.fields import BadRow, Fields, text_field
 from aha.problems.datasets.formats import OWN
+from aha.problems.datasets.mapping import parse_pairs
 from aha.problems.datasets.sets import OnBad
 from aha.problems.responses.reading import (
     RowSet,
     check_texts,
     columns_of,
-    parse_columns,
     question_in,
     read_row_set,
 )
@@ -51,7 +51,7 @@ def read_demonstrations(addresses: Sequence[str], *, mapping: str = "", on_bad: 
             demonstration is left.
         RuntimeError: the extra that a file needs is not installed.
     """
-    columns = parse_columns(mapping, ("question", "response", "reasoning", "system", "messages"))
+    columns = parse_pairs(mapping, ("question", "response", "reasoning", "system", "messages"))
     return read_row_set(addresses, _demonstration, noun="demonstrations", columns=columns, on_bad=on_bad)
 
 

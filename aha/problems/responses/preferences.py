@@ -29,13 +29,13 @@ from typing import Any
 
 from aha.problems.datasets.conversations import Turn, turns_of, with_thinking
 from aha.problems.datasets.fields import BadRow, Fields, find, text_field
+from aha.problems.datasets.mapping import parse_pairs
 from aha.problems.datasets.sets import OnBad
 from aha.problems.responses.demonstrations import response_in
 from aha.problems.responses.reading import (
     RowSet,
     check_texts,
     columns_of,
-    parse_columns,
     question_in,
     read_row_set,
 )
@@ -86,7 +86,7 @@ def read_ranked(addresses: Sequence[str], *, mapping: str = "", on_bad: OnBad = 
         ValueError: as in `read_demonstrations`. A row whose responses are equally good is bad: it teaches nothing.
         RuntimeError: the extra that a file needs is not installed.
     """
-    columns = parse_columns(mapping, _FIELDS)
+    columns = parse_pairs(mapping, _FIELDS)
     return read_row_set(addresses, _ranked, noun="rankings", columns=columns, on_bad=on_bad)
 
 
@@ -102,7 +102,7 @@ def read_labelled(addresses: Sequence[str], *, mapping: str = "", on_bad: OnBad 
         ValueError: as in `read_demonstrations`.
         RuntimeError: the extra that a file needs is not installed.
     """
-    columns = parse_columns(mapping, _FIELDS)
+    columns = parse_pairs(mapping, _FIELDS)
     return read_row_set(addresses, _labelled, noun="labelled responses", columns=columns, on_bad=on_bad)
 
 

@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar
 
 from aha.problems.datasets.conversations import question_of
 from aha.problems.datasets.fields import BadRow, Fields, find, text_field
-from aha.problems.datasets.files import FileRow, normal_name, read_rows
+from aha.problems.datasets.files import FileRow, read_rows
 from aha.problems.datasets.sets import MAX_QUESTION_CHARS, Fault, OnBad, check_length, check_text
 from aha.problems.datasets.sources import files_at
 
-__all__ = ["RowSet", "check_texts", "columns_of", "parse_columns", "question_in", "read_row_set"]
+__all__ = ["RowSet", "check_texts", "columns_of", "question_in", "read_row_set"]
 
 NUM_NAMED = 50  # bad rows that an error names
 
@@ -65,7 +65,7 @@ def read_row_set(
         addresses: files, folders, or data sets of the hub, as `files_at` reads them.
         build: makes something of the fields of a row and the name of its file; a `BadRow` says why it cannot.
         noun: what a row is, in the plural.
-        columns: the user's column of each field, from `parse_columns`.
+        columns: the user's column of each field, from `parse_pairs`.
         on_bad: whether a bad row stops the reading, or is left out and counted.
 
     Raises:
@@ -110,30 +110,6 @@ def _complaint(source: str, noun: str, faults: Sequence[Fault], *, has_others: b
     if has_others:
         lines.append("--bad-rows skip leaves them out")
     return "\n".join(lines)
-
-
-def parse_columns(text: str, fields: Sequence[str]) -> dict[str, str]:
-    """Parses a mapping from the command line: `question=problem,response=solution`.
-
-    On the left is a field of ours, on the right the column that holds it; dots lead into objects.
-
-    Args:
-        text: the mapping; empty for none.
-        fields: the fields that can be mapped.
-
-    Raises:
-        ValueError: it has another form, or names an unknown field.
-    """
-    columns: dict[str, str] = {}
-    parts = [part.strip() for part in text.split(",")]
-    for part in filter(None, parts):
-        name, sign, column = (piece.strip() for piece in part.partition("="))
-        if not sign or not column or name not in fields:
-            raise ValueError(f"mapping {part!r}: write FIELD=COLUMN, with a field of {', '.join(fields)}")
-        if name in columns:
-            raise ValueError(f"mapping: the field {name!r} is given twice")
-        columns[name] = ".".join(map(normal_name, column.split(".")))
-    return columns
 
 
 def _renamed(fields: Fields, columns: Mapping[str, str]) -> Fields:
