@@ -363,7 +363,8 @@ def _report(folder: Path) -> tuple[dict[str, Any], str]:
     if "stages" in figures:
         lines.append(models_in_words(folder))
     elif isinstance(start, dict) and isinstance(end, dict):
-        for name in start:
+        # A run without problems to examine its model on has none of the figures.
+        for name in [name for name in start if start[name] or end[name]]:
             before, after = _value_in_words(start[name]), _value_in_words(end[name])
             lines.append(f"{name:12} {before:>8} -> {after:>8}")
 

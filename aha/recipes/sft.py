@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from aha.problems.datasets.sets import ProblemSet
     from aha.problems.responses.demonstrations import DemonstrationSet
     from aha.prompts.templates import Template
-    from aha.stages.evaluate import Setting
     from aha.stages.run import Run
-    from aha.types import Checkpoint, Problem
+    from aha.types import Checkpoint
 
 __all__ = ["SFT", "SFT_SCALES", "SFTConfig", "SFTOptions"]
 
@@ -117,13 +116,13 @@ class _Material:
     Attributes:
         template: the prompt around a question.
         learned: the demonstrations, without those whose question is one of the test.
-        examined: the problems, as they are asked.
+        tests: the problems of the test files.
         notes: what was read and left out, for people.
     """
 
     template: "Template"
     learned: "DemonstrationSet"
-    examined: "Sequence[Problem]"
+    tests: "Sequence[ProblemSet]"
     notes: Sequence[str]
 
 
@@ -134,9 +133,7 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
         ValueError: there are no demonstrations, a row is broken, or nothing is left to learn; says what to do.
     """
     from aha.problems.responses.demonstrations import read_demonstrations
-    from aha.problems.splits import draw_sample
-    from aha.prompts.questions import add_instructions
-    from aha.prompts.templates import r1_zero
+    from aha.recipes.own.examination import read_tests, without_overlaps
     from aha.recipes.own.prompting import own_template
 
     options = request.options
@@ -145,79 +142,14 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
 
     template = own_template(model, options.template, otherwise="r1", system=options.system)
     learned = read_demonstrations(options.demonstrations, mapping=options.demonstration_fields, on_bad=options.bad_rows)
-    tests = _tests(request, model, template)
+    tests = read_tests(options, model, template, request.config.evaluation)
 
     # What is examined is never learned, even where only a sample of the test is examined.
-    clean = _without_overlaps(learned, tests)
+    clean = without_overlaps(learned, tests)
     notes = [learned.says, *(test.says for test in tests)]
     if len(clean) < len(learned):
         notes.append(f"{len(learned) - len(clean)} demonstrations left out that overlap with a test problem")
-
-    sample = draw_sample(tests, request.config.evaluation.num_problems) if tests else []
-    problems = [problem for test in sample for problem in test]
-    # R1-Zero's template says itself how to answer.
-    examined = problems if template is r1_zero else add_instructions(problems)
-    return _Material(template=template, learned=clean, examined=examined, notes=notes)
-
-
-def _tests(request: Request, model: "Checkpoint", template: "Template") -> "list[ProblemSet]":
-    """The problems of every test file; each leaves the model enough positions for a response of full length."""
-    from aha.policy.pretrained import read_config
-    from aha.problems.datasets.sources import open_problems
-    from aha.prompts.pretrained import read_tokenizer
-    from aha.prompts.questions import add_instructions
-    from aha.prompts.templates import r1_zero
-    from aha.recipes.own.prompt_lengths import PromptLimits
-    from aha.recipes.own.references import with_readable_references
-
-    options = request.options
-    shape = read_config(model.path)
-    limits = PromptLimits(
-        tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
-        positions=shape.max_position_embeddings,
-        template=template,
-        # As `_material` asks them.
-        wording=list if template is r1_zero else add_instructions,
-        caps={"test": ("--evaluation.max-new-tokens", request.config.evaluation.max_new_tokens)},
-        # Fine-tuning has no option --long-prompts.
-        on_long="stop",
-        has_choice=False,
-    )
-
-    tests = []
-    for address in options.test:
-        read = open_problems(
-            address, format=options.format.removeprefix("auto"), mapping=options.fields, on_bad=options.bad_rows
-        )
-        problems, _ = limits.fitting(with_readable_references(read, options.bad_rows), "test")
-        tests.append(problems)
-    return tests
-
-
-def _without_overlaps(learned: "DemonstrationSet", tests: "Sequence[ProblemSet]") -> "DemonstrationSet":
-    """The demonstrations whose questions share no ten words in a row with a question of the test.
-
-    Raises:
-        ValueError: none is left.
-    """
-    from aha.evaluation.contamination import Contamination, without_instruction
-    from aha.types import Problem
-
-    # Every question may end with the same instruction, which is no overlap.
-    held_out = [problem.question for test in tests for problem in without_instruction(test.problems)]
-    if not held_out:
-        return learned
-
-    asked = [
-        Problem(id=demonstration.problem_id, question=demonstration.question, answer="", domain=demonstration.domain)
-        for demonstration in learned.items
-    ]
-    contamination = Contamination(held_out)
-    questions = [problem.question for problem in without_instruction(asked)]
-    clean = [index for index, question in enumerate(questions) if not contamination.overlaps(question)]
-    if not clean:
-        raise ValueError("no demonstration is left beside the test problems: give more, or other --test files")
-    return learned.only(clean)
+    return _Material(template=template, learned=clean, tests=tests, notes=notes)
 
 
 def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
@@ -268,7 +200,7 @@ def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, objec
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
     """Examine the model, fine-tune it, and examine the result."""
-    from aha.stages.evaluate import evaluate
+    from aha.recipes.own.examination import open_examination
     from aha.stages.harvests.harvest import write_demonstrations
     from aha.stages.sft import sft
 
@@ -279,30 +211,15 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
         run.say(note)
 
     with ExitStack() as stack:
-        setting = _setting(request.options, material, stack)
-
-        def examine(when: str, model: "Checkpoint") -> None:
-            if material.examined:
-                evaluate(run, when, policy=model, problems=material.examined, config=config.evaluation, setting=setting)
-
-        examine("start", base)
+        exam = open_examination(request.options, material.tests, material.template, config.evaluation, stack)
+        exam.take(run, "start", base)
         # The content is the key, so that a changed file is noticed when the run goes on.
         rows = material.learned.items
         key = str([asdict(row) for row in rows])
         data = write_demonstrations(run, "demonstrations", rows, key=key)
         tuned = sft(run, "sft", policy=base, data=[data], config=config.sft, template=material.template)
-        examine("end", tuned)
+        exam.take(run, "end", tuned)
     return tuned
-
-
-def _setting(options: SFTOptions, material: _Material, stack: ExitStack) -> "Setting":
-    """How the problems are asked and judged; processes that judge live as long as the stack."""
-    from aha.recipes.own.judging import judges, rules_of
-    from aha.stages.evaluate import Setting
-
-    domains = {problem.domain for problem in material.examined}
-    functions = judges(domains, stack, allow_weak=options.weak_sandbox, packages=options.allow_packages)
-    return Setting(template=material.template, reward=rules_of(functions, material.template, domains))
 
 
 SFT = Recipe(

@@ -283,7 +283,7 @@ def test_a_reader_who_has_left_is_no_error(tmp_path: Path) -> None:
     [
         ("", ["subcommand", "run, doctor, audit, bench, pretrain, eval, sample, export, report, list"]),
         ("train", ["Unrecognized options: train"]),
-        ("run", ["{r1_zero,r1_zero_control,r1,sft,reward_model,base}"]),
+        ("run", ["{r1_zero,r1_zero_control,r1,sft,distill,rejection,reward_model,base}"]),
         ("run r2_zero", ["'r2_zero'", "recipe"]),
         ("run r1_zero --scale huge", ["'huge'", "--scale", "'tiny'", "'paper'"]),
         ("run r1_zero --clip-eps 0.1", ["--clip-eps"]),

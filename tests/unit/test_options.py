@@ -22,11 +22,13 @@ from aha.algorithms.grpo_sequence import GRPOSequence
 from aha.commands import running
 from aha.commands.options import Command, run_command
 from aha.recipes.catalogue import recipe_named
+from aha.recipes.distill import DISTILL
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.r1.assistant import BUILT_IN, OtherModel
 from aha.recipes.r1.record import R1
 from aha.recipes.r1.scales import R1Config
-from aha.recipes.recipe import RunRequest
+from aha.recipes.recipe import Recipe, RunRequest
+from aha.recipes.rejection import REJECTION
 from aha.recipes.reward_model import REWARD_MODEL
 from aha.recipes.scales import R1ZeroConfig
 from aha.recipes.sft import SFT
@@ -38,6 +40,8 @@ START = {
     "zero": ["run", "r1_zero"],
     "r1": ["run", "r1"],
     "sft": ["run", "sft"],
+    "distill": ["run", "distill", "--teacher", "base"],
+    "rejection": ["run", "rejection"],
     "reward_model": ["run", "reward_model"],
     "pretrain": ["pretrain"],
     "doctor": ["doctor"],
@@ -91,7 +95,7 @@ def rows_to(where: str) -> dict[str, Wire]:
         f"own.{name}": Wire(f"--{name.replace('_', '-')} {words}", f"{where}.own.{name}", value)
         for name, (words, value) in given.items()
     }
-    wires["own.long_prompts"] = Wire("--long-prompts skip", f"{where}.own.long_prompts", "skip", line=3)
+    wires["own.long_prompts"] = Wire("--long-prompts skip", f"{where}.own.long_prompts", "skip", line=8)
     wires["own.weak_sandbox"] = Wire("--weak-sandbox", f"{where}.own.weak_sandbox", True, line=4)
     return wires
 
@@ -130,6 +134,9 @@ def has_a_ratio_per_response(config: R1ZeroConfig | R1Config) -> bool:
     return isinstance(zero.algorithm, GRPOSequence)
 
 
+ON_OPTIONS: tuple[Recipe[Any, Any], ...] = (SFT, DISTILL, REJECTION, REWARD_MODEL)
+"""Recipes whose options are looked at as they arrive."""
+
 UNCHECKED = {"eval", "sample"}
 """Commands whose options are followed in `test_eval_options.py`."""
 WIRES: dict[str, dict[str, Wire]] = {
@@ -158,6 +165,22 @@ WIRES: dict[str, dict[str, Wire]] = {
         "system": Wire("--system briefly", "sft.system", "briefly", line=5),
         "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True, line=4),
         "allow_packages": Wire("--allow-packages numpy sympy", "sft.allow_packages", ("numpy", "sympy")),
+    },
+    "distill": {
+        **{name: wire for name, wire in run_wires("distill").items() if name != "algorithm"},
+        **rows_to("distill"),
+        "force": Wire("--force", "check_disk.is_forced", True, line=3),
+        "teacher": Wire("--teacher wise", "distill.teacher", "wise"),
+        "traces": Wire("run distill --traces t.jsonl", "distill.traces", ("t.jsonl",), line=6),
+        "trace_fields": Wire("--trace-fields response=r", "distill.trace_fields", "response=r"),
+        "form": Wire("--form any", "distill.form", "any"),
+        "student_template": Wire("--student-template r1", "distill.student_template", "r1"),
+    },
+    "rejection": {
+        **{name: wire for name, wire in run_wires("rejection").items() if name != "algorithm"},
+        **rows_to("rejection"),
+        "force": Wire("--force", "check_disk.is_forced", True, line=3),
+        "form": Wire("--form any", "rejection.form", "any"),
     },
     "reward_model": {
         **{name: wire for name, wire in run_wires("reward_model").items() if name != "algorithm"},
@@ -234,7 +257,7 @@ def options_of(kind: Any) -> set[str]:
 def test_no_option_is_forgotten() -> None:
     kinds = {kind.__name__.removesuffix("Command").lower(): kind for kind in get_args(Command)}
     options = {name: options_of(kind) for name, kind in kinds.items() if name not in {"run", *UNCHECKED}}
-    for name, recipe in (("zero", R1_ZERO), ("r1", R1), ("sft", SFT), ("reward_model", REWARD_MODEL)):
+    for name, recipe in (("zero", R1_ZERO), ("r1", R1), *((one.name, one) for one in ON_OPTIONS)):
         options[name] = options_of(run_command(recipe, recipe.config)) | options_of(recipe.options)
     assert {name: set(wires) for name, wires in WIRES.items()} == options
 
@@ -309,8 +332,13 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
 
     def run_on_options(run: Any, request: RunRequest[Any, Any], models: Sequence[Checkpoint]) -> Checkpoint:
         recorder.note_run(request.recipe, run)
-        options = {one.name: getattr(request.options, one.name) for one in fields(request.options)}
-        note(request.recipe, base=models[0].key, **options)
+        note(request.recipe, base=models[0].key)
+        for one in fields(request.options):
+            value = getattr(request.options, one.name)
+            if isinstance(value, OwnData):
+                note(f"{request.recipe}.own", **{each.name: getattr(value, each.name) for each in fields(OwnData)})
+            else:
+                note(request.recipe, **{one.name: value})
         return recorder.checkpoint(request.recipe)
 
     def claim(folder: Any, described: Mapping[str, Any], *, fresh: bool = False) -> None:
@@ -338,7 +366,7 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
     patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
     patch.setattr("aha.recipes.r1.train.train_r1", recipe("r1"))
     patch.setattr("aha.recipes.base_model.base", recipe("base"))
-    on_options = {one.name: replace(one, check=lambda *_: None, run=run_on_options) for one in (SFT, REWARD_MODEL)}
+    on_options = {one.name: replace(one, check=lambda *_: None, run=run_on_options) for one in ON_OPTIONS}
     patch.setattr(running, "recipe_named", lambda name: on_options.get(name) or recipe_named(name))
     patch.setattr(running, "record_starts", lambda *_: None)
     patch.setattr("aha.commands.processes.device_of", device_of)

@@ -2,9 +2,11 @@
 
 __all__ = [
     "assignment",
+    "examination",
     "judging",
     "own_data",
     "prompt_lengths",
     "prompting",
     "references",
+    "teaching",
 ]

@@ -26,7 +26,18 @@ from aha.stages.evaluate import Setting
 from aha.stages.task import ProblemSource, Task, Validation
 from aha.types import Checkpoint, Problem
 
-__all__ = ["Assignment", "assigned", "ending_in_words"]
+__all__ = [
+    "Assignment",
+    "apart",
+    "asked",
+    "assigned",
+    "ending_in_words",
+    "leave_out_long",
+    "left_out_in_words",
+    "test_files",
+    "trained_on_by_name",
+    "training_files",
+]
 
 NUM_SHOWN = 5
 """Places of problems that were left out that a note names."""
@@ -164,7 +175,7 @@ def _measure_built_in(assignment: Assignment, limits: PromptLimits) -> None:
         always_stop.fitting(ProblemSet(name="built-in", problems=problems), use)
 
 
-def _leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> list[str]:
+def leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> list[str]:
     """Replace each set by its prompts that are short enough, and say where the others stand."""
     left_out: list[str] = []
     for index, problem_set in enumerate(sets):
@@ -175,11 +186,11 @@ def _leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> l
 
 def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
-    train, watched, test = _training_files(data)
+    train, watched, test = training_files(data)
     # With test files of their own the others are not evaluated on, and still never trained on.
     set_aside = test if data.test else []
     if data.test:
-        test = _test_files(data)
+        test = test_files(data)
     if not test:
         train, test = _divided(train, scale.evaluation.num_problems, "test")
     if not watched:
@@ -188,19 +199,18 @@ def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack,
     # All are measured before any is drawn, since it is the seed that draws those of training.
     left_out: list[str] = []
     for use, sets in (("train", train), ("validation", watched), ("test", test)):
-        left_out += _leave_out_long(sets, use, limits)
+        left_out += leave_out_long(sets, use, limits)
 
-    notes = [*_trained_on_by_name(data), *(problem_set.says for problem_set in (*train, *test))]
+    notes = [*trained_on_by_name(data), *(problem_set.says for problem_set in (*train, *test))]
     if left_out:
-        shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
-        notes.append(f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}")
+        notes.append(left_out_in_words(left_out))
 
     # The wording comes after the comparison of questions: its words would be an overlap of all with all.
     held_out = (*test, *watched, *set_aside)
-    clean, overlaps = _apart(train, held_out)
+    clean, overlaps = apart(train, held_out)
     notes += overlaps
-    trained = [_asked(problem_set, limits) for problem_set in clean if len(problem_set)]
-    examined = [_asked(sample, limits) for sample in draw_sample(test, scale.evaluation.num_problems)]
+    trained = [asked(problem_set, limits) for problem_set in clean if len(problem_set)]
+    examined = [asked(sample, limits) for sample in draw_sample(test, scale.evaluation.num_problems)]
     for sample, whole in zip(examined, test, strict=True):
         if len(sample) < len(whole):
             drawn = f"{len(sample):,} of {len(whole):,} problems"
@@ -226,12 +236,18 @@ def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack,
     )
 
 
-def _asked(problems: ProblemSet, limits: PromptLimits) -> ProblemSet:
+def left_out_in_words(left_out: Sequence[str]) -> str:
+    """What was left out because its prompt is too long, for people."""
+    shown = ", ".join(left_out[:NUM_SHOWN]) + (" and others" if len(left_out) > NUM_SHOWN else "")
+    return f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}"
+
+
+def asked(problems: ProblemSet, limits: PromptLimits) -> ProblemSet:
     """A set whose questions say how to answer."""
     return replace(problems, problems=limits.wording(problems.problems))
 
 
-def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple[list[ProblemSet], list[str]]:
+def apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple[list[ProblemSet], list[str]]:
     """The sets for training without what overlaps with a held-out question, and how much that is, for people.
 
     Raises:
@@ -243,14 +259,12 @@ def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple
     notes: list[str] = []
     examples: list[str] = []
     for problem_set in train:
-        apart, same = exclude_questions(problem_set, questions)
+        rest, same = exclude_questions(problem_set, questions)
         # Generated problems share their form, which is no overlap: only equal questions are left out of them.
-        decontaminated = decontaminate(
-            without_instruction(apart.problems), () if problem_set.is_generated else compared
-        )
+        decontaminated = decontaminate(without_instruction(rest.problems), () if problem_set.is_generated else compared)
         ids = {problem.id for problem in decontaminated.kept}
         # Picked by id, since what was compared lacks the instruction that the user's question may have.
-        clean.append(replace(apart, problems=[problem for problem in apart if problem.id in ids]))
+        clean.append(replace(rest, problems=[problem for problem in rest if problem.id in ids]))
 
         examples += [ngram for _, ngram in decontaminated.dropped[:1]]
         num_dropped = len(same) + len(decontaminated.dropped)
@@ -267,7 +281,7 @@ def _apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple
     return clean, notes
 
 
-def _training_files(data: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:
+def training_files(data: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], list[ProblemSet]]:
     """The sets for training, for watching it and for the test, as far as the names of files in folders tell them."""
     sets_by_split: dict[str, list[ProblemSet]] = {"train": [], "validation": [], "test": []}
     for address in data.problems:
@@ -282,7 +296,7 @@ def _training_files(data: OwnData) -> tuple[list[ProblemSet], list[ProblemSet], 
     return sets_by_split["train"], sets_by_split["validation"], sets_by_split["test"]
 
 
-def _trained_on_by_name(data: OwnData) -> list[str]:
+def trained_on_by_name(data: OwnData) -> list[str]:
     """What is trained on though its name says that it is kept for tests, for people: a mistake more often than not."""
     splits = {address: split_in_name(address) for address in data.problems}
     return [
@@ -292,7 +306,7 @@ def _trained_on_by_name(data: OwnData) -> list[str]:
     ]
 
 
-def _test_files(data: OwnData) -> list[ProblemSet]:
+def test_files(data: OwnData) -> list[ProblemSet]:
     """The sets that `test` names: of a folder its test files, or else validation files, or else those of no split."""
     tests = []
     for address in data.test:

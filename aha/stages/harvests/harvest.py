@@ -63,12 +63,14 @@ class HarvestInputs:
         problems: different prompts; each is seeded by its id.
         reward: rewards of every rollout, which a pick may look at.
         template: the prompt around a question.
+        stop: texts that end a response.
     """
 
     policy: Checkpoint
     problems: Sequence[Problem]
     reward: RewardTable
     template: Template
+    stop: tuple[str, ...] = ()
 
 
 def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: RejectionConfig) -> Dataset:
@@ -97,6 +99,8 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
         ((repeated_id, _),) = Counter(ids).most_common(1)
         raise ValueError(f"stage {name!r}: two problems have the same id {repeated_id!r}")
 
+    # Absent where there are none: folders from before there were stop strings keep their keys.
+    stop = {"stop": list(inputs.stop)} if inputs.stop else {}
     key = stage_key(
         name,
         policy=inputs.policy.key,
@@ -106,6 +110,7 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
         pick=pick.key,
         seed=run.seed,
         processes=run.num_processes,
+        **stop,
     )
     if done := run.finished_data(name, key):
         return done
@@ -120,7 +125,7 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
     # A harvest whose shards are all there needs no model: only its entry in the run is missing.
     if first < total:
         actor = run.actors.policy(inputs.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
-        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
+        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=inputs.stop)
         sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
 
     for number in range(first, total):

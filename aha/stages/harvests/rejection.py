@@ -8,7 +8,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v1, 2.3.1 and 2.3.3; v2, B.3.2 (cold start)
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from aha.evaluation.contamination import Contamination
@@ -16,13 +16,13 @@ from aha.evaluation.readability import READABLE, Limits, faults
 from aha.prompts.parsing import Ending, parse_response
 from aha.prompts.templates import Template, r1
 from aha.rewards.accuracy import accuracy, has_rule
-from aha.rewards.table import RewardTable
+from aha.rewards.table import RewardFunction, RewardTable, identity
 from aha.stages.config import RejectionConfig
 from aha.stages.harvests.harvest import HarvestInputs, Selection, harvest
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Draft, Group, Problem, Rollout
 
-__all__ = ["Editor", "Judge", "Rejection", "rejection"]
+__all__ = ["Editor", "Judge", "Rejection", "no_rewards", "rejection"]
 
 Editor = Callable[[Sequence[Draft]], list[str | None]]
 """Rewrites drafts into responses of R1's format; None for one that it cannot rewrite."""
@@ -40,25 +40,29 @@ class Rejection:
         source: name given to what is kept.
         num_kept: most responses kept of one problem.
         limits: what counts as readable.
-        ending: format of the responses that are sampled.
+        ending: format of the responses that are sampled; None takes any, and looks at no thinking.
         contamination: 10-grams of the evaluation sets; problems that share one with them are dropped.
         editor: rewrites what is kept; None keeps it as it is.
         judge: for domains without a rule; None compares their answers as text.
+        rules: the function that tells a right response, by domain; that of the built-in world for all others.
     """
 
     source: str
     num_kept: int = 1
     limits: Limits = READABLE
-    ending: Ending = "summary"
+    ending: Ending | None = "summary"
     contamination: Contamination = field(default_factory=lambda: Contamination(()))
     editor: Editor | None = None
     judge: Judge | None = None
+    rules: Mapping[str, RewardFunction] = field(default_factory=dict)
 
     @property
     def key(self) -> object:
         """What decides the choice."""
         functions = [part.__qualname__ for part in (self.editor, self.judge) if part is not None]
-        return [self.source, self.num_kept, asdict(self.limits), self.ending, self.contamination.key, functions]
+        key = [self.source, self.num_kept, asdict(self.limits), self.ending, self.contamination.key, functions]
+        # Absent where there are none: folders from before there were rules of the user's problems keep their keys.
+        return [*key, {domain: identity(rule) for domain, rule in self.rules.items()}] if self.rules else key
 
     def __call__(self, groups: Sequence[Group]) -> Selection:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
@@ -105,17 +109,27 @@ class Rejection:
             return "cut"
         if self.contamination.overlaps(problem.question):
             return "contaminated"
-        if not self._is_judged(problem) and accuracy(problem, rollout).score != 1.0:
+        if not self._is_judged(problem) and not self._is_right(problem, rollout):
             return "incorrect"
+        # Where any format will do, there may be no thinking, which is what the filters look at.
+        if self.ending is None:
+            return ""
         if not parse_response(rollout.text, ending=self.ending).is_well_formed:
             return "malformed"
 
         unreadable = faults(rollout.text, problem.language, self.limits)
         return unreadable[0] if unreadable else ""
 
+    def _is_right(self, problem: Problem, rollout: Rollout) -> bool:
+        """Whether the rule of its domain finds a response right; one that abstains does not."""
+        rule = self.rules.get(problem.domain, accuracy)
+        verdict = rule(problem, rollout)
+        return verdict is not None and verdict.score == 1.0
+
     def _is_judged(self, problem: Problem) -> bool:
         """Whether the judge decides what is right, because no rule does."""
-        return self.judge is not None and not has_rule(problem.domain)
+        has_no_rule = problem.domain not in self.rules and not has_rule(problem.domain)
+        return self.judge is not None and has_no_rule
 
     def _add_verdicts(
         self, faults_without_judge: list[str], responses: Sequence[tuple[Problem, str]], *, wrong: str
@@ -172,7 +186,7 @@ class Rejection:
         if not parse_response(text, ending="summary").is_well_formed:
             return "malformed by the editor"
         edited_rollout = replace(rollout, text=text)
-        if not self._is_judged(problem) and accuracy(problem, edited_rollout).score != 1.0:
+        if not self._is_judged(problem) and not self._is_right(problem, edited_rollout):
             return "made wrong by the editor"
         if faults(text, problem.language, self.limits):
             return "unreadable after the editor"
@@ -195,6 +209,11 @@ def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:
         language=problem.language,
         source=source,
     )
+
+
+def no_rewards(problems: Sequence[Problem]) -> RewardTable:
+    """The rewards of a harvest that filters: it looks at texts, never at rewards, so that none is computed."""
+    return {problem.domain: {} for problem in problems}
 
 
 def rejection(
@@ -227,7 +246,5 @@ def rejection(
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
     """
-    # The filters look at texts, never at rewards: no reward is computed.
-    no_rewards: RewardTable = {problem.domain: {} for problem in problems}
-    inputs = HarvestInputs(policy=policy, problems=problems, reward=no_rewards, template=template)
+    inputs = HarvestInputs(policy=policy, problems=problems, reward=no_rewards(problems), template=template)
     return harvest(run, name, inputs=inputs, pick=keep, config=config)

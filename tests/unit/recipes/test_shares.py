@@ -9,7 +9,7 @@ import pytest
 from aha.problems.datasets.sets import ProblemSet
 from aha.prompts.templates import Template, bare, r1, r1_zero
 from aha.recipes.base_model import open_base
-from aha.recipes.own.assignment import NUM_SHOWN, _apart, _divided, _named_suites, assigned
+from aha.recipes.own.assignment import NUM_SHOWN, _divided, _named_suites, apart, assigned
 from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
@@ -73,13 +73,13 @@ def test_what_overlaps_is_counted_by_its_set() -> None:
     nine, ten = (" ".join(["and", *WORDS.split()[:count], "then"]) for count in (9, 10))
     texts = [WORDS, nine, ten, "something else"]
     problems = [Problem(id=f"p{n}", question=text, answer="1", domain="text") for n, text in enumerate(texts)]
-    kept, notes = _apart([ProblemSet(name="own", problems=problems), numbered("clean", 3)], [held_out])
+    kept, notes = apart([ProblemSet(name="own", problems=problems), numbered("clean", 3)], [held_out])
     assert [[problem.id for problem in one] for one in kept] == [["p1", "p3"], ["clean/0", "clean/1", "clean/2"]]
     assert notes == ["own: 2 training problems left out that overlap with held-out ones"]
 
     # What a program made from one form shares its words anyway: only the same question is left out.
     generated = ProblemSet(name="own", problems=problems, is_generated=True)
-    kept, notes = _apart([generated], [held_out])
+    kept, notes = apart([generated], [held_out])
     assert [problem.id for problem in kept[0]] == ["p1", "p2", "p3"]
     assert notes == ["own: 1 training problems left out that overlap with held-out ones"]
 

@@ -1,0 +1,247 @@
+"""Distillation: a student is fine-tuned on the responses of a teacher, a model or a file of its traces.
+
+Source: DeepSeek-R1, arXiv:2501.12948v1, 2.4; v2, B.4.3 (fine-tuning alone, without reinforcement).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.scales import R1_SCALES
+from aha.recipes.recipe import Recipe, RunRequest, TrainedStage, open_model
+from aha.recipes.sft import SFT_SCALES
+from aha.runs.config import Config
+from aha.runs.pipeline import Node
+from aha.stages.config import EvaluationConfig, RejectionConfig, SupervisedConfig
+
+if TYPE_CHECKING:
+    from aha.problems.datasets.sets import ProblemSet
+    from aha.problems.responses.demonstrations import DemonstrationSet
+    from aha.prompts.templates import Template
+    from aha.stages.run import Run
+    from aha.types import Checkpoint, Dataset
+
+__all__ = ["DISTILL", "DISTILL_SCALES", "DistillConfig", "DistillOptions"]
+
+FIGURE = (
+    Node(name="teacher", title="Teacher", kind="model", by="given"),
+    Node(name="traces", title="Traces", kind="data", by="sampled, or given", stages=("traces",), parents=("teacher",)),
+    Node(name="start", title="Student", kind="model", by="given, or the built-in one"),
+    Node(
+        name="end",
+        title="Distilled",
+        kind="model",
+        by="SFT",
+        stages=("student",),
+        parents=("start", "traces"),
+        is_main=True,
+    ),
+)
+
+
+class DistillConfig(Config):
+    """Distillation."""
+
+    sampling: RejectionConfig = RejectionConfig()
+    """Problems that a teacher is asked, samples, and how many are kept."""
+    sft: SupervisedConfig = R1_SCALES["paper"].students.qwen2
+    """Fine-tuning of the student. Source: R1 v2 Table 6."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How the student is examined before and after, where there are problems."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Processes that share the work. The bits of a result belong to their number."""
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        """Every process takes an equal part of the samples of a problem."""
+        counts = {"sampling": self.sampling.num_samples, "evaluation": self.evaluation.num_samples}
+        for name, count in counts.items():
+            if count % self.processes:
+                raise ValueError(
+                    f"--{name}.num-samples: {count} cannot be shared out evenly by --processes {self.processes}"
+                )
+        return self
+
+
+DISTILL_SCALES: dict[str, DistillConfig] = {
+    name: DistillConfig(
+        sampling=R1_SCALES[name].kept,
+        sft=R1_SCALES[name].students.qwen2,
+        evaluation=SFT_SCALES[name].evaluation,
+    )
+    for name in ("tiny", "gpu", "paper")
+}
+"""The numbers by scale: those with which the recipe `r1` samples from Dev2 and trains its first student."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions:
+    """What distillation takes besides numbers."""
+
+    teacher: str | None = None
+    """The model that is asked: its folder, that of a finished run, a GGUF file, or hub:OWNER/NAME."""
+    traces: tuple[str, ...] = ()
+    """In place of a teacher, what one has said: files of demonstrations; see docs/problems.md."""
+    trace_fields: str = ""
+    """Which columns of the traces hold what, as in question=problem,response=solution,reasoning=trace."""
+    form: Literal["auto", "thinking", "any"] = "auto"
+    """Which responses of the teacher may be kept: those with thinking and an answer after it, in one language and
+    without loops, or all that are right; auto looks for thinking where the teacher's template asks for it."""
+    student_template: str = "auto"
+    """The student's prompt: r1_zero, r1, bare, chat (its own), or FILE.jinja; auto takes its own where it has one, and
+    r1 otherwise."""
+    own: OwnData = field(default_factory=OwnData)
+    """Problems that the teacher is asked. The template and the system message are the teacher's."""
+
+
+Request = RunRequest[DistillConfig, DistillOptions]
+
+
+def _open_models(request: Request) -> "list[Checkpoint]":
+    """The student, and the teacher if it is a model.
+
+    Raises:
+        ValueError: there is neither a teacher nor traces, or both; or a folder is not that of a model.
+    """
+    from aha.recipes.base_model import open_base
+
+    options = request.options
+    if (options.teacher is None) == (not options.traces):
+        raise ValueError("give either --teacher MODEL, or what it has said with --traces FILE.jsonl")
+    if options.traces and options.own.problems:
+        raise ValueError("--problems are for a teacher to answer: leave them out beside --traces")
+    students = open_model(request)
+    return [*students, open_base(options.teacher)] if options.teacher is not None else students
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Material:
+    """What the student is examined on, and what is learned where it is given.
+
+    Attributes:
+        template: the student's prompt around a question.
+        tests: the problems of the test files.
+        traces: what is given; None where a teacher is asked.
+        notes: what was read and left out, for people.
+    """
+
+    template: "Template"
+    tests: "Sequence[ProblemSet]"
+    traces: "DemonstrationSet | None"
+    notes: Sequence[str]
+
+
+def _material(request: Request, student: "Checkpoint") -> _Material:
+    """Read the test and the traces that a request names.
+
+    Raises:
+        ValueError: a row or a template cannot be used, or nothing is left to learn; says what to do.
+    """
+    from aha.problems.responses.demonstrations import read_demonstrations
+    from aha.recipes.own.examination import read_tests, without_overlaps
+    from aha.recipes.own.prompting import own_template
+
+    options = request.options
+    own = options.own
+    template = own_template(student, options.student_template, otherwise="r1")
+    tests = read_tests(own, student, template, request.config.evaluation)
+    notes = [test.says for test in tests]
+    if not options.traces:
+        return _Material(template=template, tests=tests, traces=None, notes=notes)
+
+    traces = read_demonstrations(options.traces, mapping=options.trace_fields, on_bad=own.bad_rows)
+    clean = without_overlaps(traces, tests)
+    notes.append(traces.says)
+    if len(clean) < len(traces):
+        notes.append(f"{len(traces) - len(clean)} traces left out that overlap with a test problem")
+    return _Material(template=template, tests=tests, traces=clean, notes=notes)
+
+
+def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
+    """Everything can be read, asked and judged.
+
+    Raises:
+        ValueError: it cannot; says what to do.
+    """
+    from aha.recipes.own.teaching import prepare_teaching
+
+    student, *teachers = models
+    _material(request, student)
+    options = request.options
+    for teacher in teachers:
+        with ExitStack() as stack:
+            prepare_teaching(options.own, teacher, request.config.sampling, stack, seed=request.seed, form=options.form)
+
+
+def _trained_stages(config: DistillConfig) -> Sequence[TrainedStage]:
+    """The student's fine-tuning."""
+    return [TrainedStage(model=0, config=config.sft)]
+
+
+def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
+    """The files, how they are read, and the teacher."""
+    own = request.options.own
+    # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
+    options = replace(request.options, own=replace(own, stop=own.stop or ()))
+    return {"options": asdict(options), "teacher": models[1].key if len(models) > 1 else None}
+
+
+def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", material: _Material) -> "Dataset":
+    """What the student learns: given, or sampled from the teacher."""
+    from aha.recipes.own.teaching import prepare_teaching
+    from aha.stages.harvests.harvest import write_demonstrations
+
+    if material.traces is not None:
+        rows = material.traces.items
+        # The content is the key, so that a changed file is noticed when the run goes on.
+        return write_demonstrations(run, "traces", rows, key=str([asdict(row) for row in rows]))
+
+    (teacher,) = teachers
+    config = request.config.sampling
+    options = request.options
+    with ExitStack() as stack:
+        teaching = prepare_teaching(options.own, teacher, config, stack, seed=run.seed, form=options.form)
+        for note in teaching.notes:
+            run.say(note)
+        return teaching.sample(run, "traces", teacher, config)
+
+
+def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
+    """Examine the student, teach it, and examine it again."""
+    from aha.recipes.own.examination import open_examination
+    from aha.stages.sft import sft
+
+    student, *teachers = models
+    config = request.config
+    material = _material(request, student)
+    for note in material.notes:
+        run.say(note)
+
+    with ExitStack() as stack:
+        exam = open_examination(request.options.own, material.tests, material.template, config.evaluation, stack)
+        exam.take(run, "start", student)
+        traces = _traces(run, request, teachers, material)
+        distilled = sft(run, "student", policy=student, data=[traces], config=config.sft, template=material.template)
+        exam.take(run, "end", distilled)
+    return distilled
+
+
+DISTILL = Recipe(
+    name="distill",
+    about="distillation: a student is fine-tuned on the right responses of a teacher, or on a file of traces",
+    config=DistillConfig,
+    scales=DISTILL_SCALES,
+    options=DistillOptions,
+    run=_run,
+    figure=FIGURE,
+    learns_by_reinforcement=False,
+    open_models=_open_models,
+    check=_check,
+    trained_stages=_trained_stages,
+    inputs=_inputs,
+)
+"""Distillation."""

@@ -1,0 +1,170 @@
+"""What a teacher is asked, and which of its responses are kept: problems of the user's own, judged by rule.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3 (rejection sampling) and B.4.3 (distillation).
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal
+
+from aha.evaluation.readability import READABLE
+from aha.policy.pretrained import read_config
+from aha.problems.datasets.formats import OWN
+from aha.problems.datasets.sets import ProblemSet
+from aha.problems.splits import draw_sample
+from aha.problems.world.questions import held_out_problems
+from aha.prompts.parsing import Ending
+from aha.prompts.pretrained import read_tokenizer
+from aha.prompts.questions import add_instructions
+from aha.prompts.templates import Template, r1, r1_zero
+from aha.recipes.own.assignment import (
+    apart,
+    asked,
+    ending_in_words,
+    leave_out_long,
+    left_out_in_words,
+    test_files,
+    trained_on_by_name,
+    training_files,
+)
+from aha.recipes.own.judging import judges
+from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.prompt_lengths import PromptLimits
+from aha.recipes.own.prompting import own_template
+from aha.stages.config import RejectionConfig
+from aha.stages.harvests.harvest import HarvestInputs, harvest
+from aha.stages.harvests.rejection import Rejection, no_rewards
+from aha.stages.run import Run
+from aha.types import Checkpoint, Dataset, Problem
+
+__all__ = ["Form", "Teaching", "prepare_teaching"]
+
+Form = Literal["auto", "thinking", "any"]
+"""Which responses of a teacher may be kept: those with thinking and an answer after it, or all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teaching:
+    """What a teacher is asked, and what is kept of its responses.
+
+    Attributes:
+        problems: as they are asked.
+        keep: what is kept.
+        template: the prompt around a question.
+        stop: texts that end a response.
+        notes: what was read and left out, for people.
+    """
+
+    problems: Sequence[Problem]
+    keep: Rejection
+    template: Template
+    stop: tuple[str, ...]
+    notes: Sequence[str]
+
+    def sample(self, run: Run, name: str, teacher: Checkpoint, config: RejectionConfig) -> Dataset:
+        """The responses of a teacher that are kept, as demonstrations."""
+        inputs = HarvestInputs(
+            policy=teacher,
+            problems=self.problems,
+            reward=no_rewards(self.problems),
+            template=self.template,
+            stop=self.stop,
+        )
+        return harvest(run, name, inputs=inputs, pick=self.keep, config=config)
+
+
+def prepare_teaching(
+    data: OwnData, teacher: Checkpoint, config: RejectionConfig, stack: ExitStack, *, seed: int, form: Form = "auto"
+) -> Teaching:
+    """Read the problems that a teacher is asked, and choose what is kept of its responses.
+
+    Args:
+        data: problems of the user's own; those of the built-in world where there are none. A problem that shares ten
+            words in a row with one of `test` is not asked.
+        teacher: samples; its checkpoint may name the prompt template and the stop strings.
+        config: how much is sampled.
+        stack: closes the verifiers, which are processes of their own.
+        seed: run seed, which draws problems of the built-in world; of files a fixed sample is drawn.
+        form: which responses may be kept; `auto` looks for thinking where the template asks for it.
+
+    Raises:
+        ValueError: problems or template cannot be read, or no rule tells which responses are right.
+        RuntimeError: the problems are code, and nothing here isolates it.
+    """
+    if data.reward:
+        raise ValueError("--reward: responses are kept by the rule of their domain; leave it out")
+
+    template = own_template(teacher, data.template, system=data.system)
+    tokenizer = read_tokenizer(teacher.path, room=read_config(teacher.path).vocab_size)
+    stop = tokenizer.stop_strings if data.stop is None else data.stop
+    notes = [ending_in_words(stop)] if stop and data.stop is None else []
+    ending = _ending(form, template)
+
+    # As in the recipe `r1`, the built-in world is asked from its training split, which no test shares.
+    if not data.problems:
+        problems = held_out_problems("train", config.num_problems, seed=seed)
+        keep = Rejection(source="teacher", num_kept=config.num_kept, ending=ending)
+        return Teaching(problems=problems, keep=keep, template=template, stop=stop, notes=notes)
+
+    train, more_notes = _own_problems(data, teacher, config, template)
+    notes += more_notes
+    problems = list(chain(*train))
+
+    domains = {problem.domain for problem in problems}
+    if OWN in domains:
+        raise ValueError(f"problems of domain {OWN} have no rule that tells which responses are right")
+    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
+    keep = Rejection(
+        source="teacher",
+        num_kept=config.num_kept,
+        ending=ending,
+        # Words of other languages are rarely told apart for certain: names and errors get some room.
+        limits=replace(READABLE, min_consistency=0.9),
+        rules=functions,
+    )
+    return Teaching(problems=problems, keep=keep, template=template, stop=stop, notes=notes)
+
+
+def _ending(form: Form, template: Template) -> Ending | None:
+    """The format that responses must have to be kept."""
+    if form == "any":
+        return None
+    if template is r1_zero:
+        return "answer"
+    thinks = template is r1 or "<think>" in template("")
+    return "summary" if thinks or form == "thinking" else None
+
+
+def _own_problems(
+    data: OwnData, teacher: Checkpoint, config: RejectionConfig, template: Template
+) -> tuple[list[ProblemSet], list[str]]:
+    """The user's problems as they are asked, and what was left out, for people."""
+    shape = read_config(teacher.path)
+    limits = PromptLimits(
+        tokenizer=read_tokenizer(teacher.path, room=shape.vocab_size),
+        positions=shape.max_position_embeddings,
+        template=template,
+        # R1-Zero's template says itself how to answer.
+        wording=list if template is r1_zero else add_instructions,
+        caps={"train": ("--sampling.max-new-tokens", config.max_new_tokens)},
+        on_long=data.long_prompts,
+        model="the teacher",
+    )
+    train, watched, test = training_files(data)
+    held_out = [*watched, *test, *(test_files(data) if data.test else [])]
+    left_out = leave_out_long(train, "train", limits)
+
+    notes = [*trained_on_by_name(data), *(problem_set.says for problem_set in train)]
+    if left_out:
+        notes.append(left_out_in_words(left_out))
+    if held_out:
+        train, overlaps = apart(train, held_out)
+        notes += overlaps
+
+    total = sum(map(len, train))
+    sample = draw_sample(train, config.num_problems)
+    if total > config.num_problems:
+        notes.append(f"{config.num_problems:,} of {total:,} problems are asked, drawn by a hash of each question")
+    return [asked(problem_set, limits) for problem_set in sample], notes

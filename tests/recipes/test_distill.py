@@ -1,0 +1,139 @@
+"""Distillation and rejection sampling from a teacher: what is kept is right, and everything is refused in time."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from command import Call, Ended, fingerprint, one_object
+
+from aha.problems.responses.demonstrations import read_demonstrations
+from aha.problems.world.questions import held_out_problems
+from aha.recipes.distill import DISTILL
+from aha.types import Checkpoint, Problem
+
+SAMPLING = [
+    "--sampling.num-problems=16",
+    "--sampling.num-samples=8",
+    "--sampling.num-kept=2",
+    "--sampling.shard-size=8",
+]
+QUICK = [
+    *SAMPLING,
+    "--sft.epochs=1",
+    "--sft.batch-size=2",
+    "--sft.checkpoint-every=2",
+    "--evaluation.num-problems=2",
+    "--evaluation.num-samples=2",
+    "--evaluation.max-new-tokens=16",
+]
+
+Give = Callable[..., Ended]
+
+
+def written(path: Path, rows: Sequence[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def sums(split: str, count: int) -> list[Problem]:
+    """Arithmetic of the built-in world, which its base model sometimes solves."""
+    problems = held_out_problems(split, 20 * count, seed=1)
+    return [problem for problem in problems if problem.domain == "arithmetic"][:count]
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Path:
+    """Problems of a user's own: those of the built-in world, as mathematics."""
+    rows = [{"q": problem.question, "a": problem.answer} for problem in sums("train", 16)]
+    return written(tmp_path / "train.jsonl", rows)
+
+
+@pytest.fixture
+def run(call: Call, tmp_path: Path) -> Give:
+    """Runs a recipe in a folder."""
+
+    def give(recipe: str, folder: str, *words: object) -> Ended:
+        return call("run", recipe, "--run", tmp_path / folder, *words)
+
+    return give
+
+
+OWN = ["--fields", "question=q,answer=a,domain=math"]
+
+
+@pytest.mark.full
+def test_what_is_kept_is_right_and_can_be_learned(run: Give, problems: Path, tmp_path: Path) -> None:
+    ended = run("rejection", "run", "--problems", problems, *OWN, *SAMPLING)
+    assert ended.status == 0, ended.err
+    kept = read_demonstrations([str(tmp_path / "run" / "responses.jsonl")]).items
+    assert f"{len(kept)} responses kept: {tmp_path / 'run' / 'responses.jsonl'}" in ended.out + ended.err
+    answers = {problem.question: problem.answer for problem in sums("train", 16)}
+    assert 2 <= len(kept) <= 32
+    for each in kept:
+        said = each.response.split("<answer>")[1].split("</answer>")[0]
+        assert float(said) == float(answers[each.question])
+    assert run("rejection", "run", "--problems", problems, *OWN, *SAMPLING).status == 0
+
+
+@pytest.mark.full
+def test_a_student_learns_what_a_teacher_says_right(
+    run: Give, base: Checkpoint, problems: Path, tmp_path: Path
+) -> None:
+    test = written(tmp_path / "test.jsonl", [{"q": one.question, "a": one.answer} for one in sums("test", 4)])
+    words = ["--model", base.path, "--teacher", "base", "--problems", problems, "--test", test, *OWN, *QUICK]
+    ended = one_object(run("distill", "one", *words, "--json"))
+    assert Path(ended["model"]).parts[-3:] == ("stages", "student", "final")
+    assert ended["start"]["pass@1"] is not None
+    assert ended["end"]["pass@1"] is not None
+    page = Path(ended["page"]).read_text(encoding="utf-8")
+    assert [node.title for node in DISTILL.figure if node.title not in page] == []
+    assert run("distill", "two", *words).status == 0
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_traces_of_a_file_are_learned(run: Give, base: Checkpoint, tmp_path: Path) -> None:
+    rows = [
+        {"problem": one.question, "solution": one.answer, "thought": f"it is {one.answer}"} for one in sums("train", 4)
+    ]
+    traces = written(tmp_path / "traces.jsonl", rows)
+    fields = "question=problem,response=solution,reasoning=thought"
+    ended = run("distill", "run", "--model", base.path, "--traces", traces, "--trace-fields", fields, *QUICK)
+    assert ended.status == 0, ended.err
+    assert f"4 demonstrations of {traces}" in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "texts"),
+    [
+        ("distill", [], ["either --teacher MODEL", "--traces FILE.jsonl"]),
+        ("distill", ["--teacher", "base", "--traces", "t.jsonl"], ["either --teacher MODEL"]),
+        ("distill", ["--traces", "t.jsonl", "--problems", "p.jsonl"], ["--problems are for a teacher to answer"]),
+        ("distill", ["--traces", "p.jsonl"], ["p.jsonl:1: it needs a question"]),
+        ("distill", ["--teacher", "nowhere"], ["nowhere"]),
+        ("distill", ["--teacher", "base", "--problems", "own.jsonl", "--fields", "question=q,domain=own"], ["no rule"]),
+        ("rejection", ["--problems", "p.jsonl", "--reward", "f.py:f"], ["--reward: responses are kept by the rule"]),
+        ("rejection", ["--problems", "none.jsonl"], ["none.jsonl does not exist"]),
+        ("rejection", ["--problems", "p.jsonl", "--test", "p.jsonl"], ["no training problem is left"]),
+        ("rejection", ["--problems", "long.jsonl"], ["long.jsonl:1: the prompt has", "--sampling.max-new-tokens"]),
+        ("rejection", ["--template", "none.jinja"], ["--template none.jinja: neither auto"]),
+        ("rejection", ["--sampling.num-samples=3", "--processes=2"], ["cannot be shared out evenly by --processes 2"]),
+    ],
+)
+def test_what_cannot_be_taught_is_refused_before_anything_is_computed(
+    recipe: str,
+    words: list[str],
+    texts: list[str],
+    run: Give,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "t.jsonl", [{"question": "compute 2 + 2", "response": "4"}])
+    written(tmp_path / "p.jsonl", [{"question": "compute 2 + 2", "answer": "4"}])
+    written(tmp_path / "own.jsonl", [{"q": "compute 2 + 2"}])
+    written(tmp_path / "long.jsonl", [{"question": "compute 2 + 2 " * 800, "answer": "4"}])
+    ended = run(recipe, "run", *words)
+    assert ended.status != 0
+    assert [text for text in texts if text not in ended.err] == []
+    assert not (tmp_path / "run").exists()
