@@ -4,8 +4,10 @@ import pytest
 
 from aha.problems.world.general import GENERAL_SPLITS, every_prompt
 from aha.problems.world.questions import held_out_problems
+from aha.recipes.r1.rewards import num_examined
 from aha.recipes.r1.train import JUDGED_DOMAINS, problems_to_harvest
 from aha.rewards.accuracy import has_rule
+from aha.stages.config import RejectionConfig
 
 
 def test_without_a_judge_all_problems_have_a_rule() -> None:
@@ -37,3 +39,8 @@ def test_there_is_one_general_question_at_least_and_no_more_than_the_training_sp
 def test_the_seed_of_the_run_draws_the_general_questions() -> None:
     first, second = (problems_to_harvest(100, seed=seed, is_judged=True)[100:] for seed in (0, 1))
     assert first != second
+
+
+def test_a_reward_model_is_examined_on_one_prompt_for_every_five() -> None:
+    counts = {number: num_examined(RejectionConfig(num_problems=number)) for number in (1, 4, 5, 9, 10, 900)}
+    assert counts == {1: 1, 4: 1, 5: 1, 9: 1, 10: 2, 900: 180}

@@ -213,6 +213,7 @@ KINDS_REFUSED_WRONGLY = {
     "endless digits": (r"\pi", r"3.14159\ldots"),
     "a set without backslashes": (r"\{1,2\}", "{1,2}"),
     "a point with its letter": ("(1,2)", "P(1,2)"),
+    "a vector of three in other brackets": ("(1,2,3)", "[1,2,3]"),
     "a row that is turned": (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "[1,2]^T"),
     "a matrix as a list of rows": (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", "[[1,2],[3,4]]"),
     "a matrix as an array with its columns": (
