@@ -51,6 +51,7 @@ def test_any_model_is_measured_with_prompts_that_it_can_read(
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.full
 def test_rates_are_what_was_done_by_the_time_that_it_took(tmp_path: Path) -> None:
     found = measure(write(tmp_path / "model", letters_tokenizer()), seconds=0.01, threads=1)
     for part in found.parts.values():
