@@ -39,7 +39,7 @@ from aha.runs.complaints import illegal_value
 from aha.runs.folder import as_json
 from aha.stages.config import EvaluationConfig
 
-__all__ = ["main"]
+__all__ = ["carry_out_command", "main", "report_of", "request_of"]
 
 FAILED = 1
 
@@ -53,7 +53,7 @@ def _main(arguments: list[str]) -> int:
     """Parse, carry out, and turn what went wrong into one line and an exit status."""
     try:
         command = parse(arguments)
-        result, text = _carry_out(command)
+        result, text = carry_out_command(command)
         print(as_json(result) if command.json else text, flush=True)
         # The doctor refuses a run, the audit a reward.
         is_refused = isinstance(command, DoctorCommand | AuditCommand) and not result.get("is_fit", True)
@@ -95,7 +95,7 @@ def _fail(text: str) -> int:
     return FAILED
 
 
-def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  # a line for each command
+def carry_out_command(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  # a line for each command
     """A command's result for programs, and for people."""
     # The functions import what they need inside: `aha --help` must not wait for torch.
     match command:
@@ -116,7 +116,7 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  #
         case ExportCommand():
             return _export(command)
         case ReportCommand():
-            return _report(command.run)
+            return report_of(command.run)
         case ListCommand():
             return _list()
 
@@ -124,12 +124,12 @@ def _carry_out(command: Command) -> tuple[dict[str, Any], str]:  # noqa: C901  #
 def _run(command: RunCommand) -> tuple[dict[str, Any], str]:
     from aha.commands.running import carry_out
 
-    request = _request(command)
+    request = request_of(command)
     carry_out(request)
-    return _report(request.folder)
+    return report_of(request.folder)
 
 
-def _request(command: RunCommand) -> RunRequest[Any, Any]:
+def request_of(command: RunCommand) -> RunRequest[Any, Any]:
     """What a command asks for."""
     if command.keep_rollouts < 1:
         raise WrongUseError(f"--keep-rollouts must be at least 1 (given: {command.keep_rollouts})")
@@ -351,7 +351,8 @@ def _decoding(command: EvalCommand | SampleCommand, **counts: int) -> Evaluation
         raise WrongUseError(illegal_value(error).replace("--num-", "--")) from None
 
 
-def _report(folder: Path) -> tuple[dict[str, Any], str]:
+def report_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """Write the page of a run, and give its figures for programs and for people."""
     from aha.report.page import models_in_words, summary, write_page
 
     write_page(folder)

@@ -24,7 +24,8 @@ FLOORS = {
     "recipes": 7,
     **dict.fromkeys(["commands", "lab", "report", "serving"], 8),
     "cli": 9,
-    "__main__": 10,
+    "library": 10,
+    "__main__": 11,
 }
 STAGE_NAMES = {name for recipe in RECIPES for node in recipe.figure for name in (recipe.name, node.name, *node.stages)}
 STAGE_NAMES -= {"start", "end", "base", "general", "kept", "helpfulness", "harmlessness"}
@@ -38,6 +39,8 @@ DENSE_DECODERS = {"aha.engines.graphed"}
 MAX_MODULE_LINES, MAX_FUNCTION_LINES, MAX_MEDIAN_LINES = 400, 60, 20
 MAX_PARAMETERS, MAX_NESTING = 7, 3
 MAX_FIELDS = 12
+LIBRARY_NAMES = {"Problem", "Rollout", "Verdict", "__version__", "evaluate", "run", "sample"}
+"""What the package offers besides its modules."""
 BANNED_NAMES = {"utils", "common", "helpers", "misc", "base", "manager"}
 BANNED_CALLS = {"eval", "exec", "getattr", "hasattr"}
 
@@ -108,6 +111,9 @@ def relative_imports(module: Module) -> list[str]:
 
 
 def upward_imports(module: Module) -> list[str]:
+    # The package itself stands above all floors: it names what the library offers, and imports it when it is used.
+    if module.name == "aha.__init__":
+        return []
     rooms = {name.split(".")[1] for name in imported(module) if name.startswith("aha.")} - {module.room}
     own = FLOORS.get(module.room, -1)
     return [
@@ -287,16 +293,18 @@ def _forbidden(module: Module) -> Iterator[tuple[ast.expr | ast.stmt | ast.Excep
 
 
 def busy_packages(module: Module) -> list[str]:
-    """An `__init__.py` holds a docstring and `__all__` (the package also its version), so that importing it is free."""
-    if not module.name.endswith("__init__"):
+    """An `__init__.py` holds a docstring and `__all__`, so that importing it is free.
+
+    That of the package holds more: what the library offers, imported when it is used; a test holds that it is free.
+    """
+    if not module.name.endswith("__init__") or module.name == "aha.__init__":
         return []
-    allowed = {"__all__", "__version__"} if module.name == "aha.__init__" else {"__all__"}
     assigned = [
         target.id if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name) else "other code"
         for node in module.tree.body[1:]
     ]
     missing = [] if "__all__" in assigned else [f"{module.name} has no __all__"]
-    return missing + [f"{module.name} holds {name}" for name in assigned if name not in allowed]
+    return missing + [f"{module.name} holds {name}" for name in assigned if name != "__all__"]
 
 
 def wrong_exports(module: Module, present: set[str]) -> list[str]:
@@ -307,7 +315,9 @@ def wrong_exports(module: Module, present: set[str]) -> list[str]:
         for node in assignments
         if isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
         for name in ast.literal_eval(node.value)
-    } - {"__version__"}
+    }
+    if module.name == "aha.__init__":
+        exported -= LIBRARY_NAMES
     return [f"{module.name} lists {name}, which does not exist" for name in sorted(exported - present)] + [
         f"{module.name} does not list {name}" for name in sorted(present - exported)
     ]

@@ -153,6 +153,7 @@ SOUND = [
     (forbidden_code, "aha.runs.x", "model.eval()\ntry:\n pass\nexcept ValueError:\n pass"),
     (undocumented, "aha.runs.x", '"""X."""\ndef _f(): ...\nclass C:\n "C."\n def __len__(self): ...'),
     (busy_packages, "aha.__init__", '"""A."""\n__all__ = []\n__version__ = "1"'),
+    (upward_imports, "aha.__init__", "from aha.library import run"),
 ]
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 from aha.rewards.table import overlaps
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["CustomReward", "failure_kind", "load_reward"]
+__all__ = ["CustomReward", "failure_kind", "function_reward", "load_reward"]
 
 _KIND = re.compile(r".*?:\d+: (?:\w+|returned [^:]+)(?=: |$)", re.DOTALL)
 _SPEC = re.compile(r"(?P<where>.+?):(?P<name>[A-Za-z_]\w*)(?:=(?P<weight>[^=]+))?")
@@ -170,11 +170,7 @@ def load_reward(spec: str) -> tuple[CustomReward, float]:
             f"--reward {spec}: {match['where']} has no function {match['name']!r}; it has: {names or 'none'}"
         )
 
-    # Two arguments are bound, not counted: defaults and *args are welcome.
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError:
-        raise ValueError(f"--reward {spec}: the function must take two arguments, (problem, rollout)") from None
+    _check_parameters(spec, function)
 
     # A module without a file, such as a namespace package, has nothing that could be hashed.
     file = module.__file__ or ""
@@ -187,6 +183,37 @@ def load_reward(spec: str) -> tuple[CustomReward, float]:
     )
 
     return reward, weight
+
+
+def function_reward(function: Callable[[Problem, Rollout], object]) -> CustomReward:
+    """A function of a Python program as a reward function.
+
+    Args:
+        function: takes a problem and a rollout. Its source is its key where there is one, and its code otherwise.
+
+    Raises:
+        ValueError: it takes other arguments.
+    """
+    _check_parameters(function.__name__, function)
+    try:
+        source = inspect.getsource(function)
+        file = inspect.getsourcefile(function) or ""
+    except (OSError, TypeError):
+        source, file = "", ""
+    # What was typed at a prompt has no source that can be found again.
+    if not source and inspect.isfunction(function):
+        source = f"{function.__code__.co_code.hex()} {function.__code__.co_consts}"
+    key = hashlib.sha256(source.encode()).hexdigest()[:16]
+    return CustomReward(name=function.__name__, function=function, file=file, key=key)
+
+
+def _check_parameters(spec: str, function: Callable[..., object]) -> None:
+    """Refuse a function that cannot be called with a problem and a rollout, as a `ValueError`."""
+    # Two arguments are bound, not counted: defaults and *args are welcome.
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise ValueError(f"--reward {spec}: the function must take two arguments, (problem, rollout)") from None
 
 
 def _module(spec: str, where: str) -> ModuleType:

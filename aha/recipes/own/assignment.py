@@ -14,12 +14,12 @@ from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.questions import add_instructions
 from aha.prompts.templates import Template, r1_zero
 from aha.recipes.own.judging import judges, rules_of
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import FunctionReward, OwnData
 from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
 from aha.recipes.own.prompting import named_template
 from aha.recipes.own.references import with_readable_references
 from aha.recipes.scales import R1ZeroConfig
-from aha.rewards.custom import load_reward
+from aha.rewards.custom import function_reward, load_reward
 from aha.rewards.language import LANGUAGE, load_language_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merge_tables
 from aha.stages.evaluate import Setting
@@ -142,7 +142,9 @@ def assigned(
 
 
 def _load_reward(spec: str) -> tuple[RewardFunction, float]:
-    """A reward that the command line names: the one for language, or a function of the user's own."""
+    """A reward that the user names: the one for language, or a function of their own, given or in a file."""
+    if isinstance(spec, FunctionReward):
+        return function_reward(spec.function), spec.weight
     name, _, _ = spec.partition("=")
     return load_language_reward(spec) if name == LANGUAGE else load_reward(spec)
 

@@ -1,12 +1,36 @@
 """Problems and rewards of the user's own, as they are named on the command line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["Device", "OwnData"]
+__all__ = ["Device", "FunctionReward", "OwnData"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where to compute."""
+
+
+class FunctionReward(str):
+    """A reward that a Python program gives as a function; as a text, its name and weight, which a run records.
+
+    Attributes:
+        function: takes a problem and a rollout.
+        weight: of its part of the reward.
+    """
+
+    function: Callable[..., Any]
+    weight: float
+
+    def __new__(cls, function: Callable[..., Any], weight: float = 1.0) -> "FunctionReward":
+        """Name a function."""
+        spec = super().__new__(cls, f"{function.__name__}={weight:g}")
+        spec.function = function
+        spec.weight = weight
+        return spec
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copied and sent as what it was made of: its text alone could not make it again.
+        return FunctionReward, (self.function, self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
