@@ -214,8 +214,11 @@ KINDS_REFUSED_WRONGLY = {
     "a set without backslashes": (r"\{1,2\}", "{1,2}"),
     "a point with its letter": ("(1,2)", "P(1,2)"),
     "a vector of three in other brackets": ("(1,2,3)", "[1,2,3]"),
-    "a sum over the name of a variable that is used outside of it": ("k+6", r"(\sum_{k=1}^{3} k) + k"),
-    "a number with commas after another one": ("-2340", "5-2,345"),
+    "a sum over the name of a variable that is used outside of it": (
+        r"(\sum_{k=1}^{n} k) + k",
+        r"\frac{n(n+1)}{2} + k",
+    ),
+    "a number with commas after another one": ("x+5-2345", "x+5-2,345"),
     "a row that is turned": (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "[1,2]^T"),
     "a matrix as a list of rows": (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", "[[1,2],[3,4]]"),
     "a matrix as an array with its columns": (
