@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from workload import END_ID, Unit
 
+from aha.engines import batch as running_batches
+from aha.engines.batch import RunningBatch
 from aha.engines.local import LocalEngine
-from aha.engines.sampling import DecodingGroup
-from aha.engines.slots import Slots
+from aha.engines.sampling import DecodingGroup, sample_rows
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.world import World
@@ -23,15 +24,28 @@ class PacedEngine(LocalEngine):
     """
 
     def __init__(self, policy: Transformer, tokenizer: Tokenizer, ends_B: Tensor) -> None:
-        """Take the length at which each row ends, [B]; a length above the cap never ends."""
+        """Take the length at which each row ends, [B]; a length above the cap never ends.
+
+        From now on every engine of this process draws so.
+        """
         super().__init__(policy, tokenizer)
         self._ends_B = ends_B
+        self._opened: RunningBatch | None = None
+        # A batch takes no function that draws: nothing but this benchmark has another one.
+        running_batches.sample_rows = self._sample_rows
 
-    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
+    def _open_batch(self) -> RunningBatch | None:
+        self._opened = super()._open_batch()
+        return self._opened
+
+    def _sample_rows(
+        self, logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DecodingGroup]
+    ) -> tuple[Tensor, Tensor]:
         logp_BV = logits_BV.log_softmax(-1)
         logits_BV[:, END_ID] = -torch.inf
-        tokens_B, _ = super()._draw(logits_BV, slots, parts)
+        tokens_B, _ = sample_rows(logits_BV, uniforms_B, parts)
         # Requests are numbered on from one sampling to the next, and each asks for all rows.
+        slots = self._opened._slots
         row_B = slots.request_B % len(self._ends_B)
         tokens_B = tokens_B.masked_fill(self._ends_B[row_B] == slots.length_B + 1, END_ID)
         return tokens_B, logp_BV.gather(-1, tokens_B[:, None])[:, 0]

@@ -77,7 +77,7 @@ def fail(world: World) -> dict[str, object]:
     whole = make_batch()
     mine = select(whole, partition_rows(whole, world.size)[world.rank])
     learner.step(mine, objective, name="a batch")
-    weights = weights_of(learner.policy)
+    weights = weights_of(learner.model)
     moments = {key: dict(value) for key, value in learner.optimizers[0].state_dict()["state"].items()}
     moments = {key: {name: x.clone() for name, x in value.items()} for key, value in moments.items()}
     is_last = world.rank == world.size - 1
@@ -96,7 +96,7 @@ def fail(world: World) -> dict[str, object]:
     now = learner.optimizers[0].state_dict()["state"]
     return {
         "message": message,
-        "weights are as before": all(torch.equal(weights[n], w) for n, w in weights_of(learner.policy).items()),
+        "weights are as before": all(torch.equal(weights[n], w) for n, w in weights_of(learner.model).items()),
         "moments are as before": all(torch.equal(now[k][n], x) for k, v in moments.items() for n, x in v.items()),
         "num_steps": learner.num_steps,
     }
@@ -129,7 +129,7 @@ def take_part(rank: int, folder: Path) -> None:
     metrics = {}
     for name, hands in scenarios.items():
         learner, metrics[name] = learn(world, hands)
-        save_file(weights_of(learner.policy), folder / f"{name}-{rank}.safetensors")
+        save_file(weights_of(learner.model), folder / f"{name}-{rank}.safetensors")
     (folder / f"{rank}.json").write_text(json.dumps({**told, "metrics": metrics}), encoding="utf-8")
     world.leave()
 

@@ -34,7 +34,10 @@ class Actor(Protocol):
         ...
 
     def share(self, batch: Batch) -> Batch:
-        """The sequences of a batch that this process computes; may be empty."""
+        """The sequences of a batch that this process computes, reordered so that equal prompts are neighbours.
+
+        The order is changed where a single process computes all of them, too. The share may be empty.
+        """
         ...
 
     def share_items(self, items: Sequence[Item]) -> list[Item]:
@@ -54,8 +57,8 @@ class Actor(Protocol):
             batch: this process's sequences, from `share`, with their signals.
             loss: minimised; takes the model's output, `mask_BT` and the signals by name.
             name: what the update is called in an error.
-            extra_count: what counts besides, of sequences of the whole batch that have neither loss nor gradient and
-                were left out.
+            extra_count: added to the sum of counts, for sequences of the whole batch that were left out because they
+                have neither loss nor gradient.
 
         Returns:
             The metrics of the loss, `loss`, `grad_norm` and `learning_rate`.

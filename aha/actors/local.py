@@ -110,9 +110,9 @@ class LocalActor(Generic[Model]):
 
     def share(self, batch: Batch) -> Batch:
         """The sequences of a batch that this process computes: equal prompts together, tokens divided evenly."""
-        return select(batch, self._share_of_rows(batch))
+        return select(batch, self._rows_of_share(batch))
 
-    def _share_of_rows(self, batch: Batch) -> list[int]:
+    def _rows_of_share(self, batch: Batch) -> list[int]:
         """The rows of a batch that this process computes."""
         # Every process divides the same batch in the same way, so that nothing has to be agreed on.
         partition = partition_rows(batch, self._world.size)
@@ -137,8 +137,8 @@ class LocalActor(Generic[Model]):
         metrics = self.learner.step_on(micro_batches, loss, name=name)
 
         # The cost is that of the whole update, over all processes.
-        share_of_tokens = sum(num_stream_tokens(batch) for batch in micro_batches)
-        num_tokens = sum(self.collect([share_of_tokens]))
+        own_tokens = sum(num_stream_tokens(batch) for batch in micro_batches)
+        num_tokens = sum(self.collect([own_tokens]))
         return metrics | self.training_cost(num_tokens)
 
     def training_cost(self, num_tokens: int) -> dict[str, float]:
@@ -232,15 +232,14 @@ class LocalPolicy(LocalActor[Policy]):
 
         # Every process samples a part of each group. A response is drawn from the seed of its index, so that it is the
         # same whichever process samples it.
-        share = num_samples // world.size
-        first_index = world.rank * share
+        num_own_samples = num_samples // world.size
+        first_index = world.rank * num_own_samples
         requests = [replace(request, index=first_index) for request in requests]
 
         # A new engine for each call: what it holds of weights and caches is memory that the learner needs.
-        engine = LocalEngine(self.model, self.tokenizer, max_rows=self._num_rows)
-        engine.load(self.model, self.num_steps)
+        engine = LocalEngine(self.model, self.tokenizer, version=self.num_steps, max_rows=self._num_rows)
         with merged(self.model):
-            return sample(engine, requests, share, on_group)
+            return sample(engine, requests, num_own_samples, on_group)
 
     def score(self, batch: Batch) -> Tensor:
         """Log-probabilities of the counted tokens, without a gradient, [B, T], nats, on the CPU; 0 elsewhere."""
@@ -250,14 +249,14 @@ class LocalPolicy(LocalActor[Policy]):
 
     def score_all(self, batch: Batch) -> Tensor:
         """The same of a whole batch, of which each process computes its share; every process gets all of it."""
-        share_of_rows = self._share_of_rows(batch)
-        scored = (share_of_rows, self.score(select(batch, share_of_rows)))
+        own_rows = self._rows_of_share(batch)
+        scored = (own_rows, self.score(select(batch, own_rows)))
 
-        # A part is as wide as its own longest sequence, which may be shorter than that of the whole batch.
+        # A share is as wide as its own longest sequence, which may be shorter than that of the whole batch.
         logp_BT = torch.zeros(batch.mask_BT.shape)
-        for rows, part_BT in self.collect([scored]):
-            num_tokens = part_BT.shape[1]
-            logp_BT[rows, :num_tokens] = part_BT
+        for rows, share_BT in self.collect([scored]):
+            num_tokens = share_BT.shape[1]
+            logp_BT[rows, :num_tokens] = share_BT
         return logp_BT
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """What an algorithm is: its settings, the actors that it needs, its signals, and its loss.
 
-The loop of `aha.stages.rl` is the same for all of them: sample, reward, signals over the whole rollout, random
-mini-batches, one update with each.
+The loop of `aha.stages.rl` is the same for all of them: sample, reward, signals over all rollouts of the iteration,
+random mini-batches, one update with each.
 
 Algorithms import torch where they compute and not at the top: the command line reads their settings without it.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aha.actors.actor import PolicyActor, Role
     from aha.types import Batch, Loss
 
-__all__ = ["Algorithm", "ClippedAlgorithm", "GroupAlgorithm", "Sampled"]
+__all__ = ["Algorithm", "ClippedAlgorithm", "GroupAlgorithm", "KLLossAlgorithm", "Sampled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ class Algorithm(Config):
 
     @abstractmethod
     def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
-        """What the loss compares with, computed over the whole rollout, before it is split into mini-batches.
+        """What the loss compares with, computed over all rollouts of the iteration, before they become mini-batches.
 
         Args:
             sampled: the rollouts with their rewards.
@@ -73,8 +73,8 @@ class Algorithm(Config):
             Tensors [B, T] or [B] by name; `adv_BT`, the advantages, is among them.
         """
 
-    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
-        """What has to be computed right before an update.
+    def signals_before_update(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+        """Further signals, which can only be computed right before the update with a mini-batch.
 
         Args:
             batch: this process's sequences of the mini-batch, with the signals of `signals`.
@@ -89,18 +89,23 @@ class Algorithm(Config):
 
         Args:
             logp_BT: log pi_theta of each token, nats, [B, T]; the input that carries the gradient.
-            signals: `mask_BT`, `old_logp_BT`, and what `signals` and `update_signals` returned.
+            signals: `mask_BT`, `old_logp_BT`, and what `signals` and `signals_before_update` returned. For sequences
+                that need no pass (`needs_pass`) those of `signals_before_update` are not computed and not given.
 
         Returns:
-            The sum over sequences or tokens, and its count, which may depend on `mask_BT` alone: sequences of which
-            `needs_no_pass` says that they need not be computed are counted by their masks.
+            The sum over sequences or tokens, and its count, which may depend on `mask_BT` alone.
         """
 
-    def needs_no_pass(self, batch: "Batch") -> "Tensor":
-        """Sequences that have neither loss nor gradient, [B], bool: they are counted, and nothing is computed."""
+    def needs_pass(self, batch: "Batch") -> "Tensor":
+        """Sequences that may have a loss or a gradient, [B], bool; the policy does not compute the others.
+
+        A loss is an average, so sequences without a pass still count in its divisor. Their count is asked of `loss`
+        itself, which knows whether it counts sequences or tokens: it is called with the log-probabilities of the engine
+        in place of `logp_BT`, and only the count of what it returns is used (`aha.stages.minibatches.update`).
+        """
         import torch
 
-        return torch.zeros(len(batch.lengths_B), dtype=torch.bool)
+        return torch.ones(len(batch.lengths_B), dtype=torch.bool)
 
 
 class GroupAlgorithm(Algorithm):
@@ -118,24 +123,31 @@ class GroupAlgorithm(Algorithm):
         # Without one it would cost a model's memory and a forward pass, only to be multiplied with 0.
         return ("reference",) if self.kl_coef else ()
 
-    def needs_no_pass(self, batch: "Batch") -> "Tensor":
-        """Sequences whose advantages are all 0, where `kl_coef` is 0; override it if your loss has a gradient there."""
-        # Theirs is a gain of 0 whatever the policy does; a KL term would still have a gradient.
-        has_no_advantage_B = (batch.signals["adv_BT"] == 0).all(dim=1)
-        return has_no_advantage_B & (self.kl_coef == 0)
+    def needs_pass(self, batch: "Batch") -> "Tensor":
+        """Sequences with an advantage that is not 0, and all where there is a KL term.
+
+        Override it if your loss has a gradient where advantage and `kl_coef` are 0.
+        """
+        # Without an advantage the gain is 0 whatever the policy does; a KL term would still have a gradient.
+        has_advantage_B = (batch.signals["adv_BT"] != 0).any(dim=1)
+        return has_advantage_B | (self.kl_coef != 0)
 
 
-class ClippedAlgorithm(GroupAlgorithm):
-    """A group algorithm with a clipped ratio, and with the KL term in its loss."""
+class KLLossAlgorithm(GroupAlgorithm):
+    """A group algorithm with the KL term in its loss. What clips the ratio, a subclass decides."""
 
-    clip_eps: float = Field(default=0.2, gt=0)
-    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""
-
-    def update_signals(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
+    def signals_before_update(self, batch: "Batch", actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """The log-probabilities of the reference, which may have moved since the last mini-batch."""
         del self
         if "reference" not in actors:
             return {}
 
-        # This process's sequences alone: unlike `signals`, no other process needs their scores.
+        # This process's sequences alone: unlike `signals`, no other process needs their log-probabilities.
         return {"ref_logp_BT": actors["reference"].score(batch)}
+
+
+class ClippedAlgorithm(KLLossAlgorithm):
+    """A group algorithm with the KL term in its loss, and with a ratio that is clipped alike above and below."""
+
+    clip_eps: float = Field(default=0.2, gt=0)
+    """Half-width of the ratio's interval (eps). R1-Zero's is not reported; 0.2 is PPO's (arXiv:1707.06347)."""

@@ -33,7 +33,7 @@ class GRPO(ClippedAlgorithm):
 
     def signals(self, sampled: Sampled, actors: "Mapping[Role, PolicyActor]") -> "dict[str, Tensor]":
         """A_i = (r_i - mean(r)) / std(r), at every token of response i. Source: DeepSeek-R1 v1, Eq. 3."""
-        # The reference is asked before each update (`update_signals`), not here: it may move between mini-batches.
+        # The reference may move between mini-batches: it is asked before each update (`signals_before_update`).
         del actors
         return {"adv_BT": sampled.standardised_advantages(self.ddof)}
 

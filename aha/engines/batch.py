@@ -5,7 +5,7 @@ prompt is computed once for all its responses; every row draws from its own seed
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +14,17 @@ from torch import Tensor
 
 from aha.engines.decoder import Decoder, Prompt, Work
 from aha.engines.engine import Decoding, OnTokens, Request, RequestId
-from aha.engines.sampling import DecodingGroup
+from aha.engines.sampling import DecodingGroup, sample_rows
 from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
 from aha.policy.policy import Policy
 from aha.prompts.tokenizer import Tokenizer
 from aha.runs.seeds import uniforms
 
-__all__ = ["Batch", "Draw", "FinishedRequest", "NewTokens", "RequestState", "SharedPrompt", "remove_request"]
+__all__ = ["FinishedRequest", "NewTokens", "RequestState", "RunningBatch", "SharedPrompt", "remove_request"]
 
 REFILL_SHARE = 8
 """Slots are filled again when at least one in 8 is free, so that several prompts are computed at a time."""
-
-Draw = Callable[[Tensor, Slots, Sequence[DecodingGroup]], tuple[Tensor, Tensor]]
-"""(logits [B, V], slots, which rows are drawn alike): each row's next token and its log-probability, [B]."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -80,7 +77,7 @@ class NewTokens:
     logp: list[float]
 
 
-class Batch:
+class RunningBatch:
     """Requests that are decoded together.
 
     Attributes:
@@ -97,14 +94,12 @@ class Batch:
         work: Work,
         *,
         waiting: Iterable[RequestState],
-        draw: Draw,
     ) -> None:
         """Take a decoder that was made for this work, and the requests that wait for it."""
         device = policy.head_VD.device
         self._tokenizer = tokenizer
         self._decoder = decoder
         self._work = work
-        self._draw = draw
         self.has_own_threads = decoder.has_own_threads
         self.waiting = deque(waiting)
         self.new_tokens: list[NewTokens] = []
@@ -132,7 +127,7 @@ class Batch:
     def step(self) -> list[FinishedRequest]:
         """Fill slots, draw a token for each row, let those that end leave, and compute the next logits."""
         self._fill()
-        tokens_B, logp_B = self._draw(self._logits_BV, self._slots, self._decoding_groups)
+        tokens_B, logp_B = sample_rows(self._logits_BV, self._slots.uniforms_B, self._decoding_groups)
         is_last_B = torch.isin(tokens_B, self._stop_ids)
         self._slots.write(tokens_B, logp_B, is_last_B)
 

@@ -4,20 +4,18 @@ What is submitted waits until a batch is opened for it (`aha.engines.batch`): wi
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from aha.engines.batch import Batch, FinishedRequest, RequestState, SharedPrompt, remove_request
+from aha.engines.batch import FinishedRequest, RequestState, RunningBatch, SharedPrompt, remove_request
 from aha.engines.compiled import CompiledDecoder
 from aha.engines.decoder import Capacity, Decoder, DecoderFactory, Prompt, Work, unique_prompts, work_for
 from aha.engines.engine import OnTokens, Request, RequestId
 from aha.engines.graphed import GraphedDecoder
 from aha.engines.plain import PlainDecoder
-from aha.engines.sampling import DecodingGroup, sample_rows
-from aha.engines.slots import Slots
 from aha.engines.stopping import StopStrings
 from aha.policy.fast.paths import can_be_graphed, can_be_packed
 from aha.policy.policy import Policy
@@ -66,6 +64,7 @@ class LocalEngine:
         policy: Policy,
         tokenizer: Tokenizer,
         *,
+        version: int = 0,
         max_rows: int = 512,
         capacity: Capacity | None = None,
         decoder: DecoderFactory = fastest_decoder,
@@ -75,6 +74,7 @@ class LocalEngine:
         Args:
             policy: the policy to sample from, as it is when a batch is opened.
             tokenizer: its tokenizer.
+            version: updates that the policy has seen.
             max_rows: responses decoded at once (slots).
             capacity: what a batch has memory for besides what waits when it is opened, in all `max_rows` slots; None
                 for no more than that, which needs the least memory.
@@ -85,10 +85,10 @@ class LocalEngine:
         self._max_rows = max_rows
         self._capacity = capacity
         self._decoder = decoder
-        self._version = 0
+        self._version = version
         self._num_requests = 0
         self._waiting: deque[RequestState] = deque()
-        self._batch: Batch | None = None
+        self._batch: RunningBatch | None = None
         self._last_prompt: tuple[str, Tensor] | None = None
 
     def load(self, policy: Policy, version: int) -> None:
@@ -187,7 +187,7 @@ class LocalEngine:
             return self._waiting
         return batch.waiting if batch.has_memory_for(prompt_tokens, max_new_tokens) else self._waiting
 
-    def _open_batch(self) -> Batch | None:
+    def _open_batch(self) -> RunningBatch | None:
         """A batch of all requests that wait; None where there are none."""
         if not self._waiting:
             return None
@@ -204,13 +204,9 @@ class LocalEngine:
             capacity=self._capacity,
         )
         decoder = self._decoder(self._policy, work)
-        batch = Batch(self._policy, self._tokenizer, decoder, work, waiting=self._waiting, draw=self._draw)
+        batch = RunningBatch(self._policy, self._tokenizer, decoder, work, waiting=self._waiting)
         self._waiting = deque()
         return batch
-
-    def _draw(self, logits_BV: Tensor, slots: Slots, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
-        """Each row's next token and its log-probability, [B]; apart, since a benchmark decides where responses end."""
-        return sample_rows(logits_BV, slots.uniforms_B, parts)
 
     def _rollout(self, ended: FinishedRequest) -> Rollout:
         """The rollout of a request that has ended, without the text of its end token."""

@@ -166,7 +166,7 @@ def cost(
     # A prompt is computed once for all of its responses.
     num_prompt = sum(len(group.rollouts[0].prompt_tokens) for group in groups)
 
-    needs_pass_B = ~algorithm.needs_no_pass(batch)
+    needs_pass_B = algorithm.needs_pass(batch)
     learned = select(batch, needs_pass_B.nonzero()[:, 0])
     num_trained = num_stream_tokens(learned)
 

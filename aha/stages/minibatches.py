@@ -1,4 +1,4 @@
-"""Mini-batches: a rollout is split at random, and one update is made with each part.
+"""Mini-batches: the rollouts of an iteration are split at random, and one update is made with each mini-batch.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 """
@@ -47,26 +47,27 @@ def with_signals(batch: Batch, signals: Mapping[str, Tensor]) -> Batch:
 def num_updates(config: RLConfig) -> int:
     """Updates of an iteration: one for each mini-batch, of which each has two responses or more."""
     num_responses = config.problems_per_iteration * config.group_size
-    return _num_parts(num_responses, config.num_minibatches)
+    return _num_minibatches(num_responses, config.num_minibatches)
 
 
-def _num_parts(num_rows: int, max_parts: int) -> int:
-    return max(1, min(max_parts, num_rows // 2))
+def _num_minibatches(num_rows: int, num_wanted: int) -> int:
+    """Mini-batches that so many rows make: as many as are wanted, if each then has two rows or more."""
+    return max(1, min(num_wanted, num_rows // 2))
 
 
-def split_rows(count: int, num: int, rng: random.Random) -> list[list[int]]:
-    """Rows 0 to count - 1 at random in `num` parts whose sizes differ by one at most; fewer parts for few rows.
+def split_rows(num_rows: int, num_wanted: int, rng: random.Random) -> list[list[int]]:
+    """Rows 0 to num_rows - 1, dealt at random to as many mini-batches as are wanted, or to fewer where rows are few.
 
-    No part has a single row where there are two or more: an update on one response would weigh as much as all others
-    together.
+    Their sizes differ by one at most. None has a single row where there are two or more: an update on one response
+    would weigh as much as all others together.
     """
-    order = list(range(count))
+    order = list(range(num_rows))
     rng.shuffle(order)
 
-    num_parts = _num_parts(count, num)
-    ends = [part * count // num_parts for part in range(num_parts + 1)]
+    num_minibatches = _num_minibatches(num_rows, num_wanted)
+    ends = [number * num_rows // num_minibatches for number in range(num_minibatches + 1)]
 
-    # Which rows go together is random; inside a part they stay in the order of the groups, with equal prompts together.
+    # Which rows go together is random; inside a mini-batch they stay in the order of the groups.
     return [sorted(order[start:end]) for start, end in pairwise(ends)]
 
 
@@ -74,7 +75,7 @@ def update(
     actors: Mapping[Role, PolicyActor],
     batch: Batch,
     algorithm: Algorithm,
-    parts: Sequence[Sequence[int]],
+    minibatches: Sequence[Sequence[int]],
     *,
     reference_every: int,
     name: str,
@@ -82,14 +83,14 @@ def update(
 ) -> dict[str, float]:
     """One update with each mini-batch.
 
-    Sequences without loss and gradient are left out of the passes and counted all the same. Where that is all of a
-    mini-batch, the optimizer steps as it would have: moments and weight decay move the policy.
+    Sequences that need no pass are not computed, and counted all the same; `Algorithm.needs_pass` says how. Where that
+    is all of a mini-batch, the optimizer steps as it would have: moments and weight decay move the policy.
 
     Args:
         actors: the policy, and the others that the algorithm needs.
         batch: all rollouts, with the algorithm's signals.
         algorithm: its loss is minimised.
-        parts: rows of each mini-batch, from `split_rows`.
+        minibatches: rows of each, from `split_rows`.
         reference_every: updates after which the reference becomes the policy.
         name: of the iteration, in errors.
         timeline: of the iteration.
@@ -99,20 +100,20 @@ def update(
     """
     policy = actors["policy"]
     reference = actors.get("reference")
-    needs_no_pass = algorithm.needs_no_pass(batch).tolist()
+    needs_pass = algorithm.needs_pass(batch).tolist()
     loss = _loss_with_gap(algorithm)
 
     metrics_by_update: list[dict[str, float]] = []
-    for number, rows in enumerate(parts):
+    for number, rows in enumerate(minibatches):
         # An average is over all sequences of the mini-batch, so what is not computed must still be counted.
-        skipped = select(batch, [row for row in rows if needs_no_pass[row]])
-        learned = select(batch, [row for row in rows if not needs_no_pass[row]])
+        learned = select(batch, [row for row in rows if needs_pass[row]])
+        skipped = select(batch, [row for row in rows if not needs_pass[row]])
         skipped_count = _count(algorithm, skipped)
         share = policy.share(learned)
 
-        # The reference may have become the policy after the last mini-batch, so its scores are those of this moment.
+        # The reference may have become the policy after the last mini-batch, so it is asked now.
         with timeline.part("reference"):
-            share = with_signals(share, algorithm.update_signals(share, actors))
+            share = with_signals(share, algorithm.signals_before_update(share, actors))
 
         with timeline.part("learning"):
             metrics = policy.update(share, loss, name=f"{name}, mini-batch {number}", extra_count=skipped_count)
@@ -142,11 +143,11 @@ def _loss_with_gap(algorithm: Algorithm) -> Objective:
 
 @torch.no_grad()
 def _count(algorithm: Algorithm, skipped: Batch) -> float:
-    """What sequences that are not computed would have counted: a loss counts by the mask alone."""
+    """What sequences that are not computed count in the divisor of the loss; see `Algorithm.needs_pass`."""
     if not len(skipped.lengths_B):
         return 0.0
 
-    # Any log-probabilities would do; those of the engine are at hand.
+    # A loss counts by the mask alone, so that any log-probabilities would do; those of the engine are at hand.
     logp_BT = skipped.signals["old_logp_BT"]
     loss = algorithm.loss(logp_BT, mask_BT=skipped.mask_BT, **skipped.signals)
     return float(loss.count)

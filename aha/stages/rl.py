@@ -1,7 +1,7 @@
 """Reinforcement learning: the loop of GRPO's Algorithm 1, for any algorithm of `aha.algorithms`.
 
-Each iteration samples a group of responses for each problem, scores them, turns rewards into signals over the whole
-rollout, splits it at random into mini-batches, and makes one update with each.
+Each iteration samples a group of responses for each problem, judges them, turns the rewards of all responses into
+signals, splits the responses at random into mini-batches, and makes one update with each.
 
 Source: DeepSeekMath, arXiv:2402.03300, Algorithm 1; DeepSeek-R1, arXiv:2501.12948v2, 2.1.
 """
@@ -79,7 +79,7 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
 
 
 def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) -> dict[str, float]:
-    """One iteration: sample, score, update, write down."""
+    """One iteration: sample, judge, update, write down."""
     config = state.config
     algorithm = config.algorithm
     actors = state.actors
@@ -94,7 +94,7 @@ def _iterate(run: Run, name: str, iteration: int, task: Task, state: RLState) ->
         state.policy, problems, sampling, reward=task.reward, template=task.template, timeline=timeline
     )
 
-    # Advantages are computed over the whole rollout, before it is split into mini-batches (DeepSeekMath, Algorithm 1).
+    # Advantages come from all rollouts of the iteration, before these are split (DeepSeekMath, Algorithm 1).
     batch = batch_of(groups)
     rewards_PG = rewards_of(groups)
     sampled = Sampled(batch=batch, rewards_PG=rewards_PG, max_new_tokens=config.max_new_tokens)

@@ -9,7 +9,7 @@ from torch import Tensor
 from aha.policy.layout import Layout, pack
 from aha.types import Batch
 
-__all__ = ["layout_of", "micro_batches", "on_device", "partition_rows", "prompt_lengths", "select", "stack"]
+__all__ = ["cut_micro_batches", "layout_of", "on_device", "partition_rows", "prompt_lengths", "select", "stack"]
 
 
 def stack(
@@ -94,11 +94,11 @@ def layout_of(batch: Batch, *, with_last: bool = True) -> Layout:
     return pack(batch.tokens_BT, lengths_B, prompt_lengths(batch))
 
 
-def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
-    """Cut a batch into parts of about equal size, in as few as `max_tokens` allows.
+def cut_micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
+    """Cut a batch into micro-batches of about equal size, in as few as `max_tokens` allows.
 
-    Sequences with equal prompts are neighbours, and a prompt counts once in each part. A sequence that is longer than
-    `max_tokens` is a part by itself.
+    Sequences with equal prompts are neighbours, and a prompt counts once in each micro-batch. A sequence that is longer
+    than `max_tokens` is a micro-batch by itself.
     """
     if not len(batch.lengths_B):
         return []
@@ -113,28 +113,29 @@ def micro_batches(batch: Batch, max_tokens: int) -> list[Batch]:
     prompt_numbers = [numbers[prompt] for prompt in prompts]
 
     def cut(capacity: int) -> list[list[int]]:
-        parts: list[list[int]] = []
+        """Rows of each micro-batch, of this many tokens at most."""
+        rows_of_each: list[list[int]] = []
         remaining = 0
         last_prompt = -1
         for row in order:
             shares_prompt = prompt_numbers[row] == last_prompt
             num_tokens = lengths[row] - (starts[row] if shares_prompt else 0)
-            if not parts or num_tokens > remaining:
-                # A new part computes the prompt once more.
-                parts.append([])
+            if not rows_of_each or num_tokens > remaining:
+                # A new micro-batch computes the prompt once more.
+                rows_of_each.append([])
                 remaining = capacity
                 num_tokens = lengths[row]
 
-            parts[-1].append(row)
+            rows_of_each[-1].append(row)
             remaining -= num_tokens
             last_prompt = prompt_numbers[row]
-        return parts
+        return rows_of_each
 
-    # Filled to the brim one after another, the last part would often be small, and small parts take more time a token.
-    # The smallest capacity that needs no more parts fills them evenly.
+    # Filled to the brim one after another, the last one would often be small, and small ones take more time a token.
+    # The smallest capacity that needs no more micro-batches fills them evenly.
     fewest = len(cut(max_tokens))
     capacity = bisect_left(range(max_tokens), True, key=lambda capacity: len(cut(capacity)) == fewest)
-    return [select(batch, part) for part in cut(capacity)]
+    return [select(batch, rows) for rows in cut(capacity)]
 
 
 def partition_rows(batch: Batch, num_ranks: int) -> list[list[int]]:

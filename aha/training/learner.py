@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from aha.policy.fast.packed_scoring import packed_score, scores_packed
 from aha.policy.policy import Policy
 from aha.policy.scoring import score
-from aha.training.batch import layout_of, micro_batches, on_device
+from aha.training.batch import cut_micro_batches, layout_of, on_device
 from aha.training.optimizer import set_learning_rate
 from aha.training.world import World
 from aha.types import Batch, Loss, Mean
@@ -46,21 +46,21 @@ def log_probabilities(policy: Policy, batch: Batch, *, temperature: float = 1.0)
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss or gradient that is not a number; the policy is as it was before the batch."""
+    """A loss or gradient that is not a number; the model is as it was before the batch."""
 
 
 class Learner(Generic[Model]):
-    """Updates one policy. The same policy may be sampled from between steps.
+    """Updates one model: a policy or a reward model. A policy may be sampled from between steps.
 
     Attributes:
-        policy: the policy.
+        model: the model.
         optimizers: what updates it.
         num_steps: updates so far.
     """
 
     def __init__(
         self,
-        policy: Model,
+        model: Model,
         optimizers: Sequence[Optimizer],
         *,
         factor: Callable[[int], float],
@@ -69,18 +69,18 @@ class Learner(Generic[Model]):
         max_tokens: int = 2560,
         world: World | None = None,
     ) -> None:
-        """Take a policy.
+        """Take a model.
 
         Args:
-            policy: the policy to update in place.
+            model: the model to update in place.
             optimizers: over all of its parameters that are trained, each group with a `base_lr`.
             factor: share of the base learning rate at a step.
             grad_clip: largest norm of the gradient.
-            forward: makes what the objective sees of the policy and a batch.
+            forward: makes what the objective sees of the model and a batch.
             max_tokens: tokens of a micro-batch; bounds memory and changes nothing else.
             world: the processes that add up their gradients.
         """
-        self.policy = policy
+        self.model = model
         self.optimizers = list(optimizers)
         self.num_steps = 0
         self._factor = factor
@@ -106,16 +106,16 @@ class Learner(Generic[Model]):
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
         """
-        parts = micro_batches(batch, self._max_tokens)
-        return self.step_on(parts, objective, name=name, extra_count=extra_count)
+        micro_batches = cut_micro_batches(batch, self._max_tokens)
+        return self.step_on(micro_batches, objective, name=name, extra_count=extra_count)
 
     def step_on(
-        self, parts: Sequence[Batch], objective: Objective, *, name: str, extra_count: float = 0.0
+        self, micro_batches: Sequence[Batch], objective: Objective, *, name: str, extra_count: float = 0.0
     ) -> dict[str, float]:
         """One update from this process's part of a batch, cut into micro-batches by the caller.
 
         Args:
-            parts: the micro-batches, on the CPU; may be empty if another process has some.
+            micro_batches: on the CPU; may be empty if another process has some.
             objective: the loss.
             name: what the batch is called in an error.
             extra_count: as in `step`.
@@ -126,11 +126,11 @@ class Learner(Generic[Model]):
         Raises:
             NonFiniteLossError: the loss or the gradient is not finite; nothing was updated.
         """
-        weights = [weight for weight in self.policy.parameters() if weight.requires_grad]
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         for weight in weights:
             _begin_gradient(weight)
 
-        sums = self._backward(parts, objective, weights[0].device)
+        sums = self._backward(micro_batches, objective, weights[0].device)
         sums = self._add_up(sums, extra_count)
         grads = [weight.grad for weight in weights if weight.grad is not None]
         self._world.add_up(grads)
@@ -163,18 +163,20 @@ class Learner(Generic[Model]):
         rate = self.optimizers[0].param_groups[0]["lr"]
         return _means(sums) | {"loss": total / count, "grad_norm": float(norm), "learning_rate": rate}
 
-    def _backward(self, parts: Sequence[Batch], objective: Objective, device: torch.device) -> dict[str, Tensor]:
+    def _backward(
+        self, micro_batches: Sequence[Batch], objective: Objective, device: torch.device
+    ) -> dict[str, Tensor]:
         """Add the gradients of the micro-batches to the weights'.
 
         Returns:
             The loss and the metrics, each a float64 pair of total and count, on the CPU.
         """
         sums: dict[str, Tensor] = {}
-        for part in parts:
+        for micro_batch in micro_batches:
             # The forward pass takes the batch on the CPU, where layouts are computed without waiting for a GPU.
-            output = self._forward(self.policy, part)
-            part_there = on_device(part, device)
-            loss = objective(output, mask_BT=part_there.mask_BT, **part_there.signals)
+            output = self._forward(self.model, micro_batch)
+            batch_there = on_device(micro_batch, device)
+            loss = objective(output, mask_BT=batch_there.mask_BT, **batch_there.signals)
 
             # The total is differentiated, not the mean: the count is known once all processes have added theirs.
             loss.total.backward()  # type: ignore[no-untyped-call]
@@ -206,7 +208,11 @@ def _means(sums: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _begin_gradient(weight: Tensor) -> None:
-    """A gradient of zeros, float32 or better: in bfloat16 later micro-batches would vanish in the sum."""
+    """A gradient of zeros, float32 or better: in bfloat16 later micro-batches would vanish in the sum.
+
+    Since it is there from the start, backward functions can also add to it in place, without a second tensor of its
+    size.
+    """
     precise = torch.promote_types(weight.dtype, torch.float32)
     if precise != weight.dtype:
         # torch refuses a gradient of another type than the weight's unless it is announced.
@@ -245,15 +251,15 @@ def reference_logp(policy: Policy, batch: Batch, *, temperature: float, max_toke
     # Micro-batches are in an order of their own: each sequence takes its row with it.
     row_B = torch.arange(len(batch.lengths_B))
     numbered = replace(batch, signals={"row": row_B})
-    parts = micro_batches(numbered, max_tokens)
+    micro_batches = cut_micro_batches(numbered, max_tokens)
 
-    # All parts are asked for before the first is read, so that a GPU never waits between two.
-    logp_of_parts = [log_probabilities(policy, part, temperature=temperature) for part in parts]
+    # All are computed before the first is read, so that a GPU never waits between two.
+    logp_of_each = [log_probabilities(policy, micro_batch, temperature=temperature) for micro_batch in micro_batches]
 
     result_BT = torch.zeros(batch.mask_BT.shape)
-    for part, logp_BT in zip(parts, logp_of_parts, strict=True):
-        # A part is trimmed to its own longest sequence.
-        rows = part.signals["row"]
+    for micro_batch, logp_BT in zip(micro_batches, logp_of_each, strict=True):
+        # A micro-batch is trimmed to its own longest sequence.
+        rows = micro_batch.signals["row"]
         width = logp_BT.shape[1]
         result_BT[rows, :width] = logp_BT.cpu()
     return result_BT

@@ -86,7 +86,7 @@ def plain_rl(
     training, reference = PlainAdamW(start, optimizer, settings["iterations"] * num_parts), start
 
     for number, rows in enumerate(iterations):
-        # Advantages come from the whole rollout, before it is split into mini-batches.
+        # Advantages come from all rollouts, before these are split into mini-batches.
         sampled_by, advantages = training.copy(), advantages_of(rows)
         order = shuffled(len(rows), seed, stage, number, "mini-batches")
         updates: list[dict[str, float]] = []

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny import tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.training.batch import micro_batches, partition_rows, select
+from aha.training.batch import cut_micro_batches, partition_rows, select
 from aha.training.learner import Learner, NonFiniteLossError
 from aha.types import Batch, Loss
 
@@ -34,7 +34,7 @@ def learned(*, max_tokens: int) -> tuple[dict[str, Tensor], dict[str, float]]:
     learner, metrics = make_learner(max_tokens=max_tokens), {}
     for seed in (0, 10):
         metrics = learner.step(make_batch(seed), objective, name="a batch")
-    return weights_of(learner.policy), metrics
+    return weights_of(learner.model), metrics
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str
 
 
 def test_the_comparison_is_of_one_with_four_micro_batches() -> None:
-    assert [len(part.lengths_B) for part in micro_batches(make_batch(), LARGE)] == [8]
-    assert [len(part.lengths_B) for part in micro_batches(make_batch(), SMALL)] == [2, 2, 2, 2]
+    assert [len(part.lengths_B) for part in cut_micro_batches(make_batch(), LARGE)] == [8]
+    assert [len(part.lengths_B) for part in cut_micro_batches(make_batch(), SMALL)] == [2, 2, 2, 2]
 
 
 def test_the_updates_are_worth_comparing(whole: tuple[dict[str, Tensor], dict[str, float]]) -> None:

@@ -24,7 +24,7 @@ from aha.objectives.reinforce import reinforce_loss
 from aha.objectives.reward_model import pointwise_loss, ranking_loss
 from aha.objectives.supervised import next_token_loss
 from aha.policy.reward_model import from_policy
-from aha.training.batch import micro_batches, partition_rows, select, stack
+from aha.training.batch import cut_micro_batches, partition_rows, select, stack
 from aha.training.learner import Forward, Learner, Objective, log_probabilities
 from aha.training.world import World
 from aha.types import Batch, Loss
@@ -189,7 +189,7 @@ def test_the_learners_own_micro_batches_have_the_gradient_of_the_batch(name: str
     case = CASES[name]
     batch = make_batch(case)
     for max_tokens in (1, 17):
-        parts = micro_batches(batch, max_tokens)
+        parts = cut_micro_batches(batch, max_tokens)
         assert len(parts) > 1
         assert distance(gradient(case, parts)[0], whole_gradient(name)[0]) < EXACT, max_tokens
 

@@ -130,9 +130,9 @@ def train(learner: Learner[LatentPolicy], steps: range) -> list[dict[str, float]
     """Sample and update; even tokens are rewarded."""
     metrics = []
     for step in steps:
-        rollouts = sampled(learner.policy, PROMPTS["common beginning"], version=step)
+        rollouts = sampled(learner.model, PROMPTS["common beginning"], version=step)
         batch = batch_of(rollouts)
-        reference_BT = reference_logp(learner.policy, batch, temperature=0.8)
+        reference_BT = reference_logp(learner.model, batch, temperature=0.8)
         scores_B = torch.stack([(rollout.tokens % 2 == 0).float().mean() for rollout in rollouts])
         advantages_BT = (scores_B - scores_B.mean())[:, None] * batch.mask_BT
         signals = {"old_logp_BT": reference_BT, "ref_logp_BT": reference_BT, "adv_BT": advantages_BT}

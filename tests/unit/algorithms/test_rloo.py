@@ -39,7 +39,7 @@ def test_without_kl_it_needs_the_policy_alone_and_equal_rewards_need_no_pass() -
     with_signals = type(batch)(
         tokens_BT=batch.tokens_BT, mask_BT=batch.mask_BT, lengths_B=batch.lengths_B, signals=signals
     )
-    assert algorithm.needs_no_pass(with_signals).tolist() == [False, False, True, True]
+    assert algorithm.needs_pass(with_signals).tolist() == [True, True, False, False]
 
 
 def test_a_coefficient_of_nothing_or_less_is_refused() -> None:

@@ -37,8 +37,8 @@ MIXED = [[1.0, 0.0, 2.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 class Thorough(GRPO):
     """The same, which computes every sequence."""
 
-    def needs_no_pass(self, batch: Batch) -> Tensor:
-        return torch.zeros(len(batch.lengths_B), dtype=torch.bool)
+    def needs_pass(self, batch: Batch) -> Tensor:
+        return torch.ones(len(batch.lengths_B), dtype=torch.bool)
 
 
 def some_groups(rewards: Sequence[Sequence[float]]) -> list[Group]:
@@ -103,7 +103,7 @@ def test_an_update_is_the_same_without_the_sequences_that_have_no_advantage(
 ) -> None:
     algorithm = FREE[name]
     left, left_metrics = trained(MIXED, algorithm)
-    monkeypatch.setattr(type(algorithm), "needs_no_pass", Thorough.needs_no_pass)
+    monkeypatch.setattr(type(algorithm), "needs_pass", Thorough.needs_pass)
     whole, whole_metrics = trained(MIXED, algorithm)
 
     start = weights_of(tiny_policy(tiny_config(), dtype=torch.float64))
@@ -165,11 +165,11 @@ def test_with_kl_nothing_is_left_out_and_the_reference_is_asked() -> None:
         "policy": an_actor(),
         "reference": policy_actor(tiny_policy(tiny_config(), seed=1)),
     }
-    free = FREE["tokens"].needs_no_pass(signalled(groups, FREE["tokens"], actors))
-    is_idle_B = torch.tensor([False, False, False] + [True] * 3 + [False] * 3 + [True] * 3)
-    is_idle_B[0] = True  # its reward is the mean of its group
-    assert torch.equal(free, is_idle_B)
-    assert not BOUND.needs_no_pass(signalled(groups, BOUND, actors)).any()
+    found_B = FREE["tokens"].needs_pass(signalled(groups, FREE["tokens"], actors))
+    needs_pass_B = torch.tensor([True] * 3 + [False] * 3 + [True] * 3 + [False] * 3)
+    needs_pass_B[0] = False  # its reward is the mean of its group
+    assert torch.equal(found_B, needs_pass_B)
+    assert BOUND.needs_pass(signalled(groups, BOUND, actors)).all()
     assert make_updates(actors, groups, BOUND, num=2)["kl"] > 0
 
 

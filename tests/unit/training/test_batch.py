@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from aha.training.batch import layout_of, micro_batches, partition_rows, select, stack
+from aha.training.batch import cut_micro_batches, layout_of, partition_rows, select, stack
 from aha.types import Batch
 
 sequences = st.lists(
@@ -68,7 +68,7 @@ def test_micro_batches_hold_every_sequence_once_within_the_limit(
     given_sequences: list[tuple[tuple[int, ...], list[int]]], max_tokens: int
 ) -> None:
     batch = batch_of(given_sequences)
-    parts = micro_batches(batch, max_tokens)
+    parts = cut_micro_batches(batch, max_tokens)
     assert sorted(entry for part in parts for entry in content(part)) == content(batch)
     for part in parts:
         num_tokens = len(layout_of(part).tokens_N)
@@ -95,7 +95,7 @@ def test_equal_prompts_come_together() -> None:
     prompts = [torch.tensor(prompt) for prompt in ([7, 7], [1, 2], [7, 7], [1, 2])]
     batch = stack(prompts, [torch.tensor([row, row]) for row in range(4)])
     assert [sorted(hand) for hand in partition_rows(batch, 2)] == [[1, 3], [0, 2]]
-    assert [Counter(map(tuple, part.tokens_BT[:, :2].tolist())) for part in micro_batches(batch, 6)] == [
+    assert [Counter(map(tuple, part.tokens_BT[:, :2].tolist())) for part in cut_micro_batches(batch, 6)] == [
         {(1, 2): 2},
         {(7, 7): 2},
     ]
@@ -104,16 +104,16 @@ def test_equal_prompts_come_together() -> None:
 def test_shared_prompts_are_counted_once() -> None:
     prompt = torch.arange(20)
     batch = stack([prompt] * 4, [torch.tensor([1, 2])] * 4)
-    assert [len(part.lengths_B) for part in micro_batches(batch, 28)] == [4]
-    assert [len(part.lengths_B) for part in micro_batches(batch, 24)] == [2, 2]
-    assert [len(part.lengths_B) for part in micro_batches(batch, 3)] == [1, 1, 1, 1]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 28)] == [4]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 24)] == [2, 2]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 3)] == [1, 1, 1, 1]
 
 
 def test_micro_batches_are_as_few_as_can_be_and_even() -> None:
     batch = stack([torch.arange(3)] * 64, [torch.arange(10)] * 64)
-    assert [len(part.lengths_B) for part in micro_batches(batch, 153)] == [13, 13, 13, 13, 12]
-    assert [len(part.lengths_B) for part in micro_batches(batch, 643)] == [64]
-    assert [len(part.lengths_B) for part in micro_batches(batch, 642)] == [32, 32]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 153)] == [13, 13, 13, 13, 12]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 643)] == [64]
+    assert [len(part.lengths_B) for part in cut_micro_batches(batch, 642)] == [32, 32]
 
 
 def test_an_empty_hand_is_an_empty_batch() -> None:
@@ -121,7 +121,7 @@ def test_an_empty_hand_is_an_empty_batch() -> None:
     empty = select(batch, [])
     assert empty.tokens_BT.shape == empty.signals["adv_BT"].shape == (0, 0)
     assert empty.signals["row_B"].shape == (0,)
-    assert micro_batches(empty, 10) == []
+    assert cut_micro_batches(empty, 10) == []
     assert partition_rows(empty, 2) == [[], []]
 
 
@@ -135,4 +135,4 @@ def test_signals_that_do_not_fit_are_refused() -> None:
 def test_sequences_without_a_counted_token_can_be_dealt() -> None:
     batch = stack([torch.tensor([1, 2])] * 2, [torch.empty(0, dtype=torch.int64)] * 2)
     assert sorted(row for hand in partition_rows(batch, 2) for row in hand) == [0, 1]
-    assert sum(len(part.lengths_B) for part in micro_batches(batch, 100)) == 2
+    assert sum(len(part.lengths_B) for part in cut_micro_batches(batch, 100)) == 2

@@ -69,7 +69,7 @@ def write(folder: Path, learner: Learner, **state: object) -> None:
     reference = tiny_policy(tiny_config(), seed=1)
     write_checkpoint(
         folder,
-        learner.policy,
+        learner.model,
         letters_tokenizer(),
         state={**STATE, **state},
         optimizers=learner.optimizers,
@@ -103,9 +103,9 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     write(tmp_path / "here", learner)
     policy, tokenizer = read_model(tmp_path / "here")
     state, tensors = read_state(tmp_path / "here")
-    assert policy.config == learner.policy.config
-    assert weights_of(policy).keys() == weights_of(learner.policy).keys()
-    assert all(torch.equal(weights_of(policy)[name], weight) for name, weight in weights_of(learner.policy).items())
+    assert policy.config == learner.model.config
+    assert weights_of(policy).keys() == weights_of(learner.model).keys()
+    assert all(torch.equal(weights_of(policy)[name], weight) for name, weight in weights_of(learner.model).items())
     assert tokenizer.raw.to_str() == letters_tokenizer().raw.to_str()
     assert (tokenizer.end_id, tokenizer.pad_id) == (letters_tokenizer().end_id, letters_tokenizer().pad_id)
     assert state == STATE
@@ -127,7 +127,7 @@ def test_the_next_step_is_bit_for_bit_the_one_that_was_interrupted(factory: Opti
         metrics = [one.step(make_batch(seed), objective, name="a batch") for one in (learner, resumed)]
         assert metrics[0] == metrics[1]
         forgetful.step(make_batch(seed), objective, name="a batch")
-    for name, weight in weights_of(learner.policy).items():
+    for name, weight in weights_of(learner.model).items():
         assert torch.equal(weights_of(resumed.policy)[name], weight), name
         assert not torch.equal(weights_of(forgetful.policy)[name], weight), name
     for ours, theirs in zip(learner.optimizers, resumed.optimizers, strict=True):
@@ -143,7 +143,7 @@ def test_the_next_step_is_bit_for_bit_the_one_that_was_interrupted(factory: Opti
 @pytest.mark.parametrize("factory", [adamw, muon_and_adamw])
 def test_optimizers_without_moments_are_restored_without_moments(factory: OptimizerFactory, tmp_path: Path) -> None:
     learner = trained(factory, num_steps=0)
-    write_checkpoint(tmp_path / "here", learner.policy, letters_tokenizer(), state=STATE, optimizers=learner.optimizers)
+    write_checkpoint(tmp_path / "here", learner.model, letters_tokenizer(), state=STATE, optimizers=learner.optimizers)
     _, tensors = read_state(tmp_path / "here")
     restore_optimizers(learner.optimizers, tensors)
     assert tensors == {}

@@ -103,7 +103,7 @@ def test_equal_steps_are_equal_bits() -> None:
     for _ in range(2):
         learner = make_learner(max_tokens=20)
         metrics = [learner.step(make_batch(seed), objective, name="a batch") for seed in range(2)]
-        results.append((metrics, weights_of(learner.policy)))
+        results.append((metrics, weights_of(learner.model)))
     assert results[0][0] == results[1][0]
     assert all(torch.equal(results[0][1][name], weight) for name, weight in results[1][1].items())
 
