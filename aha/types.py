@@ -107,9 +107,11 @@ class Rollout:
         request_id: number of the request at the engine; None where no engine sampled.
         experts: for a mixture of experts the experts that each of its modules chose, by the module's name, so that the
             learner can choose the same: [T0 + T - 1, experts per token] of an integer type, a row for each token that
-            was computed, those of the prompt first. The engine fills it; None for dense policies.
+            was computed, those of the prompt first. None for dense policies. An engine that samples from a mixture
+            would fill it; none here does.
         nucleus: the token ids that top-p left, one tensor of any length, int64, for each of the T tokens, so that the
-            learner can renormalise over the same set. The engine fills it; None where it was not recorded.
+            learner can renormalise over the same set. None where it was not recorded. An engine whose samples with
+            top-p are trained on would fill it; none here does.
     """
 
     problem_id: str

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
-from aha.policy.layout import padded
+from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.problems.world.questions import held_out_problems
 from aha.prompts.templates import r1_zero
@@ -44,7 +44,7 @@ def compare(model: Path) -> None:
     batch = stack([rollout.prompt_tokens for rollout in rollouts], [rollout.tokens for rollout in rollouts])
     sampled = torch.cat([rollout.logp for rollout in rollouts])
     learned = score(policy, layout_of(batch), batch.tokens_BT, batch.mask_BT)[batch.mask_BT]
-    plain = score(policy, padded(batch.tokens_BT, batch.lengths_B), batch.tokens_BT, batch.mask_BT)[batch.mask_BT]
+    plain = score(policy, rows(batch.tokens_BT), batch.tokens_BT, batch.mask_BT)[batch.mask_BT]
     exact = score(policy.double(), layout_of(batch), batch.tokens_BT, batch.mask_BT)[batch.mask_BT]
     print(model)
     describe("engine and learner", sampled, learned)

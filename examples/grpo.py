@@ -67,7 +67,7 @@ class Settings:
         if not 1 <= self.num_minibatches <= num_responses // 2:
             raise ValueError(
                 f"--num-minibatches {self.num_minibatches}: {num_responses} responses an iteration make 1 to "
-                f"{num_responses // 2} parts of two or more"
+                f"{num_responses // 2} mini-batches of two or more"
             )
 
 
@@ -94,8 +94,8 @@ def train(settings: Settings) -> LocalPolicy:
             {"old_logp_BT": [rollout.logp for rollout in rollouts]},
         )
 
-        # A_i = (r_i - mean(r)) / std(r) within each group, over the whole rollout, before it is split. All tokens of a
-        # response share its advantage.
+        # A_i = (r_i - mean(r)) / std(r) within each group, from all rollouts of the iteration, before they are split.
+        # All tokens of a response share its advantage.
         rewards_PG = torch.tensor([[reward.total for reward in group.rewards] for group in groups])
         adv_B1 = group_advantages(rewards_PG).flatten()[:, None]
         adv_BT = adv_B1.expand(batch.mask_BT.shape).where(batch.mask_BT, 0.0)
@@ -114,6 +114,7 @@ def train(settings: Settings) -> LocalPolicy:
             if policy.num_steps % settings.reference_every == 0:
                 reference.load(policy)
 
+        # The KL that is printed is the one of the last mini-batch.
         line = f"iteration {iteration + 1}: pass@1 {pass_at_1(groups):.3f}, reward {rewards_PG.mean():.3f}"
         line += f", {fmean(len(rollout.tokens) for rollout in rollouts):.1f} tokens, KL {metrics['kl']:.5f}"
         if (iteration + 1) % settings.evaluate_every == 0:
@@ -129,6 +130,7 @@ def open_actors(settings: Settings) -> tuple[LocalPolicy, LocalPolicy]:
     optimizer = OptimizerConfig(
         learning_rate=settings.learning_rate, warmup_steps=settings.warmup_steps, final_share=settings.final_share
     )
+    # The demand is what memory is planned for: sequences of a prompt, of assumed length, and of the longest response.
     plan = TrainingPlan(
         name=STAGE,
         optimizer=optimizer,
@@ -137,7 +139,7 @@ def open_actors(settings: Settings) -> tuple[LocalPolicy, LocalPolicy]:
         seed=settings.seed,
     )
     actors = LocalActors()
-    policy = actors.trained_policy(base.path, None, plan)
+    policy = actors.trained_policy(base.path, saved=None, plan=plan)
     # The saved model names the prompt that it was trained with.
     policy.tokenizer = policy.tokenizer.trained_with(r1_zero)
     return policy, actors.reference(base.path, policy, plan)
@@ -163,11 +165,11 @@ def sample_groups(
     return groups
 
 
-def split_at_random(num_rows: int, num_parts: int, seed: tuple[int | str, ...]) -> list[list[int]]:
-    """Rows 0 to num_rows - 1 in random parts, whose sizes differ by one at most."""
+def split_at_random(num_rows: int, num_minibatches: int, seed: tuple[int | str, ...]) -> list[list[int]]:
+    """Rows 0 to num_rows - 1 in random mini-batches, whose sizes differ by one at most."""
     rows = list(range(num_rows))
     generator(*seed, "mini-batches").shuffle(rows)
-    ends = [part * num_rows // num_parts for part in range(num_parts + 1)]
+    ends = [number * num_rows // num_minibatches for number in range(num_minibatches + 1)]
     return [sorted(rows[start:end]) for start, end in pairwise(ends)]
 
 

@@ -1,6 +1,6 @@
-"""The algorithms that can be chosen by name: the only list of them."""
+"""The algorithms that can be chosen by name: the only place that lists them."""
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,10 +13,10 @@ from aha.algorithms.rloo import RLOO
 __all__ = ["ALGORITHMS", "AnyAlgorithm", "algorithm_named", "with_settings_of"]
 
 AnyAlgorithm = Annotated[GRPO | GRPOSequence | RLOO | DrGRPO, Field(discriminator="name")]
-"""An algorithm with its settings."""
+"""An algorithm with its settings; its name tells which of the classes it is of."""
 
-# The first argument of `Annotated` is the union, whose arguments are the classes.
-_CLASSES: tuple[type[Algorithm], ...] = get_args(get_args(AnyAlgorithm)[0])
+# The same classes once more: a type checker can read the union above only where it is written out.
+_CLASSES: tuple[type[Algorithm], ...] = (GRPO, GRPOSequence, RLOO, DrGRPO)
 
 ALGORITHMS: dict[str, type[Algorithm]] = {kind.model_fields["name"].default: kind for kind in _CLASSES}
 """The algorithms by name."""

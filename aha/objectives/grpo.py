@@ -67,8 +67,7 @@ def grpo_loss(
     # Before any arithmetic, so that nothing at a padded token reaches a value or a gradient.
     logp_BT = zero_outside(logp_BT, mask_BT)
     log_ratio_BT = logp_BT - old_logp_BT
-    ratio_BT = log_ratio_BT.detach().exp()
-    gain_BT, is_cut_BT = _clipped_gain(log_ratio_BT, adv_BT, clip_eps)
+    ratio_BT, gain_BT, is_cut_BT = _clipped_gain(log_ratio_BT, adv_BT, clip_eps)
     metrics = {
         "clip_fraction": mean_where(is_cut_BT.to(ratio_BT.dtype), mask_BT),
         "ratio": mean_where(ratio_BT, mask_BT),
@@ -123,8 +122,7 @@ def grpo_sequence_loss(
     # The log-probability of a response is the sum over its tokens: products of ratios are never formed.
     logp_B = sequence_sum(logp_BT, mask_BT)
     log_ratio_B = logp_B - sequence_sum(old_logp_BT, mask_BT)
-    ratio_B = log_ratio_B.detach().exp()
-    gain_B, is_cut_B = _clipped_gain(log_ratio_B, adv_B, clip_eps)
+    ratio_B, gain_B, is_cut_B = _clipped_gain(log_ratio_B, adv_B, clip_eps)
     metrics = {
         "clip_fraction": mean_where(is_cut_B.to(ratio_B.dtype), mask_B),
         "ratio": mean_where(ratio_B, mask_B),
@@ -140,8 +138,13 @@ def grpo_sequence_loss(
     return Loss(total=loss_B.sum(), count=mask_B.sum(), metrics=metrics)
 
 
-def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tensor, Tensor]:
-    """min[rho A, clip(rho, 1 - eps, 1 + eps) A], and where the clipped side is smaller, so that no gradient passes."""
+def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The ratio and its gain, of tokens or of responses alike.
+
+    Returns:
+        rho, without a gradient; min[rho A, clip(rho, 1 - eps, 1 + eps) A]; and where the clipped side is smaller, so
+        that no gradient passes.
+    """
     ratio = log_ratio.detach().exp()
     clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps) * adv
     is_cut = clipped < ratio * adv
@@ -150,7 +153,7 @@ def _clipped_gain(log_ratio: Tensor, adv: Tensor, clip_eps: float) -> tuple[Tens
     has_gradient = ~is_cut & (adv != 0)
     safe_log_ratio = log_ratio.where(has_gradient, 0.0)
     unclipped = safe_log_ratio.exp() * adv
-    return unclipped.where(has_gradient, clipped), is_cut
+    return ratio, unclipped.where(has_gradient, clipped), is_cut
 
 
 def _penalty(kl: Tensor, kl_coef: float) -> Tensor:

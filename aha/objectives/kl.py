@@ -77,6 +77,5 @@ def kl_k3(logp: Tensor, ref_logp: Tensor) -> Tensor:
     Source: DeepSeekMath, arXiv:2402.03300, Eq. 4; DeepSeek-R1, arXiv:2501.12948v1 and v2, Eq. 2. Ours: expm1 in place
     of exp - 1, because near the reference k3 is about (log r)^2 / 2 and float32 would lose all of it.
     """
-    # expm1: near the reference r - 1 has no digits left in float32.
     log_r = ref_logp - logp
     return expm1(log_r) - log_r

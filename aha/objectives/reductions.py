@@ -32,7 +32,6 @@ def zero_outside(values: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The shape and type of the values; the gradient is exactly zero where the mask is False.
     """
-    # Not `values * mask`, whose gradient is undefined where a value is infinite.
     is_outside = ~mask
     return values.masked_fill(is_outside, 0.0)
 

@@ -2,7 +2,7 @@
 
 Linear layers see the flat stream and never a padded token. Where there is a kernel for it, attention does not either;
 in torch it works on padded rows, grouped by length. A prompt that several sequences share is computed once and attended
-to by all of them. The plain layout, `padded`, is what the others are tested against.
+to by all of them. The plain layout, `rows`, is what this one is tested against.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from aha.kernels.attention import attention, has_attention
 from aha.kernels.cuda.flash import FlashPlan, flash_attention, has_flash, plan
 
-__all__ = ["Layout", "Segment", "pack", "padded", "rows", "take_entries"]
+__all__ = ["Layout", "Segment", "pack", "rows", "take_entries"]
 
 MAX_STRETCH = 1.25
 """A row joins a block while it is at most this much longer than the block's shortest row."""
@@ -199,7 +199,10 @@ def take_entries(x_NX: Tensor, indices_M: Tensor) -> Tensor:
 
 
 def rows(tokens_RT: Tensor) -> Layout:
-    """Rows that are all of one length, such as the rows of pretraining: a view, without any index."""
+    """The plain layout, for rows that are all of one length, such as those of pretraining: a view, without any index.
+
+    Shorter sequences may be padded on the right: their padding is computed, and their tokens never attend to it.
+    """
     num_rows, length = tokens_RT.shape
     where_BT = torch.arange(num_rows * length, device=tokens_RT.device).view(num_rows, length)
     segments = [Segment(start=row * length, length=length) for row in range(num_rows)]
@@ -209,12 +212,6 @@ def rows(tokens_RT: Tensor) -> Layout:
         where_BT=where_BT,
         segments=tuple(segments),
     )
-
-
-def padded(tokens_BT: Tensor, lengths_B: Tensor) -> Layout:
-    """The plain layout: sequences padded to the longest; padding is computed and never attended to."""
-    del lengths_B
-    return rows(tokens_BT)
 
 
 def pack(tokens_BT: Tensor, lengths_B: Tensor, prefix_lengths: Sequence[int] | None = None) -> Layout:

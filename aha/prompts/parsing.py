@@ -8,17 +8,23 @@ Source: DeepSeek-R1, arXiv:2501.12948v1, Table 1 (the tags) and 2.2.2 (rewards t
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["TAGS", "Ending", "Parsed", "last_boxed", "parse_response"]
+__all__ = ["KEPT", "TAGS", "Ending", "Parsed", "last_boxed", "parse_response"]
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """The tags of the R1-Zero format, in the order in which a response uses them."""
 
 Ending = Literal["answer", "summary"]
 """The part of a response that must follow the thinking."""
+
+KEPT: Mapping[Ending, str] = {
+    "answer": "each tag once, in order",
+    "summary": "thinking in its tags, then a summary",
+}
+"""The reason of a response that has the format with this ending: what it is rewarded for."""
 
 _THINK, _END_THINK, _ANSWER, _END_ANSWER = TAGS
 _TAG = re.compile("|".join(TAGS))
@@ -39,7 +45,7 @@ class Parsed:
         summary: the text for a reader: the answer block, or else everything after the thinking (the whole text of a
             response that does not think). None where that is empty or the thinking never ends.
         is_well_formed: whether the response has the required format.
-        reason: what breaks the format, in a few words; `ok` where nothing does.
+        reason: what breaks the format, in a few words; where nothing does, what was asked for and is there.
     """
 
     thinking: str | None
@@ -87,7 +93,7 @@ def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
         answer=answer,
         summary=summary or None,
         is_well_formed=not fault,
-        reason=fault or "ok",
+        reason=fault or KEPT[ending],
     )
 
 

@@ -52,7 +52,7 @@ CURVES = (
     ),
     _Curve("KL to the reference", "nats per token", {"kl": "KL"}),
     _Curve("Entropy", "of the sampled tokens, nats", {"entropy": "entropy"}),
-    _Curve("Clip fraction", "tokens whose ratio was clipped", {"clip_fraction": "clipped"}, "share"),
+    _Curve("Clip fraction", "tokens or responses whose ratio was clipped", {"clip_fraction": "clipped"}, "share"),
     _Curve("Truncated", "rollouts cut at the length cap", {"truncated": "truncated"}, "share"),
     _Curve("Groups without spread", "every rollout rewarded alike: no gradient", {"zero_spread": "groups"}, "share"),
     _Curve(

@@ -31,7 +31,9 @@ def final_answer(text: str) -> tuple[str | None, str]:
     """
     parsed = parse_response(text)
     if parsed.answer is None or parsed.summary is None:
-        return None, f"no single final answer: {parsed.reason}"
+        # In a response of the right form the answer is there, but may be empty.
+        fault = "it is empty" if parsed.is_well_formed else parsed.reason
+        return None, f"no single final answer: {fault}"
     if any(tag in parsed.summary for tag in TAGS):
         return None, "thinking after the thinking"
 

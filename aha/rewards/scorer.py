@@ -1,4 +1,4 @@
-"""Scoring while sampling goes on: a background thread judges each group as soon as its rollouts are complete.
+"""Judging while sampling goes on: a background thread judges each group as soon as its rollouts are complete.
 
 A reward function says itself whether it takes part (`aha.rewards.table.OverlappingReward`): it should if it waits for
 other processes, and if its verdict on a rollout does not depend on the rest of the batch. All other functions are
@@ -23,7 +23,7 @@ _Verdicts = dict[RewardFunction, Verdict | None]
 
 
 class Scorer:
-    """Scores the groups of one iteration; a context manager, whose exit ends all scoring."""
+    """Judges the groups of one iteration; a context manager, whose exit ends all judging."""
 
     def __init__(self, table: RewardTable) -> None:
         """Keeps the table; the thread starts with the first group that needs it."""

@@ -96,7 +96,7 @@ class RejectionConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """Sampling and scoring of held-out problems."""
+    """Sampling of responses to held-out problems, and judging them."""
 
     num_problems: int = Field(default=30, ge=1)
     """Problems of the split (AIME 2024 has 30)."""

@@ -1,4 +1,4 @@
-"""Evaluation: sample held-out problems, score them, and say how sure the figures are.
+"""Evaluation: sample held-out problems, judge the responses, and say how sure the figures are.
 
 Source: DeepSeek-R1, arXiv:2501.12948v1, section 3: temperature 0.6, top-p 0.95, k samples; pass@1 is their mean
 accuracy, cons@k the accuracy of the majority vote.

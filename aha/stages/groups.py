@@ -1,4 +1,4 @@
-"""Groups: sample and score them, describe them, and write them down."""
+"""Groups: sample and judge them, describe them, and write them down."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ __all__ = ["Sampling", "Truth", "has_spread", "nothing_known", "record", "sample
 Truth = Callable[[Problem, str], Mapping[str, float]]
 """What a response is truly worth, by name, for the prompts where that is known."""
 
-_Part = tuple[tuple[Rollout, ...], tuple[Reward, ...]]
+_Share = tuple[tuple[Rollout, ...], tuple[Reward, ...]]
 """The rollouts of a group that one process has sampled, with their rewards."""
 
 
@@ -55,7 +55,7 @@ def sample_groups(
     template: Template,
     timeline: Timeline | None = None,
 ) -> list[Group]:
-    """Sample and score a group for each problem; each process takes an equal part of every group.
+    """Sample and judge a group for each problem; each process takes an equal share of every group.
 
     Rewards that take their time are computed while sampling goes on; see `aha.rewards.scorer`.
 
@@ -65,7 +65,7 @@ def sample_groups(
         sampling: how.
         reward: the reward functions and their weights.
         template: the prompt around a question.
-        timeline: gets the seconds of both parts.
+        timeline: gets the seconds of both.
 
     Raises:
         ValueError: the group cannot be divided among the processes.
@@ -79,33 +79,33 @@ def sample_groups(
     timeline = timeline or Timeline(policy.synchronize)
     with Scorer(reward) as scorer:
         # A group that ends early is judged while the engine goes on with the others (docs/decisions/0026).
-        def begin_scoring(index: int, rollouts: Sequence[Rollout]) -> None:
+        def begin_judging(index: int, rollouts: Sequence[Rollout]) -> None:
             scorer.take(index, _pairs(problems[index], rollouts))
 
         with timeline.part("sampling"):
-            sampled = policy.sample(requests, sampling.num_samples, on_group=begin_scoring)
+            sampled = policy.sample(requests, sampling.num_samples, on_group=begin_judging)
 
         # What is timed here is the rest: rewards that are not ready when sampling ends.
         with timeline.part("scoring"):
             pairs = [_pairs(problem, rollouts) for problem, rollouts in zip(problems, sampled, strict=True)]
             rewards = scorer.rewards(pairs)
 
-    # Every process has all problems and a part of every group: only the parts are sent.
-    parts = [(rollouts, tuple(part_rewards)) for rollouts, part_rewards in zip(sampled, rewards, strict=True)]
-    return _joined(problems, policy.collect([parts]))
+    # Every process has all problems and a share of every group: only the shares are sent.
+    shares = [(rollouts, tuple(own_rewards)) for rollouts, own_rewards in zip(sampled, rewards, strict=True)]
+    return _joined(problems, policy.collect([shares]))
 
 
 def _pairs(problem: Problem, rollouts: Sequence[Rollout]) -> list[tuple[Problem, Rollout]]:
     return [(problem, rollout) for rollout in rollouts]
 
 
-def _joined(problems: Sequence[Problem], parts_by_process: Sequence[Sequence[_Part]]) -> list[Group]:
-    """The groups, from the part of each group that each process has sampled and scored."""
+def _joined(problems: Sequence[Problem], shares_by_process: Sequence[Sequence[_Share]]) -> list[Group]:
+    """The groups, from the share of each that each process has sampled and judged."""
     groups = []
     for index, problem in enumerate(problems):
-        parts = [parts_of_process[index] for parts_of_process in parts_by_process]
-        rollouts = tuple(rollout for part_rollouts, _ in parts for rollout in part_rollouts)
-        rewards = tuple(reward for _, part_rewards in parts for reward in part_rewards)
+        shares = [shares_of_process[index] for shares_of_process in shares_by_process]
+        rollouts = tuple(rollout for own_rollouts, _ in shares for rollout in own_rollouts)
+        rewards = tuple(reward for _, own_rewards in shares for reward in own_rewards)
         groups.append(Group(problem=problem, rollouts=rollouts, rewards=rewards))
     return groups
 
@@ -182,6 +182,7 @@ def _row(problem: Problem, index: int, rollout: Rollout, reward: Reward) -> dict
             "parts": dict(reward.parts),
             "weights": dict(reward.weights),
             "reasons": dict(reward.reasons),
+            "kinds": dict(reward.kinds),
         },
         "advantage": None,
     }

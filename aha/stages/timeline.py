@@ -7,7 +7,8 @@ from contextlib import contextmanager
 __all__ = ["PARTS", "Timeline"]
 
 PARTS = ("sampling", "scoring", "reference", "learning")
-"""What is timed of an iteration; the rest of it is waiting for other processes, advantages and writing down."""
+"""What is timed of an iteration: `scoring` is judging the responses, `reference` its log-probabilities, `learning` the
+updates. The rest of it is waiting for other processes, advantages and writing down."""
 
 
 class Timeline:
@@ -37,7 +38,6 @@ class Timeline:
         try:
             yield
         finally:
-            # A part may come several times in one iteration: once for each mini-batch.
             self._seconds[name] += self._synchronized_time() - start
 
     def metrics(self) -> dict[str, float]:

@@ -56,7 +56,7 @@ def test_the_comparison_is_of_one_with_four_micro_batches() -> None:
 
 
 def test_the_updates_are_worth_comparing(whole: tuple[dict[str, Tensor], dict[str, float]]) -> None:
-    assert distance(whole[0], weights_of(make_learner().policy)) > 1e-3
+    assert distance(whole[0], weights_of(make_learner().model)) > 1e-3
     assert whole[1]["grad_norm"] > 0.05
 
 
@@ -143,11 +143,11 @@ def test_a_failed_step_never_happened(broken: Callable[..., Loss], complaint: st
         learner.step(make_batch(0), objective, name="a batch")
     with pytest.raises(NonFiniteLossError, match=f"^stage 'zero', mini-batch 3: .*{complaint}.*nothing was updated"):
         failing.step(make_batch(5), broken, name="stage 'zero', mini-batch 3")
-    assert distance(weights_of(failing.policy), weights_of(smooth.policy)) == 0.0
+    assert distance(weights_of(failing.model), weights_of(smooth.model)) == 0.0
     for learner in (failing, smooth):
         learner.step(make_batch(10), objective, name="a batch")
     assert failing.num_steps == smooth.num_steps == 2
-    assert distance(weights_of(failing.policy), weights_of(smooth.policy)) == 0.0
+    assert distance(weights_of(failing.model), weights_of(smooth.model)) == 0.0
 
 
 def test_a_batch_without_sequences_is_an_error_where_there_is_one_process() -> None:

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from aha.policy import layout as layouts
 from aha.policy import scoring
-from aha.policy.layout import Layout, pack, padded, rows
+from aha.policy.layout import Layout, pack, rows
 from aha.policy.scoring import chosen_logp, score
 from aha.policy.transformer import Transformer
 from aha.training.batch import layout_of, stack
 from aha.types import Batch
 
 LAYOUTS: dict[str, Callable[[Batch], Layout]] = {
-    "padded": lambda batch: padded(batch.tokens_BT, batch.lengths_B),
+    "padded": lambda batch: rows(batch.tokens_BT),
     "packed": lambda batch: pack(batch.tokens_BT, batch.lengths_B),
     "prefix-shared": layout_of,
 }

@@ -11,7 +11,7 @@ from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.kernels.cpu.compiled import library
 from aha.policy.fast.packed_scoring import packed_score, scores_packed
-from aha.policy.layout import padded
+from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.training.batch import stack
 from aha.training.learner import reference_logp
@@ -45,7 +45,7 @@ def test_both_ways_score_alike(shape: str, temperature: float) -> None:
     arguments = (given.tokens_BT, given.mask_BT)
     found_BT = packed_score(policy, *arguments, given.lengths_B, temperature=temperature)
     with torch.no_grad():
-        layout = padded(given.tokens_BT, given.lengths_B)
+        layout = rows(given.tokens_BT)
         expected_BT = score(policy, layout, *arguments, temperature=temperature)
     assert found_BT.shape == expected_BT.shape
     assert float((found_BT - expected_BT).abs().max()) < 1e-5
@@ -59,7 +59,7 @@ def test_any_tokens_may_be_masked_out() -> None:
     mask_BT[1] = False
     found_BT = packed_score(policy, given.tokens_BT, mask_BT, given.lengths_B, temperature=1.0)
     with torch.no_grad():
-        layout = padded(given.tokens_BT, given.lengths_B)
+        layout = rows(given.tokens_BT)
         expected_BT = score(policy, layout, given.tokens_BT, mask_BT)
     assert float((found_BT - expected_BT).abs().max()) < 1e-5
     assert (found_BT[~mask_BT] == 0).all()
@@ -92,5 +92,5 @@ def test_responses_of_one_token_need_nothing_but_their_prompt() -> None:
     given = stack(random_tokens([4, 4, 9]), random_tokens([1, 1, 1], seed=1))
     found_BT = packed_score(policy, given.tokens_BT, given.mask_BT, given.lengths_B, temperature=1.0)
     with torch.no_grad():
-        expected_BT = score(policy, padded(given.tokens_BT, given.lengths_B), given.tokens_BT, given.mask_BT)
+        expected_BT = score(policy, rows(given.tokens_BT), given.tokens_BT, given.mask_BT)
     assert float((found_BT - expected_BT).abs().max()) < 1e-5

@@ -22,7 +22,7 @@ from aha.objectives.grpo import grpo_loss
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.families import make_policy
 from aha.policy.fast.paths import can_be_graphed, can_be_packed
-from aha.policy.layout import Layout, pack, padded
+from aha.policy.layout import Layout, pack, rows
 from aha.policy.pretrained import write_policy
 from aha.policy.scoring import score
 from aha.training.batch import layout_of, stack
@@ -35,7 +35,7 @@ from aha.types import Batch, Rollout
 TOLERANCE = 1e-5
 
 LAYOUTS: dict[str, Callable[[Batch], Layout]] = {
-    "padded": lambda batch: padded(batch.tokens_BT, batch.lengths_B),
+    "padded": lambda batch: rows(batch.tokens_BT),
     "packed": lambda batch: pack(batch.tokens_BT, batch.lengths_B),
     "prefix-shared": layout_of,
 }
@@ -156,7 +156,7 @@ def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path) -> None:
     interrupted = learner_of(latent_policy())
     first = train(interrupted, range(2))
     (optimizer,) = interrupted.optimizers
-    torch.save({"policy": interrupted.policy.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "saved")
+    torch.save({"policy": interrupted.model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "saved")
 
     saved = torch.load(tmp_path / "saved", weights_only=True)
     policy = LatentPolicy(latent_config())
@@ -165,7 +165,7 @@ def test_a_resumed_training_is_the_undisturbed_one(tmp_path: Path) -> None:
     resumed.optimizers[0].load_state_dict(saved["optimizer"])
     resumed.num_steps = 2
     assert first + train(resumed, range(2, 3)) == metrics
-    weights, others = undisturbed.policy.state_dict(), policy.state_dict()
+    weights, others = undisturbed.model.state_dict(), policy.state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert not torch.equal(weights["lm_head.weight"], latent_policy().lm_head.weight)
 

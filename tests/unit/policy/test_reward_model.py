@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny import letters_tokenizer, random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
-from aha.policy.layout import pack, padded
+from aha.policy.layout import pack, rows
 from aha.policy.pretrained import write_policy
 from aha.policy.reward_model import (
     RewardModel,
@@ -34,7 +34,7 @@ def make(shape: str = "qwen3-grouped", *, dtype: torch.dtype = torch.float32, is
 def alone(model: RewardModel, tokens_T: Tensor) -> float:
     """The score of one sequence by the plain layout."""
     lengths_B = torch.tensor([len(tokens_T)])
-    return model(padded(tokens_T[None], lengths_B), lengths_B).item()
+    return model(rows(tokens_T[None]), lengths_B).item()
 
 
 def test_the_score_is_the_head_on_the_last_hidden_state() -> None:
@@ -42,7 +42,7 @@ def test_the_score_is_the_head_on_the_last_hidden_state() -> None:
     model = from_policy(policy, torch.Generator().manual_seed(1), reads="response")
     model.bias.fill_(0.25)
     (tokens_T,) = random_tokens([9])
-    layout = padded(tokens_T[None], torch.tensor([9]))
+    layout = rows(tokens_T[None])
     hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
     assert alone(model, tokens_T) == pytest.approx((hidden_ND[-1] @ model.score.weight[0]).item() - 0.25, abs=1e-14)
 
@@ -79,12 +79,12 @@ def test_together_is_one_by_one(dtype: torch.dtype, tolerance: float) -> None:
 def test_the_gradient_is_that_of_one_by_one() -> None:
     model = make(dtype=torch.float64)
     (prompt,) = random_tokens([6])
-    rows = [torch.cat((prompt, response)) for response in random_tokens([3, 8, 1], seed=4)]
-    lengths_B = torch.tensor([len(row) for row in rows])
-    tokens_BT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    sequences = [torch.cat((prompt, response)) for response in random_tokens([3, 8, 1], seed=4)]
+    lengths_B = torch.tensor([len(sequence) for sequence in sequences])
+    tokens_BT = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
     weights_B = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     grads = []
-    for layout in (pack(tokens_BT, lengths_B, [6, 6, 6]), padded(tokens_BT, lengths_B)):
+    for layout in (pack(tokens_BT, lengths_B, [6, 6, 6]), rows(tokens_BT)):
         total = (model(layout, lengths_B) * weights_B).sum()
         grads.append(torch.autograd.grad(total, list(model.parameters())))
     for shared, plain in zip(*grads, strict=True):

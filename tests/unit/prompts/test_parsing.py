@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aha.prompts.parsing import TAGS, last_boxed, parse_response
+from aha.prompts.parsing import KEPT, TAGS, last_boxed, parse_response
 
 GOOD = "<think> try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
 FLOOD = 10_000
@@ -13,7 +13,7 @@ FLOOD = 10_000
 def test_a_good_response_is_taken_apart() -> None:
     parsed = parse_response(GOOD)
     assert parsed.is_well_formed
-    assert parsed.reason == "ok"
+    assert parsed.reason == "each tag once, in order"
     assert parsed.thinking == "try 23 + 18 = 41 ? 41 yes"
     assert parsed.answer == "23 + 18"
 
@@ -157,7 +157,7 @@ def test_any_arrangement_of_tags_agrees_with_the_definition(text: str) -> None:
         and "</think><answer>" in "".join(text.split())
     )
     assert parsed.is_well_formed == is_well_formed
-    assert parsed.is_well_formed == (parsed.reason == "ok")
+    assert parsed.is_well_formed == (parsed.reason == KEPT["answer"])
     if parsed.is_well_formed:
         assert parsed.answer is not None
         assert parsed.thinking is not None
@@ -214,10 +214,11 @@ def test_floods_of_braces_get_a_verdict() -> None:
 
 
 def test_the_format_of_r1() -> None:
+    kept = "thinking in its tags, then a summary"
     for text, reason in [
-        ("<think> a </think> b", "ok"),
-        ("<think></think>b", "ok"),
-        (" \n<think> a </think>\n\nb\n", "ok"),
+        ("<think> a </think> b", kept),
+        ("<think></think>b", kept),
+        (" \n<think> a </think>\n\nb\n", kept),
         ("<think> a </think>", "no summary"),
         ("<think> a </think> \n ", "no summary"),
         ("b", "no <think>, no </think>"),
@@ -232,7 +233,7 @@ def test_the_format_of_r1() -> None:
         ("<think> <answer> </think> 5", "<answer> in a summary"),
     ]:
         parsed = parse_response(text, ending="summary")
-        assert (parsed.reason, parsed.is_well_formed) == (reason, reason == "ok"), (text, reason)
+        assert (parsed.reason, parsed.is_well_formed) == (reason, reason == kept), (text, reason)
 
 
 def test_the_summary_is_what_a_reader_is_shown() -> None:

@@ -13,8 +13,8 @@ PROBLEM = Problem(id="p", question="compute 7 + 7", answer="14", domain="arithme
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        ("<think> 14 </think> <answer> 14 </answer>", Verdict(score=1.0, reason="ok")),
-        ("<think> 14 </think> <answer> a wrong answer </answer>", Verdict(score=1.0, reason="ok")),
+        ("<think> 14 </think> <answer> 14 </answer>", Verdict(score=1.0, reason="each tag once, in order")),
+        ("<think> 14 </think> <answer> a wrong answer </answer>", Verdict(score=1.0, reason="each tag once, in order")),
         ("<answer> 14 </answer>", Verdict(score=0.0, reason="no <think>, no </think>")),
         ("<think> 14 </think> <answer> 14 </answer> yes", Verdict(score=0.0, reason="text after </answer>")),
     ],

@@ -167,6 +167,7 @@ def test_verdicts_that_are_neither_right_nor_wrong_are_counted_by_their_kind() -
     found = rollout_metrics([group], lambda problem, _: {})
     counted = {kind: found[kind] for kind in ("unparsable", "timeout", "crash", "unsupported")}
     assert counted == {"unparsable": 0.0, "timeout": 0.25, "crash": 0.0, "unsupported": 0.5}
+    assert [row["reward"]["kinds"] for row in record([group])] == [{"accuracy": kind} for kind in kinds]
 
 
 def test_a_recorded_response_has_the_mean_advantage_of_its_tokens() -> None:

@@ -190,7 +190,7 @@ def test_saved_and_restored_goes_on_bit_for_bit(state: State, dtype: torch.dtype
     whole = learner_of(tiny_policy(tiny_config(hidden_size=64, intermediate_size=256), dtype=dtype), config)
     for step in range(2):
         whole.step(make_batch(step), objective, name="a batch")
-    write_checkpoint(tmp_path / "saved", whole.policy, letters_tokenizer(), state={}, optimizers=whole.optimizers)
+    write_checkpoint(tmp_path / "saved", whole.model, letters_tokenizer(), state={}, optimizers=whole.optimizers)
     again = learner_of(read_model(tmp_path / "saved", dtype=dtype)[0], config)
     restore_optimizers(again.optimizers, read_state(tmp_path / "saved")[1])
     kept = copy.deepcopy(again.optimizers[0].state_dict()["state"])
@@ -202,7 +202,7 @@ def test_saved_and_restored_goes_on_bit_for_bit(state: State, dtype: torch.dtype
     for step in range(2, 4):
         whole.step(make_batch(step), objective, name="a batch")
         again.step(make_batch(step), objective, name="a batch")
-    assert all(torch.equal(a, b) for a, b in zip(whole.policy.parameters(), again.policy.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True))
 
 
 def test_8_bits_take_a_quarter() -> None:

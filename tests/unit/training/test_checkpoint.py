@@ -128,8 +128,8 @@ def test_the_next_step_is_bit_for_bit_the_one_that_was_interrupted(factory: Opti
         assert metrics[0] == metrics[1]
         forgetful.step(make_batch(seed), objective, name="a batch")
     for name, weight in weights_of(learner.model).items():
-        assert torch.equal(weights_of(resumed.policy)[name], weight), name
-        assert not torch.equal(weights_of(forgetful.policy)[name], weight), name
+        assert torch.equal(weights_of(resumed.model)[name], weight), name
+        assert not torch.equal(weights_of(forgetful.model)[name], weight), name
     for ours, theirs in zip(learner.optimizers, resumed.optimizers, strict=True):
         moments, found = ours.state_dict()["state"], theirs.state_dict()["state"]
         assert moments.keys() == found.keys()
@@ -295,7 +295,7 @@ def test_a_model_from_elsewhere_has_no_checksums_and_no_state(folder: Path) -> N
     for name in ("trainer.json", "trainer.safetensors", MANIFEST):
         (folder / name).unlink()
     policy, _ = read_model(folder)
-    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), finished().policy.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), finished().model.parameters(), strict=True))
     with pytest.raises(ValueError, match=r"has no trainer.json: it is a model folder, but no checkpoint of a stage"):
         read_state(folder)
 

@@ -10,7 +10,7 @@ from tiny import tiny_config, tiny_policy
 from torch import Tensor
 
 from aha.objectives.supervised import next_token_loss
-from aha.policy.layout import padded
+from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.training.batch import select, stack
@@ -38,9 +38,7 @@ def some_text() -> Batch:
 
 def expected_gradient(policy: Transformer, batch: Batch, temperature: float) -> tuple[float, list[Tensor]]:
     """Mean negative log-likelihood by the plain layout, and its gradient."""
-    logp_BT = score(
-        policy, padded(batch.tokens_BT, batch.lengths_B), batch.tokens_BT, batch.mask_BT, temperature=temperature
-    )
+    logp_BT = score(policy, rows(batch.tokens_BT), batch.tokens_BT, batch.mask_BT, temperature=temperature)
     loss = -logp_BT[batch.mask_BT].mean()
     return loss.item(), list(torch.autograd.grad(loss, list(policy.parameters())))
 
@@ -113,7 +111,7 @@ def test_a_reference_scores_each_sequence_in_its_place(max_tokens: int) -> None:
     policy, batch = tiny_policy(tiny_config()), make_batch()
     found_BT = reference_logp(policy, batch, temperature=0.7, max_tokens=max_tokens)
     with torch.no_grad():
-        layout = padded(batch.tokens_BT, batch.lengths_B)
+        layout = rows(batch.tokens_BT)
         logp_BT = score(policy, layout, batch.tokens_BT, batch.mask_BT, temperature=0.7)
     assert not found_BT.requires_grad
     assert torch.allclose(found_BT, logp_BT, rtol=0, atol=1e-5)

@@ -9,7 +9,7 @@ from tiny import random_tokens, tiny_config, tiny_policy
 from torch import Tensor
 
 from aha.objectives.supervised import next_token_loss
-from aha.policy.layout import padded
+from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.training.batch import stack
 from aha.training.learner import log_probabilities
@@ -63,7 +63,7 @@ def test_packed_is_unpacked_in_value_and_gradient() -> None:
     alone = []
     for prompt, response in zip(prompts, responses, strict=True):
         batch = stack([prompt], [response])
-        logp_BT = score(policy, padded(batch.tokens_BT, batch.lengths_B), batch.tokens_BT, batch.mask_BT)
+        logp_BT = score(policy, rows(batch.tokens_BT), batch.tokens_BT, batch.mask_BT)
         alone.append(next_token_loss(logp_BT, mask_BT=batch.mask_BT).total)
     assert len(packed) < len(alone)
     (value, gradients), (plain_value, plain_gradients) = loss_and_gradients(packed), loss_and_gradients(alone)

@@ -15,7 +15,7 @@ from tiny import LETTERS, letters_tokenizer, tiny_config, tiny_policy
 from aha.actors.local import score_last
 from aha.actors.local_actors import LocalActors
 from aha.objectives.reward_model import ranking_loss
-from aha.policy.layout import padded
+from aha.policy.layout import rows as rows_of_one_length
 from aha.policy.reward_model import from_policy
 from aha.prompts.templates import bare
 from aha.runs.folder import RunFolder
@@ -241,7 +241,7 @@ def test_a_prompt_that_is_shared_gives_the_scores_of_one_by_one() -> None:
     expected = []
     for prompt, response in sequences:
         tokens_BT, lengths_B = torch.cat((prompt, response))[None], torch.tensor([len(prompt) + len(response)])
-        expected.append(model(padded(tokens_BT, lengths_B), lengths_B))
+        expected.append(model(rows_of_one_length(tokens_BT), lengths_B))
     group_B, quality_B = torch.arange(5).repeat_interleave(3), torch.arange(3.0).repeat(5)
     losses = [
         ranking_loss(scores_B, group_B=group_B, quality_B=quality_B)
