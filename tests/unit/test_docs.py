@@ -237,6 +237,23 @@ def test_the_tour_is_ten_files() -> None:
         assert all(is_in_module(name, module) for name in names), (path, names)
 
 
+def test_the_tree_of_calls_names_what_there_is_and_every_step_of_the_tour() -> None:
+    way = TOUR.read_text(encoding="utf-8").split("\n## ")[0]
+    (tree,) = re.findall(r"^```\n(.+?)^```", way, flags=re.MULTILINE | re.DOTALL)
+    calls = [re.fullmatch(r" *(\S+) +aha/(\S+)\.py(?: +(.+))?", line) for line in tree.splitlines()]
+    numbered = {}
+    for call, line in zip(calls, tree.splitlines(), strict=True):
+        assert call, line
+        name, path, remark = call.groups()
+        assert is_in_module(name, f"aha.{path.replace('/', '.')}"), line
+        if remark and remark.isdecimal():
+            numbered[int(remark)] = f"aha/{path}.py"
+
+    # The first step is about types, which nobody calls.
+    steps = re.findall(r"^(\d+)\. \[`(\S+)`\]", way, flags=re.MULTILINE)
+    assert numbered == {int(number): path for number, path in steps[1:]}
+
+
 def test_the_group_of_the_tour_is_rewarded_as_it_says() -> None:
     page = TOUR.read_text(encoding="utf-8")
     (asked,) = re.findall(r"\*(find two of .*?)\*", page)
