@@ -39,11 +39,11 @@ class PacedEngine(LocalEngine):
         return self._opened
 
     def _sample_rows(
-        self, logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DecodingGroup]
+        self, logits_BV: Tensor, uniforms_B: Tensor, decoding_groups: Sequence[DecodingGroup]
     ) -> tuple[Tensor, Tensor]:
         logp_BV = logits_BV.log_softmax(-1)
         logits_BV[:, END_ID] = -torch.inf
-        tokens_B, _ = sample_rows(logits_BV, uniforms_B, parts)
+        tokens_B, _ = sample_rows(logits_BV, uniforms_B, decoding_groups)
         # Requests are numbered on from one sampling to the next, and each asks for all rows.
         slots = self._opened._slots
         row_B = slots.request_B % len(self._ends_B)

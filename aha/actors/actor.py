@@ -36,7 +36,7 @@ class Actor(Protocol):
     def share(self, batch: Batch) -> Batch:
         """The sequences of a batch that this process computes, reordered so that equal prompts are neighbours.
 
-        The order is changed where a single process computes all of them, too. The share may be empty.
+        That holds where a single process computes all of them, too. The share may be empty.
         """
         ...
 

@@ -35,7 +35,7 @@ class DecodingGroup:
     """Rows of a batch whose next tokens are drawn with one temperature and one nucleus.
 
     Attributes:
-        rows: their indices in the batch, int64; None for all rows, which are then the only part.
+        rows: their indices in the batch, int64; None for all rows, which are then the only group.
         temperature: as in `sample_tokens`.
         top_p: likewise.
     """
@@ -45,27 +45,30 @@ class DecodingGroup:
     top_p: float
 
 
-def sample_rows(logits_BV: Tensor, uniforms_B: Tensor, parts: Sequence[DecodingGroup]) -> tuple[Tensor, Tensor]:
-    """One token for each row, with the temperature and the nucleus of its part; a row's bits do not depend on others.
+def sample_rows(
+    logits_BV: Tensor, uniforms_B: Tensor, decoding_groups: Sequence[DecodingGroup]
+) -> tuple[Tensor, Tensor]:
+    """One token for each row, with the temperature and the nucleus of its group; its bits do not depend on other rows.
 
     Args:
         logits_BV: logits of the next token.
         uniforms_B: one uniform draw in [0, 1) a row, float64.
-        parts: at least one; each row is in exactly one of them.
+        decoding_groups: at least one; each row is in exactly one of them.
 
     Returns:
         Tokens and log-probabilities, as of `sample_tokens`.
     """
-    if parts[0].rows is None:
-        return sample_tokens(logits_BV, uniforms_B, temperature=parts[0].temperature, top_p=parts[0].top_p)
+    first = decoding_groups[0]
+    if first.rows is None:
+        return sample_tokens(logits_BV, uniforms_B, temperature=first.temperature, top_p=first.top_p)
 
     num_rows = len(logits_BV)
     tokens_B = torch.empty(num_rows, dtype=torch.int64, device=logits_BV.device)
     logp_B = torch.empty(num_rows, device=logits_BV.device)
-    for part in parts:
-        rows = part.rows
+    for group in decoding_groups:
+        rows = group.rows
         tokens_B[rows], logp_B[rows] = sample_tokens(
-            logits_BV[rows], uniforms_B[rows], temperature=part.temperature, top_p=part.top_p
+            logits_BV[rows], uniforms_B[rows], temperature=group.temperature, top_p=group.top_p
         )
     return tokens_B, logp_B
 

@@ -90,7 +90,7 @@ class Learner(Generic[Model]):
         self._world = world or World()
 
     def step(self, batch: Batch, objective: Objective, *, name: str, extra_count: float = 0.0) -> dict[str, float]:
-        """One update from this process's part of a batch.
+        """One update from this process's share of a batch.
 
         The gradient is that of sum of totals / sum of counts, over micro-batches and processes alike.
 
@@ -112,7 +112,7 @@ class Learner(Generic[Model]):
     def step_on(
         self, micro_batches: Sequence[Batch], objective: Objective, *, name: str, extra_count: float = 0.0
     ) -> dict[str, float]:
-        """One update from this process's part of a batch, cut into micro-batches by the caller.
+        """One update from this process's share of a batch, cut into micro-batches by the caller.
 
         Args:
             micro_batches: on the CPU; may be empty if another process has some.

@@ -56,7 +56,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
         broken = Finding(
             code="reward-broken",
             is_fatal=True,
-            what=f"scoring the first responses failed: {type(error).__name__}: {error}",
+            what=f"judging the first responses failed: {type(error).__name__}: {error}",
             remedy="mend the reward function or the reference answers that it names",
         )
         return Diagnosis(findings=_fatal_first([*findings, broken]))
