@@ -1,6 +1,7 @@
 """An engine whose responses end where they are told to: the one place that knows how the engine draws."""
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from aha.engines.sampling import DecodingGroup, sample_rows
 from aha.policy.transformer import Transformer
 from aha.prompts.tokenizer import Tokenizer
 from aha.training.world import World
+from aha.types import Rollout
 
 
 class PacedEngine(LocalEngine):
@@ -24,15 +26,16 @@ class PacedEngine(LocalEngine):
     """
 
     def __init__(self, policy: Transformer, tokenizer: Tokenizer, ends_B: Tensor) -> None:
-        """Take the length at which each row ends, [B]; a length above the cap never ends.
-
-        From now on every engine of this process draws so.
-        """
+        """Take the length at which each row ends, [B]; a length above the cap never ends."""
         super().__init__(policy, tokenizer)
         self._ends_B = ends_B
         self._opened: RunningBatch | None = None
-        # A batch takes no function that draws: nothing but this benchmark has another one.
-        running_batches.sample_rows = self._sample_rows
+
+    def step(self) -> list[Rollout]:
+        """As the engine's own step, with other draws."""
+        # A batch takes no function that draws, since nothing but this benchmark has another one.
+        with patch.object(running_batches, "sample_rows", self._sample_rows):
+            return super().step()
 
     def _open_batch(self) -> RunningBatch | None:
         self._opened = super()._open_batch()
