@@ -160,8 +160,8 @@ _FORMATS = (
     ),
     Format(
         name="messages",
-        says="the question from the messages of prompt (or messages), and answer, compared as text",
-        columns=("prompt|messages", "answer"),
+        says="the question from the messages of prompt (or messages, or conversations), and answer, compared as text",
+        columns=("prompt|messages|conversations", "answer"),
         build=messages_row,
         fits=_is_conversation,
     ),
@@ -204,8 +204,8 @@ PLAIN = Format(
 
 PROMPTS = Format(
     name="prompts",
-    says="the question from question (or prompt or messages), to be judged by rewards of your own alone",
-    columns=("question|prompt|messages",),
+    says="the question from question (or prompt, messages or conversations), to be judged by rewards of your own alone",
+    columns=("question|prompt|messages|conversations",),
     build=prompt_row,
     optional=("answer", "id", "level"),
 )

@@ -27,6 +27,14 @@ def test_a_conversation_of_several_turns_is_named_by_its_place(tmp_path: Path) -
     assert (problem.question, problem.answer, problem.domain) == ("Be kind.\n\nHow many?", "7", "math")
 
 
+def test_a_conversation_in_the_form_of_sharegpt_is_read(tmp_path: Path) -> None:
+    turns = [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "How many?"}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"conversations": turns, "answer": "7"}) + "\n", encoding="utf-8")
+    (problem,) = read_problems(path)
+    assert (problem.question, problem.answer) == ("Be kind.\n\nHow many?", "7")
+
+
 def test_messages_of_a_table_are_read(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
