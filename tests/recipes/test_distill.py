@@ -92,6 +92,7 @@ def test_a_student_learns_what_a_teacher_says_right(
     assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
 
 
+@pytest.mark.full
 def test_traces_of_a_file_are_learned(run: Give, base: Checkpoint, tmp_path: Path) -> None:
     rows = [
         {"problem": one.question, "solution": one.answer, "thought": f"it is {one.answer}"} for one in sums("train", 4)

@@ -132,6 +132,7 @@ def test_a_notebook_shows_the_page_in_a_frame(tmp_path: Path) -> None:
     assert 'sandbox="allow-scripts"' in shown
 
 
+@pytest.mark.full
 def test_a_model_is_sampled_and_evaluated() -> None:
     response = library.sample("base", "compute 2 + 2", max_new_tokens=8, seed=3)
     assert response.prompt.endswith("User: compute 2 + 2. Assistant:")
