@@ -14,7 +14,7 @@ from aha.policy.layout import rows
 from aha.policy.scoring import score
 from aha.policy.transformer import Transformer
 from aha.training.batch import select, stack
-from aha.training.learner import Learner, log_probabilities, reference_logp
+from aha.training.learner import Learner, NonFiniteLossError, log_probabilities, reference_logp
 from aha.types import Batch, Loss, Mean
 
 
@@ -53,6 +53,16 @@ def test_a_step_goes_against_the_gradient_of_the_mean(temperature: float) -> Non
         assert torch.allclose(weight, before[name] - 0.5 * grad, rtol=0, atol=1e-12), name
     norm = math.sqrt(sum(float(grad.square().sum()) for grad in grads))
     assert metrics == pytest.approx({"loss": loss, "grad_norm": norm, "learning_rate": 0.5}, rel=1e-9)
+
+
+def test_a_step_that_fails_says_the_mean_loss() -> None:
+    def steep(logp_BT: Tensor, **signals: Tensor) -> Loss:
+        loss = next_token_loss(logp_BT, **signals)
+        # Its value is 6, its gradient infinite.
+        return Loss(total=6.0 + (loss.total * 0.0).sqrt(), count=loss.count * 0 + 3)
+
+    with pytest.raises(NonFiniteLossError, match=r"^a batch: the loss is 2\.0, the gradient norm nan; nothing was"):
+        descend(tiny_policy(tiny_config())).step(some_text(), steep, name="a batch")
 
 
 def test_a_large_gradient_is_scaled_to_the_clip() -> None:
