@@ -16,8 +16,8 @@ from aha.problems.datasets.suites import OpenSuite, open_suite
 from aha.problems.world.questions import held_out_problems
 from aha.prompts.parsing import parse_response
 from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.questions import add_instructions
-from aha.prompts.templates import Template, r1, r1_zero
+from aha.prompts.questions import wording_of
+from aha.prompts.templates import Template, r1
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.recipes.own.assignment import ending_in_words
@@ -200,7 +200,7 @@ def _of_suite(
     """
     opened = _opened(suite)
     # R1-Zero's template says itself how to answer, as in its training.
-    problems = list(opened.problems) if template is r1_zero else add_instructions(opened.problems)
+    problems = wording_of(template)(opened.problems.problems)
     prompts = [template(problem.question) for problem in problems]
     config = _suite_config(order, opened, policy, prompts)
 

@@ -9,13 +9,14 @@ simple-evals (multiple choice).
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 
+from aha.prompts.templates import Template, r1_zero
 from aha.types import Problem
 
-__all__ = ["MATH_INSTRUCTION", "WORDINGS", "add_instructions", "num_options"]
+__all__ = ["MATH_INSTRUCTION", "WORDINGS", "add_instructions", "num_options", "wording_of"]
 
 MATH_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 """The instruction after a question of mathematics."""
@@ -82,6 +83,11 @@ def num_options(question: str) -> int:
         if line.startswith("A"):
             return num
     return 0
+
+
+def wording_of(template: Template) -> Callable[[Sequence[Problem]], list[Problem]]:
+    """What is said around questions before a template: nothing for R1-Zero's, which says itself how to answer."""
+    return list if template is r1_zero else add_instructions
 
 
 def add_instructions(problems: Iterable[Problem]) -> list[Problem]:

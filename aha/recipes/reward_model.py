@@ -5,7 +5,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (what the two models read, and the 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -115,8 +115,6 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
         ValueError: there are no preferences or two kinds of them, a row is broken, or nothing is left to learn from or
             to examine; says what to do.
     """
-    from dataclasses import replace
-
     from aha.problems.responses.preferences import read_labelled, read_ranked
     from aha.recipes.own.prompting import own_template
     from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS
@@ -173,12 +171,15 @@ def _divided(rows: "JudgedSet", most: int) -> "tuple[JudgedSet, JudgedSet]":
         ValueError: there is only one question.
     """
     # All rows of a question stay together: a response that was learned from would be no examination.
-    questions = sorted({row.question for row in rows.items}, key=lambda text: hashlib.sha256(text.encode()).digest())
+    different = {row.question for row in rows.items}
+    # A hash decides, so that neither the order of the rows nor the seed of the run changes the examination.
+    questions = sorted(different, key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(questions) < 2:
         raise ValueError(f"{rows.says}: they ask one question alone, and the model is examined on another one")
 
     num_held_out = min(most, max(1, round(HELD_OUT_SHARE * len(questions))))
     picked = set(questions[:num_held_out])
+
     held_out = [index for index, row in enumerate(rows.items) if row.question in picked]
     learned = [index for index, row in enumerate(rows.items) if row.question not in picked]
     return rows.only(learned), rows.only(held_out)

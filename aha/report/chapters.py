@@ -12,7 +12,7 @@ from aha.report.cells import duration, heading, in_column, operations, value_and
 from aha.report.charts import embed
 from aha.report.diagram import anchor, diagram, headline
 from aha.report.figures import large_figures
-from aha.report.progress import Cost, Harvest, Progress, survey
+from aha.report.progress import Cost, Harvest, Progress
 from aha.report.record import Record
 from aha.report.samples import Sample, samples_of
 from aha.report.stage_table import distillation, models_table, reinforcement, row_of, stages
@@ -53,15 +53,17 @@ class _Bill:
     share: str
 
 
-def chapters(record: Record, reflective_words: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+def chapters(
+    record: Record, boxes: Sequence[Progress], reflective_words: Sequence[str]
+) -> tuple[dict[str, object], list[str]]:
     """The variables of the template of a pipeline, and what could not be read, in sentences.
 
     Args:
         record: the run.
+        boxes: of its pipeline, from `survey`.
         reflective_words: the words that are marked in responses.
     """
     notes: list[str] = []
-    boxes = survey(record, notes)
     by_name = {box.node.name: box for box in boxes}
     # Readers choose a model by its title; its evaluations have its name.
     titles = {box.node.title: box.node.name for box in boxes if box.node.kind == "model"}

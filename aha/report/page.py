@@ -7,7 +7,7 @@ nothing else in; of scripts it admits only its own, by hash. All text of the run
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from aha.report.chapters import chapters
 from aha.report.charts import embed
 from aha.report.diagram import anchor, diagram, headline
 from aha.report.figures import HARD, calibration_chart, comparisons, large_figures, small_figures, vote_metric
-from aha.report.progress import survey
+from aha.report.progress import Progress, survey
 from aha.report.record import Evaluation, Record, find_row, finite, mapping, read_record
 from aha.report.stage_table import figure_as_json, stage_figures, stage_text, vote_of
 from aha.runs.folder import write_atomically
@@ -141,16 +141,17 @@ def _render(record: Record) -> str:
     script = Markup(environment.get_template("report.js.j2").render())
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
-    boxes = survey(record, [])
+    notes: list[str] = []
+    boxes = survey(record, notes)
     if record.has_pipeline:
         name = "pipeline"
         vote = vote_of(boxes)
-        content, notes = chapters(record, REFLECTIVE_WORDS)
+        content, more_notes = chapters(record, boxes, REFLECTIVE_WORDS)
         metrics = ("pass@1", vote, "length", "consistency", "readability")
     else:
         name = "report"
         vote = vote_metric(record)
-        content, notes = _single(record, vote)
+        content, more_notes = _single(record, boxes, vote)
         metrics = ("pass@1", vote, "length", "reflection", "mixing")
 
     return environment.get_template(f"{name}.html.j2").render(
@@ -158,7 +159,7 @@ def _render(record: Record) -> str:
         name=str(record.identity.get("recipe") or record.folder.name),
         is_finished=bool(record.result),
         # Several parts of the page read the same file: what is wrong with it is said once.
-        notes=list(dict.fromkeys([*_missing(record), *record.notes, *notes])),
+        notes=list(dict.fromkeys([*_missing(record), *record.notes, *notes, *more_notes])),
         headlines=[_headline(record, metric) for metric in metrics],
         decoding=_decoding(record),
         comparisons=comparisons(record),
@@ -173,10 +174,9 @@ def _render(record: Record) -> str:
     )
 
 
-def _single(record: Record, vote: str) -> tuple[dict[str, object], list[str]]:
+def _single(record: Record, boxes: Sequence[Progress], vote: str) -> tuple[dict[str, object], list[str]]:
     """The content of the page of a run that trains one model: the model before and after training."""
     notes: list[str] = []
-    boxes = survey(record, notes)
     columns = _columns(record, vote)
     shelves = [evaluation_shelf(record), training_shelf(record)]
     for shelf in shelves:

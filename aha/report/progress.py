@@ -115,14 +115,15 @@ def _progress(record: Record, node: Node, notes: list[str]) -> Progress:
             harvests.append(harvest)
 
     is_data = node.kind == "data"
+    examination = _examination(record, node, notes) if node.kind == "reward" else {}
     return Progress(
         node=node,
         state=state,
         detail=_detail(record, node, states, notes) if state == "in progress" else "",
         model=_model(record, node) if state == "finished" and not is_data else None,
         num_rows=sum(harvest.num_kept for harvest in harvests) if harvests and is_data else None,
-        held_out=_held_out(record, node, notes) if node.kind == "reward" else None,
-        calibration=_calibration(record, node, notes) if node.kind == "reward" else (),
+        held_out=_held_out(examination),
+        calibration=_calibration(examination),
         report=report,
         general=record.last_named(f"{node.name}-general"),
         cost=_cost(record, node),
@@ -233,15 +234,15 @@ def _examination(record: Record, node: Node, notes: list[str]) -> Mapping[str, o
     return read_object(record.folder / "stages" / f"{stage}.json", notes)
 
 
-def _held_out(record: Record, node: Node, notes: list[str]) -> Row | None:
-    """The accuracy on held-out prompts."""
-    held_out = mapping(_examination(record, node, notes).get("held_out"))
+def _held_out(examination: Mapping[str, object]) -> Row | None:
+    """The accuracy of a reward model on held-out prompts; None where it was not examined."""
+    held_out = mapping(examination.get("held_out"))
     return as_row({**held_out, "suite": "held out", "metric": "accuracy", "value": held_out.get("accuracy")})
 
 
-def _calibration(record: Record, node: Node, notes: list[str]) -> list[tuple[float, float]]:
-    """The calibration on held-out prompts; bins that cannot be read are left out."""
-    bins = mapping(_examination(record, node, notes).get("calibration")).get("bins")
+def _calibration(examination: Mapping[str, object]) -> list[tuple[float, float]]:
+    """The calibration of a reward model on held-out prompts; bins that cannot be read are left out."""
+    bins = mapping(examination.get("calibration")).get("bins")
     points = []
     for each in bins if isinstance(bins, list) else []:
         predicted, observed = finite(mapping(each).get("predicted")), finite(mapping(each).get("observed"))

@@ -11,7 +11,6 @@ a field of its own.
 Source: DeepSeek-R1, arXiv:2501.12948v2, B.4.2: fine-tuning on demonstrations, one response to one question.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from aha.problems.datasets.conversations import turns_of, with_thinking
@@ -25,6 +24,7 @@ from aha.problems.responses.reading import (
     columns_of,
     question_in,
     read_row_set,
+    row_id,
 )
 from aha.types import Demonstration
 
@@ -67,10 +67,8 @@ def _demonstration(fields: Fields, name: str) -> Demonstration:
     response = response_in(fields)
     check_texts(question=question, response=response)
 
-    # The id depends on the contents and not on the line: it stays when the file is sorted in another way.
-    contents = hashlib.sha256(f"{question}\0{response}".encode()).hexdigest()[:12]
     return Demonstration(
-        problem_id=f"{name}/{contents}",
+        problem_id=row_id(name, question, response),
         question=question,
         response=response,
         domain=OWN,

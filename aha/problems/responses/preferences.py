@@ -21,7 +21,6 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (pairs for helpfulness, labels for 
 3.2 (rankings of K responses).
 """
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from aha.problems.responses.reading import (
     columns_of,
     question_in,
     read_row_set,
+    row_id,
 )
 
 __all__ = ["Judged", "JudgedSet", "read_labelled", "read_ranked"]
@@ -158,9 +158,12 @@ def _judged(name: str, question: str, responses: Sequence[str], qualities: Seque
     if len(responses) > MAX_RESPONSES:
         raise BadRow(f"{len(responses)} responses; {MAX_RESPONSES} are possible")
 
-    contents = "\0".join([question, *responses, *map(str, qualities)])
-    digest = hashlib.sha256(contents.encode()).hexdigest()[:12]
-    return Judged(id=f"{name}/{digest}", question=question, responses=tuple(responses), qualities=tuple(qualities))
+    return Judged(
+        id=row_id(name, question, *responses, *map(str, qualities)),
+        question=question,
+        responses=tuple(responses),
+        qualities=tuple(qualities),
+    )
 
 
 Ranking = tuple[str, Sequence[str], Sequence[float]]
@@ -170,16 +173,23 @@ Ranking = tuple[str, Sequence[str], Sequence[float]]
 def _pair(fields: Fields) -> Ranking:
     """A chosen and a rejected response, or two conversations that end with them."""
     chosen, rejected = fields["chosen"], fields["rejected"]
+    best_first = (1.0, 0.0)
     if isinstance(chosen, list) and isinstance(rejected, list):
         question, responses = _last_turns(fields, turns_of(chosen, "chosen"), turns_of(rejected, "rejected"))
-        return question, responses, (1.0, 0.0)
+        return question, responses, best_first
 
-    texts = (text_field(fields, "chosen"), text_field(fields, "rejected"))
-    is_transcript = all(text.lstrip("\n").startswith(_HUMAN.strip()) for text in texts)
-    if is_transcript and not _has_question(fields):
-        question, responses = _last_turns(fields, _transcript(texts[0]), _transcript(texts[1]))
-        return question, responses, (1.0, 0.0)
-    return question_in(fields), texts, (1.0, 0.0)
+    # Beside a question of its own even a text that looks like a transcript is a response.
+    chosen, rejected = text_field(fields, "chosen"), text_field(fields, "rejected")
+    if _is_transcript(chosen) and _is_transcript(rejected) and not _has_question(fields):
+        question, responses = _last_turns(fields, _transcript(chosen), _transcript(rejected))
+        return question, responses, best_first
+
+    return question_in(fields), (chosen, rejected), best_first
+
+
+def _is_transcript(text: str) -> bool:
+    """Whether a text is a conversation in the form of HH-RLHF."""
+    return text.lstrip("\n").startswith(_HUMAN.strip())
 
 
 def _has_question(fields: Fields) -> bool:
@@ -239,7 +249,7 @@ def _nectar(fields: Fields) -> Ranking:
     texts, ranks = _columns_of_list(fields, "answers", "answer", "rank")
     question = question_in(fields)
     # Nectar's prompts are conversations in the form of HH-RLHF.
-    if question.lstrip("\n").startswith(_HUMAN.strip()):
+    if _is_transcript(question):
         question = _as_question([turn for turn in _transcript(question) if turn.text])
     return question, texts, [-rank for rank in ranks]
 

@@ -10,6 +10,7 @@
 A text in `system` stands before the question, unless a conversation has a system message of its own.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from aha.problems.datasets.files import FileRow, read_rows
 from aha.problems.datasets.sets import MAX_QUESTION_CHARS, Fault, OnBad, check_length, check_text
 from aha.problems.datasets.sources import files_at
 
-__all__ = ["RowSet", "check_texts", "columns_of", "question_in", "read_row_set"]
+__all__ = ["RowSet", "check_texts", "columns_of", "question_in", "read_row_set", "row_id"]
 
 NUM_NAMED = 50  # bad rows that an error names
 
@@ -167,6 +168,12 @@ def _instruction(fields: Fields) -> str:
         if fields.get(name):
             parts.append(text_field(fields, name))
     return "\n\n".join(parts)
+
+
+def row_id(name: str, *contents: str) -> str:
+    """The id of a row of a file. It depends on the contents and not on the line: a file may be sorted anew."""
+    digest = hashlib.sha256("\0".join(contents).encode()).hexdigest()[:12]
+    return f"{name}/{digest}"
 
 
 def check_texts(**texts: str) -> None:

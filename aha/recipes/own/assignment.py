@@ -11,7 +11,7 @@ from aha.problems.datasets.sets import ProblemSet
 from aha.problems.datasets.sources import open_splits, split_in_name
 from aha.problems.splits import draw_sample, exclude_questions, file_problems, hold_out
 from aha.problems.world.questions import TrainingProblems, held_out_problems
-from aha.prompts.questions import add_instructions
+from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template, r1_zero
 from aha.recipes.own.judging import judges, rules_of
 from aha.recipes.own.own_data import FunctionReward, OwnData
@@ -113,8 +113,8 @@ def assigned(
 
     with ExitStack() as stack:
         template = named_template(data.template, start, system=data.system)
-        # R1-Zero's template says itself how to answer, and questions of the built-in world get no instruction.
-        wording = add_instructions if data.problems and template is not r1_zero else list
+        # Questions of the built-in world get no instruction.
+        wording = wording_of(template) if data.problems else list
         limits = prompt_limits(start, scale, template, wording, data.long_prompts)
         if data.problems:
             assignment = _from_files(data, scale, seed, stack, limits)

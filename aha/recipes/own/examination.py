@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from aha.evaluation.contamination import Contamination, without_instruction
-from aha.policy.pretrained import read_config
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.datasets.sources import open_problems
 from aha.problems.responses.demonstrations import DemonstrationSet
 from aha.problems.splits import draw_sample
-from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.questions import add_instructions
-from aha.prompts.templates import Template, r1_zero
+from aha.prompts.questions import wording_of
+from aha.prompts.templates import Template
 from aha.recipes.own.judging import judges, rules_of
-from aha.recipes.own.prompt_lengths import PromptLimits
+from aha.recipes.own.prompt_lengths import limits_of_model
 from aha.recipes.own.references import with_readable_references
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting, evaluate
@@ -93,8 +91,7 @@ def open_examination(
     domains = {problem.domain for problem in problems}
     functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
     return Examination(
-        # R1-Zero's template says itself how to answer.
-        problems=problems if template is r1_zero else add_instructions(problems),
+        problems=wording_of(template)(problems),
         setting=Setting(template=template, reward=rules_of(functions, template, domains)),
         config=config,
     )
@@ -106,18 +103,10 @@ def read_tests(data: TestData, model: Checkpoint, template: Template, config: Ev
     Raises:
         ValueError: a file or a reference answer cannot be read, or a prompt is too long; says where and what to do.
     """
-    shape = read_config(model.path)
-    limits = PromptLimits(
-        tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
-        positions=shape.max_position_embeddings,
-        template=template,
-        # As `open_examination` asks them.
-        wording=list if template is r1_zero else add_instructions,
-        caps={"test": ("--evaluation.max-new-tokens", config.max_new_tokens)},
-        # These recipes have no choice of leaving long problems of a test out.
-        on_long="stop",
-        has_choice=False,
-    )
+    caps = {"test": ("--evaluation.max-new-tokens", config.max_new_tokens)}
+    limits = limits_of_model(model, template, wording_of(template), caps, "stop")
+    # These recipes have no choice of leaving long problems of a test out.
+    limits = replace(limits, has_choice=False)
 
     tests = []
     for address in data.test:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from aha.problems.datasets.formats import OWN
+from aha.prompts.parsing import Ending
 from aha.prompts.templates import Template, r1, r1_zero
 from aha.recipes.own.references import MATHEMATICS
 from aha.rewards.accuracy import accuracy
@@ -14,7 +15,10 @@ from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.rewards.verifier import MathVerifier
 
-__all__ = ["judges", "rules_of"]
+__all__ = ["ending_of", "judges", "rules_of"]
+
+FORMATS: Mapping[Ending, RewardFunction] = {"answer": zero_format, "summary": format_reward}
+"""The format reward of each ending of a response."""
 
 CODE = ("code", "stdio")
 """Domains that the sandbox judges."""
@@ -46,6 +50,14 @@ def judges(
     return functions
 
 
+def ending_of(template: Template) -> Ending | None:
+    """What follows the thinking in a response to a template; None where it does not speak of thinking."""
+    if template is r1_zero:
+        return "answer"
+    # The user's template is known by its text; R1's own names no tag.
+    return "summary" if template is r1 or "<think>" in template("") else None
+
+
 def rules_of(functions: Mapping[str, RewardFunction], template: Template, domains: Collection[str] = ()) -> RewardTable:
     """Accuracy with the format that a template asks for: none where it does not speak of thinking.
 
@@ -54,12 +66,8 @@ def rules_of(functions: Mapping[str, RewardFunction], template: Template, domain
         template: the prompt around a question.
         domains: further domains, which get the format alone.
     """
-    form: dict[RewardFunction, float] = {}
-    if template is r1_zero:
-        form = {zero_format: 1.0}
-    # The user's template is known by its text; R1's own names no tag.
-    elif template is r1 or "<think>" in template(""):
-        form = {format_reward: 1.0}
+    ending = ending_of(template)
+    form: dict[RewardFunction, float] = {} if ending is None else {FORMATS[ending]: 1.0}
 
     table = {domain: form for domain in domains}
     return table | {domain: {function: 1.0, **form} for domain, function in functions.items()}

@@ -14,7 +14,7 @@ from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.scales import R1ZeroConfig
 from aha.types import Checkpoint, Problem
 
-__all__ = ["NUM_MEASURED", "PromptLimits", "prompt_limits"]
+__all__ = ["NUM_MEASURED", "PromptLimits", "limits_of_model", "prompt_limits"]
 
 NUM_MEASURED = 1000
 """Problems of an endless stream that are measured. All of them are short, and the first ones show how short."""
@@ -102,6 +102,25 @@ class PromptLimits:
         return f"{remedy}, or {self.other_remedy}" if self.other_remedy else remedy
 
 
+def limits_of_model(
+    model: Checkpoint,
+    template: Template,
+    wording: Callable[[Sequence[Problem]], Sequence[Problem]],
+    caps: Mapping[str, tuple[str, int]],
+    on_long: OnBad,
+) -> PromptLimits:
+    """The limits that the positions of a model set; the arguments are those of `PromptLimits`."""
+    shape = read_config(model.path)
+    return PromptLimits(
+        tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
+        positions=shape.max_position_embeddings,
+        template=template,
+        wording=wording,
+        caps=caps,
+        on_long=on_long,
+    )
+
+
 def prompt_limits(
     model: Checkpoint,
     config: R1ZeroConfig,
@@ -118,7 +137,6 @@ def prompt_limits(
         wording: what is said around the questions before that.
         on_long: what to do about a prompt that is too long.
     """
-    shape = read_config(model.path)
     caps = {"test": ("--evaluation.max-new-tokens", config.evaluation.max_new_tokens)}
     # Both parts of the training ask the same stream, so the longer cap decides. Without training nothing is watched.
     if config.parts:
@@ -126,11 +144,4 @@ def prompt_limits(
         caps["train"] = (f"--{longest}.max-new-tokens", config.parts[longest].max_new_tokens)
         caps["validation"] = ("--validation.max-new-tokens", config.validation.max_new_tokens)
 
-    return PromptLimits(
-        tokenizer=read_tokenizer(model.path, room=shape.vocab_size),
-        positions=shape.max_position_embeddings,
-        template=template,
-        wording=wording,
-        caps=caps,
-        on_long=on_long,
-    )
+    return limits_of_model(model, template, wording, caps, on_long)

@@ -17,8 +17,8 @@ from aha.problems.splits import draw_sample
 from aha.problems.world.questions import held_out_problems
 from aha.prompts.parsing import Ending
 from aha.prompts.pretrained import read_tokenizer
-from aha.prompts.questions import add_instructions
-from aha.prompts.templates import Template, r1, r1_zero
+from aha.prompts.questions import wording_of
+from aha.prompts.templates import Template
 from aha.recipes.own.assignment import (
     apart,
     asked,
@@ -29,9 +29,9 @@ from aha.recipes.own.assignment import (
     trained_on_by_name,
     training_files,
 )
-from aha.recipes.own.judging import judges
+from aha.recipes.own.judging import ending_of, judges
 from aha.recipes.own.own_data import OwnData
-from aha.recipes.own.prompt_lengths import PromptLimits
+from aha.recipes.own.prompt_lengths import limits_of_model
 from aha.recipes.own.prompting import own_template
 from aha.stages.config import RejectionConfig
 from aha.stages.harvests.harvest import HarvestInputs, harvest
@@ -131,27 +131,17 @@ def _ending(form: Form, template: Template) -> Ending | None:
     """The format that responses must have to be kept."""
     if form == "any":
         return None
-    if template is r1_zero:
-        return "answer"
-    thinks = template is r1 or "<think>" in template("")
-    return "summary" if thinks or form == "thinking" else None
+    ending = ending_of(template)
+    return "summary" if ending is None and form == "thinking" else ending
 
 
 def _own_problems(
     data: OwnData, teacher: Checkpoint, config: RejectionConfig, template: Template
 ) -> tuple[list[ProblemSet], list[str]]:
     """The user's problems as they are asked, and what was left out, for people."""
-    shape = read_config(teacher.path)
-    limits = PromptLimits(
-        tokenizer=read_tokenizer(teacher.path, room=shape.vocab_size),
-        positions=shape.max_position_embeddings,
-        template=template,
-        # R1-Zero's template says itself how to answer.
-        wording=list if template is r1_zero else add_instructions,
-        caps={"train": ("--sampling.max-new-tokens", config.max_new_tokens)},
-        on_long=data.long_prompts,
-        model="the teacher",
-    )
+    caps = {"train": ("--sampling.max-new-tokens", config.max_new_tokens)}
+    limits = limits_of_model(teacher, template, wording_of(template), caps, data.long_prompts)
+    limits = replace(limits, model="the teacher")
     train, watched, test = training_files(data)
     held_out = [*watched, *test, *(test_files(data) if data.test else [])]
     left_out = leave_out_long(train, "train", limits)
