@@ -1,13 +1,19 @@
 """What a user asks for, as tests ask for it: scale tiny, seed 0, no progress shown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aha.recipes.r1.record import R1Options
+from aha.recipes.r1.assistant import BUILT_IN, Assistant
+from aha.recipes.r1.built_in import built_in_material
+from aha.recipes.r1.options import R1Options
 from aha.recipes.r1.scales import R1Config
+from aha.recipes.r1.train import train_r1
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import R1ZeroConfig
 from aha.recipes.zero_recipe import ZeroOptions
+from aha.stages.run import Run
+from aha.types import Checkpoint
 
 
 def zero_request(
@@ -39,3 +45,11 @@ def r1_request(
         force=force,
         is_quiet=True,
     )
+
+
+def train_built_in(
+    run: Run, base: Checkpoint, scale: R1Config, students: Sequence[Checkpoint] = (), assistant: Assistant = BUILT_IN
+) -> Checkpoint:
+    """R1 in the built-in world, from a run that has begun."""
+    material = built_in_material(scale, seed=run.seed, assistant=assistant)
+    return train_r1(run, base, scale, material, students)

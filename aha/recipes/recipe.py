@@ -153,7 +153,8 @@ class Recipe(Generic[ConfigT, OptionsT]):
         scales: its numbers by name of the scale; the first one is meant where none is named.
         options: class of what it takes besides numbers, a dataclass with a default for every field; None for nothing.
         run: runs it on the models that `open_models` gave, and returns its result. Every process of the run calls it.
-        figure: its models and data, and the stages that make them. The report draws it.
+        figure: its models and data, and the stages that make them.
+        figure_of: the figure of a request, which the report draws, where it is not all of `figure`.
         learns_by_reinforcement: whether an algorithm of reinforcement can be chosen.
         open_models: opens the models that it starts from, and refuses options that do not go together.
         check: refuses what would end the run at a later stage, before anything is computed.
@@ -170,12 +171,17 @@ class Recipe(Generic[ConfigT, OptionsT]):
     # The annotations with names of `TYPE_CHECKING` are strings.
     run: "Callable[[Run, RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], Checkpoint]"
     figure: tuple[Node, ...]
+    figure_of: "Callable[[RunRequest[ConfigT, OptionsT]], tuple[Node, ...]] | None" = None
     learns_by_reinforcement: bool = True
     open_models: "Callable[[RunRequest[ConfigT, OptionsT]], list[Checkpoint]]" = open_model
     check: "Callable[[RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], None]" = _check_nothing
     doctor: Callable[[RunRequest[ConfigT, OptionsT]], DoctorRequest | None] = _no_doctor
     trained_stages: Callable[[ConfigT], Sequence[TrainedStage]] = _no_stages
     inputs: "Callable[[RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], dict[str, object]]" = _no_inputs
+
+    def drawn(self, request: "RunRequest[ConfigT, OptionsT]") -> tuple[Node, ...]:
+        """The figure of a request."""
+        return self.figure if self.figure_of is None else self.figure_of(request)
 
     @property
     def starts_from_model(self) -> bool:

@@ -3,7 +3,6 @@
 Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (what the two models read, and the numbers of the scale `paper`).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +16,6 @@ from aha.runs.pipeline import Node
 from aha.stages.config import RewardModelConfig
 
 if TYPE_CHECKING:
-    from aha.policy.reward_model import Reads
-    from aha.problems.responses.preferences import JudgedSet
-    from aha.prompts.templates import Template
     from aha.stages.reward_models.train import RewardModelSpec
     from aha.stages.run import Run
     from aha.types import Checkpoint, Preference
@@ -38,9 +34,6 @@ FIGURE = (
         parents=("start", "preferences"),
     ),
 )
-
-HELD_OUT_SHARE = 0.1
-"""Share of the questions that the model is examined on, where no rows are given for that. Ours."""
 
 
 class RewardModelRecipeConfig(Config):
@@ -116,6 +109,7 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
             to examine; says what to do.
     """
     from aha.problems.responses.preferences import read_labelled, read_ranked
+    from aha.recipes.own.judged_rows import as_preferences, divided, without
     from aha.recipes.own.prompting import own_template
     from aha.stages.reward_models.train import HARMLESSNESS, HELPFULNESS
 
@@ -135,87 +129,20 @@ def _material(request: Request, model: "Checkpoint") -> _Material:
     if options.held_out:
         held_out = read(options.held_out, mapping=mapping, on_bad=options.bad_rows)
         notes.append(f"examined on {held_out.says}")
-        learned = _without(rows, held_out)
+        learned = without(rows, held_out)
         if len(learned) < len(rows):
             notes.append(f"{len(rows) - len(learned):,} rows left out whose question the examination asks too")
     else:
-        learned, held_out = _divided(rows, request.config.max_held_out)
+        learned, held_out = divided(rows, request.config.max_held_out)
         notes.append(f"examined on {len(held_out):,} of the rows, which a hash of each question picks")
 
     template = own_template(model, options.template, otherwise="r1", system=options.system)
     return _Material(
         kind=kind,
-        learned=_preferences(learned, template, kind.reads, "learned from"),
-        held_out=_preferences(held_out, template, kind.reads, "examined on"),
+        learned=as_preferences(learned, template, kind.reads, "learned from"),
+        held_out=as_preferences(held_out, template, kind.reads, "examined on"),
         notes=notes,
     )
-
-
-def _without(rows: "JudgedSet", held_out: "JudgedSet") -> "JudgedSet":
-    """The rows whose question no held-out row asks.
-
-    Raises:
-        ValueError: none is left.
-    """
-    questions = {row.question for row in held_out.items}
-    rest = [index for index, row in enumerate(rows.items) if row.question not in questions]
-    if not rest:
-        raise ValueError("every question of the training rows is asked by --held-out too: give other files")
-    return rows.only(rest)
-
-
-def _divided(rows: "JudgedSet", most: int) -> "tuple[JudgedSet, JudgedSet]":
-    """What is learned from, and what the model is examined on: whole questions, picked by a hash.
-
-    Raises:
-        ValueError: there is only one question.
-    """
-    # All rows of a question stay together: a response that was learned from would be no examination.
-    different = {row.question for row in rows.items}
-    # A hash decides, so that neither the order of the rows nor the seed of the run changes the examination.
-    questions = sorted(different, key=lambda text: hashlib.sha256(text.encode()).digest())
-    if len(questions) < 2:
-        raise ValueError(f"{rows.says}: they ask one question alone, and the model is examined on another one")
-
-    num_held_out = min(most, max(1, round(HELD_OUT_SHARE * len(questions))))
-    picked = set(questions[:num_held_out])
-
-    held_out = [index for index, row in enumerate(rows.items) if row.question in picked]
-    learned = [index for index, row in enumerate(rows.items) if row.question not in picked]
-    return rows.only(learned), rows.only(held_out)
-
-
-def _preferences(rows: "JudgedSet", template: "Template", reads: "Reads", use: str) -> "list[Preference]":
-    """The rows as a reward model reads them: the prompt in its template, and the part of the responses that counts.
-
-    Raises:
-        ValueError: no row has anything to read.
-    """
-    from aha.prompts.parsing import parse_response
-    from aha.types import Preference
-
-    preferences = []
-    for row in rows.items:
-        responses = row.responses
-        if reads == "summary":
-            responses = tuple(parse_response(text).summary or "" for text in responses)
-        # A response whose thinking never ends has no summary, and is not compared.
-        pairs = [pair for pair in zip(responses, row.qualities, strict=True) if pair[0]]
-        if pairs:
-            texts, qualities = zip(*pairs, strict=True)
-            preferences.append(
-                Preference(
-                    problem_id=row.id,
-                    prompt=template(row.question),
-                    responses=texts,
-                    qualities=qualities,
-                    source="given",
-                )
-            )
-
-    if not preferences:
-        raise ValueError(f"{rows.says}: of the rows {use} no response has a summary: --reads response takes all of it")
-    return preferences
 
 
 def _check(request: Request, models: "Sequence[Checkpoint]") -> None:

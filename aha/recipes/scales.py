@@ -82,6 +82,11 @@ class R1ZeroConfig(Config):
         """The parts of the training that run: those with an iteration at least."""
         return {name: part for name, part in self.all_parts.items() if part.iterations}
 
+    def without_training(self) -> Self:
+        """The same without any training: only the numbers of the evaluation count."""
+        idle = {name: part.model_copy(update={"iterations": 0}) for name, part in self.all_parts.items()}
+        return self.model_copy(update=idle)
+
     @model_validator(mode="after")
     def _is_one_training(self) -> Self:
         """The second part goes on with the optimizer's state of the first."""

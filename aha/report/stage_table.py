@@ -202,8 +202,10 @@ def _main_boxes(boxes: Sequence[Progress]) -> list[Progress]:
 
 
 def _metrics(boxes: Sequence[Progress]) -> list[str]:
+    """What is compared; figures of general prompts only where some model has one, as in the built-in world alone."""
     vote = vote_of(boxes)
-    return [vote if metric == VOTE else metric for metric in (*SOLVING, *GENERAL)]
+    solving = [vote if metric == VOTE else metric for metric in SOLVING]
+    return solving + [metric for metric in GENERAL if any(row_of(box, metric) for box in boxes)]
 
 
 def _families(boxes: Sequence[Progress]) -> list[str]:

@@ -77,11 +77,12 @@ def sft(
         return done
 
     resumed = run.resume(name, key)
-    vocab_size = read_config(policy.path).vocab_size
-    tokenizer = read_tokenizer(policy.path, room=vocab_size).trained_with(template)
+    shape = read_config(policy.path)
+    tokenizer = read_tokenizer(policy.path, room=shape.vocab_size).trained_with(template)
 
     # A checkpoint does not hold what is left to learn: a resumed run makes it again, from data and seed.
-    examples = _examples(run, name, data, template, tokenizer, config.max_tokens)
+    max_tokens = min(config.max_tokens, shape.max_position_embeddings)
+    examples = _examples(run, name, data, template, tokenizer, max_tokens)
     updates = _chunks_by_update(run, name, config, examples)
 
     plan = TrainingPlan(
@@ -117,7 +118,7 @@ def demonstrations(data: Sequence[Dataset]) -> list[Demonstration]:
 def _examples(
     run: Run, name: str, data: Sequence[Dataset], template: Template, tokenizer: Tokenizer, capacity: int
 ) -> list[Example]:
-    """The demonstrations as tokens, those that fit into a chunk."""
+    """The demonstrations as tokens, those that fit into a chunk and into the positions."""
     if unknown := tokenizer.unknown_words(template("")):
         raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
 

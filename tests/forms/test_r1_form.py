@@ -18,6 +18,7 @@ from forms.plain_evaluation import TEMPLATE
 from forms.plain_policy import read_config, read_weights, response_logp
 from forms.plain_reward_model import score
 from forms.plain_sft import plain_sft
+from run_requests import train_built_in
 from tokenizers import Tokenizer
 
 from aha.evaluation.contamination import Contamination
@@ -26,7 +27,6 @@ from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.recipes.base_model import open_base
 from aha.recipes.r1.assistant import BUILT_IN
 from aha.recipes.r1.scales import R1_SCALES, R1Config
-from aha.recipes.r1.train import train_r1
 from aha.runs.folder import RunFolder
 from aha.stages.run import Run
 from aha.types import Problem
@@ -131,7 +131,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small run of R1."""
     folder = tmp_path_factory.mktemp("r1")
     labeller = replace(BUILT_IN, helpfulness=by_length)
-    train_r1(Run(folder=RunFolder(folder), seed=5), open_base(), scale(), assistant=labeller)
+    train_built_in(Run(folder=RunFolder(folder), seed=5), open_base(), scale(), assistant=labeller)
     return folder
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from endpoint_server import Server, forget_the_outside, reply, serving
+from run_requests import train_built_in
 
 from aha.engines.endpoint import Endpoint
 from aha.problems.world.general import every_prompt
@@ -19,15 +20,15 @@ from aha.problems.world.writers import write
 from aha.prompts.parsing import parse_response
 from aha.recipes.base_model import open_base
 from aha.recipes.r1.assistant import OtherModel
+from aha.recipes.r1.built_in import JUDGED_DOMAINS, RIGHT_AND_READABLE, problems_to_harvest
 from aha.recipes.r1.scales import R1_SCALES, R1Config
-from aha.recipes.r1.train import JUDGED_DOMAINS, RIGHT_AND_READABLE, problems_to_harvest, train_r1
 from aha.rewards.accuracy import has_rule
 from aha.runs.folder import RunFolder
 from aha.runs.ledger import request_key
 from aha.runs.shards import count_shards, read_rows
 from aha.stages.harvests.assistance import judging
 from aha.stages.harvests.harvest import write_demonstrations
-from aha.stages.harvests.rejection import rejection
+from aha.stages.harvests.rejection import Sampling, rejection
 from aha.stages.run import Run
 from aha.stages.sft import sft
 from aha.types import Checkpoint, Demonstration
@@ -141,7 +142,7 @@ class Assisted:
 def carry_out(folder: Path, start: Checkpoint, server: Server) -> None:
     assistant = OtherModel(base_url=server.url, model=MODEL).assistant(RunFolder(folder), SEED)
     try:
-        train_r1(Run(folder=RunFolder(folder), seed=SEED), start, SCALE, assistant=assistant)
+        train_built_in(Run(folder=RunFolder(folder), seed=SEED), start, SCALE, assistant=assistant)
     finally:
         assistant.close()
 
@@ -225,8 +226,10 @@ def test_where_the_judge_cannot_be_reached_there_is_no_verdict_and_the_rest_is_t
             Run(folder=RunFolder(tmp_path), seed=SEED),
             "kept",
             policy=open_base(str(assisted.folder / "stages" / "dev2" / "final")),
-            problems=problems_to_harvest(SCALE.kept.num_problems, seed=SEED + 1, is_judged=True),
-            keep=replace(RIGHT_AND_READABLE, num_kept=SCALE.kept.num_kept, judge=judging(nobody)),
+            sampling=Sampling(
+                problems=problems_to_harvest(SCALE.kept.num_problems, seed=SEED + 1, is_judged=True),
+                keep=replace(RIGHT_AND_READABLE, num_kept=SCALE.kept.num_kept, judge=judging(nobody)),
+            ),
             config=SCALE.kept,
         )
         assert nobody.failures.keys() == {"connection"}

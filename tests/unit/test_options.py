@@ -100,6 +100,33 @@ def rows_to(where: str) -> dict[str, Wire]:
     return wires
 
 
+def rows_of_r1() -> dict[str, Wire]:
+    """The options of R1 on files of the user's own, none of which acts without problems."""
+    rows = rows_to("material")
+    for name in ("own.long_prompts", "own.weak_sandbox"):
+        rows[name] = replace(rows[name], words=f"run r1 --problems p.jsonl {rows[name].words}")
+
+    given: dict[str, tuple[str, Any]] = {
+        "general": ("g.jsonl", ("g.jsonl",)),
+        "general_fields": ("response=general", "response=general"),
+        "preferences": ("h.jsonl", ("h.jsonl",)),
+        "preference_fields": ("chosen=better", "chosen=better"),
+        "safety": ("s.jsonl", ("s.jsonl",)),
+        "safety_fields": ("is_safe=verdict", "is_safe=verdict"),
+    }
+    for name, (words, value) in given.items():
+        rows[name] = Wire(f"--{name.replace('_', '-')} {words}", f"material.{name}", value)
+    # Given demonstrations leave nothing for an assistant to rewrite.
+    rows["demonstrations"] = Wire(
+        "run r1 --problems p.jsonl --demonstrations d.jsonl", "material.demonstrations", ("d.jsonl",), line=9
+    )
+    rows["demonstration_fields"] = Wire(
+        "--demonstration-fields response=cold", "material.demonstration_fields", "response=cold", line=9
+    )
+    rows["compare"] = Wire("run r1 --problems p.jsonl --compare", "material.compare", True, line=10)
+    return rows
+
+
 def run_wires(recipe: str) -> dict[str, Wire]:
     """The options that `run` has for any recipe."""
     other = "r1_zero_control" if recipe == "r1_zero" else "r1_zero"
@@ -147,6 +174,7 @@ WIRES: dict[str, dict[str, Wire]] = {
     },
     "r1": {
         **run_wires("r1"),
+        **rows_of_r1(),
         "students": Wire("--students s1 s2", "r1.students", ("s1", "s2")),
         "assistant": Wire("--assistant http://there/v1", "assistant.base_url", "http://there/v1"),
         "assistant_model": Wire("--assistant-model judge", "assistant.model", "judge"),
@@ -315,13 +343,18 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
         recorder.note_own("assigned", own)
         yield SimpleNamespace(notes=())
 
+    def own_material(options: Any, *_: Any, **__: Any) -> Any:
+        recorder.note_own("material", options.own)
+        note("material", **{one.name: getattr(options, one.name) for one in fields(options)})
+        return SimpleNamespace(notes=())
+
     def recipe(name: str) -> Callable[..., Checkpoint]:
         def stand_in(run: Any, *given: Any, **named: Any) -> Checkpoint:
             recorder.note_run(name, run)
             config = next(one for one in given if isinstance(one, BaseModel))
             note(name, config=config, base=getattr(given[0], "key", None), **named)
             if name == "r1":
-                note(name, students=tuple(model.key for model in given[2]))
+                note(name, students=tuple(model.key for model in given[3]))
             return recorder.checkpoint(name)
 
         return stand_in
@@ -358,12 +391,13 @@ def stand_ins(patch: pytest.MonkeyPatch) -> Iterator[Calls]:  # noqa: C901  # on
         patch.setattr(running, name, function)
     patch.setattr(running, "read_config", lambda path: None)
     patch.setattr(running, "check_disk", check_disk)
-    patch.setattr("aha.recipes.r1.train.check_prompts", lambda *_, **__: None)
+    patch.setattr("aha.recipes.r1.built_in.check_prompts", lambda *_, **__: None)
     patch.setattr("aha.recipes.r1.positions.check_positions", lambda *_, **__: None)
     patch.setattr("aha.recipes.base_model.open_base", opened)
     patch.setattr("aha.recipes.base_model.open_training", opened)
     patch.setattr("aha.recipes.own.assignment.assigned", assigned)
     patch.setattr("aha.recipes.r1_zero.r1_zero", recipe("r1_zero"))
+    patch.setattr("aha.recipes.r1.own_material.own_material", own_material)
     patch.setattr("aha.recipes.r1.train.train_r1", recipe("r1"))
     patch.setattr("aha.recipes.base_model.base", recipe("base"))
     on_options = {one.name: replace(one, check=lambda *_: None, run=run_on_options) for one in ON_OPTIONS}

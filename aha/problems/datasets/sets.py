@@ -27,6 +27,7 @@ __all__ = [
     "check_length",
     "check_text",
     "digest",
+    "is_chinese",
     "read_problems",
 ]
 
@@ -207,7 +208,7 @@ class _Reader:
         problem = self.chosen.build(row.fields)
         _check(problem)
 
-        if self.tells_language and _is_chinese(problem.question):
+        if self.tells_language and is_chinese(problem.question):
             problem = replace(problem, language="zh")
 
         # Every id holds a digest of its contents, so that the keys of stages change when a row does.
@@ -252,7 +253,7 @@ class _Reader:
         )
 
 
-def _is_chinese(question: str) -> bool:
+def is_chinese(question: str) -> bool:
     """Whether a question has more Chinese characters than Latin words; commands of LaTeX do not count as words."""
     # Kana show that a text is Japanese.
     if _KANA.search(question):

@@ -3,6 +3,7 @@
 __all__ = [
     "assignment",
     "examination",
+    "judged_rows",
     "judging",
     "own_data",
     "prompt_lengths",

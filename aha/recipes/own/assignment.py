@@ -54,7 +54,8 @@ class Assignment:
         reward: reward functions and weights by domain.
         template: the prompt around a question.
         notes: what was read and left out, for people.
-        pool: all training problems, where they can be counted.
+        trained: the sets of all training problems, where they can be counted.
+        judges: the function that tells a right response, by domain of the user's problems.
         stop: texts that end a response.
         left_out: places of the problems that were left out because their prompts are too long, with their lengths.
     """
@@ -65,9 +66,15 @@ class Assignment:
     reward: RewardTable = field(default_factory=lambda: RULES)
     template: Template = r1_zero
     notes: tuple[str, ...] = ()
-    pool: Sequence[Problem] = ()
+    trained: tuple[ProblemSet, ...] = ()
+    judges: Mapping[str, RewardFunction] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def pool(self) -> Sequence[Problem]:
+        """All training problems, where they can be counted."""
+        return tuple(chain(*self.trained))
 
     @property
     def setting(self) -> Setting:
@@ -233,7 +240,8 @@ def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack,
         reward=rules_of(functions, limits.template, domains),
         template=limits.template,
         notes=tuple(notes),
-        pool=tuple(chain(*trained)),
+        trained=tuple(trained),
+        judges=functions,
         left_out=tuple(left_out),
     )
 

@@ -34,10 +34,9 @@ from aha.recipes.own.own_data import OwnData
 from aha.recipes.own.prompt_lengths import limits_of_model
 from aha.recipes.own.prompting import own_template
 from aha.stages.config import RejectionConfig
-from aha.stages.harvests.harvest import HarvestInputs, harvest
-from aha.stages.harvests.rejection import Rejection, no_rewards
+from aha.stages.harvests.rejection import Rejection, Sampling, rejection
 from aha.stages.run import Run
-from aha.types import Checkpoint, Dataset, Problem
+from aha.types import Checkpoint, Dataset
 
 __all__ = ["Form", "Teaching", "prepare_teaching"]
 
@@ -50,29 +49,16 @@ class Teaching:
     """What a teacher is asked, and what is kept of its responses.
 
     Attributes:
-        problems: as they are asked.
-        keep: what is kept.
-        template: the prompt around a question.
-        stop: texts that end a response.
+        sampling: the problems as they are asked, and what is kept.
         notes: what was read and left out, for people.
     """
 
-    problems: Sequence[Problem]
-    keep: Rejection
-    template: Template
-    stop: tuple[str, ...]
+    sampling: Sampling
     notes: Sequence[str]
 
     def sample(self, run: Run, name: str, teacher: Checkpoint, config: RejectionConfig) -> Dataset:
         """The responses of a teacher that are kept, as demonstrations."""
-        inputs = HarvestInputs(
-            policy=teacher,
-            problems=self.problems,
-            reward=no_rewards(self.problems),
-            template=self.template,
-            stop=self.stop,
-        )
-        return harvest(run, name, inputs=inputs, pick=self.keep, config=config)
+        return rejection(run, name, policy=teacher, sampling=self.sampling, config=config)
 
 
 def prepare_teaching(
@@ -106,7 +92,7 @@ def prepare_teaching(
     if not data.problems:
         problems = held_out_problems("train", config.num_problems, seed=seed)
         keep = Rejection(source="teacher", num_kept=config.num_kept, ending=ending)
-        return Teaching(problems=problems, keep=keep, template=template, stop=stop, notes=notes)
+        return Teaching(sampling=Sampling(problems=problems, keep=keep, template=template, stop=stop), notes=notes)
 
     train, more_notes = _own_problems(data, teacher, config, template)
     notes += more_notes
@@ -124,7 +110,7 @@ def prepare_teaching(
         limits=replace(READABLE, min_consistency=0.9),
         rules=functions,
     )
-    return Teaching(problems=problems, keep=keep, template=template, stop=stop, notes=notes)
+    return Teaching(sampling=Sampling(problems=problems, keep=keep, template=template, stop=stop), notes=notes)
 
 
 def _ending(form: Form, template: Template) -> Ending | None:

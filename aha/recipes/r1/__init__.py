@@ -2,7 +2,13 @@
 
 __all__ = [
     "assistant",
+    "built_in",
     "examination",
+    "material",
+    "options",
+    "own_limits",
+    "own_material",
+    "own_rewards",
     "positions",
     "record",
     "rewards",

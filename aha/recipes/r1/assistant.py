@@ -1,4 +1,7 @@
-"""Who rewrites the cold start, judges answers and compares responses: the built-in world itself, or another model."""
+"""Who rewrites the cold start, judges answers and compares responses: the built-in world, a rule, or another model.
+
+Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2, where DeepSeek-V3 and people rewrite the cold start.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,9 +14,9 @@ from aha.runs.ledger import Ledger
 from aha.stages.harvests.assistance import comparing, judging, rewriting
 from aha.stages.harvests.labelling import Label
 from aha.stages.harvests.rejection import Editor, Judge
-from aha.types import Problem
+from aha.types import Draft, Problem
 
-__all__ = ["BUILT_IN", "Assistant", "OtherModel", "helpfulness_labels"]
+__all__ = ["BUILT_IN", "Assistant", "OtherModel", "helpfulness_labels", "summed_up"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,22 @@ class Assistant:
 def helpfulness_labels(problem: Problem, summaries: Sequence[str]) -> list[float]:
     """How helpful each summary truly is, as a labeller who never errs would say: a `Label`."""
     return [quality(problem, summary).helpfulness for summary in summaries]
+
+
+def summed_up(drafts: Sequence[Draft]) -> list[str | None]:
+    r"""Put each draft of the user's own problems into R1's format: an `Editor`.
+
+    The thinking stays as it is. The summary is the answer in a `\boxed{}`, as the released models write it; an answer
+    that has a block of code or a box, and the letter of a multiple-choice question, stays as it is too.
+    """
+    return [f"<think>\n{draft.thinking}\n</think>\n\n{_summary(draft)}" for draft in drafts]
+
+
+def _summary(draft: Draft) -> str:
+    answer = draft.answer
+    if "```" in answer or r"\boxed" in answer or draft.problem.domain == "choice":
+        return answer
+    return rf"The final answer is \boxed{{{answer}}}."
 
 
 BUILT_IN = Assistant(editor=edit, judge=None, helpfulness=helpfulness_labels, is_judge=False)

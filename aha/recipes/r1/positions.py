@@ -18,11 +18,11 @@ from aha.prompts.pretrained import read_tokenizer
 from aha.prompts.templates import Template, r1, r1_zero
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits
+from aha.recipes.r1.built_in import problems_to_harvest
 from aha.recipes.r1.examination import examined_problems, watched_problems
 from aha.recipes.r1.rewards import num_examined, preference_prompts
 from aha.recipes.r1.scales import R1Config
 from aha.recipes.r1.students import FAMILIES
-from aha.recipes.r1.train import problems_to_harvest
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.pretrain import base_config, base_tokenizer
 from aha.types import Checkpoint, Problem

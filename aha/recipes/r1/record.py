@@ -4,11 +4,12 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2; v1, 2.4.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.options import R1Options
 from aha.recipes.r1.scales import R1_SCALES, R1Config
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
 from aha.runs.pipeline import Node, arrange
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aha.stages.run import Run
     from aha.types import Checkpoint
 
-__all__ = ["R1", "R1Options"]
+__all__ = ["R1"]
 
 BASE, QWEN2, LLAMA = 0, 1, 2
 """Indices of the models that the run starts from; without students of the user's own there is the base alone."""
@@ -144,19 +145,59 @@ FIGURE = arrange(NODES, wide=WIDE, narrow=NARROW)
 """The figure: Figure 2 of R1 v2, with distillation (v1, 2.4) beside it. The main models are those of Table 3."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class R1Options:
-    """What R1 takes besides numbers."""
+def _left_out(options: R1Options) -> dict[str, str]:
+    """The boxes of the figure for which the user's own problems come without data, and why each is left out."""
+    if not options.own.problems:
+        return {}
 
-    students: tuple[Path, ...] = ()
-    """Two model folders to distil into, Qwen2-shaped and Llama-shaped; the built-in students where none are given."""
-    assistant: str | None = None
-    """Address of an OpenAI-compatible endpoint: it rewrites the cold start, judges answers to general questions, which
-    then join the reasoning data, and compares responses. Rules and the known truth do it where none is given."""
-    assistant_model: str = "default"
-    """Name of the model at that endpoint."""
-    assistant_per_minute: float | None = None
-    """Most requests per minute to that endpoint."""
+    reasons: dict[str, str] = {}
+    if options.demonstrations:
+        reasons["zero"] = "the cold start is given"
+    if not options.general:
+        reasons["general"] = "no demonstrations with --general"
+    if not options.preferences:
+        reasons["helpfulness"] = "no rankings with --preferences"
+    if not options.safety:
+        reasons["harmlessness"] = "no labelled responses with --safety"
+    if not options.compare:
+        reasons |= dict.fromkeys(("dev2-plain", "qwen2-rl", "qwen2-distilled-rl"), "no --compare")
+    if not options.students:
+        names = [node.name for node in NODES if node.name.startswith(("qwen2", "llama"))]
+        reasons |= dict.fromkeys(names, "no --students")
+    return reasons
+
+
+def _left_out_in_words(options: R1Options) -> list[str]:
+    """What is left out, a line for each reason."""
+    titles = {node.name: node.title for node in NODES}
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in _left_out(options).items():
+        by_reason.setdefault(reason, []).append(titles[name])
+    return [f"left out, {reason}: {', '.join(names)}" for reason, names in by_reason.items()]
+
+
+def _figure_of(request: "R1Request") -> tuple[Node, ...]:
+    """The figure without what is left out, and with what is given in the place of what would be made."""
+    options = request.options
+    reasons = _left_out(options)
+    given = {"general"} if options.own.problems else set()
+    given |= {"cold"} if options.demonstrations else set()
+    if options.own.problems:
+        given |= {"helpfulness", "harmlessness"}
+
+    nodes = []
+    for node in FIGURE:
+        parents = tuple(parent for parent in node.parents if parent not in reasons)
+        if node.name in given and node.kind == "data":
+            node = replace(node, by="given")
+        # Their preferences are given: no stage samples them.
+        if node.name in given and node.kind == "reward":
+            node = replace(node, by=f"{node.by}, from given rows", stages=(node.name,))
+        if node.kind == "model" and not node.parents and options.own.problems:
+            node = replace(node, by="given")
+        if node.name not in reasons:
+            nodes.append(replace(node, parents=parents))
+    return tuple(nodes)
 
 
 R1Request = RunRequest[R1Config, R1Options]
@@ -167,6 +208,7 @@ def _open_models(request: R1Request) -> "list[Checkpoint]":
     from aha.recipes.base_model import open_base
     from aha.recipes.r1.students import FAMILIES
 
+    request.options.check()
     students = request.options.students
     if students and len(students) != len(FAMILIES):
         raise ValueError(f"--students takes {len(FAMILIES)} model folders ({', '.join(FAMILIES)})")
@@ -175,21 +217,31 @@ def _open_models(request: R1Request) -> "list[Checkpoint]":
 
 def _check(request: R1Request, models: "Sequence[Checkpoint]") -> None:
     """Every stage has enough different prompts, and its model has positions for them and for a response."""
+    from aha.recipes.r1.built_in import check_prompts
+    from aha.recipes.r1.own_material import own_material
     from aha.recipes.r1.positions import check_positions
-    from aha.recipes.r1.train import check_prompts
 
-    is_judged = request.options.assistant is not None
+    options = request.options
+    if options.own.problems:
+        # All files are read, so that a broken row ends the run here. The verifiers end with the block.
+        with ExitStack() as stack:
+            own_material(options, models, request.config, stack, seed=request.seed)
+        return
+
+    is_judged = options.assistant is not None
     check_prompts(request.config, seed=request.seed)
     check_positions(request.config, models, seed=request.seed, is_judged=is_judged)
 
 
 def _doctor(request: R1Request) -> DoctorRequest | None:
     """The part that is R1-Zero, unless it is left out."""
-    zero = request.config.zero
-    if not zero.parts:
+    zero, options = request.config.zero, request.options
+    if not zero.parts or options.demonstrations:
         return None
-    # The stages of R1 have no stop strings, whatever the base was trained with.
-    return DoctorRequest(model=request.model, own=OwnData(stop=()), config=zero)
+    # The stages of the built-in world have no stop strings, whatever the base was trained with.
+    built_in = OwnData(stop=())
+    own = replace(options.own, template="r1_zero", system="") if options.own.problems else built_in
+    return DoctorRequest(model=request.model, own=own, config=zero)
 
 
 def _trained_stages(config: R1Config) -> Sequence[TrainedStage]:
@@ -213,29 +265,46 @@ def _loops(model: int, loops: Sequence[RLConfig]) -> Iterator[TrainedStage]:
 
 
 def _inputs(request: R1Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
-    """The students, and the model that assists."""
+    """The user's files, the students, and the model that assists."""
+    options = request.options
     inputs: dict[str, object] = {}
-    if request.options.students:
+    if options.own.problems:
+        elsewhere = ("students", "assistant", "assistant_model", "assistant_per_minute")
+        inputs["own"] = {name: value for name, value in asdict(options).items() if name not in elsewhere}
+    if options.students:
         # Keys and not paths: a folder may move, and its content may change.
         inputs["students"] = [model.key for model in models[QWEN2:]]
-    if request.options.assistant is not None:
+    if options.assistant is not None:
         # The address may change when a run goes on; the model that answers may not.
-        inputs["assistant"] = request.options.assistant_model
+        inputs["assistant"] = options.assistant_model
     return inputs
 
 
 def _run(run: "Run", request: R1Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
-    """Train R1 with the user's assistant, or with the built-in one."""
+    """Train R1 on the user's files or in the built-in world, with the user's assistant or without."""
     from aha.recipes.r1.assistant import BUILT_IN
+    from aha.recipes.r1.built_in import built_in_material
+    from aha.recipes.r1.own_material import own_material
     from aha.recipes.r1.train import train_r1
 
-    other = _other_model(request.options)
-    assistant = BUILT_IN if other is None else other.assistant(run.folder, request.seed)
-    # Connections and the record of answers are closed whatever happens, so that the same program can run it again.
-    try:
-        return train_r1(run, models[BASE], request.config, models[QWEN2:], assistant)
-    finally:
-        assistant.close()
+    options = request.options
+    # Connections, the record of answers and the verifiers are closed whatever happens, so that the same program can
+    # run it again.
+    with ExitStack() as stack:
+        other = _other_model(options)
+        assistant = None if other is None else other.assistant(run.folder, request.seed)
+        if assistant is not None:
+            stack.callback(assistant.close)
+
+        if options.own.problems:
+            editor = {"editor": assistant.editor} if assistant else {}
+            material = own_material(options, models, request.config, stack, seed=run.seed, **editor)
+        else:
+            material = built_in_material(request.config, seed=run.seed, assistant=assistant or BUILT_IN)
+
+        for note in (*material.notes, *_left_out_in_words(options)):
+            run.say(note)
+        return train_r1(run, models[BASE], request.config, material, models[QWEN2:])
 
 
 def _other_model(options: R1Options) -> "OtherModel | None":
@@ -257,6 +326,7 @@ R1 = Recipe(
     options=R1Options,
     run=_run,
     figure=FIGURE,
+    figure_of=_figure_of,
     open_models=_open_models,
     check=_check,
     doctor=_doctor,

@@ -16,13 +16,13 @@ from aha.evaluation.readability import READABLE, Limits, faults
 from aha.prompts.parsing import Ending, parse_response
 from aha.prompts.templates import Template, r1
 from aha.rewards.accuracy import accuracy, has_rule
-from aha.rewards.table import RewardFunction, RewardTable, identity
+from aha.rewards.table import RewardFunction, identity
 from aha.stages.config import RejectionConfig
 from aha.stages.harvests.harvest import HarvestInputs, Selection, harvest
 from aha.stages.run import Run
 from aha.types import Checkpoint, Dataset, Demonstration, Draft, Group, Problem, Rollout
 
-__all__ = ["Editor", "Judge", "Rejection", "no_rewards", "rejection"]
+__all__ = ["Editor", "Judge", "Rejection", "Sampling", "rejection"]
 
 Editor = Callable[[Sequence[Draft]], list[str | None]]
 """Rewrites drafts into responses of R1's format; None for one that it cannot rewrite."""
@@ -45,6 +45,7 @@ class Rejection:
         editor: rewrites what is kept; None keeps it as it is.
         judge: for domains without a rule; None compares their answers as text.
         rules: the function that tells a right response, by domain; that of the built-in world for all others.
+        wording: what is said around the questions of what is kept, where they will be asked in another prompt.
     """
 
     source: str
@@ -55,14 +56,20 @@ class Rejection:
     editor: Editor | None = None
     judge: Judge | None = None
     rules: Mapping[str, RewardFunction] = field(default_factory=dict)
+    wording: Callable[[Sequence[Problem]], Sequence[Problem]] = list
 
     @property
     def key(self) -> object:
         """What decides the choice."""
         functions = [part.__qualname__ for part in (self.editor, self.judge) if part is not None]
-        key = [self.source, self.num_kept, asdict(self.limits), self.ending, self.contamination.key, functions]
+        key: list[object] = [self.source, self.num_kept, asdict(self.limits), self.ending]
+        key += [self.contamination.key, functions]
         # Absent where there are none: folders from before there were rules of the user's problems keep their keys.
-        return [*key, {domain: identity(rule) for domain, rule in self.rules.items()}] if self.rules else key
+        if self.rules:
+            key.append({domain: identity(rule) for domain, rule in self.rules.items()})
+        if self.wording is not list:
+            key.append(self.wording.__qualname__)
+        return key
 
     def __call__(self, groups: Sequence[Group]) -> Selection:
         """The responses that are kept, as rows of `Demonstration`, and why the others are not."""
@@ -87,7 +94,8 @@ class Rejection:
         texts = self._final_texts(chosen)
         faults_of_edits = self._faults_of_edits(chosen, texts)
         rows = []
-        for (problem, _), text, fault in zip(chosen, texts, faults_of_edits, strict=True):
+        problems = self.wording([problem for problem, _ in chosen])
+        for problem, text, fault in zip(problems, texts, faults_of_edits, strict=True):
             if fault:
                 dropped[fault] += 1
             else:
@@ -211,31 +219,32 @@ def _demonstration(problem: Problem, text: str, source: str) -> Demonstration:
     )
 
 
-def no_rewards(problems: Sequence[Problem]) -> RewardTable:
-    """The rewards of a harvest that filters: it looks at texts, never at rewards, so that none is computed."""
-    return {problem.domain: {} for problem in problems}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """What rejection sampling asks, and what it keeps.
+
+    Attributes:
+        problems: different training problems.
+        keep: what is kept.
+        template: the prompt around a question.
+        stop: texts that end a response.
+    """
+
+    problems: Sequence[Problem]
+    keep: Rejection
+    template: Template = r1
+    stop: tuple[str, ...] = ()
 
 
-def rejection(
-    run: Run,
-    name: str,
-    *,
-    policy: Checkpoint,
-    problems: Sequence[Problem],
-    keep: Rejection,
-    config: RejectionConfig,
-    template: Template = r1,
-) -> Dataset:
+def rejection(run: Run, name: str, *, policy: Checkpoint, sampling: Sampling, config: RejectionConfig) -> Dataset:
     """Sample every problem several times and keep the responses that are right and readable.
 
     Args:
         run: the run.
         name: of this stage.
         policy: samples.
-        problems: different training problems.
-        keep: what is kept.
+        sampling: what it is asked, and what is kept.
         config: samples and shards.
-        template: the prompt around a question.
 
     Returns:
         The demonstrations; the counts of what was dropped, by reason, stand in the shards and in `data.json`.
@@ -246,5 +255,12 @@ def rejection(
 
     Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
     """
-    inputs = HarvestInputs(policy=policy, problems=problems, reward=no_rewards(problems), template=template)
-    return harvest(run, name, inputs=inputs, pick=keep, config=config)
+    inputs = HarvestInputs(
+        policy=policy,
+        problems=sampling.problems,
+        # It looks at texts, never at rewards, so that none is computed.
+        reward={problem.domain: {} for problem in sampling.problems},
+        template=sampling.template,
+        stop=sampling.stop,
+    )
+    return harvest(run, name, inputs=inputs, pick=sampling.keep, config=config)

@@ -12,8 +12,8 @@ from run_requests import r1_request, zero_request
 from aha.commands import running
 from aha.commands.running import carry_out
 from aha.recipes.own.own_data import OwnData
+from aha.recipes.r1.built_in import check_prompts
 from aha.recipes.r1.scales import R1_SCALES, R1Config
-from aha.recipes.r1.train import check_prompts
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.config import EvaluationConfig, RLConfig
 

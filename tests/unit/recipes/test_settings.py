@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from leaves import leaves, value_of, with_another_value
+from run_requests import train_built_in
 from stage_stand_ins import Given, Stages, stand_in
 
 from aha.commands import running
@@ -21,7 +22,6 @@ from aha.recipes.catalogue import recipe_named
 from aha.recipes.own.assignment import assigned
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.r1.scales import R1Config, RewardsConfig, StudentsConfig
-from aha.recipes.r1.train import train_r1
 from aha.recipes.r1_zero import r1_zero
 from aha.recipes.recipe import RunRequest
 from aha.recipes.scales import BaseConfig, R1ZeroConfig
@@ -31,7 +31,7 @@ from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig
 from aha.stages.evaluate import Setting
 from aha.stages.harvests.harvest import HarvestInputs
 from aha.stages.harvests.labelling import Labelled
-from aha.stages.harvests.rejection import Rejection
+from aha.stages.harvests.rejection import Rejection, Sampling
 from aha.stages.reward_models.sources import StoredPreferences
 from aha.stages.run import Run
 from aha.stages.task import Task
@@ -121,6 +121,8 @@ def described(value: Any) -> Any:
             return value.template
         case HarvestInputs():
             return [described(value.policy), described(value.problems)]
+        case Sampling():
+            return [described(value.problems), described(value.keep)]
         case list() | tuple():
             return [described(one) for one in value]
     return value
@@ -163,7 +165,7 @@ def taken(stages: Stages) -> Given:
 def stages_of_r1(stages: Stages, config: R1Config) -> Given:
     """What each stage of R1 is given."""
     start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
-    train_r1(new_run(), start, config)
+    train_built_in(new_run(), start, config)
     return taken(stages)
 
 

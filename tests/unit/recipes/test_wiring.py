@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from run_requests import train_built_in
 from stage_stand_ins import Given, Stages, stand_in
 
 from aha.evaluation.contamination import Contamination
@@ -26,7 +27,6 @@ from aha.prompts.templates import r1, r1_zero
 from aha.recipes.r1.assistant import BUILT_IN, Assistant, helpfulness_labels
 from aha.recipes.r1.rewards import safety_labels
 from aha.recipes.r1.scales import R1Config, RewardsConfig
-from aha.recipes.r1.train import train_r1
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.accuracy import COMPARERS
 from aha.rewards.format import format_reward as zero_format
@@ -70,7 +70,7 @@ def run_of_r1(patch: pytest.MonkeyPatch, assistant: Assistant, *, students: Sequ
     stages = stand_in(patch)
     start = Checkpoint(path=Path("base"), stage="base", step=0, key="base")
     run = Run(folder=RunFolder(Path("run"), is_writer=False), seed=SEED)
-    assert train_r1(run, start, SCALE, students, assistant).key == "r1"
+    assert train_built_in(run, start, SCALE, students, assistant).key == "r1"
     return stages
 
 
@@ -221,21 +221,22 @@ def test_rejection_sampling(given: Given) -> None:
     expected = {"cold": ("longer", r1_zero, SCALE.cold), "kept": ("dev2", r1, SCALE.kept)}
     for name, (policy, template, config) in expected.items():
         arguments = given[name]
-        assert (arguments["policy"].key, arguments.get("template", r1)) == (policy, template)
+        sampling = arguments["sampling"]
+        assert (arguments["policy"].key, sampling.template, sampling.stop) == (policy, template, ())
         assert arguments["config"] is config
-        assert arguments["problems"] == asked[name]
-        assert arguments["keep"].key == keeps[name].key
+        assert sampling.problems == asked[name]
+        assert sampling.keep.key == keeps[name].key
 
 
 def test_with_a_judge_general_questions_are_sampled_and_lengths_are_balanced() -> None:
     judging = replace(BUILT_IN, judge=lambda predictions: [True] * len(predictions), is_judge=True)
     with pytest.MonkeyPatch.context() as patch:
         given = run_of_r1(patch, judging).given
-    assert given["kept"]["keep"].judge is judging.judge
-    assert given["cold"]["keep"].judge is None
+    assert given["kept"]["sampling"].keep.judge is judging.judge
+    assert given["cold"]["sampling"].keep.judge is None
     # Two general questions for twenty problems, which stay the same.
-    assert given["kept"]["problems"][:20] == held_out_problems("train", 20, seed=SEED + 1)
-    assert len(given["kept"]["problems"]) == 22
+    assert given["kept"]["sampling"].problems[:20] == held_out_problems("train", 20, seed=SEED + 1)
+    assert len(given["kept"]["sampling"].problems) == 22
     assert isinstance(given["helpfulness"]["data"], Balanced)
     assert not isinstance(given["harmlessness"]["data"], Balanced)
 

@@ -27,7 +27,7 @@ from aha.runs.shards import count_shards
 from aha.stages.config import EvaluationConfig, PretrainConfig, RejectionConfig, RLConfig, SupervisedConfig
 from aha.stages.evaluate import evaluate
 from aha.stages.harvests.harvest import write_demonstrations
-from aha.stages.harvests.rejection import Rejection, rejection
+from aha.stages.harvests.rejection import Rejection, Sampling, rejection
 from aha.stages.pretrain import pretrain
 from aha.stages.reward_models.sources import InMemoryPreferences
 from aha.stages.reward_models.train import HELPFULNESS, reward_model
@@ -66,9 +66,8 @@ def rank(run: Run, policy: Checkpoint, config: Any) -> None:
 
 def reap(run: Run, policy: Checkpoint, config: Any) -> None:
     problems = held_out_problems("train", 3)
-    rejection(
-        run, "stage", policy=policy, problems=problems, keep=Rejection(source="test"), config=config, template=bare
-    )
+    sampling = Sampling(problems=problems, keep=Rejection(source="test"), template=bare)
+    rejection(run, "stage", policy=policy, sampling=sampling, config=config)
 
 
 def look(run: Run, policy: Checkpoint, config: Any) -> None:

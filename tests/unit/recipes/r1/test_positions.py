@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 from leaves import leaves, value_of, with_value
-from run_requests import r1_request
+from run_requests import r1_request, train_built_in
 from tiny import tiny_config, tiny_policy, world_tokenizer
 
 from aha.actors.local_actors import LocalActors
 from aha.commands import running
 from aha.commands.running import carry_out
-from aha.prompts.templates import Template, r1
+from aha.prompts.templates import Template
 from aha.recipes.base_model import open_base
 from aha.recipes.r1.positions import check_positions
 from aha.recipes.r1.scales import R1_SCALES, R1Config, RewardsConfig
-from aha.recipes.r1.train import train_r1
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RejectionConfig
 from aha.stages.evaluate import Setting
 from aha.stages.harvests.harvest import HarvestInputs
+from aha.stages.harvests.rejection import Sampling
 from aha.stages.run import Run
 from aha.stages.task import Task
 from aha.training.checkpoint import write_checkpoint
@@ -175,10 +175,8 @@ class Longest:
         self.measure(task.validation.config, task.template, task.validation.problems)
         return self.model(_, name)
 
-    def rejection(
-        self, _: Run, name: str, *, problems: Sequence[Problem], config: Any, template: Template = r1, **__: Any
-    ) -> Dataset:
-        self.measure(config, template, problems)
+    def rejection(self, _: Run, name: str, *, sampling: Sampling, config: Any, **__: Any) -> Dataset:
+        self.measure(config, sampling.template, sampling.problems)
         return self.data(_, name)
 
     def harvest(self, _: Run, name: str, *, inputs: HarvestInputs, config: Any, **__: Any) -> Dataset:
@@ -218,7 +216,7 @@ def longest() -> Iterator[dict[str, int]]:
             for name, stand_in in functions.items():
                 patch.setattr(f"aha.recipes.{module}.{name}", stand_in)
         patch.setattr(LocalActors, "learned_reward", lambda *_, **__: len)
-        train_r1(Run(folder=RunFolder(Path("run"), is_writer=False), seed=0), found.model, SMALL)  # type: ignore[arg-type]
+        train_built_in(Run(folder=RunFolder(Path("run"), is_writer=False), seed=0), found.model, SMALL)  # type: ignore[arg-type]
         yield {path: found.by_config[id(value_of(SMALL, path.rpartition(".")[0]))] for path in CAPS}
 
 

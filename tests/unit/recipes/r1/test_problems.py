@@ -4,8 +4,8 @@ import pytest
 
 from aha.problems.world.general import GENERAL_SPLITS, every_prompt
 from aha.problems.world.questions import held_out_problems
+from aha.recipes.r1.built_in import JUDGED_DOMAINS, problems_to_harvest
 from aha.recipes.r1.rewards import num_examined
-from aha.recipes.r1.train import JUDGED_DOMAINS, problems_to_harvest
 from aha.rewards.accuracy import has_rule
 from aha.stages.config import RejectionConfig
 

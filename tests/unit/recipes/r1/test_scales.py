@@ -12,6 +12,7 @@ from typing import Any, get_args
 import pytest
 from leaves import leaves, value_of, with_value
 from pydantic import ValidationError
+from run_requests import train_built_in
 from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.algorithms.catalogue import ALGORITHMS
@@ -20,7 +21,6 @@ from aha.recipes.base_model import open_base
 from aha.recipes.r1 import scales as r1_scales
 from aha.recipes.r1.record import FIGURE as PIPELINE
 from aha.recipes.r1.scales import R1_SCALES, R1Config, RewardsConfig, StudentsConfig
-from aha.recipes.r1.train import train_r1
 from aha.recipes.scales import R1ZeroConfig
 from aha.runs.config import Config
 from aha.runs.folder import RunFolder
@@ -526,7 +526,7 @@ def test_how_often_learning_from_data_saves_changes_no_result(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the whole recipe."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    train_r1(Run(folder=RunFolder(folder), seed=0), open_base(), SMALLEST)
+    train_built_in(Run(folder=RunFolder(folder), seed=0), open_base(), SMALLEST)
     return folder
 
 
@@ -590,7 +590,7 @@ def test_a_change_reaches_all_that_is_made_of_it_and_nothing_else(part: str, who
     change = CHANGES[part]
     config = with_value(SMALLEST, f"{part}.{change.field}".strip("."), change.value)
     remade = made_from(change.reaches)
-    train_r1(copied(whole, tmp_path / "run", without=remade), open_base(), config)
+    train_built_in(copied(whole, tmp_path / "run", without=remade), open_base(), config)
     before, after = keys(whole), keys(tmp_path / "run")
     assert before.keys() == after.keys()
     assert {name for name in before if before[name] != after[name]} == remade | examinations(remade)
@@ -601,7 +601,7 @@ def test_a_change_reaches_all_that_is_made_of_it_and_nothing_else(part: str, who
 @pytest.mark.full
 def test_how_models_are_evaluated_reaches_the_evaluations_alone(whole: Path, tmp_path: Path) -> None:
     config = with_value(SMALLEST, "zero.evaluation.num_samples", 3)
-    train_r1(copied(whole, tmp_path / "run", without=set()), open_base(), config)
+    train_built_in(copied(whole, tmp_path / "run", without=set()), open_base(), config)
     before, after = keys(whole), keys(tmp_path / "run")
     assert {name for name in before if before[name] != after[name]} == examinations({"", *MADE_OF})
 
@@ -610,7 +610,7 @@ def test_how_models_are_evaluated_reaches_the_evaluations_alone(whole: Path, tmp
 def test_students_that_are_given_are_not_pretrained(whole: Path, tmp_path: Path) -> None:
     given = [open_base(whole / "stages" / family / "final") for family in ("qwen2", "llama")]
     remade = made_from(("qwen2", "llama"))
-    train_r1(copied(whole, tmp_path / "run", without=remade), open_base(), SMALLEST, given)
+    train_built_in(copied(whole, tmp_path / "run", without=remade), open_base(), SMALLEST, given)
     made = {path.parent.name for path in (tmp_path / "run" / "stages").glob("*/final")}
     assert made & {*MADE_OF} == {path.parent.name for path in (whole / "stages").glob("*/final")} - {"qwen2", "llama"}
     for family, student in zip(("qwen2", "llama"), given, strict=True):
@@ -638,7 +638,7 @@ def reap(whole: Path, folder: Path, part: str, config: RejectionConfig) -> Harve
 
     run.report = report
     with pytest.raises(Interrupted, match=f"of stage '{stage}'"):
-        train_r1(
+        train_built_in(
             run, open_base(), with_value(SMALLEST, part, config) if config != value_of(SMALLEST, part) else SMALLEST
         )
     path = folder / "stages" / stage
