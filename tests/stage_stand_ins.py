@@ -59,7 +59,7 @@ def stand_in(patch: pytest.MonkeyPatch) -> Stages:
         "rl": ("r1.train r1_zero r1.students", stages.model),
         "sft": ("r1.train r1.students", stages.model),
         "pretrain": ("r1.students base_model", stages.model),
-        "reward_model": ("r1.rewards", stages.model),
+        "reward_model": ("r1.rewards r1.own_rewards", stages.model),
         "rejection": ("r1.train", stages.data),
         "write_demonstrations": ("r1.train", stages.data),
         "harvest": ("r1.rewards", stages.data),

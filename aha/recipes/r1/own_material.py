@@ -14,7 +14,6 @@ from aha.problems.datasets.formats import OWN
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.responses.demonstrations import DemonstrationSet, read_demonstrations
 from aha.problems.splits import draw_sample, file_problems
-from aha.prompts.language import LANGUAGES
 from aha.prompts.parsing import parse_response
 from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template, r1_zero
@@ -157,22 +156,10 @@ class _Own:
         )
 
     def _language(self) -> RewardTable:
-        """The language reward of every domain; none where the user's own rewards have one already.
-
-        Raises:
-            ValueError: a question is in a language whose words cannot be counted without the extra.
-        """
-        assignment = self.assignment
+        """The language reward of every domain; none where the user's own rewards have one already."""
         if any(spec.partition("=")[0] == LANGUAGE for spec in self.options.own.reward):
             return {}
-        problems = chain(assignment.pool, assignment.watched, assignment.suites[""])
-        others = {problem.language for problem in problems} - set(LANGUAGES)
-        if others:
-            raise ValueError(
-                f"questions are in {', '.join(sorted(others))}, and the language reward of R1 counts words of "
-                f"{' and '.join(LANGUAGES)} alone: give --reward language, which knows other languages"
-            )
-        return {domain: {language_reward: 1.0} for domain in assignment.reward}
+        return {domain: {language_reward: 1.0} for domain in self.assignment.reward}
 
     @property
     def examination(self) -> Examination:
