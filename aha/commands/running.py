@@ -101,7 +101,7 @@ def carry_out(request: Request) -> Checkpoint:
 
     try:
         record_starts(folder, models)
-        write_pipeline(folder, recipe.drawn(request))
+        write_pipeline(folder, recipe.drawn(request), recipe.left_out(request))
         return _run_claimed(recipe, request, folder, models, diagnosis, disk)
     finally:
         # Also of a run that failed, so that the same program can go on with it.

@@ -137,6 +137,11 @@ def _no_stages(config: Any) -> Sequence[TrainedStage]:
     return ()
 
 
+def _nothing_left_out(request: RunRequest[Any, Any]) -> Sequence[str]:
+    """A recipe that always runs whole."""
+    return ()
+
+
 def _no_inputs(request: RunRequest[Any, Any], models: "Sequence[Checkpoint]") -> dict[str, object]:
     """A recipe whose inputs are its numbers and its first model."""
     return {}
@@ -155,6 +160,7 @@ class Recipe(Generic[ConfigT, OptionsT]):
         run: runs it on the models that `open_models` gave, and returns its result. Every process of the run calls it.
         figure: its models and data, and the stages that make them.
         figure_of: the figure of a request, which the report draws, where it is not all of `figure`.
+        left_out: what a request leaves out of `figure`, and why, in sentences.
         learns_by_reinforcement: whether an algorithm of reinforcement can be chosen.
         open_models: opens the models that it starts from, and refuses options that do not go together.
         check: refuses what would end the run at a later stage, before anything is computed.
@@ -172,6 +178,7 @@ class Recipe(Generic[ConfigT, OptionsT]):
     run: "Callable[[Run, RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], Checkpoint]"
     figure: tuple[Node, ...]
     figure_of: "Callable[[RunRequest[ConfigT, OptionsT]], tuple[Node, ...]] | None" = None
+    left_out: "Callable[[RunRequest[ConfigT, OptionsT]], Sequence[str]]" = _nothing_left_out
     learns_by_reinforcement: bool = True
     open_models: "Callable[[RunRequest[ConfigT, OptionsT]], list[Checkpoint]]" = open_model
     check: "Callable[[RunRequest[ConfigT, OptionsT], Sequence[Checkpoint]], None]" = _check_nothing

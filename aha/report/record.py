@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aha.runs.pipeline import PIPELINE_FILE, Node, main_models, nodes_of, trained_models
+from aha.runs.pipeline import PIPELINE_FILE, Node, left_out_of, main_models, nodes_of, trained_models
 from aha.types import Report, Row
 
 __all__ = [
@@ -75,6 +75,7 @@ class Record:
         evaluations: in that order.
         notes: what could not be read, in sentences.
         nodes: boxes of `pipeline.json`, the figure of the recipe; none where the file is missing.
+        left_out: what the figure does not have, and why, in sentences.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class Record:
     evaluations: Sequence[Evaluation]
     notes: Sequence[str]
     nodes: Sequence[Node] = ()
+    left_out: Sequence[str] = ()
 
     @property
     def num_steps(self) -> int:
@@ -173,6 +175,7 @@ def read_record(folder: Path) -> Record:
     reports = list(read_lines(folder / "evaluations.jsonl", notes))
     stages = _stages(updates, reports)
 
+    pipeline = read_object(folder / PIPELINE_FILE, notes)
     return Record(
         folder=folder.resolve(),
         identity=identity,
@@ -181,7 +184,8 @@ def read_record(folder: Path) -> Record:
         updates=_placed(updates, stages),
         evaluations=_evaluations(reports, stages, notes),
         notes=notes,
-        nodes=nodes_of(read_object(folder / PIPELINE_FILE, notes)),
+        nodes=nodes_of(pipeline),
+        left_out=left_out_of(pipeline),
     )
 
 

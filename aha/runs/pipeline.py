@@ -5,7 +5,17 @@ from dataclasses import asdict, dataclass, replace
 
 from aha.runs.folder import RunFolder
 
-__all__ = ["PIPELINE_FILE", "Node", "Place", "arrange", "main_models", "nodes_of", "trained_models", "write_pipeline"]
+__all__ = [
+    "PIPELINE_FILE",
+    "Node",
+    "Place",
+    "arrange",
+    "left_out_of",
+    "main_models",
+    "nodes_of",
+    "trained_models",
+    "write_pipeline",
+]
 
 PIPELINE_FILE = "pipeline.json"
 KINDS = ("model", "data", "reward")
@@ -67,15 +77,29 @@ def _places(grid: str) -> dict[str, Place]:
     return places
 
 
-def write_pipeline(folder: RunFolder, nodes: Sequence[Node]) -> None:
+def write_pipeline(folder: RunFolder, nodes: Sequence[Node], left_out: Sequence[str] = ()) -> None:
     """Writes the figure as `pipeline.json`, so that the report can draw it before its stages have run.
 
     A file that holds the same figure is left as it is: a finished run is not written again.
+
+    Args:
+        folder: the run folder.
+        nodes: the figure.
+        left_out: what of the recipe's whole figure this run does not have, and why, in sentences.
     """
     earlier = folder.read(PIPELINE_FILE)
-    if earlier is not None and nodes_of(earlier) == list(nodes):
+    if earlier is not None and (nodes_of(earlier), left_out_of(earlier)) == (list(nodes), list(left_out)):
         return
-    folder.write(PIPELINE_FILE, {"nodes": [asdict(node) for node in nodes]})
+    content: dict[str, object] = {"nodes": [asdict(node) for node in nodes]}
+    if left_out:
+        content["left_out"] = list(left_out)
+    folder.write(PIPELINE_FILE, content)
+
+
+def left_out_of(content: Mapping[str, object]) -> list[str]:
+    """What the content of a `pipeline.json` says is left out; whatever is no text is none of it."""
+    entries = content.get("left_out")
+    return [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
 
 
 def nodes_of(content: Mapping[str, object]) -> list[Node]:

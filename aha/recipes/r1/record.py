@@ -167,11 +167,11 @@ def _left_out(options: R1Options) -> dict[str, str]:
     return reasons
 
 
-def _left_out_in_words(options: R1Options) -> list[str]:
+def _left_out_in_words(request: "R1Request") -> list[str]:
     """What is left out, a line for each reason."""
     titles = {node.name: node.title for node in NODES}
     by_reason: dict[str, list[str]] = {}
-    for name, reason in _left_out(options).items():
+    for name, reason in _left_out(request.options).items():
         by_reason.setdefault(reason, []).append(titles[name])
     return [f"left out, {reason}: {', '.join(names)}" for reason, names in by_reason.items()]
 
@@ -302,7 +302,7 @@ def _run(run: "Run", request: R1Request, models: "Sequence[Checkpoint]") -> "Che
         else:
             material = built_in_material(request.config, seed=run.seed, assistant=assistant or BUILT_IN)
 
-        for note in (*material.notes, *_left_out_in_words(options)):
+        for note in (*material.notes, *_left_out_in_words(request)):
             run.say(note)
         return train_r1(run, models[BASE], request.config, material, models[QWEN2:])
 
@@ -327,6 +327,7 @@ R1 = Recipe(
     run=_run,
     figure=FIGURE,
     figure_of=_figure_of,
+    left_out=_left_out_in_words,
     open_models=_open_models,
     check=_check,
     doctor=_doctor,
