@@ -12,7 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["KEPT", "TAGS", "Ending", "Parsed", "last_boxed", "parse_response"]
+__all__ = [
+    "KEPT",
+    "TAGS",
+    "Ending",
+    "Parsed",
+    "answer_block",
+    "last_boxed",
+    "outside_thinking",
+    "parse_response",
+]
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 """The tags of the R1-Zero format, in the order in which a response uses them."""
@@ -95,6 +104,48 @@ def parse_response(text: str, *, ending: Ending = "answer") -> Parsed:
         is_well_formed=not fault,
         reason=fault or KEPT[ending],
     )
+
+
+def answer_block(text: str) -> str | None:
+    """The content of the only answer block outside the thinking, stripped of blanks.
+
+    Args:
+        text: the decoded response, of any length and content.
+
+    Returns:
+        The content; None where there is no block, or several, or where the tags of one are out of order.
+    """
+    return _answer(text, list(_TAG.finditer(text)))
+
+
+def outside_thinking(text: str) -> str | None:
+    """All that follows the thinking, without thinking blocks that come later.
+
+    Args:
+        text: the decoded response, of any length and content.
+
+    Returns:
+        The text, with a line break where a later block stood; the whole text of a response that does not think. None
+        where the thinking never ends.
+    """
+    pieces: list[str] = []
+    depth = start = 0
+    has_thought = False
+    for tag in _TAG.finditer(text):
+        if tag[0] == _THINK:
+            # What stands before the first block is no answer: the thinking comes before it.
+            if not depth and has_thought:
+                pieces.append(text[start : tag.start()])
+            depth += 1
+        elif tag[0] == _END_THINK and depth:
+            depth -= 1
+            if not depth:
+                has_thought = True
+                start = tag.end()
+
+    if not depth:
+        pieces.append(text[start:])
+    return "\n".join(pieces) if pieces else None
 
 
 def last_boxed(text: str) -> str | None:

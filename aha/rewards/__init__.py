@@ -8,6 +8,7 @@ __all__ = [
     "code",
     "custom",
     "expression",
+    "extraction",
     "format",
     "judge",
     "language",

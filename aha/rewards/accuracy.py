@@ -18,7 +18,16 @@ from aha.rewards.choice import chosen_letter, compare_choice
 from aha.rewards.expression import MAX_DIGITS, Expression, parse_expression, parse_integer
 from aha.types import Problem, Rollout, Verdict
 
-__all__ = ["COMPARERS", "FORMS", "Comparer", "accuracy", "has_rule", "normalised_answer", "votes_of"]
+__all__ = [
+    "COMPARERS",
+    "FORMS",
+    "Comparer",
+    "accuracy",
+    "has_rule",
+    "normalised_answer",
+    "read_answer",
+    "votes_of",
+]
 
 T = TypeVar("T")
 Comparer = Callable[[str, Problem], Verdict]
@@ -76,15 +85,24 @@ def normalised_answer(problem: Problem, rollout: Rollout) -> str | None:
         The form: an integer, the canonical text of an expression, the sorted roots, or the text itself. None where the
         response has no answer that can be read.
     """
-    if problem.domain == "math":
-        answer, _ = final_answer(rollout.text)
-    else:
-        answer = _answer(problem, parse_response(rollout.text))
-
+    answer = read_answer(problem, rollout)
     if answer is None:
         return None
     to_form = _FORMS.get(problem.domain, _plain_text)
     return to_form(answer)
+
+
+def read_answer(problem: Problem, rollout: Rollout) -> str | None:
+    """The text that the judge of a domain reads as the answer of a response; None where there is none.
+
+    Args:
+        problem: its domain picks the judge.
+        rollout: its text holds the answer.
+    """
+    if problem.domain == "math":
+        answer, _ = final_answer(rollout.text)
+        return answer
+    return _answer(problem, parse_response(rollout.text))
 
 
 def votes_of(problem: Problem, rollouts: Sequence[Rollout]) -> list[str | None]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aha.prompts.parsing import KEPT, TAGS, last_boxed, parse_response
+from aha.prompts.parsing import KEPT, TAGS, answer_block, last_boxed, outside_thinking, parse_response
 
 GOOD = "<think> try 23 + 18 = 41 ? 41 yes </think> <answer> 23 + 18 </answer>"
 FLOOD = 10_000
@@ -276,3 +276,54 @@ def test_the_parts_do_not_depend_on_the_format_asked_for(text: str) -> None:
     one, other = parse_response(text), parse_response(text, ending="summary")
     assert (one.thinking, one.answer, one.summary) == (other.thinking, other.answer, other.summary)
     assert not (one.is_well_formed and other.is_well_formed)
+
+
+@pytest.mark.parametrize(
+    ("text", "outside"),
+    [
+        ("a", "a"),
+        ("", ""),
+        ("x <think> a </think> b", " b"),
+        ("<think> a </think>", ""),
+        ("<think> a <think> b </think> c </think> d", " d"),
+        ("<think> a </think>1<think> b </think>2", "1\n2"),
+        ("<think> a </think>1<think> b", "1"),
+        ("a </think> b", "a </think> b"),
+        ("<think> a </think> b </think> c", " b </think> c"),
+        ("<think> a </think> <answer> b </answer>", " <answer> b </answer>"),
+        ("<think> a", None),
+        ("x <think> a <think> b </think>", None),
+    ],
+)
+def test_what_follows_the_thinking_is_kept_without_later_thinking(text: str, outside: str | None) -> None:
+    assert outside_thinking(text) == outside
+
+
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        (GOOD, "23 + 18"),
+        ("<answer> b </answer>", "b"),
+        ("<answer></answer>", ""),
+        ("<think> <answer> a </answer> </think> <answer> b </answer>", "b"),
+        ("<answer> b </answer> <answer> b </answer>", None),
+        ("</answer> b <answer>", None),
+        ("<answer> <think> </think> b </answer>", None),
+        ("<think> <answer> a </answer>", None),
+        (r"\boxed{b}", None),
+    ],
+)
+def test_an_answer_block_counts_where_it_is_the_only_one_outside_the_thinking(text: str, block: str | None) -> None:
+    assert answer_block(text) == block
+
+
+@given(st.lists(st.sampled_from([*TAGS, "a", " ", "\\boxed{", "}"]), max_size=20).map("".join))
+def test_the_parts_of_a_response_agree_with_each_other(text: str) -> None:
+    parsed = parse_response(text)
+    block, outside = answer_block(text), outside_thinking(text)
+    if block is not None:
+        assert parsed.answer == block
+    if outside is None:
+        assert parsed.thinking is not None
+    else:
+        assert "<think>" not in outside
