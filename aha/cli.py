@@ -288,6 +288,7 @@ def _eval(command: EvalCommand) -> tuple[dict[str, Any], str]:
         template=command.template,
         system=command.system,
         stop=command.stop,
+        answer=command.answer,
         num_processes=command.processes,
         device_name=device_of(command.device, _size_of(command.model)),
     )

@@ -219,11 +219,12 @@ def _responses_in_words(responses: Sequence[ExampleResponse]) -> list[str]:
     lines = []
     for number, response in enumerate(responses, 1):
         answer = "nothing" if response.answer is None else repr(_shortened(response.answer))
+        source = f" ({response.source})" if response.source else ""
         # `repr` shows what a terminal would hide or obey.
         lines += [
             f"response {number} to       {_shortened(response.question)}",
             f"    says           {_shortened(response.text)!r}",
-            f"    answer read    {answer}; the reference is {_shortened(response.reference)!r}",
+            f"    answer read    {answer}{source}; the reference is {_shortened(response.reference)!r}",
             f"    verdict        {response.verdict or 'none'}; reward {response.reward:g}",
         ]
     return lines

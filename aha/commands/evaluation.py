@@ -21,11 +21,13 @@ from aha.prompts.templates import Template, r1
 from aha.prompts.tokenizer import Tokenizer
 from aha.recipes.base_model import open_base
 from aha.recipes.own.assignment import ending_in_words
-from aha.recipes.own.judging import judges, rules_of
+from aha.recipes.own.judging import built_in_rules, judges, reading_in_words, rules_of
 from aha.recipes.own.prompting import own_template
 from aha.recipes.own.references import with_readable_references
+from aha.rewards.extraction.reader import AnswerReader, answer_reader
+from aha.rewards.format import format_reward as zero_format
 from aha.rewards.summary import format_reward
-from aha.rewards.table import RULES, RewardTable, rules
+from aha.rewards.table import RewardTable
 from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import CUT_SHARE, Setting, evaluate
@@ -78,6 +80,7 @@ class EvaluationOrder:
         template: the prompt; `auto` takes the one that the model was trained with.
         system: the system message; empty leaves it to the template.
         stop: texts that end a response; those that the model was trained with where None.
+        answer: what of a response counts as its answer, as `answer_reader` reads it.
         num_processes: processes that share the work.
         device_name: where they compute, `cpu` or `cuda`.
     """
@@ -90,6 +93,7 @@ class EvaluationOrder:
     template: str = "auto"
     system: str = ""
     stop: tuple[str, ...] | None = None
+    answer: str = "auto"
     num_processes: int = 1
     device_name: str = "cpu"
 
@@ -117,10 +121,11 @@ def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
         The figures, and what was read and what to beware of, in words.
 
     Raises:
-        ValueError: model or suite cannot be read, or the samples cannot be shared out by the processes.
+        ValueError: model, suite or `answer` cannot be read, or the samples cannot be shared out by the processes.
         RuntimeError: the suite is code, and nothing here isolates it; or another process ended.
     """
-    # Of a suite this is known only once it is opened. Wrong use is refused before a model is read.
+    # Wrong use is refused before a model is read. How a suite is sampled is known only once it is opened.
+    answer_reader(order.answer)
     if order.suite is None:
         _check_share(order, order.config.num_samples)
     policy = open_base(order.model)
@@ -146,13 +151,14 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
     """The evaluation as each process does it, outside of any run."""
     template = own_template(policy, order.template, system=order.system)
     stop = _stop_strings(policy, order.stop)
+    reader = answer_reader(order.answer)
     with ExitStack() as stack:
         if order.suite is None:
-            examined = _of_world(order, policy, template)
+            examined = _of_world(order, policy, template, reader)
         else:
-            examined = _of_suite(order, order.suite, policy, template, stack)
+            examined = _of_suite(order, order.suite, policy, template, stack, reader)
 
-        notes = list(examined.notes)
+        notes = [*examined.notes, *reading_in_words(reader, examined.reward)]
         # The user did not ask for these strings, and a response that ends early may surprise.
         if stop and order.stop is None:
             notes.append(ending_in_words(stop))
@@ -172,11 +178,11 @@ def _evaluate(order: EvaluationOrder, policy: Checkpoint, world: World) -> tuple
     return report, "; ".join(note for note in notes if note)
 
 
-def _of_world(order: EvaluationOrder, policy: Checkpoint, template: Template) -> _Examined:
+def _of_world(order: EvaluationOrder, policy: Checkpoint, template: Template, reader: AnswerReader) -> _Examined:
     """Held-out problems of the built-in world.
 
     Raises:
-        ValueError: a prompt leaves too few positions for a response.
+        ValueError: a prompt leaves too few positions for a response, or answers of a domain can never be read.
     """
     problems = held_out_problems(order.split, order.config.num_problems)
     capacity = _capacity(policy, [template(problem.question) for problem in problems])
@@ -184,18 +190,23 @@ def _of_world(order: EvaluationOrder, policy: Checkpoint, template: Template) ->
         raise ValueError(f"split {order.split}: its longest {_shortage(policy, capacity)}")
 
     # The format that is measured is the one that the prompt asks for.
-    reward = rules(form=format_reward) if template is r1 else RULES
+    reward = built_in_rules(reader, format_reward if template is r1 else zero_format)
     return _Examined(name=order.split, problems=problems, config=order.config, reward=reward)
 
 
 def _of_suite(
-    order: EvaluationOrder, suite: SuiteOrder, policy: Checkpoint, template: Template, stack: ExitStack
+    order: EvaluationOrder,
+    suite: SuiteOrder,
+    policy: Checkpoint,
+    template: Template,
+    stack: ExitStack,
+    reader: AnswerReader,
 ) -> _Examined:
     """The problems of a suite; processes that judge them live as long as the stack.
 
     Raises:
         ValueError: the suite cannot be read, a prompt leaves no position for a response, or the samples cannot be
-            shared out.
+            shared out, or answers of a domain can never be read.
         RuntimeError: the suite is code, and nothing here isolates it.
     """
     opened = _opened(suite)
@@ -205,7 +216,7 @@ def _of_suite(
     config = _suite_config(order, opened, policy, prompts)
 
     domains = {problem.domain for problem in problems}
-    functions = judges(domains, stack, allow_weak=suite.weak_sandbox, packages=suite.packages)
+    functions = judges(domains, stack, allow_weak=suite.weak_sandbox, packages=suite.packages, reader=reader)
     return _Examined(
         name=opened.suite.name,
         problems=problems,

@@ -270,6 +270,9 @@ class EvalCommand:
     stop: tuple[str, ...] | None = None
     """Texts that end a response besides the model's end token; those that the model was trained with where the option
     is not given, none where it is given alone."""
+    answer: str = "auto"
+    """What of a response counts as its answer: auto (the answer block, or else the last box), tags (the answer block
+    alone), box (the last box), last-number, or regex:PATTERN (the last match, or its first group); see docs/own.md."""
     seed: int = 0
     """Seed of the draws."""
     json: bool = False

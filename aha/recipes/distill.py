@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage, open_model
 from aha.recipes.sft import SFT_SCALES
@@ -187,7 +187,7 @@ def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, objec
     own = request.options.own
     # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
     options = replace(request.options, own=replace(own, stop=own.stop or ()))
-    return {"options": asdict(options), "teacher": models[1].key if len(models) > 1 else None}
+    return {"options": as_record(options), "teacher": models[1].key if len(models) > 1 else None}
 
 
 def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", material: _Material) -> "Dataset":
@@ -223,6 +223,8 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
 
     with ExitStack() as stack:
         exam = open_examination(request.options.own, material.tests, material.template, config.evaluation, stack)
+        for note in exam.notes:
+            run.say(note)
         exam.take(run, "start", student)
         traces = _traces(run, request, teachers, material)
         distilled = sft(run, "student", policy=student, data=[traces], config=config.sft, template=material.template)

@@ -5,12 +5,12 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.3.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.recipe import Recipe, RunRequest
 from aha.runs.config import Config
@@ -96,7 +96,7 @@ def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, objec
     own = request.options.own
     # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
     options = replace(request.options, own=replace(own, stop=own.stop or ()))
-    return {"options": asdict(options)}
+    return {"options": as_record(options)}
 
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":

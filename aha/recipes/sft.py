@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
+from aha.recipes.own.own_data import as_record
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage
 from aha.runs.config import Config
 from aha.runs.pipeline import Node
@@ -100,6 +101,9 @@ class SFTOptions:
     checkpoint's own where it has one, and r1 otherwise."""
     system: str = ""
     """System message, for a chat template; the checkpoint remembers it."""
+    answer: str = "auto"
+    """What of a response to a problem counts as its answer: auto (the answer block, or else the last box), tags (the
+    answer block alone), box (the last box), last-number, or regex:PATTERN (the last match, or its first group)."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()
@@ -195,7 +199,7 @@ def _trained_stages(config: SFTConfig) -> Sequence[TrainedStage]:
 
 def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
     """The files, and how they are read."""
-    return {"options": asdict(request.options)}
+    return {"options": as_record(request.options)}
 
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":
@@ -212,6 +216,8 @@ def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Check
 
     with ExitStack() as stack:
         exam = open_examination(request.options, material.tests, material.template, config.evaluation, stack)
+        for note in exam.notes:
+            run.say(note)
         exam.take(run, "start", base)
         # The content is the key, so that a changed file is noticed when the run goes on.
         rows = material.learned.items

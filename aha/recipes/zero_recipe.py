@@ -1,11 +1,11 @@
 """The records of R1-Zero and of its negative control."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.runs.pipeline import Node
@@ -74,7 +74,7 @@ def _inputs(request: ZeroRequest, models: "Sequence[Checkpoint]") -> dict[str, o
     user_data = replace(request.options.own, stop=request.options.own.stop or ())
     # A run on the built-in world has no such entry.
     if user_data != OwnData(stop=()):
-        inputs["own"] = asdict(user_data)
+        inputs["own"] = as_record(user_data)
     return inputs
 
 

@@ -20,7 +20,8 @@ from aha.problems.world.general import GENERAL_DOMAINS, HELPFUL_DOMAINS, is_harm
 from aha.prompts.language import consistency, mixes_languages, reflective_acts
 from aha.prompts.parsing import parse_response
 from aha.prompts.templates import Template, r1_zero
-from aha.rewards.accuracy import accuracy, votes_of
+from aha.rewards.accuracy import accuracy
+from aha.rewards.extraction.reader import AUTO, AnswerReader, reader_of
 from aha.rewards.table import RULES, RewardTable, identities
 from aha.stages.config import EvaluationConfig
 from aha.stages.groups import Sampling, record, sample_groups
@@ -42,6 +43,7 @@ __all__ = [
     "helping",
     "sampling_of",
     "solving",
+    "solving_as_judged",
     "template_digest",
     "true_worth",
     "watch",
@@ -122,7 +124,8 @@ def evaluate(
         reward=setting.reward,
         template=setting.template,
     )
-    measured = figures(groups, policy=policy, config=config, seed=run.seed, measure=setting.measure)
+    measure = solving_as_judged(setting.reward) if setting.measure is solving else setting.measure
+    measured = figures(groups, policy=policy, config=config, seed=run.seed, measure=measure)
     report = replace(measured, weights=weights_digest(policy.path), template=template_digest(setting.template))
 
     run.folder.write_rollouts(stage, record(groups))
@@ -208,12 +211,25 @@ def _rows(suite: str, members: Sequence[Mapping[str, float]]) -> list[Row]:
     return rows
 
 
-def solving(group: Group) -> dict[str, float]:
+def solving_as_judged(reward: RewardTable) -> Measure:
+    """`solving`, where responses vote for what these rewards judge as their answers."""
+
+    def measure(group: Group) -> dict[str, float]:
+        return solving(group, reader_of(reward.get(group.problem.domain, {})))
+
+    return measure
+
+
+def solving(group: Group, reader: AnswerReader = AUTO) -> dict[str, float]:
     """The figures of one problem: `EVALUATION_METRICS`; programs do not vote, and they alone can be unsupported.
 
     Where only rewards of the user's own judge, nothing is right or wrong: then the figures of accuracy are missing.
     Right answers are equal to the reference, and so to each other, however they are written: they vote together. The
-    others vote with those that `votes_of` finds equal.
+    others vote with those that the reader finds equal.
+
+    Args:
+        group: the problem with its responses and their rewards.
+        reader: what of a response the rewards have judged as its answer.
     """
     problem = group.problem
     if problem.domain == OWN:
@@ -237,14 +253,14 @@ def solving(group: Group) -> dict[str, float]:
     if problem.tests:
         values["unsupported"] = fmean(kind == "unsupported" for kind in kinds)
     else:
-        values["cons@k"] = _majority_score(group, scores)
+        values["cons@k"] = _majority_score(group, scores, reader)
     values["unparsable"] = fmean(kind == "unparsable" for kind in kinds)
     return values | _style(group)
 
 
-def _majority_score(group: Group, scores: Sequence[float]) -> float:
+def _majority_score(group: Group, scores: Sequence[float], reader: AnswerReader) -> float:
     """The score of the answer that most responses agree on; 0 where none gives an answer."""
-    votes = votes_of(group.problem, group.rollouts)
+    votes = reader.votes(group.problem, group.rollouts)
 
     # The verifier may find two right answers equal to the reference that it does not find equal to each other.
     votes = [_RIGHT if score == 1.0 else vote for vote, score in zip(votes, scores, strict=True)]
@@ -333,7 +349,8 @@ def watch(run: Run, name: str, iteration: int, policy: PolicyActor, task: Task, 
 
     # The weights are not on disk yet, so the report names the run and the step.
     checkpoint = Checkpoint(path=run.folder.path, stage=name, step=step, key="")
-    report = figures(groups, policy=checkpoint, config=validation.config, seed=run.seed, measure=solving)
+    measure = solving_as_judged(task.reward)
+    report = figures(groups, policy=checkpoint, config=validation.config, seed=run.seed, measure=measure)
 
     row = {"name": "validation", "stage": name, "iteration": iteration, "step": step, "report": asdict(report)}
     run.folder.append("evaluations", row)

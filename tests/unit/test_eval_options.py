@@ -29,6 +29,7 @@ EVAL: dict[str, tuple[str, str, object]] = {
     "top_p": ("--top-p 0.2", "config.top_p", 0.2),
     "max_new_tokens": ("--max-new-tokens 9", "config.max_new_tokens", 9),
     "stop": ("--stop done", "stop", ("done",)),
+    "answer": ("--answer box", "answer", "box"),
     "device": ("--device cuda", "device_name", "cuda"),
     "precision": ("--precision bfloat16", "config.precision", "bfloat16"),
     "processes": ("--processes 2", "num_processes", 2),

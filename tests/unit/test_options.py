@@ -88,6 +88,7 @@ def rows_to(where: str) -> dict[str, Wire]:
         "template": ("chat", "chat"),
         "system": ("briefly", "briefly"),
         "stop": ("</answer>", ("</answer>",)),
+        "answer": ("box", "box"),
         "reward": ("own.py:f", ("own.py:f",)),
         "allow_packages": ("numpy sympy", ("numpy", "sympy")),
     }
@@ -191,6 +192,7 @@ WIRES: dict[str, dict[str, Wire]] = {
         "bad_rows": Wire("--bad-rows skip", "sft.bad_rows", "skip"),
         "template": Wire("--template chat", "sft.template", "chat"),
         "system": Wire("--system briefly", "sft.system", "briefly", line=5),
+        "answer": Wire("--answer box", "sft.answer", "box"),
         "weak_sandbox": Wire("--weak-sandbox", "sft.weak_sandbox", True, line=4),
         "allow_packages": Wire("--allow-packages numpy sympy", "sft.allow_packages", ("numpy", "sympy")),
     },

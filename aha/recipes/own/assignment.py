@@ -13,13 +13,14 @@ from aha.problems.splits import draw_sample, exclude_questions, file_problems, h
 from aha.problems.world.questions import TrainingProblems, held_out_problems
 from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template, r1_zero
-from aha.recipes.own.judging import judges, rules_of
+from aha.recipes.own.judging import built_in_rules, judges, reading_in_words, rules_of
 from aha.recipes.own.own_data import FunctionReward, OwnData
 from aha.recipes.own.prompt_lengths import NUM_MEASURED, PromptLimits, prompt_limits
 from aha.recipes.own.prompting import named_template
 from aha.recipes.own.references import with_readable_references
 from aha.recipes.scales import R1ZeroConfig
 from aha.rewards.custom import function_reward, load_reward
+from aha.rewards.extraction.reader import AnswerReader, answer_reader
 from aha.rewards.language import LANGUAGE, load_language_reward
 from aha.rewards.table import RULES, RewardFunction, RewardTable, merge_tables
 from aha.stages.evaluate import Setting
@@ -118,15 +119,16 @@ def assigned(
     if is_shuffled and data.problems:
         raise ValueError("the control shuffles the answers of the built-in world: leave --problems out")
 
+    reader = answer_reader(data.answer)
     with ExitStack() as stack:
         template = named_template(data.template, start, system=data.system)
         # Questions of the built-in world get no instruction.
         wording = wording_of(template) if data.problems else list
         limits = prompt_limits(start, scale, template, wording, data.long_prompts)
         if data.problems:
-            assignment = _from_files(data, scale, seed, stack, limits)
+            assignment = _from_files(data, scale, seed, stack, limits, reader)
         else:
-            assignment = replace(_built_in(seed, scale, is_shuffled), template=template)
+            assignment = replace(_built_in(seed, scale, is_shuffled, reader), template=template)
             _measure_built_in(assignment, limits)
 
         if OWN in assignment.reward and not data.reward:
@@ -140,7 +142,7 @@ def assigned(
         reward = merge_tables(assignment.reward, users_rewards)
 
         stop = data.stop or ()
-        notes = assignment.notes
+        notes = (*assignment.notes, *reading_in_words(reader, assignment.reward))
         # An empty list is an answer too: nothing but the end token ends a response then.
         if data.stop is None and limits.tokenizer.stop_strings:
             stop = limits.tokenizer.stop_strings
@@ -156,7 +158,7 @@ def _load_reward(spec: str) -> tuple[RewardFunction, float]:
     return load_language_reward(spec) if name == LANGUAGE else load_reward(spec)
 
 
-def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
+def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool, reader: AnswerReader) -> Assignment:
     """The built-in world."""
     return Assignment(
         problems=TrainingProblems(seed=seed, is_shuffled=is_shuffled),
@@ -165,6 +167,7 @@ def _built_in(seed: int, scale: R1ZeroConfig, is_shuffled: bool) -> Assignment:
             "hard": held_out_problems("hard", scale.validation.num_problems),
         },
         watched=held_out_problems("validation", scale.validation.num_problems),
+        reward=built_in_rules(reader),
     )
 
 
@@ -193,7 +196,9 @@ def leave_out_long(sets: list[ProblemSet], use: str, limits: PromptLimits) -> li
     return left_out
 
 
-def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits) -> Assignment:
+def _from_files(
+    data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack, limits: PromptLimits, reader: AnswerReader
+) -> Assignment:
     """The user's problems: what is evaluated on is never trained on, nor what shares ten words in a row with it."""
     train, watched, test = training_files(data)
     # With test files of their own the others are not evaluated on, and still never trained on.
@@ -232,7 +237,7 @@ def _from_files(data: OwnData, scale: R1ZeroConfig, seed: int, stack: ExitStack,
     watched_sample = list(chain(*draw_sample(watched, scale.validation.num_problems)))
 
     domains = {problem.domain for problem in chain(*held_out, *trained)}
-    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
+    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages, reader=reader)
     return Assignment(
         problems=file_problems(trained, seed=seed),
         suites=suites,

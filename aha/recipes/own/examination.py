@@ -12,9 +12,10 @@ from aha.problems.responses.demonstrations import DemonstrationSet
 from aha.problems.splits import draw_sample
 from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template
-from aha.recipes.own.judging import judges, rules_of
+from aha.recipes.own.judging import judges, reading_in_words, rules_of
 from aha.recipes.own.prompt_lengths import limits_of_model
 from aha.recipes.own.references import with_readable_references
+from aha.rewards.extraction.reader import answer_reader
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting, evaluate
 from aha.stages.run import Run
@@ -43,6 +44,10 @@ class TestData(Protocol):
         """What a row that cannot be used does."""
 
     @property
+    def answer(self) -> str:
+        """What of a response counts as its answer."""
+
+    @property
     def weak_sandbox(self) -> bool:
         """Whether code runs where it cannot be isolated well."""
 
@@ -59,11 +64,13 @@ class Examination:
         problems: as they are asked; none where nothing is examined.
         setting: how they are asked and judged.
         config: how they are sampled.
+        notes: what counts as an answer, for people; nothing where the user has chosen nothing.
     """
 
     problems: Sequence[Problem]
     setting: Setting
     config: EvaluationConfig
+    notes: Sequence[str] = ()
 
     def take(self, run: Run, when: str, model: Checkpoint) -> None:
         """Evaluate a model, as the stage `when`."""
@@ -77,7 +84,7 @@ def open_examination(
     """The examination on a fixed sample of some tests.
 
     Args:
-        data: how code is judged.
+        data: how code is judged, and what counts as an answer.
         tests: from `read_tests`.
         template: the prompt around a question.
         config: how much is sampled.
@@ -85,15 +92,18 @@ def open_examination(
 
     Raises:
         RuntimeError: there is code to run, and nothing here isolates it.
+        ValueError: what counts as an answer cannot be read, or is never one of a domain.
     """
     sample = draw_sample(tests, config.num_problems) if tests else []
     problems = [problem for test in sample for problem in test]
     domains = {problem.domain for problem in problems}
-    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
+    reader = answer_reader(data.answer)
+    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages, reader=reader)
     return Examination(
         problems=wording_of(template)(problems),
         setting=Setting(template=template, reward=rules_of(functions, template, domains)),
         config=config,
+        notes=reading_in_words(reader, domains) if problems else (),
     )
 
 
@@ -101,8 +111,10 @@ def read_tests(data: TestData, model: Checkpoint, template: Template, config: Ev
     """The problems of every test file; each leaves the model enough positions for a response of full length.
 
     Raises:
-        ValueError: a file or a reference answer cannot be read, or a prompt is too long; says where and what to do.
+        ValueError: a file or a reference answer cannot be read, or a prompt is too long, or what counts as an answer is
+            unknown or never an answer to one of them; says where and what to do.
     """
+    reader = answer_reader(data.answer)
     caps = {"test": ("--evaluation.max-new-tokens", config.max_new_tokens)}
     limits = limits_of_model(model, template, wording_of(template), caps, "stop")
     # These recipes have no choice of leaving long problems of a test out.
@@ -114,6 +126,8 @@ def read_tests(data: TestData, model: Checkpoint, template: Template, config: Ev
             address, format=data.format.removeprefix("auto"), mapping=data.fields, on_bad=data.bad_rows
         )
         problems, _ = limits.fitting(with_readable_references(read, data.bad_rows), "test")
+        for domain in sorted({problem.domain for problem in problems}):
+            reader.check(domain)
         tests.append(problems)
     return tests
 

@@ -1,4 +1,4 @@
-"""Who judges the problems of files: the accuracy reward of each domain, with the format that the prompt asks for."""
+"""Who judges problems: the accuracy reward of each domain, with the format that the prompt asks for."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -7,15 +7,16 @@ from aha.problems.datasets.formats import OWN
 from aha.prompts.parsing import Ending
 from aha.prompts.templates import Template, r1, r1_zero
 from aha.recipes.own.references import MATHEMATICS
-from aha.rewards.accuracy import accuracy
+from aha.rewards.accuracy import COMPARERS, accuracy
 from aha.rewards.code import CodeReward
+from aha.rewards.extraction.reader import AUTO, AnswerReader
 from aha.rewards.format import format_reward as zero_format
 from aha.rewards.sandbox.sandbox import Sandbox
 from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.rewards.verifier import MathVerifier
 
-__all__ = ["ending_of", "judges", "rules_of"]
+__all__ = ["built_in_rules", "ending_of", "judges", "reading_in_words", "rules_of"]
 
 FORMATS: Mapping[Ending, RewardFunction] = {"answer": zero_format, "summary": format_reward}
 """The format reward of each ending of a response."""
@@ -25,7 +26,12 @@ CODE = ("code", "stdio")
 
 
 def judges(
-    domains: Iterable[str], stack: ExitStack, *, allow_weak: bool = False, packages: Sequence[str] = ()
+    domains: Iterable[str],
+    stack: ExitStack,
+    *,
+    allow_weak: bool = False,
+    packages: Sequence[str] = (),
+    reader: AnswerReader = AUTO,
 ) -> dict[str, RewardFunction]:
     """The accuracy reward of each domain but `own`; processes that it needs live as long as the stack.
 
@@ -34,10 +40,11 @@ def judges(
         stack: closes what was opened.
         allow_weak: run code also where it cannot be isolated well.
         packages: installed packages that code may import.
+        reader: what of a response counts as its answer; programs are judged as they are.
 
     Raises:
         RuntimeError: there is code to run, and nothing here isolates it, or the packages cannot be imported.
-        ValueError: there is code to run, and a package is not installed.
+        ValueError: there is code to run, and a package is not installed; or answers of a domain can never be read.
     """
     functions: dict[str, RewardFunction] = dict.fromkeys(sorted(set(domains) - {OWN}), accuracy)
     functions |= dict.fromkeys(functions.keys() & set(MATHEMATICS), MathVerifier())
@@ -47,7 +54,32 @@ def judges(
     if code_domains:
         sandbox = stack.enter_context(Sandbox(allow_weak=allow_weak, packages=packages))
         functions |= dict.fromkeys(code_domains, CodeReward(sandbox))
-    return functions
+    return {domain: reader.judge(function, domain) for domain, function in functions.items()}
+
+
+def built_in_rules(reader: AnswerReader, form: RewardFunction = zero_format) -> RewardTable:
+    """The rewards of the built-in world: accuracy and format with the same weight.
+
+    Args:
+        reader: what of a response counts as its answer.
+        form: judges the format; R1-Zero's by default.
+
+    Raises:
+        ValueError: answers of a domain can never be read.
+    """
+    return {domain: {reader.judge(accuracy, domain): 1.0, form: 1.0} for domain in COMPARERS}
+
+
+def reading_in_words(reader: AnswerReader, domains: Iterable[str]) -> list[str]:
+    """What counts as the answer where the user has chosen it, for people; nothing where not."""
+    if reader.choice == "auto":
+        return []
+    judged = sorted(set(domains) - {OWN})
+    programs = [domain for domain in judged if not reader.reads(domain)]
+    note = f"answers are read as --answer {reader.choice} says"
+    if not judged:
+        return [f"{note}: there are none, since rewards of your own alone judge"]
+    return [f"{note}, but not programs (domain {', '.join(programs)})" if programs else note]
 
 
 def ending_of(template: Template) -> Ending | None:

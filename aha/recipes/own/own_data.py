@@ -1,10 +1,10 @@
 """Problems and rewards of the user's own, as they are named on the command line."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["Device", "FunctionReward", "OwnData"]
+__all__ = ["Device", "FunctionReward", "OwnData", "as_record"]
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where to compute."""
@@ -59,7 +59,25 @@ class OwnData:
     reward: tuple[str, ...] = ()
     """Functions that join the reward: FILE.py:FUNCTION or MODULE:FUNCTION of your own, or `language` (does the thinking
     keep to the language of the question?), with =WEIGHT if it is not 1."""
+    answer: str = "auto"
+    """What of a response counts as its answer: auto (the answer block, or else the last box), tags (the answer block
+    alone), box (the last box), last-number, or regex:PATTERN (the last match, or its first group); see docs/own.md."""
     weak_sandbox: bool = False
     """Run code of the model with less isolation where bubblewrap is missing."""
     allow_packages: tuple[str, ...] = ()
     """Installed packages that code of the model may import besides the standard library, such as numpy."""
+
+
+def as_record(options: Any) -> dict[str, object]:
+    """Options as a run records them.
+
+    What counts as the answer is absent where nothing was chosen, as it is in runs from before there was a choice.
+
+    Args:
+        options: a dataclass with an option `answer`, or with an `OwnData` under the name `own`.
+    """
+    record: dict[str, Any] = asdict(options)
+    for holder in (record, record.get("own", {})):
+        if holder.get("answer") == "auto":
+            del holder["answer"]
+    return record

@@ -29,10 +29,11 @@ from aha.recipes.own.assignment import (
     trained_on_by_name,
     training_files,
 )
-from aha.recipes.own.judging import ending_of, judges
+from aha.recipes.own.judging import ending_of, judges, reading_in_words
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.own.prompt_lengths import limits_of_model
 from aha.recipes.own.prompting import own_template
+from aha.rewards.extraction.reader import AUTO, answer_reader
 from aha.stages.config import RejectionConfig
 from aha.stages.harvests.rejection import Rejection, Sampling, rejection
 from aha.stages.run import Run
@@ -76,12 +77,13 @@ def prepare_teaching(
         form: which responses may be kept; `auto` looks for thinking where the template asks for it.
 
     Raises:
-        ValueError: problems or template cannot be read, or no rule tells which responses are right.
+        ValueError: problems, template or `answer` cannot be read, or no rule tells which responses are right.
         RuntimeError: the problems are code, and nothing here isolates it.
     """
     if data.reward:
         raise ValueError("--reward: responses are kept by the rule of their domain; leave it out")
 
+    reader = answer_reader(data.answer)
     template = own_template(teacher, data.template, system=data.system)
     tokenizer = read_tokenizer(teacher.path, room=read_config(teacher.path).vocab_size)
     stop = tokenizer.stop_strings if data.stop is None else data.stop
@@ -91,7 +93,11 @@ def prepare_teaching(
     # As in the recipe `r1`, the built-in world is asked from its training split, which no test shares.
     if not data.problems:
         problems = held_out_problems("train", config.num_problems, seed=seed)
-        keep = Rejection(source="teacher", num_kept=config.num_kept, ending=ending)
+        domains = {problem.domain for problem in problems}
+        notes += reading_in_words(reader, domains)
+        # Without a choice the filter's own rules hold: folders from before there was one keep their keys.
+        rules = {} if reader == AUTO else judges(domains, stack, reader=reader)
+        keep = Rejection(source="teacher", num_kept=config.num_kept, ending=ending, rules=rules)
         return Teaching(sampling=Sampling(problems=problems, keep=keep, template=template, stop=stop), notes=notes)
 
     train, more_notes = _own_problems(data, teacher, config, template)
@@ -101,7 +107,8 @@ def prepare_teaching(
     domains = {problem.domain for problem in problems}
     if OWN in domains:
         raise ValueError(f"problems of domain {OWN} have no rule that tells which responses are right")
-    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages)
+    notes += reading_in_words(reader, domains)
+    functions = judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages, reader=reader)
     keep = Rejection(
         source="teacher",
         num_kept=config.num_kept,

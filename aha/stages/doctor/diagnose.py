@@ -12,8 +12,8 @@ from statistics import fmean
 
 import torch
 
-from aha.prompts.parsing import parse_response
-from aha.rewards.answers import final_answer
+from aha.rewards.extraction.reader import reader_of
+from aha.rewards.table import RewardTable
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.doctor.findings_after_sampling import count_verdicts, findings_after_sampling
 from aha.stages.doctor.findings_before_sampling import findings_before_sampling
@@ -71,7 +71,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
         figures=figures,
         parts=_ranges(rewards),
         verdicts=count_verdicts(rewards),
-        responses=_examples(groups),
+        responses=_examples(groups, candidate.reward),
     )
 
 
@@ -105,8 +105,11 @@ def _sample(candidate: RunCandidate, problems: Sequence[Problem]) -> list[Group]
     return sample_groups(candidate.policy, problems, sampling, reward=candidate.reward, template=candidate.template)
 
 
-def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
-    """Three responses: the first one of each verdict, then the first ones of further groups."""
+def _examples(groups: Sequence[Group], reward: RewardTable) -> tuple[ExampleResponse, ...]:
+    """Three responses: the first one of each verdict, then the first ones of further groups.
+
+    They answer different problems as far as there are any.
+    """
     samples: list[tuple[Problem, Rollout, Reward]] = []
     for group in groups:
         samples += [(group.problem, *pair) for pair in zip(group.rollouts, group.rewards, strict=True)]
@@ -114,23 +117,24 @@ def _examples(groups: Sequence[Group]) -> tuple[ExampleResponse, ...]:
     chosen: list[tuple[Problem, Rollout, Reward]] = []
     for kind in ("correct", "wrong", "unsupported", "unparsable"):
         samples_of_kind = [sample for sample in samples if sample[2].kinds.get("accuracy") == kind]
-        chosen += samples_of_kind[:1]
+        asked = {problem.id for problem, _, _ in chosen}
+        to_other_problems = [sample for sample in samples_of_kind if sample[0].id not in asked]
+        chosen += (to_other_problems or samples_of_kind)[:1]
 
     first_of_each_group = samples[:: len(groups[0].rollouts)]
-    for sample in (*first_of_each_group, *samples):
+    asked = {problem.id for problem, _, _ in chosen}
+    to_other_problems = [sample for sample in first_of_each_group if sample[0].id not in asked]
+    for sample in (*to_other_problems, *samples):
         # By identity: rollouts hold tensors, which have no single truth value when they are compared.
         if not any(sample is other for other in chosen):
             chosen.append(sample)
-    return tuple(_example(*sample) for sample in chosen[:NUM_EXAMPLES])
+    return tuple(_example(*sample, reward) for sample in chosen[:NUM_EXAMPLES])
 
 
-def _example(problem: Problem, rollout: Rollout, reward: Reward) -> ExampleResponse:
+def _example(problem: Problem, rollout: Rollout, reward: Reward, table: RewardTable) -> ExampleResponse:
     """A response with what was read as its answer."""
-    # Shown is what was judged: the verifier of mathematics also reads answers outside an answer block.
-    if problem.domain == "math":
-        answer, _ = final_answer(rollout.text)
-    else:
-        answer = parse_response(rollout.text).answer
+    # Shown is what was judged, by the reader of the judge itself.
+    reading = reader_of(table.get(problem.domain, {})).read(problem, rollout)
 
     kind = reward.kinds.get("accuracy", "")
     reason = reward.reasons.get("accuracy", "")
@@ -139,7 +143,8 @@ def _example(problem: Problem, rollout: Rollout, reward: Reward) -> ExampleRespo
         question=problem.question,
         text=rollout.text,
         reference=problem.answer,
-        answer=answer,
+        answer=reading.answer,
+        source=reading.source if reading.answer is not None else "",
         verdict=verdict,
         reward=reward.total,
     )

@@ -51,6 +51,7 @@ class ExampleResponse:
         text: the response.
         reference: the reference answer.
         answer: what was read as its answer; None where nothing could be read.
+        source: where in the response the answer stands; empty where none was read.
         verdict: how the accuracy reward judged it and why; empty where there is no such reward.
         reward: its total reward.
     """
@@ -61,6 +62,7 @@ class ExampleResponse:
     answer: str | None
     verdict: str
     reward: float
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

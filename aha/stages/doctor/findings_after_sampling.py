@@ -108,8 +108,8 @@ def _answers(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
         return
 
     remedy = (
-        "look at the responses: is the template the one that this model follows? A base model may need "
-        "examples (cold start) before it can be rewarded"
+        "look at the responses: is the template the one that this model follows, and does --answer say where its "
+        "answers stand? A base model may need examples (cold start) before it can be rewarded"
     )
 
     # A response that is cut before its answer cannot be read either: then the cap comes first.
