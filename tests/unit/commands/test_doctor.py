@@ -1,5 +1,7 @@
 """What the doctor says to people, and what it says of numbers that were made for the built-in model."""
 
+from dataclasses import replace
+
 import pytest
 
 from aha.commands.doctor import as_object, examine, in_words, prompts_left_out, refuse, toy_numbers
@@ -134,6 +136,8 @@ def test_responses_are_shown_to_people_and_with_a_refusal() -> None:
         assert "answer read    '72'; the reference is '48'" in text
         assert "wrong: 72 is not 48; reward 1" in text
         assert len(text) < 1200
+    told = in_words(replace(diagnosis, responses=(replace(example, source="the last number"),)))
+    assert "answer read    '72' (the last number); the reference is '48'" in told
     [shown] = as_object(diagnosis)["responses"]
     assert (shown["answer"], shown["verdict"], shown["reward"]) == ("72", "wrong: 72 is not 48", 1.0)
 

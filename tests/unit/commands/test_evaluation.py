@@ -8,7 +8,9 @@ from aha.commands.evaluation import EvaluationOrder, SampleOrder, SuiteOrder, ev
 from aha.engines.engine import Decoding
 from aha.prompts.templates import r1_zero
 from aha.recipes.base_model import BUILT_IN
+from aha.rewards.extraction.reader import reader_of
 from aha.stages.config import EvaluationConfig
+from aha.stages.evaluate import Setting
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.types import Problem, Report, Row
 
@@ -102,3 +104,38 @@ def test_a_suite_is_asked_with_its_instruction_unless_the_template_has_one(
     (problem,) = asked
     assert (problem.question != "compute 2 + 2") == has_instruction
     assert problem.question.startswith("compute 2 + 2")
+
+
+@pytest.mark.parametrize("template", ["r1_zero", "r1"])
+@pytest.mark.parametrize("choice", ["auto", "tags"])
+@pytest.mark.parametrize("is_suite", [True, False])
+def test_answers_are_read_as_the_order_says(
+    choice: str, template: str, is_suite: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text('{"question": "compute 2 + 2", "answer": "#### 4"}\n')
+    settings: list[Setting] = []
+
+    def evaluate(*_: object, setting: Setting, **__: object) -> Report:
+        settings.append(setting)
+        none_cut = Row(suite="all", metric="truncated", value=0.0, low=0.0, high=0.0, n=1)
+        return Report(rows=(none_cut,), checkpoint="", decoding={"max_new_tokens": 8}, seed=0)
+
+    monkeypatch.setattr("aha.commands.evaluation.evaluate", evaluate)
+    suite = SuiteOrder(name=str(path), num_samples=1, max_new_tokens=8) if is_suite else None
+    order = EvaluationOrder(model="base", config=LOOK, seed=0, suite=suite, template=template, answer=choice)
+    _, said = evaluate_order(order)
+    (setting,) = settings
+    assert {reader_of(row).choice for row in setting.reward.values()} == {choice}
+    assert ("answers are read as --answer tags says" in said) == (choice == "tags")
+    forms = {part.__module__ for row in setting.reward.values() for part in row if part.__name__ == "format_reward"}
+    assert forms == {"aha.rewards.format" if template == "r1_zero" else "aha.rewards.summary"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [("regex:[", "--answer: the pattern .* is no regular expression"), ("last-number", "domain pair is no number")],
+)
+def test_a_choice_of_answers_that_cannot_be_is_refused(choice: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        evaluate_order(EvaluationOrder(model="base", config=LOOK, seed=0, answer=choice))

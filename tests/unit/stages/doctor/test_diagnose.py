@@ -19,7 +19,9 @@ from aha.prompts.chat import chat
 from aha.prompts.templates import CHAT_TEMPLATES, r1_zero
 from aha.prompts.tokenizer import END, PAD, Tokenizer
 from aha.recipes.base_model import BUILT_IN
+from aha.recipes.own.judging import built_in_rules
 from aha.rewards.custom import load_reward
+from aha.rewards.extraction.reader import answer_reader
 from aha.rewards.format import format_reward
 from aha.rewards.table import RULES, RewardTable
 from aha.runs.seeds import generator
@@ -309,6 +311,30 @@ def test_three_responses_are_shown_with_what_was_read(fit: Diagnosis) -> None:
         assert one.text
         assert one.question
         assert (one.answer is None) == ("no single answer block" in one.verdict)
+
+
+def test_the_three_responses_are_to_three_problems_and_say_where_the_answer_stands(fit: Diagnosis) -> None:
+    assert len({one.question for one in fit.responses}) == 3
+    for one in fit.responses:
+        assert one.source == ("" if one.answer is None else "the answer block")
+
+
+def test_what_is_shown_was_read_as_the_user_chose() -> None:
+    candidate = replace(smaller(), reward=built_in_rules(answer_reader("regex:[0-9]+")))
+    diagnosis = diagnose(candidate)
+    read = [one for one in diagnosis.responses if one.answer is not None]
+    assert read
+    for one in read:
+        assert one.answer is not None
+        assert one.answer.isdecimal()
+        assert one.answer in one.text
+        assert one.source == "the last match of the pattern"
+
+    unread = diagnose(replace(candidate, reward=built_in_rules(answer_reader("box"))))
+    assert {one.verdict.split(": ")[0] for one in unread.responses} == {"unparsable"}
+    (finding,) = [one for one in unread.findings if one.code == "answers-unparsable"]
+    assert finding.is_fatal
+    assert "--answer" in finding.remedy
 
 
 def test_an_own_reward_that_raises_is_found_with_file_and_line(tmp_path: Path) -> None:
