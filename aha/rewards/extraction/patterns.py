@@ -1,6 +1,6 @@
 """Regular expressions whose search takes time in proportion to the text, whatever the pattern and the text are.
 
-Python's `re` tries one way after another, and there are patterns for which thirty characters keep it busy for years. It
+Python's `re` tries one way after another, and there are patterns for which fifty characters keep it busy for years. It
 cannot be interrupted either. Here a pattern becomes a small program. The search tries one way after another as `re`
 does, but it remembers every step that has failed at a place of the text, and never takes it there again. The number of
 comparisons is therefore at most the length of the program times that of the text. What one character is compared with,
