@@ -151,6 +151,10 @@ def dense_geometry(module: Module) -> list[str]:
     return violations
 
 
+IMPORTED_AS = {"google_re2": "re2"}
+"""Packages that are imported under another name than their own."""
+
+
 def declared(project: dict[str, object]) -> tuple[set[str], set[str]]:
     """Import names of the core dependencies, and of all the extras."""
     extras = project["optional-dependencies"]
@@ -158,7 +162,8 @@ def declared(project: dict[str, object]) -> tuple[set[str], set[str]]:
 
     def names(requirements: object) -> set[str]:
         assert isinstance(requirements, list)
-        return {re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("-", "_") for line in requirements}
+        packages = [re.split(r"[^A-Za-z0-9_.-]", line)[0].lower().replace("-", "_") for line in requirements]
+        return {IMPORTED_AS.get(package, package) for package in packages}
 
     return names(project["dependencies"]), set().union(*(names(extra) for extra in extras.values()))
 

@@ -1,6 +1,6 @@
 """What R1 takes besides numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aha.recipes.own.own_data import OwnData
@@ -53,16 +53,16 @@ class R1Options:
         Raises:
             ValueError: some do not; says which and what to do.
         """
-        files = {
+        own = replace(self.own, weak_sandbox=False, long_prompts="stop")
+        others = {
             "--demonstrations": self.demonstrations,
             "--general": self.general,
             "--preferences": self.preferences,
             "--safety": self.safety,
-            "--test": self.own.test,
-            "--reward": self.own.reward,
             "--compare": self.compare,
+            "--test, --template, --reward and the like": own != OwnData(),
         }
-        given = [name for name, value in files.items() if value]
+        given = [name for name, value in others.items() if value]
         if given and not self.own.problems:
             raise ValueError(f"{', '.join(given)}: give reasoning problems of your own too, with --problems FILE.jsonl")
         if self.assistant is not None and self.demonstrations:

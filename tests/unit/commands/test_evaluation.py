@@ -134,7 +134,7 @@ def test_answers_are_read_as_the_order_says(
 
 @pytest.mark.parametrize(
     ("choice", "complaint"),
-    [("regex:[", "--answer: the pattern .* is no regular expression"), ("last-number", "domain pair is no number")],
+    [("regex:[", "--answer: the pattern .* cannot be searched for"), ("last-number", "domain pair is no number")],
 )
 def test_a_choice_of_answers_that_cannot_be_is_refused(choice: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):

@@ -116,7 +116,7 @@ def test_the_built_in_world_can_be_read_by_tags_and_not_by_the_last_number() -> 
 NOWHERE = Checkpoint(path=Path("nowhere"), stage="", step=0, key="")
 
 
-@pytest.mark.parametrize(("choice", "complaint"), [("regex:(", "no regular expression"), ("boxed", "is unknown")])
+@pytest.mark.parametrize(("choice", "complaint"), [("regex:(", "cannot be searched for"), ("boxed", "is unknown")])
 def test_a_choice_that_cannot_be_read_is_refused_before_anything_else(choice: str, complaint: str) -> None:
     own = OwnData(answer=choice, problems=("nowhere.jsonl",), test=("nowhere.jsonl",))
     with pytest.raises(ValueError, match=complaint), assigned(own, NOWHERE, SCALE, seed=0):
@@ -131,14 +131,14 @@ def test_a_teachers_responses_are_kept_by_what_was_chosen(file: str) -> None:
     base = open_base()
     with ExitStack() as stack:
         built_in = prepare_teaching(OwnData(), base, ASKED, stack, seed=0)
-        assert not built_in.keep.rules
+        assert not built_in.sampling.keep.rules
         by_tags = prepare_teaching(OwnData(answer="tags"), base, ASKED, stack, seed=0)
-        assert {reader_of({rule: 1.0}).choice for rule in by_tags.keep.rules.values()} == {"tags"}
-        assert by_tags.keep.rules.keys() == {problem.domain for problem in by_tags.problems}
-        assert by_tags.keep.key != built_in.keep.key
+        assert {reader_of({rule: 1.0}).choice for rule in by_tags.sampling.keep.rules.values()} == {"tags"}
+        assert by_tags.sampling.keep.rules.keys() == {problem.domain for problem in by_tags.sampling.problems}
+        assert by_tags.sampling.keep.key != built_in.sampling.keep.key
 
         own = prepare_teaching(OwnData(problems=(file,), answer="last-number"), base, ASKED, stack, seed=0)
-        assert isinstance(own.keep.rules["math"], JudgeOfReadAnswers)
+        assert isinstance(own.sampling.keep.rules["math"], JudgeOfReadAnswers)
         assert "answers are read as --answer last-number says" in own.notes
 
 

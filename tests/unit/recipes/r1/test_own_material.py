@@ -252,6 +252,10 @@ def test_a_template_of_the_users_is_that_of_all_models_after_r1_zero(
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a prompt without problems": (
+        {"own": OwnData(template="bare", stop=("END",))},
+        "--test, --template, --reward and the like: give reas",
+    ),
     "files without problems": ({"general": ("g.jsonl",), "compare": True}, r"--general, --compare: give reasoning pr"),
     "an assistant that nobody asks": (
         {"own": OwnData(problems=("p",)), "demonstrations": ("d",), "assistant": "http://127.0.0.1:1/v1"},

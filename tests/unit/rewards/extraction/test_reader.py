@@ -171,7 +171,7 @@ def test_votes_are_for_what_was_judged(rollout: Make) -> None:
         ("", "--answer '' is unknown"),
         ("regex", "--answer 'regex' is unknown"),
         ("regex:", "--answer: the pattern '' matches the empty text, which is no answer"),
-        ("regex:(", r"--answer: the pattern '\(' is no regular expression: missing \), unterminated subpattern at"),
+        ("regex:(", r"--answer: the pattern '\(' cannot be searched for: missing \)"),
     ],
 )
 def test_an_unknown_choice_is_refused_in_one_line(choice: str, complaint: str) -> None:
