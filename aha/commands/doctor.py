@@ -10,6 +10,7 @@ from aha.actors.local_actors import LocalActors
 from aha.actors.workload import workload
 from aha.engines.engine import Decoding
 from aha.policy.config import PolicyConfig
+from aha.policy.families import slowness
 from aha.recipes.base_model import open_base
 from aha.recipes.own.assignment import assigned
 from aha.recipes.own.own_data import OwnData
@@ -100,7 +101,11 @@ def examine(
         )
         diagnosis = diagnose(candidate)
 
-    warnings = [toy_numbers(policy.num_parameters, config, device), prompts_left_out(assignment.left_out)]
+    warnings = [
+        toy_numbers(policy.num_parameters, config, device),
+        prompts_left_out(assignment.left_out),
+        _through_transformers(policy.shape),
+    ]
     findings = [*diagnosis.findings, *(warning for warning in warnings if warning is not None)]
     diagnosis = replace(diagnosis, findings=tuple(findings))
     return _with_costs(diagnosis, policy.shape, config, torch.device(device))
@@ -128,6 +133,19 @@ def prompts_left_out(prompts: Sequence[str]) -> Finding | None:
         is_fatal=False,
         what=f"{len(prompts):,} prompts are too long and left out: {named}{others}",
         remedy="lower the max-new-tokens of the stages, of validation or of evaluation, if they are needed",
+    )
+
+
+def _through_transformers(shape: PolicyConfig) -> Finding | None:
+    """A model of another architecture, which has no kernels here."""
+    notice = slowness(shape)
+    if not notice:
+        return None
+    return Finding(
+        code="through-transformers",
+        is_fatal=False,
+        what=notice,
+        remedy="take a model of one of these families where time matters",
     )
 
 

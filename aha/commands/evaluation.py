@@ -1,5 +1,6 @@
 """Looking at one model: its figures on the built-in world or on a suite, and single responses."""
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from aha.actors.trainable import DTYPES
 from aha.commands.processes import among_peers
 from aha.engines.engine import Decoding, Request, sample
 from aha.engines.local import LocalEngine
+from aha.policy.families import slowness
 from aha.policy.pretrained import read_config
 from aha.problems.datasets.suites import OpenSuite, open_suite
 from aha.problems.world.questions import held_out_problems
@@ -129,12 +131,20 @@ def evaluate_order(order: EvaluationOrder) -> tuple[Report, str]:
     if order.suite is None:
         _check_share(order, order.config.num_samples)
     policy = open_base(order.model)
+    _announce(policy)
 
     # One process alone keeps the threads of torch; among several each has one.
     if order.num_processes == 1:
         return _evaluate(order, policy, World(device=order.device_name))
     with among_peers(order) as world:
         return _evaluate(order, policy, world)
+
+
+def _announce(policy: Checkpoint) -> None:
+    """Say before the first response that it will take longer than one of a known family, where that is so."""
+    notice = slowness(read_config(policy.path))
+    if notice:
+        print(f"aha: {notice}", file=sys.stderr)
 
 
 def _check_share(order: EvaluationOrder, num_samples: int) -> None:
@@ -333,6 +343,7 @@ def sample_once(order: SampleOrder) -> dict[str, Any]:
         ValueError: the model cannot be read, or the prompt is empty or leaves too few positions for the response.
     """
     start = open_base(order.model)
+    _announce(start)
     text = order.prompt
     if text is None:
         text = own_template(start, order.template, system=order.system)(order.question or "")

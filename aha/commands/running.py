@@ -11,6 +11,7 @@ from aha.commands.doctor import as_object, examine, refuse
 from aha.commands.export import record_starts
 from aha.commands.processes import among_peers, check_cards, device_of
 from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
+from aha.policy.families import slowness
 from aha.policy.pretrained import read_config
 from aha.recipes.catalogue import recipe_named
 from aha.recipes.recipe import Recipe, RunRequest
@@ -122,10 +123,16 @@ def _run_claimed(
     if disk:
         display.say(disk)
 
+    notices = {slowness(read_config(model.path)) for model in models}
+    for notice in sorted(notices - {""}):
+        display.say(notice)
+
     if diagnosis is not None:
         folder.write("doctor.json", as_object(diagnosis))
         for finding in diagnosis.findings:
-            display.say(f"doctor: {finding.code}: {finding.what}")
+            # Said already.
+            if finding.what not in notices:
+                display.say(f"doctor: {finding.code}: {finding.what}")
 
     def report(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         display.report(stage, done, total, figures)

@@ -6,6 +6,7 @@ __all__ = [
     "config",
     "families",
     "fast",
+    "hf",
     "layout",
     "lora",
     "policy",

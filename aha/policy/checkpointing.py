@@ -23,21 +23,25 @@ class RecomputedLayer(nn.Module):
         """Take a layer."""
         super().__init__()
 
-        # The layer's own modules, so that parameters have the same names in a checkpoint.
-        self._modules = layer._modules
+        # The layer's own modules, parameters and buffers, so that they have the same names in a checkpoint, and what
+        # else whoever runs through the layers may read of them. Its hooks stay its own.
+        own = vars(self)
+        for name, value in vars(layer).items():
+            if name in ("_modules", "_parameters", "_buffers") or name not in own:
+                own[name] = value
 
         # In a tuple: a module that is an attribute would add its own name to those of its parameters.
         self._layer = (layer,)
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, *inputs: Any, **options: Any) -> Tensor:
         """What the layer computes."""
         (layer,) = self._layer
         out: Tensor
         if torch.is_grad_enabled():
             # Nothing in a layer draws random numbers, so that their state need not be restored.
-            out = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)
+            out = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, **options)
         else:
-            out = layer(*inputs)
+            out = layer(*inputs, **options)
         return out
 
 

@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from aha.runs.config import Config
 
-__all__ = ["CacheSpec", "DenseConfig", "ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
+__all__ = ["CacheSpec", "DenseConfig", "HFConfig", "ModelType", "PolicyConfig", "PositionConfig", "RopeConfig"]
 
 ModelType = Literal["qwen2", "qwen3", "llama", "mistral"]
 """Kinds of checkpoints of the dense family: those that are read and written."""
@@ -140,3 +140,25 @@ class DenseConfig(PolicyConfig):
         if self.attention_bias and self.model_type not in ("llama", "qwen3"):
             raise ValueError(f"attention_bias is a setting of llama and qwen3; {self.model_type} has none")
         return self
+
+
+class HFConfig(PolicyConfig):
+    """A model that `transformers` computes; its rotary settings and norms are those of the config.json."""
+
+    num_key_value_heads: int = Field(gt=0)
+    """Key and value heads (J), a divisor of the query heads."""
+    key_size: int = Field(gt=0)
+    """Numbers of a head's key (K)."""
+    value_size: int = Field(gt=0)
+    """Numbers of a head's value (M)."""
+    described: dict[str, Any]
+    """The content of the config.json that it comes from."""
+
+    def cache_spec(self) -> CacheSpec:
+        """Keys and values of every layer."""
+        return CacheSpec(
+            num_layers=self.num_hidden_layers,
+            num_heads=self.num_key_value_heads,
+            key_size=self.key_size,
+            value_size=self.value_size,
+        )

@@ -1,10 +1,13 @@
 """The families of policies: which class a configuration belongs to."""
 
-from aha.policy.config import DenseConfig, PolicyConfig
+from typing import get_args
+
+from aha.policy.config import DenseConfig, HFConfig, ModelType, PolicyConfig
+from aha.policy.hf.model import HFPolicy
 from aha.policy.policy import Policy
 from aha.policy.transformer import Transformer
 
-__all__ = ["make_policy"]
+__all__ = ["make_policy", "slowness"]
 
 
 def make_policy(config: PolicyConfig) -> Policy:
@@ -18,6 +21,19 @@ def make_policy(config: PolicyConfig) -> Policy:
     """
     if isinstance(config, DenseConfig):
         return Transformer(config)
+    if isinstance(config, HFConfig):
+        return HFPolicy(config)
 
     kind = type(config).__name__
     raise ValueError(f"there is no family of policies for a {kind} ({config.model_type!r})")
+
+
+def slowness(config: PolicyConfig) -> str:
+    """What a user has to know of how fast a policy of this shape is; empty where there is nothing to say."""
+    if not isinstance(config, HFConfig):
+        return ""
+    native = ", ".join(get_args(ModelType))
+    return (
+        f"{config.model_type} is run through transformers: it samples and trains as {native} do, by the plain path, "
+        "which is slower than their kernels"
+    )

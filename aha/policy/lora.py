@@ -8,6 +8,7 @@ Source: LoRA, arXiv:2106.09685, section 4.1.
 
 import copy
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "TARGETS",
     "WEIGHTS",
     "LoRALinear",
+    "adapted_projections",
     "add_lora",
     "frozen_twin",
     "merged",
@@ -32,7 +34,10 @@ __all__ = [
 ]
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""All projections of a layer."""
+"""All projections of a layer. In a model that names its projections otherwise, all of these stand for all of those."""
+
+_IN_A_LAYER = re.compile(r"\.\d+\.")
+"""What the path of a projection has in it that is part of a list of layers."""
 
 SomePolicy = TypeVar("SomePolicy", bound=nn.Module)
 
@@ -118,19 +123,36 @@ def add_lora(
     if _adapted(policy):
         raise ValueError("the policy has adapters already: merge them first")
 
-    linears = [(name, module) for name, module in policy.named_modules() if isinstance(module, nn.Linear)]
-    projections = {_last_name(name) for name, _ in linears if ".layers." in f".{name}"}
-    unknown = sorted(set(targets) - projections)
-    if unknown:
-        available = ", ".join(sorted(projections))
-        raise ValueError(f"the policy has no projection called {', '.join(unknown)}; it has {available}")
-
     # In the order of the policy, in which the adapters draw from the generator.
+    projections = adapted_projections(policy, targets)
     policy.requires_grad_(False)
-    for name, linear in linears:
-        if _last_name(name) in targets:
-            adapted = LoRALinear(linear, rank=rank, alpha=alpha, generator=generator)
-            policy.set_submodule(name, adapted)
+    for name, linear in projections:
+        adapted = LoRALinear(linear, rank=rank, alpha=alpha, generator=generator)
+        policy.set_submodule(name, adapted)
+
+
+def adapted_projections(policy: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Linear]]:
+    """The projections of a policy that get an adapter, with their paths, in the order of the policy.
+
+    Args:
+        policy: the policy.
+        targets: last names of the projections. Where these are all of `TARGETS`, and the policy lacks one of them, they
+            are all projections of its layers.
+
+    Raises:
+        ValueError: a target is none of its projections.
+    """
+    linears = [(name, module) for name, module in policy.named_modules() if isinstance(module, nn.Linear)]
+    in_layers = [(name, linear) for name, linear in linears if _IN_A_LAYER.search(name)]
+    available = {_last_name(name) for name, _ in in_layers}
+    unknown = sorted(set(targets) - available)
+    if unknown and available and set(targets) == set(TARGETS):
+        return in_layers
+    if unknown:
+        raise ValueError(
+            f"the policy has no projection called {', '.join(unknown)}; it has {', '.join(sorted(available))}"
+        )
+    return [(name, linear) for name, linear in in_layers if _last_name(name) in targets]
 
 
 def _last_name(path: str) -> str:

@@ -41,15 +41,15 @@ class Context(Protocol):
 class Policy(nn.Module, ABC):
     """A model that gives each next token a probability.
 
-    Parameters have the names of the family's checkpoints: `model.embed_tokens`, `model.layers.N...`, `lm_head`.
+    Parameters have the names of the family's checkpoints, such as `model.embed_tokens` and `model.layers.N...`.
 
     Attributes:
         config: its shape.
-        lm_head: the output head, a plain projection; its weight may be the embedding's.
+        head_name: name of the output head, a plain projection without a bias; its weight may be the embedding's.
     """
 
     config: PolicyConfig
-    lm_head: nn.Linear
+    head_name: str = "lm_head"
 
     @abstractmethod
     def forward(self, tokens_N: Tensor, positions_N: Tensor, context: Context) -> Tensor:
@@ -72,7 +72,7 @@ class Policy(nn.Module, ABC):
     @property
     def head_VD(self) -> Tensor:
         """Weight of the output head, [V, D]: scoring multiplies with it in parts, so that [N, V] never exists."""
-        return self.lm_head.weight
+        return self.get_parameter(f"{self.head_name}.weight")
 
     def cache_spec(self) -> CacheSpec:
         """What is stored of each token while decoding."""

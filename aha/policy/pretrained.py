@@ -1,7 +1,7 @@
 """Policies in and out of Hugging Face model folders: config.json, generation_config.json and the weights.
 
-Qwen2, Qwen3, Llama and Mistral checkpoints are read, and what is written here `transformers` loads with the same
-logits.
+Qwen2, Qwen3, Llama and Mistral checkpoints are read here, all others by `aha.policy.hf`; what is written `transformers`
+loads with the same logits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from aha.policy.config import DenseConfig, PolicyConfig, RopeConfig
+from aha.policy.config import DenseConfig, HFConfig, PolicyConfig, RopeConfig
+from aha.policy.hf.architecture import read_shape
+from aha.policy.hf.files import architecture_name, read_hf_policy, write_hf_weights
+from aha.policy.hf.model import HFPolicy
 from aha.policy.policy import Policy
 from aha.policy.transformer import Transformer
 from aha.policy.weights import MAX_SHARD_BYTES, Dtype, load_weights, write_weights
@@ -62,14 +65,14 @@ def write_policy(
 
     weights = policy.state_dict()
     if policy.config.tie_word_embeddings:
-        weights.pop("lm_head.weight")
-    write_files(weights, policy.config, folder, kind="ForCausalLM", described=tokens, max_shard_bytes=max_shard_bytes)
+        weights.pop(f"{policy.head_name}.weight")
+    write_files(weights, policy, folder, kind="ForCausalLM", described=tokens, max_shard_bytes=max_shard_bytes)
     write_object(folder / "generation_config.json", {"do_sample": True, **tokens})
 
 
 def write_files(
     weights: Mapping[str, Tensor],
-    config: PolicyConfig,
+    policy: Policy,
     folder: Path,
     *,
     kind: str,
@@ -80,7 +83,7 @@ def write_files(
 
     Args:
         weights: under the names that `transformers` gives them, all of one type.
-        config: the shape of its transformer.
+        policy: the policy that it is, or that it is made of.
         folder: where.
         kind: what follows the family in the name of the architecture.
         described: what config.json says besides the shape.
@@ -89,20 +92,38 @@ def write_files(
     Raises:
         ValueError: checkpoints of the policy's family are not written.
     """
-    if not isinstance(config, DenseConfig):
+    config = policy.config
+    dtype = next(iter(weights.values())).dtype
+    if isinstance(policy, HFPolicy):
+        content = dict(policy.config.described)
+        # New and old readers have two names for the type; both know the older one.
+        content.pop("dtype", None)
+        content["architectures"] = [architecture_name(policy, kind)]
+        # Some configurations insist on a number where the tokenizer puts nothing before a text.
+        if described.get("bos_token_id") is None and content.get("bos_token_id") is not None:
+            described = {name: value for name, value in described.items() if name != "bos_token_id"}
+        write_hf_weights(policy, weights, folder, max_shard_bytes=max_shard_bytes)
+    elif isinstance(config, DenseConfig):
+        content = _dense_content(config, kind)
+        write_weights(weights, folder, max_bytes=max_shard_bytes)
+    else:
         raise ValueError(
             f"checkpoints of {config.model_type!r} are not written, only those of {', '.join(_FAMILIES)}: keep the "
             "weights with `policy.state_dict()`"
         )
 
-    dtype = weights["model.embed_tokens.weight"].dtype
+    content["torch_dtype"] = str(dtype).removeprefix("torch.")
+    write_object(folder / "config.json", content | dict(described))
+
+
+def _dense_content(config: DenseConfig, kind: str) -> dict[str, Any]:
+    """What the config.json of a policy of the dense family says of its shape."""
     content: dict[str, Any] = config.model_dump(exclude=_NOT_COPIED)
     content |= {
         "architectures": [_FAMILIES[config.model_type] + kind],
         "hidden_act": "silu",
         "attention_bias": config.attention_bias,
         "attention_dropout": 0.0,
-        "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
     }
     content |= _rotary(config)
@@ -110,9 +131,7 @@ def write_files(
     # Without the entry, `transformers` gives a Mistral a window of its own.
     if config.model_type == "mistral":
         content["sliding_window"] = None
-    content |= described
-    write_object(folder / "config.json", content)
-    write_weights(weights, folder, max_bytes=max_shard_bytes)
+    return content
 
 
 def _rotary(config: DenseConfig) -> dict[str, Any]:
@@ -138,6 +157,9 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtyp
             do not fit; the message says which.
     """
     config = read_config(folder)
+    if isinstance(config, HFConfig):
+        return read_hf_policy(folder, config, device=device, dtype=dtype)
+    assert isinstance(config, DenseConfig)
 
     # On the meta device no weights are made only to be replaced.
     with torch.device("meta"):
@@ -152,11 +174,12 @@ def read_policy(folder: Path, *, device: torch.device | str = "cpu", dtype: Dtyp
     return policy
 
 
-def read_config(folder: Path) -> DenseConfig:
+def read_config(folder: Path) -> PolicyConfig:
     """The shape of a policy from the config.json of a model folder, old or new style.
 
     Raises:
         ValueError: no such folder or file, or a shape that is not supported.
+        RuntimeError: it is run through `transformers`, and the extra `hf` is not installed.
     """
     path = folder / "config.json"
     if not folder.is_dir():
@@ -167,6 +190,11 @@ def read_config(folder: Path) -> DenseConfig:
         raise ValueError(f"{folder} has no config.json: it is not a model folder")
 
     described = read_object(path)
+    # A file that does not say what it is is refused below.
+    model_type = described.get("model_type")
+    if isinstance(model_type, str) and model_type not in _FAMILIES:
+        return read_shape(path, described)
+
     for complaint in (_strange_rotation(described), _short_window(described), _strange_layers(described)):
         if complaint:
             raise ValueError(f"{path}: {complaint}")

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from aha.policy.config import PolicyConfig
+from aha.policy.config import HFConfig, PolicyConfig
 from aha.policy.families import make_policy
+from aha.policy.hf.files import read_backbone
 from aha.policy.layout import Layout, pack
 from aha.policy.policy import Policy
 from aha.policy.pretrained import read_config, write_files
@@ -60,7 +61,7 @@ class RewardModel(nn.Module):
 
         # With a tied head no second matrix [V, D] is made, only to be thrown away.
         self.backbone = make_policy(config.model_copy(update={"tie_word_embeddings": True}))
-        del self.backbone.lm_head
+        delattr(self.backbone, self.backbone.head_name)
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
         self.register_buffer("bias", torch.zeros(()))
         self.bias: Tensor
@@ -113,7 +114,7 @@ def from_policy(policy: Policy, generator: torch.Generator, *, reads: Reads) -> 
     """
     model = RewardModel(policy.config, reads=reads)
     weights = policy.state_dict()
-    del weights["lm_head.weight"]
+    del weights[f"{policy.head_name}.weight"]
     model.backbone.load_state_dict(weights)
 
     std = (policy.config.hidden_size + 1) ** -0.5
@@ -122,7 +123,10 @@ def from_policy(policy: Policy, generator: torch.Generator, *, reads: Reads) -> 
 
     # Drawn in float32 on the CPU and then converted, so that the head is the same on every device.
     head_VD = policy.head_VD
-    model.to(device=head_VD.device, dtype=head_VD.dtype)
+    model.to(device=head_VD.device)
+    # Not the buffers: those of other architectures are the frequencies of their rotations, which half precision spoils.
+    for weight in model.parameters():
+        weight.data = weight.data.to(head_VD.dtype)
     return _with_precise_bias(model, 0.0)
 
 
@@ -221,7 +225,7 @@ def write_reward_model(model: RewardModel, folder: Path, *, end_id: int, pad_id:
         "id2label": {"0": "reward"},
         "label2id": {"reward": 0},
     }
-    write_files(weights, model.config, folder, kind="ForSequenceClassification", described=described)
+    write_files(weights, model.backbone, folder, kind="ForSequenceClassification", described=described)
 
     # `transformers` has no bias for this head, and no word for what of a response is read.
     description = {"bias": float(model.bias), "reads": model.reads}
@@ -255,5 +259,10 @@ def read_reward_model(
     # On the meta device nothing is drawn and allocated that the weights of the folder would replace.
     with torch.device("meta"):
         model = RewardModel(config, reads=reads)
-    load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))
+    shape = model.config
+    if isinstance(shape, HFConfig):
+        model.backbone, head_1D = read_backbone(folder, shape, device=device, dtype=dtype)
+        model.score.weight = nn.Parameter(head_1D)
+    else:
+        load_weights(model, folder, device=device, dtype=dtype, stored_name=lambda name: name.removeprefix("backbone."))
     return _with_precise_bias(model, float(bias))

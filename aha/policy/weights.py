@@ -4,6 +4,7 @@ Files are mapped into memory and read one tensor after the other, each straight 
 reading needs little more memory than the weights and one file. Nothing that could hold code is ever loaded.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from aha.runs.objects import read_object, write_object
 
-__all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "stored_dtype", "write_weights"]
+__all__ = ["MAX_SHARD_BYTES", "Dtype", "load_weights", "read_weights", "stored_dtype", "write_weights"]
 
 Dtype = torch.dtype | Literal["auto"]
 """Type of parameters; `auto` is that of the checkpoint."""
@@ -99,6 +100,27 @@ def load_weights(
             _compare(stored[copy].path, copy, loaded[expected[original]])
 
 
+def read_weights(folder: Path, *, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All weights of a model folder by name, on the CPU.
+
+    Args:
+        folder: the model folder.
+        dtype: their type, whatever the file's.
+
+    Raises:
+        ValueError: a file is missing or damaged, or weights are quantised; the message names it.
+    """
+    stored = {name: tensor for name, tensor in _directory(folder).items() if not name.endswith(_BUFFER)}
+    for name, tensor in stored.items():
+        _type_of(tensor, name, folder)
+
+    weights: dict[str, Tensor] = {}
+    for path in sorted({tensor.path for tensor in stored.values()}):
+        names = [name for name, tensor in stored.items() if tensor.path == path]
+        weights |= _read(path, names, device="cpu", dtype=dtype)
+    return weights
+
+
 def _check_fit(stored: Mapping[str, _Stored], shapes: Mapping[str, list[int]], folder: Path) -> None:
     """Refuse tensors that are not exactly those of the model.
 
@@ -120,13 +142,19 @@ def _check_fit(stored: Mapping[str, _Stored], shapes: Mapping[str, list[int]], f
 def stored_dtype(folder: Path) -> torch.dtype:
     """The type in which a model folder holds its weights, that of the embedding.
 
+    Where no tensor has the name that the embedding has in most families, it is the type of the largest one.
+
     Raises:
         ValueError: a file is missing or damaged, or the weights are quantised; the message says which.
     """
     stored = _directory(folder)
-    if _EMBEDDING not in stored:
-        raise ValueError(f"the weights in {folder} have no {_EMBEDDING}: it is no model of a supported family")
-    return _type_of(stored[_EMBEDDING], _EMBEDDING, folder)
+    if not stored:
+        raise ValueError(f"there are no weights in {folder}")
+
+    name = _EMBEDDING
+    if name not in stored:
+        name = max(stored, key=lambda name: math.prod(stored[name].shape))
+    return _type_of(stored[name], name, folder)
 
 
 def _type_of(tensor: _Stored, name: str, folder: Path) -> torch.dtype:

@@ -9,6 +9,7 @@ __all__ = [
     "gguf",
     "hub",
     "ledger",
+    "libraries",
     "objects",
     "pipeline",
     "provenance",

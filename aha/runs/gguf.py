@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from aha.runs.cache import cached_folder
+from aha.runs.libraries import import_transformers
 
 __all__ = ["SUFFIX", "gguf_folder"]
 
@@ -53,7 +54,8 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     """The reader of the format, and what makes models of it."""
     try:
         import gguf
-        import transformers
+
+        transformers = import_transformers()
     except ImportError as error:
         raise RuntimeError(
             f"GGUF files need the packages `gguf` and `transformers`: pip install 'aha[gguf]' ({error})"

@@ -14,10 +14,11 @@ __all__ = ["cost_of_training", "forward_flops", "num_stream_tokens"]
 
 def _num_matrix_parameters(model: nn.Module) -> int:
     """Parameters that every token is multiplied with: all but the embedding, the output head (tied or not) included."""
+    embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
     count = 0
     # A tied head is named twice, as embedding and as head: its product with the hidden states counts.
     for name, weight in model.named_parameters(remove_duplicate=False):
-        if not name.endswith("embed_tokens.weight"):
+        if name not in embeddings:
             count += weight.numel()
     return count
 

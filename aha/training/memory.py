@@ -22,14 +22,14 @@ import os
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from aha.kernels.cpu.compiled import has_gpu_kernels
 from aha.kernels.cpu.training import has_kernel
 from aha.policy.blocks import SPARSE_ABOVE
-from aha.policy.config import PolicyConfig
+from aha.policy.config import HFConfig, PolicyConfig
 from aha.policy.families import make_policy
 from aha.policy.fast.paths import has_packed_sizes
+from aha.policy.lora import adapted_projections
 from aha.policy.scoring import chunk_tokens
 from aha.training.config import OptimizerConfig
 
@@ -117,16 +117,6 @@ class Estimate:
         return always + max(updating, sampling) + RUNTIME
 
 
-def _adapted(model: nn.Module, targets: tuple[str, ...]) -> list[torch.Size]:
-    """Shapes of the projections that get adapters."""
-    shapes: list[torch.Size] = []
-    for path, module in model.named_modules():
-        name = path.rsplit(".", 1)[-1]
-        if isinstance(module, nn.Linear) and name in targets:
-            shapes.append(module.weight.shape)
-    return shapes
-
-
 def activation_bytes(
     config: PolicyConfig, num_tokens: int, *, size: int = 4, recomputes: bool = False, device: torch.device = CPU
 ) -> int:
@@ -169,6 +159,9 @@ def activation_bytes(
 
 def _has_kernels(config: PolicyConfig, size: int, device: torch.device) -> bool:
     """Whether kernels compute what is no matrix product: in C, or on a GPU those of half precision."""
+    # `transformers` computes all but the attention itself.
+    if isinstance(config, HFConfig):
+        return False
     if device.type == "cuda":
         return size == 2 and has_gpu_kernels()
     spec = config.cache_spec()
@@ -203,7 +196,7 @@ def _logits_bytes(config: PolicyConfig, num_tokens: int, size: int, device: torc
 
     # The embedding's gradient is dense where the tokens of a micro-batch may name much of the vocabulary.
     num_rows = chunk
-    is_dense = size == 2 or config.vocab_size <= SPARSE_ABOVE * num_tokens
+    is_dense = size == 2 or isinstance(config, HFConfig) or config.vocab_size <= SPARSE_ABOVE * num_tokens
     if is_trained and is_dense:
         num_rows += config.hidden_size
 
@@ -229,7 +222,8 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
 
     # The two matrices of an adapter are [rank, inputs] and [outputs, rank].
     rank = optimizer.lora.rank
-    adapted = _adapted(model, optimizer.lora.targets) if rank else []
+    projections = adapted_projections(model, optimizer.lora.targets) if rank else []
+    adapted = [linear.weight.shape for _, linear in projections]
     num_adapters = sum(rank * sum(shape) for shape in adapted)
     num_trained = num_adapters if rank else count
 
