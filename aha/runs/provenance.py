@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,8 @@ import aha
 __all__ = ["now", "provenance", "revision"]
 
 _LIBRARIES = ("torch", "numpy", "safetensors", "tokenizers", "pydantic")
+_OPTIONAL = ("transformers",)
+"""Recorded where it is installed: it computes models of other architectures."""
 
 
 def now() -> str:
@@ -46,12 +49,10 @@ def revision() -> str:
 
 def provenance() -> dict[str, object]:
     """Versions, revision, machine and command."""
-    versions = {}
-    for name in _LIBRARIES:
-        try:
+    versions = dict.fromkeys(_LIBRARIES, "unknown")
+    for name in (*_LIBRARIES, *_OPTIONAL):
+        with suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
 
     return {
         "aha": aha.__version__,

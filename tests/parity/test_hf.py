@@ -8,7 +8,7 @@ from pathlib import Path
 import lazy_transformers as transformers
 import pytest
 import torch
-from hf_models import OTHERS, quiet, their_model, write_their_model
+from hf_models import OTHERS, quiet, settings, their_model, write_their_model
 from safetensors import safe_open
 from tiny import PROMPTS, letters_tokenizer, random_tokens, requests_for
 from torch import Tensor, nn
@@ -17,8 +17,9 @@ from aha.engines.engine import Decoding, sample
 from aha.engines.local import LocalEngine
 from aha.policy.checkpointing import checkpoint_activations
 from aha.policy.families import slowness
+from aha.policy.hf.architecture import read_shape
 from aha.policy.hf.model import HFPolicy
-from aha.policy.layout import Layout, pack
+from aha.policy.layout import Layout, pack, rows
 from aha.policy.lora import TARGETS, add_lora, frozen_twin, merged, read_adapter, write_adapter
 from aha.policy.policy import Policy
 from aha.policy.pretrained import read_config, read_policy, write_policy
@@ -28,6 +29,7 @@ from aha.training.batch import layout_of, stack
 from aha.training.checkpoint import read_model, read_scorer, write_checkpoint
 from aha.training.cost import forward_flops
 from aha.training.learner import reference_logp
+from aha.training.memory import activation_bytes
 from aha.types import Batch
 
 # `transformers` takes two seconds of every process that imports it.
@@ -322,3 +324,26 @@ def test_a_user_is_told_that_it_is_slower(tmp_path: Path) -> None:
     notice = slowness(read_config(folder))
     assert notice.startswith("gemma is run through transformers")
     assert "slower" in notice
+
+
+@each_kind
+def test_the_estimate_covers_what_a_forward_pass_keeps(kind: str) -> None:
+    """On a larger shape, where what belongs to a token outweighs the rest."""
+    changes: dict[str, object] = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 8}
+    described = settings(kind, vocab_size=100, **changes)
+    policy = HFPolicy(read_shape(Path("config.json"), described))
+    own = {weight.untyped_storage().data_ptr() for weight in policy.parameters()}
+    kept: dict[int, int] = {}
+
+    def remember(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    layout = rows(torch.zeros(4, 200, dtype=torch.int64))
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        hidden_ND = policy(layout.tokens_N, layout.positions_N, layout)
+    assert hidden_ND.requires_grad
+    expected = activation_bytes(policy.config, 800)
+    assert 0.3 * expected < sum(kept.values()) < expected

@@ -16,6 +16,12 @@ from aha.runs.libraries import import_transformers
 __all__ = ["Parts", "causal_model", "in_words", "library_for", "parts_of", "quiet", "settings_of"]
 
 
+def in_words(error: Exception) -> str:
+    """An error of the library in one short line: for a strange file they are those of whatever it stumbles over."""
+    reason = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {reason}"
+
+
 def library_for(model_type: object) -> ModuleType:
     """`transformers`, for models of this kind.
 
@@ -27,14 +33,8 @@ def library_for(model_type: object) -> ModuleType:
     except ImportError as error:
         raise RuntimeError(
             f"models of the kind {model_type!r} are run through the package `transformers`: pip install 'aha[hf]' "
-            f"({error})"
+            f"({in_words(error)})"
         ) from error
-
-
-def in_words(error: Exception) -> str:
-    """An error of the library in one short line: for a strange file they are those of whatever it stumbles over."""
-    reason = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {reason}"
 
 
 @contextmanager
@@ -61,8 +61,9 @@ def settings_of(described: Mapping[str, Any], *, is_tied: bool | None = None) ->
         is_tied: whether the output head is the embedding; as the file says where None.
     """
     library = library_for(described["model_type"])
-    # What is read may be changed by its reader.
-    settings = library.CONFIG_MAPPING[described["model_type"]].from_dict(copy.deepcopy(dict(described)))
+    with quiet(library):
+        # What is read may be changed by its reader.
+        settings = library.CONFIG_MAPPING[described["model_type"]].from_dict(copy.deepcopy(dict(described)))
     if is_tied is not None:
         settings.tie_word_embeddings = is_tied
     return settings
