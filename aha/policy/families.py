@@ -32,8 +32,8 @@ def slowness(config: PolicyConfig) -> str:
     """What a user has to know of how fast a policy of this shape is; empty where there is nothing to say."""
     if not isinstance(config, HFConfig):
         return ""
-    native = ", ".join(get_args(ModelType))
+    *others, last = get_args(ModelType)
     return (
-        f"{config.model_type} is run through transformers: it samples and trains as {native} do, by the plain path, "
-        "which is slower than their kernels"
+        f"{config.model_type} is run through transformers: it samples and trains on the plain path, which is slower "
+        f"than the kernels of {', '.join(others)} and {last}"
     )

@@ -103,6 +103,14 @@ def _policy_with(
         raise ValueError(
             f"{misfit}missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {misshapen[:3]}"
         )
+
+    # With two different matrices `transformers` unties them, and one of the two would not be written.
+    is_tied = policy.head_VD is policy.library_model.get_input_embeddings().weight
+    if is_tied != config.tie_word_embeddings and not is_headless:
+        raise ValueError(
+            f"{folder} has an output head of its own, but config.json ties it to the embedding: set "
+            "tie_word_embeddings to false there to keep it"
+        )
     return policy
 
 

@@ -60,6 +60,18 @@ def test_weights_that_do_not_fit_are_named(
         read_policy(folder)
 
 
+def test_a_head_that_is_tied_may_be_in_the_files_only_as_a_copy(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_their_model(folder, "gemma", letters_tokenizer())
+    expected = read_policy(folder)
+    embedding = expected.state_dict()["model.embed_tokens.weight"]
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
+    assert torch.equal(read_policy(folder).head_VD, embedding)
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding + 1}))
+    with pytest.raises(ValueError, match=r"an output head of its own, but config\.json ties it .* to false"):
+        read_policy(folder)
+
+
 def test_damaged_files_and_pickles_are_refused_as_for_any_model(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:500])
