@@ -112,10 +112,31 @@ def _open_models(request: Request) -> "list[Checkpoint]":
     options = request.options
     if (options.teacher is None) == (not options.traces):
         raise ValueError("give either --teacher MODEL, or what it has said with --traces FILE.jsonl")
-    if options.traces and options.own.problems:
-        raise ValueError("--problems are for a teacher to answer: leave them out beside --traces")
+    if options.traces:
+        _refuse_what_a_teacher_is_told(options.own)
     students = open_model(request)
     return [*students, open_base(options.teacher)] if options.teacher is not None else students
+
+
+def _refuse_what_a_teacher_is_told(own: OwnData) -> None:
+    """Beside traces there is no teacher: what it would be asked, and how, has no effect.
+
+    Raises:
+        ValueError: such an option is given.
+    """
+    told = {
+        "--problems": own.problems,
+        "--reward": own.reward,
+        "--template": own.template != "auto",
+        "--system": own.system,
+        "--stop": own.stop is not None,
+    }
+    given = [name for name, value in told.items() if value]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: meant for a teacher, which --traces take the place of: leave out what it would be "
+            "told; the student's own prompt is --student-template"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

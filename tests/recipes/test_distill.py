@@ -109,7 +109,8 @@ def test_traces_of_a_file_are_learned(run: Give, base: Checkpoint, tmp_path: Pat
     [
         ("distill", [], ["either --teacher MODEL", "--traces FILE.jsonl"]),
         ("distill", ["--teacher", "base", "--traces", "t.jsonl"], ["either --teacher MODEL"]),
-        ("distill", ["--traces", "t.jsonl", "--problems", "p.jsonl"], ["--problems are for a teacher to answer"]),
+        ("distill", ["--traces", "t.jsonl", "--problems", "p.jsonl"], ["--problems: meant for a teacher"]),
+        ("distill", ["--traces", "t", "--template", "r1", "--stop", "."], ["--template, --stop: meant for a teacher"]),
         ("distill", ["--traces", "p.jsonl"], ["p.jsonl:1: it needs a question"]),
         ("distill", ["--teacher", "nowhere"], ["nowhere"]),
         ("distill", ["--teacher", "base", "--problems", "own.jsonl", "--fields", "question=q,domain=own"], ["no rule"]),
