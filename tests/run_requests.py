@@ -9,7 +9,7 @@ from aha.recipes.r1.built_in import built_in_material
 from aha.recipes.r1.options import R1Options
 from aha.recipes.r1.scales import R1Config
 from aha.recipes.r1.train import train_r1
-from aha.recipes.recipe import RunRequest
+from aha.recipes.recipe import Recipe, RunRequest
 from aha.recipes.scales import R1ZeroConfig
 from aha.recipes.zero_recipe import ZeroOptions
 from aha.stages.run import Run
@@ -53,3 +53,19 @@ def train_built_in(
     """R1 in the built-in world, from a run that has begun."""
     material = built_in_material(scale, seed=run.seed, assistant=assistant)
     return train_r1(run, base, scale, material, students)
+
+
+def single_request(
+    recipe: Recipe[Any, Any], config: Any, options: Any, folder: Path, *, seed: int = 0, model: str | None = None
+) -> RunRequest[Any, Any]:
+    """A run of a recipe of one stage."""
+    return RunRequest(
+        recipe=recipe.name,
+        scale="tiny",
+        config=config,
+        options=options,
+        folder=folder,
+        seed=seed,
+        model=model,
+        is_quiet=True,
+    )

@@ -21,7 +21,8 @@ class Stages:
     """Stages that write down what they are given, and hand on their name in place of a result.
 
     Attributes:
-        given: what they were given so far; `rows` is what a stage that makes data is given by place.
+        given: what they were given so far, in the order in which they ran; `rows` is what a stage that makes data is
+            given by place.
     """
 
     given: Given = field(default_factory=dict)
@@ -59,15 +60,3 @@ def stand_in(patch: pytest.MonkeyPatch) -> Stages:
         "rl": ("r1.train r1_zero r1.students", stages.model),
         "sft": ("r1.train r1.students", stages.model),
         "pretrain": ("r1.students base_model", stages.model),
-        "reward_model": ("r1.rewards r1.own_rewards", stages.model),
-        "rejection": ("r1.train", stages.data),
-        "write_demonstrations": ("r1.train", stages.data),
-        "harvest": ("r1.rewards", stages.data),
-        "evaluate": ("r1_zero r1.examination", stages.evaluation),
-    }
-    for name, (recipes, stage) in recipes_of_stages.items():
-        for recipe in recipes.split():
-            patch.setattr(f"aha.recipes.{recipe}.{name}", stage)
-
-    patch.setattr(LocalActors, "learned_reward", stages.scorer)
-    return stages
