@@ -42,7 +42,7 @@ SHARED = "how many of the seven red hens lay eggs on the first day of may"
 Rows = Sequence[dict[str, Any]]
 LEARNED: Rows = [
     {"question": "what is 3 + 4 ?", "response": "7"},
-    {"question": f"say {SHARED}", "response": "5"},
+    *({"question": f"{word} {SHARED}", "response": "5"} for word in ("say", "tell", "count")),
     {"question": "what is 5 + 6 ?", "response": "11"},
 ]
 TESTS: Rows = [{"question": text, "answer": "#### 5"} for text in (SHARED, "what is 2 + 3 ?", "what is 4 + 1 ?")]
@@ -128,9 +128,9 @@ def test_fine_tuning_learns_the_demonstrations_that_the_test_does_not_ask(stages
     assert ran(request, SFT, [base]) == (
         "sft",
         [
-            "3 demonstrations of learned.jsonl",
+            "5 demonstrations of learned.jsonl",
             TESTS_SAID,
-            "1 demonstrations left out that overlap with a test problem",
+            "3 demonstrations left out that overlap with a test problem",
         ],
     )
     assert list(stages.given) == ["evaluation-start", "demonstrations", "sft", "evaluation-end"]
@@ -138,7 +138,7 @@ def test_fine_tuning_learns_the_demonstrations_that_the_test_does_not_ask(stages
 
     (learned,) = stages.given["demonstrations"]["rows"]
     assert [(row.question, row.response) for row in learned] == [
-        (row["question"], row["response"]) for row in (LEARNED[0], LEARNED[2])
+        (row["question"], row["response"]) for row in (LEARNED[0], LEARNED[-1])
     ]
     given = stages.given["sft"]
     assert (given["policy"], [part.key for part in given["data"]]) == (base, ["demonstrations"])
@@ -158,9 +158,9 @@ def test_a_run_notices_that_a_demonstration_has_changed(stages: Stages, base: Ch
 @pytest.mark.usefixtures("files")
 def test_without_a_test_nothing_is_examined_and_all_is_learned(stages: Stages, base: Checkpoint) -> None:
     _, said = ran(sft_request(test=(), template="r1_zero"), SFT, [base])
-    assert (list(stages.given), said) == (["demonstrations", "sft"], ["3 demonstrations of learned.jsonl"])
+    assert (list(stages.given), said) == (["demonstrations", "sft"], ["5 demonstrations of learned.jsonl"])
     (learned,) = stages.given["demonstrations"]["rows"]
-    assert len(learned) == 3
+    assert len(learned) == 5
     assert stages.given["sft"]["template"] is r1_zero
 
 
@@ -178,7 +178,7 @@ def test_the_options_of_fine_tuning_reach_what_reads_the_files(stages: Stages, b
         system="think first",
     )
     _, said = ran(request, SFT, [base])
-    assert said[0] == "3 demonstrations of learned.jsonl (1 bad rows left out)"
+    assert said[0] == "5 demonstrations of learned.jsonl (1 bad rows left out)"
     assert said[1].startswith("3 problems of test.jsonl")
     assert stages.given["sft"]["template"]("1 + 1 ?") == "think first 1 + 1 ?"
     assert stages.given["evaluation-start"]["setting"].template is stages.given["sft"]["template"]
@@ -198,12 +198,13 @@ def test_a_demonstration_may_fill_the_positions_of_the_model_and_no_more(base: C
     check(256, max_tokens=4096)
     # What is longer than a chunk is left out by the stage, and needs no positions.
     check(257, max_tokens=256)
-    complaint = (
-        "^learned.jsonl:2: the demonstration has 257 tokens, and the model has 256 positions: --sft.max-tokens 256 "
-        "leaves out what is longer$"
-    )
-    with pytest.raises(ValueError, match=complaint):
-        check(257, max_tokens=257)
+    for num_tokens, max_tokens in ((257, 257), (258, 258), (257, 4096)):
+        complaint = (
+            rf"^learned.jsonl:2: the demonstration has {num_tokens} tokens, and the model has 256 positions: "
+            "--sft.max-tokens 256 leaves out what is longer$"
+        )
+        with pytest.raises(ValueError, match=complaint):
+            check(num_tokens, max_tokens=max_tokens)
 
 
 # Distillation
@@ -227,8 +228,8 @@ def test_a_student_learns_given_traces(stages: Stages, base: Checkpoint) -> None
         "student",
         [
             TESTS_SAID,
-            "3 demonstrations of learned.jsonl",
-            "1 traces left out that overlap with a test problem",
+            "5 demonstrations of learned.jsonl",
+            "3 traces left out that overlap with a test problem",
         ],
     )
     assert list(stages.given) == ["evaluation-start", "traces", "student", "evaluation-end"]
@@ -243,7 +244,7 @@ def test_a_student_learns_given_traces(stages: Stages, base: Checkpoint) -> None
     keys = {stages.given["traces"]["key"]}
     write("learned.jsonl", [{**LEARNED[0], "response": "8"}, *LEARNED[1:]])
     _, said = ran(distill_request(traces=("learned.jsonl",), student_template="bare"), DISTILL, [base])
-    assert said == ["3 demonstrations of learned.jsonl"]
+    assert said == ["5 demonstrations of learned.jsonl"]
     assert stages.given["student"]["template"] is bare
     assert len(keys | {stages.given["traces"]["key"]}) == 2
 
@@ -432,16 +433,16 @@ def test_a_reward_model_is_examined_on_questions_that_it_does_not_learn(
 
 @pytest.mark.usefixtures("files")
 def test_rows_that_are_given_to_examine_a_reward_model_are_not_learned(stages: Stages, base: Checkpoint) -> None:
-    write("held.jsonl", [*RANKED[18:], {"question": "another", "chosen": "yes", "rejected": "no"}, {"question": "?"}])
+    write("held.jsonl", [*RANKED[7:], {"question": "another", "chosen": "yes", "rejected": "no"}, {"question": "?"}])
     request = reward_request(preferences=("ranked.jsonl",), held_out=("held.jsonl",), bad_rows="skip")
     _, said = ran(request, REWARD_MODEL, [base])
     assert said == [
         "20 rankings of ranked.jsonl",
-        "examined on 3 rankings of held.jsonl (1 bad rows left out)",
-        "2 rows left out whose question the examination asks too",
+        "examined on 14 rankings of held.jsonl (1 bad rows left out)",
+        "13 rows left out whose question the examination asks too",
     ]
     (given,) = stages.given.values()
-    assert (len(given["data"]()), len(given["held_out"]())) == (18, 3)
+    assert (len(given["data"]()), len(given["held_out"]())) == (7, 14)
 
     write("held.jsonl", [{"ask": "another", "yes": "yes", "no": "no"}])
     write("ranked.jsonl", [{"ask": row["question"], "yes": row["chosen"], "no": row["rejected"]} for row in RANKED])
