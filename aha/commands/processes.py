@@ -61,6 +61,10 @@ class _Peer:
     line: Connection
 
 
+class _NotReadyError(RuntimeError):
+    """Another process failed before the processes met, and has said why."""
+
+
 def device_of(name: Device, scale: str) -> str:
     """Where a command computes.
 
@@ -143,7 +147,7 @@ def among_peers(job: Job) -> Iterator[World]:
 
         except Interrupted as stopped:
             raise Interrupted(f"{stopped} and saved: the same command goes on from there") from None
-        except NonFiniteLossError:
+        except (NonFiniteLossError, _NotReadyError):
             raise
 
         except RuntimeError as error:
@@ -231,7 +235,7 @@ def _start_peers(peers: list[_Peer], job: Job, rendezvous: str) -> None:
 
     for peer in peers:
         if failure := _next_message(peer):
-            raise RuntimeError(failure)
+            raise _NotReadyError(failure)
 
 
 def _start_peer(job: Job, rank: int, rendezvous: str) -> _Peer:
