@@ -44,6 +44,20 @@ LIBRARY_NAMES = {"Problem", "Rollout", "Verdict", "__version__", "evaluate", "ru
 BANNED_NAMES = {"utils", "common", "helpers", "misc", "base", "manager"}
 BANNED_CALLS = {"eval", "exec", "getattr", "hasattr"}
 
+CHANGEABLE: dict[str, str] = {
+    "aha.stages.run.Run": "whether it was asked to stop",
+    "aha.stages.pretrain._Corpus": "the beginning of a document, found once it is made",
+    "aha.engines.batch.SharedPrompt": "how many of its requests wait",
+    "aha.engines.batch.RequestState": "how many tokens were told",
+    "aha.engines.endpoint.Endpoint": "connections, failures and times of requests",
+    "aha.kernels.cpu.allocation._Region": "who uses the pages",
+    "aha.rewards.sandbox.isolation.Cell": "what it claims once it is made",
+    "aha.rewards.verifier.MathVerifier": "counts and times of verdicts",
+    "aha.rewards.audits.reward.AttackCount": "a count",
+    "aha.rewards.audits.reward.RewardAudit": "counts, as rows are judged",
+}
+"""Dataclasses that are not frozen, and what changes in each."""
+
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -373,6 +387,30 @@ def poor_configs(modules: Sequence[Module]) -> list[str]:
     return found
 
 
+# Nouns
+
+
+def changeable_nouns(module: Module) -> list[str]:
+    """Dataclasses that are not frozen, but for those with a reason; and keywords that state what is so without them."""
+    decorators = [(node, decorator) for node in module.classes for decorator in node.decorator_list]
+    found = []
+    for node, decorator in decorators:
+        name = f"{module.name}.{node.name}"
+        if ast.unparse(decorator).split("(")[0] not in {"dataclass", "dataclasses.dataclass"}:
+            continue
+        keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+        values = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
+        # These are false unless they are stated: what is written out as false was true once.
+        found += [
+            f"{name} states {word}=False" for word in ("frozen", "slots", "kw_only") if values.get(word) == "False"
+        ]
+        if values.get("frozen") == "True" and name in CHANGEABLE:
+            found.append(f"{name} is frozen and need not be in CHANGEABLE")
+        elif "frozen" not in values and name not in CHANGEABLE:
+            found.append(f"{name} is not frozen")
+    return found
+
+
 RULES: list[Callable[[Module], list[str]]] = [
     relative_imports,
     upward_imports,
@@ -388,4 +426,5 @@ RULES: list[Callable[[Module], list[str]]] = [
     vague_names,
     forbidden_code,
     busy_packages,
+    changeable_nouns,
 ]

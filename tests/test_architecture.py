@@ -12,12 +12,14 @@ from collections.abc import Callable
 
 import pytest
 from house_rules import (
+    CHANGEABLE,
     MAX_MEDIAN_LINES,
     PACKAGE,
     ROOT,
     RULES,
     Module,
     busy_packages,
+    changeable_nouns,
     config_names,
     declared,
     deep_functions,
@@ -140,6 +142,13 @@ BROKEN = [
     (busy_packages, "aha.runs.__init__", '"""R."""', "no __all__"),
     (busy_packages, "aha.runs.__init__", '"""R."""\n__all__ = []\nfrom aha.runs import x', "holds other code"),
     (busy_packages, "aha.runs.__init__", '"""R."""\n__all__ = []\n__version__ = "1"', "holds __version__"),
+    (changeable_nouns, "aha.runs.x", "@dataclass\nclass C: ...", "x.C is not frozen"),
+    (changeable_nouns, "aha.runs.x", "@dataclasses.dataclass(kw_only=True)\nclass C: ...", "x.C is not frozen"),
+    (changeable_nouns, "aha.runs.x", "@dataclass(frozen=False)\nclass C: ...", "x.C states frozen=False"),
+    (changeable_nouns, "aha.stages.run", "@dataclass(frozen=False)\nclass Run: ...", "Run states frozen=False"),
+    (changeable_nouns, "aha.runs.x", "@dataclass(frozen=True, slots=False)\nclass C: ...", "C states slots=False"),
+    (changeable_nouns, "aha.runs.x", "@dataclass(frozen=True, kw_only=False)\nclass C: ...", "C states kw_only=False"),
+    (changeable_nouns, "aha.stages.run", "@dataclass(frozen=True)\nclass Run: ...", "need not be in CHANGEABLE"),
 ]
 SOUND = [
     (dense_geometry, "aha.policy.x", "size = config.head_dim"),
@@ -154,6 +163,12 @@ SOUND = [
     (undocumented, "aha.runs.x", '"""X."""\ndef _f(): ...\nclass C:\n "C."\n def __len__(self): ...'),
     (busy_packages, "aha.__init__", '"""A."""\n__all__ = []\n__version__ = "1"'),
     (upward_imports, "aha.__init__", "from aha.library import run"),
+    (
+        changeable_nouns,
+        "aha.runs.x",
+        "@dataclass(frozen=True, eq=False)\nclass C: ...\n@final\nclass D: ...",
+    ),
+    (changeable_nouns, "aha.stages.run", "@dataclass(slots=True)\nclass Run: ..."),
 ]
 
 
@@ -171,6 +186,11 @@ def test_rule_lets_pass(rule: Callable[[Module], list[str]], name: str, source: 
 
 def test_every_rule_has_been_seen_to_fail() -> None:
     assert {rule for rule, *_ in BROKEN} == set(RULES)
+
+
+def test_every_dataclass_that_may_change_is_there() -> None:
+    names = {f"{module.name}.{node.name}" for module in modules() for node in module.classes}
+    assert CHANGEABLE.keys() - names == set()
 
 
 def test_third_party_notices() -> None:
