@@ -60,3 +60,23 @@ def stand_in(patch: pytest.MonkeyPatch) -> Stages:
         "rl": ("r1.train r1_zero r1.students", stages.model),
         "sft": ("r1.train r1.students", stages.model),
         "pretrain": ("r1.students base_model", stages.model),
+        "reward_model": ("r1.rewards r1.own_rewards", stages.model),
+        "rejection": ("r1.train own.teaching", stages.data),
+        "write_demonstrations": ("r1.train", stages.data),
+        "harvest": ("r1.rewards", stages.data),
+        "evaluate": ("r1_zero r1.examination own.examination", stages.evaluation),
+    }
+    for name, (recipes, stage) in recipes_of_stages.items():
+        for recipe in recipes.split():
+            patch.setattr(f"aha.recipes.{recipe}.{name}", stage)
+
+    # The recipes of one stage import theirs when they run.
+    for stage, function in {
+        "aha.stages.sft.sft": stages.model,
+        "aha.stages.reward_models.train.reward_model": stages.model,
+        "aha.stages.harvests.harvest.write_demonstrations": stages.data,
+    }.items():
+        patch.setattr(stage, function)
+
+    patch.setattr(LocalActors, "learned_reward", stages.scorer)
+    return stages

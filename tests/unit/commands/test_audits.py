@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from aha.commands.audits import audit_file
+from aha.rewards.audits.code import CodeAudit, Disagreement
+from aha.types import Verdict
 
 ANSWERS = [
     {"gold": "42", "answer": "$42", "correct": True},
@@ -68,3 +73,62 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str | None, 
     with pytest.raises(ValueError, match=complaint) as error:
         audit_file(path)
     assert str(path) in str(error.value)
+
+
+def test_an_audit_of_answers_in_words(tmp_path: Path) -> None:
+    figures, text = audit_file(write(tmp_path / "rows.jsonl", ANSWERS))
+    lines = text.splitlines()
+    assert lines[:4] == [
+        "rows             4 (2 correct)",
+        "false negatives  1",
+        "false positives  1",
+        "unparsable       0",
+    ]
+    assert lines[4] == f"verdicts / s     {figures['per_second']:.0f}"
+    assert len(lines) == 7
+    assert audit_file(tmp_path / "rows.jsonl", num_shown=0)[1].splitlines()[5:] == []
+
+
+def test_an_audit_of_code_names_every_kind_of_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox is started as the user allows, with two workers."""
+    sandboxes: list[dict[str, object]] = []
+
+    class Opened(nullcontext[None]):
+        isolation = SimpleNamespace(strength="full")
+
+        def __init__(self, **given: object) -> None:
+            super().__init__()
+            sandboxes.append(given)
+
+        def __enter__(self) -> Any:
+            return self
+
+    def miss(number: int, passes: bool) -> Disagreement:
+        verdict = Verdict(score=0.0, reason="why", kind="timeout")
+        return Disagreement(row=number, passes=passes, verdict=verdict, code="pass")
+
+    found = CodeAudit(
+        num_rows=25,
+        kinds={"unparsable": 2, "timeout": 3, "crash": 4, "unsupported": 1},
+        disagreements=(miss(2, True), miss(5, False), miss(7, False)),
+        seconds=2.0,
+    )
+    monkeypatch.setattr("aha.commands.audits.Sandbox", Opened)
+    monkeypatch.setattr("aha.commands.audits.audit_code", lambda rows, sandbox: found)
+    path = write(tmp_path / "code.jsonl", [])
+    figures, text = audit_file(path, is_code=True, weak_sandbox=True, packages=("numpy",), num_shown=2)
+    assert sandboxes == [{"num_workers": 2, "allow_weak": True, "packages": ("numpy",)}]
+    assert text.splitlines() == [
+        "num rows         25",
+        "false negatives  1",
+        "false positives  2",
+        "unparsable       2",
+        "timeouts         3",
+        "crashes          4",
+        "unsupported      1",
+        "per second       12.5",
+        "isolation        full",
+        "row 2: passes, judged timeout: why",
+        "row 5: fails, judged timeout: why",
+    ]
+    assert [one["row"] for one in figures["disagreements"]] == [2, 5, 7]

@@ -1,17 +1,28 @@
 """A model is asked as it was trained: its responses end at the texts that its checkpoint names."""
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aha.commands.evaluation import EvaluationOrder, SampleOrder, SuiteOrder, evaluate_order, sample_once
 from aha.engines.engine import Decoding
-from aha.prompts.templates import r1_zero
+from aha.problems.world.questions import held_out_problems
+from aha.prompts.templates import r1, r1_zero
 from aha.recipes.base_model import BUILT_IN
+from aha.rewards.accuracy import accuracy
 from aha.rewards.extraction.reader import reader_of
+from aha.rewards.format import format_reward as zero_format
+from aha.rewards.summary import format_reward as r1_format
 from aha.stages.config import EvaluationConfig
 from aha.stages.evaluate import Setting
+from aha.stages.run import Run
 from aha.training.checkpoint import read_model, write_checkpoint
+from aha.training.world import World
 from aha.types import Problem, Report, Row
 
 LOOK = EvaluationConfig(num_problems=2, num_samples=2, max_new_tokens=40)
@@ -139,3 +150,164 @@ def test_answers_are_read_as_the_order_says(
 def test_a_choice_of_answers_that_cannot_be_is_refused(choice: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         evaluate_order(EvaluationOrder(model="base", config=LOOK, seed=0, answer=choice))
+
+
+# What is evaluated on, and how
+
+
+@dataclass
+class Evaluated:
+    """The evaluations that were asked for; nothing is computed."""
+
+    given: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, run: Run, name: str, **arguments: Any) -> Report:
+        """Write down what is asked for."""
+        self.given.append({"run": run, "name": name, **arguments})
+        none_cut = Row(suite="all", metric="truncated", value=0.0, low=0.0, high=0.0, n=1)
+        return Report(rows=(none_cut,), checkpoint="", decoding={"max_new_tokens": 8}, seed=0)
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Evaluated:
+    """What is asked for, in a folder with a file of three problems of five words at most."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"compute {n} + 2", "answer": f"#### {n + 2}"} for n in range(3)]
+    Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    evaluated = Evaluated()
+    monkeypatch.setattr("aha.commands.evaluation.evaluate", evaluated)
+    return evaluated
+
+
+def ordered(suite: SuiteOrder | None = None, **others: Any) -> tuple[Report, str]:
+    return evaluate_order(EvaluationOrder(**{"model": "base", "config": LOOK, "seed": 5, "suite": suite} | others))
+
+
+@pytest.mark.parametrize(("template", "form"), [("auto", zero_format), ("r1", r1_format)])
+def test_the_built_in_world_is_judged_in_the_form_that_its_prompt_asks_for(
+    template: str, form: object, evaluated: Evaluated
+) -> None:
+    ordered(template=template, split="hard")
+    (given,) = evaluated.given
+    assert (given["name"], given["problems"], given["config"]) == ("hard", held_out_problems("hard", 2), LOOK)
+    setting = given["setting"]
+    assert {*setting.reward["arithmetic"]} == {accuracy, form}
+    assert setting.template is (r1 if template == "r1" else r1_zero)
+    run = given["run"]
+    assert (run.seed, run.folder.is_writer, run.folder.path.exists()) == (5, True, False)
+
+
+def test_a_suite_has_numbers_of_its_own_unless_the_order_names_some(evaluated: Evaluated) -> None:
+    """The papers' caps are longer than many models have positions."""
+
+    def numbers(**given: Any) -> tuple[int, int, int]:
+        _, said = ordered(SuiteOrder(name="own.jsonl", **given), template="bare")
+        assert said.startswith("3 problems of own.jsonl" if not given.get("limit") else f"{given['limit']} problems")
+        config = evaluated.given[-1]["config"]
+        return config.num_problems, config.num_samples, config.max_new_tokens
+
+    num_problems, num_samples, capacity = numbers()
+    assert (num_problems, num_samples) == (3, 64)
+    assert 900 < capacity < 1024
+    assert evaluated.given[-1]["name"] == "own"
+    assert numbers(limit=2, num_samples=8, max_new_tokens=9) == (2, 8, 9)
+    # A prompt and a response may fill the positions, and no more.
+    assert numbers(max_new_tokens=capacity)[2] == capacity
+    line = rf"^suite own: its longest prompt has {1024 - capacity} tokens and the model 1,024 positions, which leaves "
+    with pytest.raises(ValueError, match=line + rf"{capacity} for a response: .*, or leave out the longest problems$"):
+        numbers(max_new_tokens=capacity + 1)
+
+
+def test_a_suite_with_a_prompt_that_fills_the_model_is_refused(evaluated: Evaluated) -> None:
+    for num_words, is_room in ((1022, True), (1023, False), (1024, False), (2000, False)):
+        row = {"question": "compute " * num_words, "answer": "4", "domain": "text"}
+        Path("long.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        suite = SuiteOrder(name="long.jsonl", fields="question=question,answer=answer,domain=text")
+        if is_room:
+            ordered(suite, template="bare")
+            assert evaluated.given[-1]["config"].max_new_tokens == 1024 - num_words
+        elif num_words == 1023:
+            ordered(suite, template="bare")
+            assert evaluated.given[-1]["config"].max_new_tokens == 1
+        else:
+            with pytest.raises(ValueError, match=r"which leaves 0 for a response"):
+                ordered(suite, template="bare")
+
+
+def test_samples_that_the_processes_cannot_share_are_refused(evaluated: Evaluated) -> None:
+    """Of the built-in world before a model is read; of a suite, whose numbers it must know, once it is opened."""
+    with pytest.raises(ValueError, match=r"^--samples 2 cannot be shared out evenly by --processes 3$"):
+        ordered(model="nowhere", num_processes=3)
+    suite = SuiteOrder(name="own.jsonl", num_samples=4, max_new_tokens=8)
+    order = EvaluationOrder(model="base", config=LOOK, seed=0, suite=suite, num_processes=3, template="bare")
+    with pytest.raises(ValueError, match=r"^--samples 4 cannot be shared out evenly by --processes 3$"):
+        order.prepare()(World())
+    replace(order, num_processes=2).prepare()(World())
+
+
+def test_several_processes_share_an_evaluation_and_the_first_one_writes(
+    evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[object] = []
+
+    @contextmanager
+    def among_peers(job: object) -> Iterator[World]:
+        jobs.append(job)
+        yield World()
+
+    monkeypatch.setattr("aha.commands.evaluation.among_peers", among_peers)
+    ordered(num_processes=2)
+    order = EvaluationOrder(model="base", config=LOOK, seed=5, num_processes=2)
+    assert jobs == [order]
+    order.prepare()(World(rank=1))
+    ordered()
+    assert len(jobs) == 1
+    assert [given["run"].folder.is_writer for given in evaluated.given] == [True, False, True]
+
+
+def test_code_of_a_suite_is_judged_as_the_order_allows(evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[dict[str, object]] = []
+
+    def judges(domains: set[str], stack: object, **given: object) -> dict[str, object]:
+        allowed.append({"domains": domains, **given})
+        return dict.fromkeys(domains, accuracy)
+
+    monkeypatch.setattr("aha.commands.evaluation.judges", judges)
+    ordered(SuiteOrder(name="own.jsonl"), template="bare")
+    ordered(SuiteOrder(name="own.jsonl", weak_sandbox=True, packages=("numpy",)), template="bare")
+    assert allowed == [
+        {"domains": {"math"}, "allow_weak": False, "packages": ()},
+        {"domains": {"math"}, "allow_weak": True, "packages": ("numpy",)},
+    ]
+
+
+def test_a_prompt_and_its_response_may_fill_the_positions() -> None:
+    """The built-in base has 1,024 positions."""
+    sampled = sample_once(
+        SampleOrder(model=None, prompt="compute " * 1020 + "zebra", decoding=Decoding(max_new_tokens=3), seed=0)
+    )
+    assert len(sampled["prompt_tokens"]) == 1021
+    assert len(sampled["tokens"]) <= 3
+    assert sampled["unknown"] == ["zebra"]
+    with pytest.raises(
+        ValueError, match=r"^the prompt has 1021 tokens .* leaves 3 for a response: .*, or shorten the prompt$"
+    ):
+        sample_once(SampleOrder(model=None, prompt="compute " * 1021, decoding=Decoding(max_new_tokens=4), seed=0))
+
+
+def test_a_question_is_put_into_the_template_and_a_prompt_is_not() -> None:
+    def prompt(**given: Any) -> str:
+        return str(sample_once(SampleOrder(model=None, decoding=Decoding(max_new_tokens=2), seed=0, **given))["prompt"])
+
+    assert prompt(prompt="compute 2 + 2") == "compute 2 + 2"
+    assert prompt(question="compute 2 + 2") == r1_zero("compute 2 + 2")
+    assert prompt(question="compute 2 + 2", template="r1") == r1("compute 2 + 2")
+
+
+def test_a_sample_depends_on_its_seed_alone() -> None:
+    def text(seed: int) -> str:
+        decoding = Decoding(max_new_tokens=20)
+        return str(sample_once(SampleOrder(model=None, question="compute 2 + 2", decoding=decoding, seed=seed))["text"])
+
+    assert text(1) == text(1)
+    assert len({text(seed) for seed in range(4)}) > 1

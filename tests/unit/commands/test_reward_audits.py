@@ -1,12 +1,15 @@
 """Audits of rewards by name: files of rows, what they say of rows that are none, and what is printed."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aha.commands.audits import REWARDS, audit_named_reward, names_reward
+from aha.rewards.audits.reward import AttackCount, Finding, RewardAudit
+from aha.types import Problem
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 QUESTION = "What is $18 + 24$?"
@@ -287,3 +290,108 @@ def test_the_example_of_a_reward_passes_beside_the_accuracy() -> None:
     spec, path = f"{EXAMPLES / 'concise.py'}:concise=0.5", EXAMPLES / "responses.jsonl"
     figures, _ = audit_named_reward(spec, path, beside=("accuracy",), with_attacks=True)
     assert (figures["num_rows"], figures["num_problems_attacked"], figures["findings"]) == (9, 4, [])
+
+
+def test_a_reward_for_one_kind_of_answer_is_attacked_on_problems_of_that_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked: list[set[str]] = []
+
+    def attack(table: object, problems: list[Problem]) -> RewardAudit:
+        attacked.append({problem.domain for problem in problems})
+        return RewardAudit()
+
+    monkeypatch.setattr("aha.commands.audits.attack_reward", attack)
+    for spec in ("accuracy", "math=2", "choice", "choice=0.5", "format"):
+        audit_named_reward(spec, None)
+    assert attacked == [{"math"}, {"math"}, {"choice"}, {"choice"}, {"math"}]
+
+
+@pytest.mark.parametrize(
+    ("question", "language"),
+    [("What is 18 + 24?", "en"), ("\u8ba1\u7b97 1 + 1", "zh"), ("1 + 1", "en"), ("\u7b97 add", "en")],
+)
+def test_the_language_of_a_question_is_that_of_most_of_its_words(
+    question: str, language: str, mine: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path, row(language, True, question=question))
+    assert audit_named_reward(f"{mine}:language", path)[0]["findings"] == []
+
+
+def test_a_problem_of_the_users_own_needs_a_reference_only_where_it_is_attacked(mine: Path, tmp_path: Path) -> None:
+    for empty in (None, ""):
+        path = write(tmp_path, row("own", True, domain="own", answer=empty))
+        assert audit_named_reward(f"{mine}:domain", path)[0]["is_fit"]
+        with pytest.raises(ValueError, match="field 'answer'"):
+            audit_named_reward(f"{mine}:domain", path, with_attacks=True)
+
+
+@pytest.mark.parametrize(("threshold", "num_findings"), [(0.5, 0), (1.0, 0), (1.01, 1)])
+def test_a_response_is_rewarded_from_the_threshold_on(
+    threshold: float, num_findings: int, mine: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path, row("42", True), row("7", False))
+    figures, _ = audit_named_reward(f"{mine}:contains", path, threshold=threshold)
+    assert (figures["threshold"], figures["num_findings"]) == (threshold, num_findings)
+
+
+FINDING = {"place": "rows:1", "attack": "", "reward": 1.0, "honest": None, "reason": "why", "num_chars": 3}
+
+
+def test_an_audit_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line that there can be, with the times in milliseconds."""
+    found: list[dict[str, Any]] = [
+        {"faults": ("paid attack",), "response": "a" * 79, "attack": "spam", "honest": 0.5},
+        {"faults": ("false positive", "unstable"), "response": "b" * 78},
+        {"faults": ("exception",), "response": "c\n", "reward": None, "reason": "it\nbroke"},
+    ]
+    result = RewardAudit(
+        num_rows=3,
+        num_correct=2,
+        num_problems=4,
+        false_positives=5,
+        false_negatives=6,
+        abstentions=7,
+        unstable=8,
+        unpaid_honest=9,
+        unjudged_honest=10,
+        attacks={"spam": AttackCount(made=12, paid=11), "empty": AttackCount(made=3)},
+        exceptions=Counter({"mine.py:3: KeyError": 2, "mine.py:4: OSError": 1}),
+        num_calls=7,
+        seconds=0.014,
+        largest_seconds=0.0055,
+        slowest="rows:9, 12 characters",
+        findings=[Finding(**FINDING | each) for each in found],
+    )
+    monkeypatch.setattr("aha.commands.audits.audit_reward", lambda *_, **__: result)
+    figures, text = audit_named_reward("accuracy", write(tmp_path, row("42", True)), beside=("format=2",), num_shown=3)
+    assert text.splitlines() == [
+        "reward           accuracy + format=2",
+        "rows             3 (2 correct)",
+        "false positives  5",
+        "false negatives  6",
+        "abstentions      7",
+        "unstable         8",
+        "exceptions       3",
+        "  mine.py:3: KeyError: 2",
+        "  mine.py:4: OSError: 1",
+        "time per call    2.00 ms on average, 5.50 ms at most (rows:9, 12 characters)",
+        "problems         4",
+        "paid attacks     11 of 15",
+        "  spam: 11 of 12",
+        "note: problems whose honest answer earns no more than an empty response: 9; the reward alone does not teach "
+        "right answers (audit it --beside accuracy), or reads another form of answer",
+        "note: problems not attacked, as the reward abstains from the honest answer: 10",
+        "note: a function abstained from every response, as one does that returns nothing",
+        # A text is cut after 80 characters, its quotation marks among them.
+        f"rows:1: false positive, unstable: earned 1: '{'b' * 78}': why",
+        r"rows:1: exception: abstained: 'c\n': it\nbroke",
+        f"rows:1: paid attack [spam]: earned 1 (honest answer: 0.5): '{'a' * 79} ...: why",
+    ]
+    assert (figures["reward"], figures["beside"], figures["threshold"]) == ("accuracy", ["format=2"], 0.5)
+    assert figures["seconds_per_call"] == {
+        "mean": pytest.approx(0.002),
+        "largest": 0.0055,
+        "slowest": "rows:9, 12 characters",
+    }
+    assert figures["attacks"] == {"spam": {"made": 12, "paid": 11}, "empty": {"made": 3, "paid": 0}}
+    assert (figures["paid_attacks"], figures["num_findings"], figures["is_fit"]) == (11, 3, False)
+    assert not audit_named_reward("accuracy", write(tmp_path, row("42", True)), num_allowed=3)[0]["is_fit"]

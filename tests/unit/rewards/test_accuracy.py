@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aha.rewards.accuracy import COMPARERS, FORMS, accuracy, normalised_answer
+from aha.rewards.accuracy import COMPARERS, FORMS, accuracy, has_rule, normalised_answer, votes_of
 from aha.types import Problem, Rollout, Verdict, VerdictKind
 
 PROBLEMS = {
@@ -277,3 +277,53 @@ def test_a_broken_reference_is_the_callers_error(domain: str, answer: str, rollo
 
 def test_every_domain_has_both_a_comparison_and_a_voting_form() -> None:
     assert list(COMPARERS) == list(FORMS) == ["arithmetic", "pair", "countdown", "linear", "quadratic"]
+
+
+@pytest.mark.parametrize("domain", ["arithmetic", "choice", "code", "linear", "math", "names", "text"])
+def test_only_answers_of_mathematics_vote_together_whatever_their_notation(domain: str, rollout: Make) -> None:
+    """Elsewhere an answer votes with what is the same in the form of its domain."""
+    problem = Problem(id="v", question="", answer="x", domain=domain)
+    rollouts = [respond(rollout, answer) for answer in (r"\frac{1}{2} x", r"x / 2", "0.5 x")]
+    votes = votes_of(problem, rollouts)
+    if domain == "math":
+        assert len({*votes}) == 1
+        assert None not in votes
+    else:
+        assert votes == [normalised_answer(problem, each) for each in rollouts]
+        assert len({*votes}) == (1 if domain in {"arithmetic", "choice", "linear"} else 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "votes"),
+    [
+        ("<think> a </think> <answer> 1/2 </answer>", {"math": "1/2", "code": "1/2", "text": "1/2"}),
+        (
+            "<think> a </think> <answer> 0.50 </answer>",
+            {"math": "1/2", "code": "0.50", "text": "0.50"},
+        ),
+        ("<think> a </think> C", {"choice": "C"}),
+    ],
+)
+def test_a_response_votes_in_the_form_of_its_domain(text: str, votes: dict[str, str], rollout: Make) -> None:
+    """Only an answer to a multiple-choice question need not be marked."""
+    for domain in ("arithmetic", "choice", "code", "linear", "math", "text"):
+        problem = Problem(id="v", question="", answer="C", domain=domain)
+        assert normalised_answer(problem, rollout(text)) == votes.get(domain), domain
+
+
+@pytest.mark.parametrize(("domain", "score"), [("choice", 1.0), ("code", 0.0), ("text", 0.0)])
+def test_what_follows_the_thinking_is_the_answer_to_a_choice_alone(domain: str, score: float, rollout: Make) -> None:
+    problem = Problem(id="c", question="", answer="C", domain=domain)
+    verdict = accuracy(problem, rollout("<think> a </think> C"))
+    assert (verdict.score, verdict.kind) == (score, "correct" if score else "unparsable")
+
+
+def test_which_domains_have_a_rule_of_their_own() -> None:
+    assert [domain for domain in (*COMPARERS, "choice", "math", "text") if has_rule(domain)] == [*COMPARERS, "choice"]
+
+
+@pytest.mark.parametrize("num_chars", [59, 60, 61, 100])
+def test_sixty_characters_of_an_answer_are_quoted(num_chars: int, rollout: Make) -> None:
+    answer = "a" * num_chars
+    quoted = answer if num_chars <= 60 else "a" * 60 + " ..."
+    assert accuracy(PROBLEMS["text"], respond(rollout, answer)).reason == f"{quoted} is not B"
