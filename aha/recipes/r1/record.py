@@ -5,10 +5,10 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, Figure 2; v1, 2.4.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.r1.options import R1Options
 from aha.recipes.r1.scales import R1_SCALES, R1Config
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
@@ -270,7 +270,7 @@ def _inputs(request: R1Request, models: "Sequence[Checkpoint]") -> dict[str, obj
     inputs: dict[str, object] = {}
     if options.own.problems:
         elsewhere = ("students", "assistant", "assistant_model", "assistant_per_minute")
-        inputs["own"] = {name: value for name, value in asdict(options).items() if name not in elsewhere}
+        inputs["own"] = {name: value for name, value in as_record(options).items() if name not in elsewhere}
     if options.students:
         # Keys and not paths: a folder may move, and its content may change.
         inputs["students"] = [model.key for model in models[QWEN2:]]

@@ -15,7 +15,7 @@ from aha.problems.world.questions import held_out_problems
 from aha.prompts.templates import r1, r1_zero
 from aha.recipes.base_model import BUILT_IN
 from aha.rewards.accuracy import accuracy
-from aha.rewards.extraction.reader import reader_of
+from aha.rewards.extraction.reader import AUTO, reader_of
 from aha.rewards.format import format_reward as zero_format
 from aha.rewards.summary import format_reward as r1_format
 from aha.stages.config import EvaluationConfig
@@ -276,8 +276,8 @@ def test_code_of_a_suite_is_judged_as_the_order_allows(evaluated: Evaluated, mon
     ordered(SuiteOrder(name="own.jsonl"), template="bare")
     ordered(SuiteOrder(name="own.jsonl", weak_sandbox=True, packages=("numpy",)), template="bare")
     assert allowed == [
-        {"domains": {"math"}, "allow_weak": False, "packages": ()},
-        {"domains": {"math"}, "allow_weak": True, "packages": ("numpy",)},
+        {"domains": {"math"}, "allow_weak": False, "packages": (), "reader": AUTO},
+        {"domains": {"math"}, "allow_weak": True, "packages": ("numpy",), "reader": AUTO},
     ]
 
 

@@ -5,7 +5,7 @@ A recipe reads real files and runs whole, but for its stages, which write down w
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from aha.prompts.templates import bare, r1, r1_zero
 from aha.recipes.base_model import open_base
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.distill import DISTILL, DISTILL_SCALES, DistillConfig, DistillOptions
-from aha.recipes.own.own_data import OwnData
+from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.recipe import Recipe, RunRequest
 from aha.recipes.rejection import REJECTION, REJECTION_SCALES, RejectionOptions, RejectionRecipeConfig
 from aha.recipes.reward_model import REWARD_MODEL, REWARD_MODEL_SCALES, RewardModelOptions, RewardModelRecipeConfig
@@ -291,7 +291,7 @@ EITHER = "give either --teacher MODEL, or what it has said with --traces FILE.js
     [
         ({}, EITHER),
         ({"teacher": "base", "traces": ("t.jsonl",)}, EITHER),
-        ({"traces": ("t.jsonl",), "own": OWN}, "--problems are for a teacher to answer: leave them out beside --tra"),
+        ({"traces": ("t.jsonl",), "own": OWN}, "--problems: meant for a teacher, which --traces take the place of"),
     ],
 )
 def test_distillation_has_one_kind_of_teacher(options: dict[str, Any], complaint: str) -> None:
@@ -306,9 +306,9 @@ def test_the_inputs_of_a_distillation_name_its_teacher(base: Checkpoint) -> None
     request = distill_request(teacher="wise")
     found = DISTILL.inputs(request, [base, replace(base, key="the teacher")])
     assert found["teacher"] == "the teacher"
-    assert found["options"] == asdict(request.options) | {"own": asdict(OwnData(stop=()))}
+    assert found["options"] == as_record(replace(request.options, own=OwnData(stop=())))
     other = distill_request(OwnData(stop=("end",)), teacher="wise")
-    assert DISTILL.inputs(other, [base, base])["options"] == asdict(other.options)
+    assert DISTILL.inputs(other, [base, base])["options"] == as_record(other.options)
 
 
 # Rejection sampling
@@ -356,10 +356,10 @@ def test_what_is_kept_becomes_one_file_of_rows(
 def test_the_inputs_of_rejection_sampling_are_its_options(base: Checkpoint) -> None:
     request = rejection_request(OWN)
     assert REJECTION.inputs(request, [base]) == {
-        "options": asdict(request.options) | {"own": asdict(replace(OWN, stop=()))}
+        "options": as_record(replace(request.options, own=replace(OWN, stop=())))
     }
     other = rejection_request(replace(OWN, stop=("end",)))
-    assert REJECTION.inputs(other, [base]) == {"options": asdict(other.options)}
+    assert REJECTION.inputs(other, [base]) == {"options": as_record(other.options)}
 
 
 # What distillation and rejection sampling check
@@ -487,7 +487,7 @@ def test_the_disk_is_asked_for_the_one_model_that_is_trained(
 @pytest.mark.parametrize(("recipe", "options"), [(SFT, SFTOptions()), (REWARD_MODEL, RewardModelOptions())])
 def test_the_options_are_inputs_of_a_run(recipe: Recipe[Any, Any], options: Any, base: Checkpoint) -> None:
     request = single_request(recipe, recipe.scales["tiny"], options, Path("run"), seed=SEED)
-    assert recipe.inputs(request, [base]) == {"options": asdict(options)}
+    assert recipe.inputs(request, [base]) == {"options": as_record(options)}
 
 
 SHARES: dict[str, Callable[[int, int], object]] = {

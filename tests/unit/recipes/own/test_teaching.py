@@ -19,6 +19,7 @@ from aha.recipes.base_model import open_base
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.own.teaching import Form, Teaching, prepare_teaching
 from aha.rewards.accuracy import accuracy
+from aha.rewards.extraction.reader import AUTO
 from aha.rewards.verifier import MathVerifier
 from aha.stages.config import RejectionConfig
 from aha.training.checkpoint import write_checkpoint
@@ -176,4 +177,7 @@ def test_code_is_judged_as_the_user_allows(prepare: Prepare, monkeypatch: pytest
     monkeypatch.setattr("aha.recipes.own.teaching.judges", judges)
     prepare(own("own.jsonl"))
     prepare(own("own.jsonl", weak_sandbox=True, allow_packages=("numpy",)))
-    assert allowed == [{"allow_weak": False, "packages": ()}, {"allow_weak": True, "packages": ("numpy",)}]
+    assert allowed == [
+        {"allow_weak": False, "packages": (), "reader": AUTO},
+        {"allow_weak": True, "packages": ("numpy",), "reader": AUTO},
+    ]
