@@ -306,8 +306,7 @@ def test_a_question_is_put_into_the_template_and_a_prompt_is_not() -> None:
 
 def test_a_sample_depends_on_its_seed_alone() -> None:
     def text(seed: int) -> str:
-        decoding = Decoding(max_new_tokens=20)
+        decoding = Decoding(max_new_tokens=12)
         return str(sample_once(SampleOrder(model=None, question="compute 2 + 2", decoding=decoding, seed=seed))["text"])
 
-    assert text(1) == text(1)
-    assert len({text(seed) for seed in range(4)}) > 1
+    assert text(1) == text(1) != text(2)
