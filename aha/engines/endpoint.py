@@ -37,12 +37,15 @@ class ChatRequest:
         temperature: of its sampling, at least 0.
         max_tokens: cap of its response, thinking included.
         seed: of its sampling, for servers that heed one; None to send none.
+        with_thinking: whether the answer holds the thinking too, in its tags before the rest, where the server sends it
+            in a field of its own (`reasoning_content`, as DeepSeek's API, or `reasoning`).
     """
 
     messages: str | Sequence[Mapping[str, str]]
     temperature: float = 1.0
     max_tokens: int = 8192
     seed: int | None = None
+    with_thinking: bool = False
 
     def body(self, model: str) -> dict[str, Any]:
         """What is sent."""
@@ -72,6 +75,21 @@ class Answer:
 
     text: str | None
     failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request as it is sent.
+
+    Attributes:
+        body: what is sent.
+        key: of its answer in the ledger.
+        with_thinking: as in `ChatRequest`.
+    """
+
+    body: dict[str, Any]
+    key: str
+    with_thinking: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +267,7 @@ class Endpoint:
         """
         request = ChatRequest(messages=messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
         body, key = self._next_key(request)
-        return self._answer(body, key, threading.Event()).text
+        return self._answer(_Question(body, key), threading.Event()).text
 
     def ask_all(self, requests: Sequence[ChatRequest]) -> list[Answer]:
         """Ask many times at once.
@@ -264,11 +282,14 @@ class Endpoint:
             OSError: the ledger could not be written.
         """
         # In the order of the requests, before threads mix it: the same requests find the same entries in the ledger.
-        keyed = [self._next_key(request) for request in requests]
+        questions = []
+        for request in requests:
+            body, key = self._next_key(request)
+            questions.append(_Question(body, key, request.with_thinking))
         is_over = threading.Event()
         pool = ThreadPoolExecutor(self.num_workers)
         try:
-            futures = [pool.submit(self._answer, body, key, is_over) for body, key in keyed]
+            futures = [pool.submit(self._answer, question, is_over) for question in questions]
             return [future.result() for future in futures]
         finally:
             is_over.set()
@@ -281,26 +302,28 @@ class Endpoint:
         with self._lock:
             count = self._asked[key]
             self._asked[key] += 1
-        return body, f"{key}-{count}"
+        # The answers to one body differ where only one of them has the thinking.
+        return body, f"{key}-{count}-thinking" if request.with_thinking else f"{key}-{count}"
 
-    def _answer(self, body: dict[str, Any], key: str, is_over: threading.Event) -> Answer:
+    def _answer(self, question: _Question, is_over: threading.Event) -> Answer:
         """The answer from the ledger or from the endpoint."""
+        key = question.key
         earlier = None if self.ledger is None else self.ledger.get(key)
         if earlier is not None:
             return Answer(text=earlier)
 
-        result = self._ask(body, is_over)
+        result = self._ask(question, is_over)
         if isinstance(result, _Failure):
             return Answer(text=None, failure=result.describe(self._client.api_key))
         if self.ledger is not None:
             self.ledger.put(key, result)
         return Answer(text=result)
 
-    def _ask(self, body: dict[str, Any], is_over: threading.Event) -> str | _Failure:
+    def _ask(self, question: _Question, is_over: threading.Event) -> str | _Failure:
         """The response, or the last failure of all attempts."""
         for attempt in range(self.max_retries + 1):
             self._pace.take(is_over.wait)
-            result = _Failure(kind="abandoned", is_final=True) if is_over.is_set() else self._attempt(body)
+            result = _Failure(kind="abandoned", is_final=True) if is_over.is_set() else self._attempt(question)
             if isinstance(result, str):
                 return result
 
@@ -314,12 +337,12 @@ class Endpoint:
             is_over.wait(min(pause, _LONGEST_PAUSE_SECONDS))
         return result
 
-    def _attempt(self, body: dict[str, Any]) -> str | _Failure:
+    def _attempt(self, question: _Question) -> str | _Failure:
         """Ask the endpoint once."""
         import openai
 
         try:
-            response = self._client.chat.completions.with_raw_response.create(**body)
+            response = self._client.chat.completions.with_raw_response.create(**question.body)
             text = response.text
         except openai.APITimeoutError:
             return _Failure(kind="timeout", detail=f"nothing for {self.timeout_seconds} seconds")
@@ -331,7 +354,7 @@ class Endpoint:
             return _Failure(kind="malformed", detail=str(error))
         except UnicodeEncodeError as error:
             return _Failure(kind="unsendable", detail=str(error), is_final=True)
-        return _content(text)
+        return _content(text, with_thinking=question.with_thinking)
 
 
 def _refusal(status: int, message: str, retry_after: str) -> _Failure:
@@ -345,7 +368,7 @@ def _refusal(status: int, message: str, retry_after: str) -> _Failure:
     return _Failure(kind=f"http {status}", detail=message, is_final=is_final, pause_seconds=pause)
 
 
-def _content(text: str) -> str | _Failure:
+def _content(text: str, *, with_thinking: bool = False) -> str | _Failure:
     """The response inside the body of a reply, which may hold anything."""
     try:
         body = json.loads(text)
@@ -355,8 +378,17 @@ def _content(text: str) -> str | _Failure:
     match body:
         case {"choices": [{"finish_reason": "length"}, *_]}:
             return _Failure(kind="length", detail="cut at max_tokens", is_final=True)
-        case {"choices": [{"message": {"content": str(content)}}, *_]} if content.strip():
-            return content
+        case {"choices": [{"message": {"content": str(content), **message}}, *_]} if content.strip():
+            return _thought(message) + content if with_thinking else content
         case {"choices": [] | [{"message": {"content": str() | None}}, *_]}:
             return _Failure(kind="empty")
     return _Failure(kind="malformed", detail=text)
+
+
+def _thought(message: Mapping[Any, Any]) -> str:
+    """The thinking that a message holds in a field of its own, in its tags; nothing where there is none."""
+    for name in ("reasoning_content", "reasoning"):
+        thinking = message.get(name)
+        if isinstance(thinking, str) and thinking.strip():
+            return f"<think>\n{thinking.strip()}\n</think>\n\n"
+    return ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aha.problems.datasets.sets import ProblemSet
     from aha.problems.responses.demonstrations import DemonstrationSet
     from aha.prompts.templates import Template
+    from aha.recipes.own.teaching import Teaching
     from aha.stages.run import Run
     from aha.types import Checkpoint, Dataset
 
@@ -83,7 +84,12 @@ class DistillOptions:
     """What distillation takes besides numbers."""
 
     teacher: str | None = None
-    """The model that is asked: its folder, that of a finished run, a GGUF file, or hub:OWNER/NAME."""
+    """The model that is asked: its folder, that of a finished run, a GGUF file, hub:OWNER/NAME, or the address of an
+    OpenAI-compatible endpoint, as in http://127.0.0.1:8000/v1."""
+    teacher_model: str = "default"
+    """Name of the teacher at its endpoint."""
+    teacher_per_minute: float | None = None
+    """Most requests per minute to that endpoint."""
     traces: tuple[str, ...] = ()
     """In place of a teacher, what one has said: files of demonstrations; see docs/problems.md."""
     trace_fields: str = ""
@@ -112,10 +118,20 @@ def _open_models(request: Request) -> "list[Checkpoint]":
     options = request.options
     if (options.teacher is None) == (not options.traces):
         raise ValueError("give either --teacher MODEL, or what it has said with --traces FILE.jsonl")
+    is_at_endpoint = options.teacher is not None and _is_address(options.teacher)
+    if not is_at_endpoint and (options.teacher_model != "default" or options.teacher_per_minute is not None):
+        raise ValueError("--teacher-model and --teacher-per-minute are for a --teacher at an address, http://...")
     if options.traces:
         _refuse_what_a_teacher_is_told(options.own)
     students = open_model(request)
-    return [*students, open_base(options.teacher)] if options.teacher is not None else students
+    if options.teacher is None or is_at_endpoint:
+        return students
+    return [*students, open_base(options.teacher)]
+
+
+def _is_address(teacher: str) -> bool:
+    """Whether a teacher is an endpoint."""
+    return teacher.startswith(("http://", "https://"))
 
 
 def _refuse_what_a_teacher_is_told(own: OwnData) -> None:
@@ -188,14 +204,30 @@ def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
     Raises:
         ValueError: it cannot; says what to do.
     """
-    from aha.recipes.own.teaching import prepare_teaching
-
     student, *teachers = models
     _material(request, student)
-    options = request.options
-    for teacher in teachers:
+    if not request.options.traces:
         with ExitStack() as stack:
-            prepare_teaching(options.own, teacher, request.config.sampling, stack, seed=request.seed, form=options.form)
+            _teaching(request, teachers, stack)
+
+
+def _teaching(request: Request, teachers: "Sequence[Checkpoint]", stack: ExitStack) -> "Teaching":
+    """What the teacher is asked, and what is kept.
+
+    Args:
+        request: names the problems.
+        teachers: the teacher, unless it is behind an endpoint.
+        stack: closes the verifiers.
+
+    Raises:
+        ValueError: problems or options cannot be used.
+    """
+    from aha.recipes.own.teaching import prepare_remote_teaching, prepare_teaching
+
+    own, form, sampling = request.options.own, request.options.form, request.config.sampling
+    if not teachers:
+        return prepare_remote_teaching(own, sampling, stack, seed=request.seed, form=form)
+    return prepare_teaching(own, teachers[0], sampling, stack, seed=request.seed, form=form)
 
 
 def _trained_stages(config: DistillConfig) -> Sequence[TrainedStage]:
@@ -205,15 +237,17 @@ def _trained_stages(config: DistillConfig) -> Sequence[TrainedStage]:
 
 def _inputs(request: Request, models: "Sequence[Checkpoint]") -> dict[str, object]:
     """The files, how they are read, and the teacher."""
-    own = request.options.own
+    options, own = request.options, request.options.own
     # Whether no stop strings were given or an empty list of them, the keys of the stages hold those in use.
-    options = replace(request.options, own=replace(own, stop=own.stop or ()))
+    options = replace(options, own=replace(own, stop=own.stop or ()))
+    # The address and the pace may change when a run goes on; the model that answers may not.
+    if options.teacher is not None and _is_address(options.teacher):
+        options = replace(options, teacher="endpoint", teacher_per_minute=None)
     return {"options": as_record(options), "teacher": models[1].key if len(models) > 1 else None}
 
 
 def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", material: _Material) -> "Dataset":
     """What the student learns: given, or sampled from the teacher."""
-    from aha.recipes.own.teaching import prepare_teaching
     from aha.stages.harvests.harvest import write_demonstrations
 
     if material.traces is not None:
@@ -221,14 +255,41 @@ def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", mate
         # The content is the key, so that a changed file is noticed when the run goes on.
         return write_demonstrations(run, "traces", rows, key=str([asdict(row) for row in rows]))
 
-    (teacher,) = teachers
-    config = request.config.sampling
-    options = request.options
     with ExitStack() as stack:
-        teaching = prepare_teaching(options.own, teacher, config, stack, seed=run.seed, form=options.form)
+        teaching = _teaching(request, teachers, stack)
         for note in teaching.notes:
             run.say(note)
-        return teaching.sample(run, "traces", teacher, config)
+        if teachers:
+            return teaching.sample(run, "traces", teachers[0], request.config.sampling)
+        return _asked_at_endpoint(run, request, teaching, stack)
+
+
+def _asked_at_endpoint(run: "Run", request: Request, teaching: "Teaching", stack: ExitStack) -> "Dataset":
+    """What a teacher behind an endpoint says right; its answers are kept in the run folder, `answers.jsonl`."""
+    from aha.engines.endpoint import Endpoint
+    from aha.runs.ledger import Ledger
+    from aha.stages.harvests.remote import ask_teacher
+
+    options = request.options
+    # Two processes must not write one file.
+    ledger = stack.enter_context(Ledger(run.folder.path / "answers.jsonl")) if run.folder.is_writer else None
+    endpoint = stack.enter_context(
+        Endpoint(
+            options.teacher or "",
+            options.teacher_model,
+            requests_per_minute=options.teacher_per_minute,
+            ledger=ledger,
+        )
+    )
+    return ask_teacher(
+        run,
+        "traces",
+        endpoint=endpoint,
+        problems=teaching.sampling.problems,
+        keep=teaching.sampling.keep,
+        config=request.config.sampling,
+        system=options.own.system,
+    )
 
 
 def _run(run: "Run", request: Request, models: "Sequence[Checkpoint]") -> "Checkpoint":

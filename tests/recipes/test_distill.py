@@ -1,15 +1,19 @@
 """Distillation and rejection sampling from a teacher: what is kept is right, and everything is refused in time."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from command import Call, Ended, fingerprint, one_object
+from endpoint_server import reply, serving
 
 from aha.problems.responses.demonstrations import read_demonstrations
 from aha.problems.world.questions import held_out_problems
 from aha.recipes.distill import DISTILL
+from aha.runs.shards import read_rows
 from aha.types import Checkpoint, Problem
 
 SAMPLING = [
@@ -104,6 +108,49 @@ def test_traces_of_a_file_are_learned(run: Give, base: Checkpoint, tmp_path: Pat
     assert f"4 demonstrations of {traces}" in ended.out + ended.err
 
 
+def answers(prompt: str, count: int) -> tuple[int, object]:
+    """A teacher's reply to a sum: right with its thinking, right without, and wrong."""
+    numbers = re.findall(r"(?:- )?\d+", prompt.splitlines()[0])
+    total = sum(int(number.replace(" ", "")) for number in numbers)
+    message = {"role": "assistant", "content": rf"It is \boxed{{{total + (count == 2)}}}."}
+    if count != 1:
+        message["reasoning_content"] = f"I add them up: {total}."
+    body = reply("")
+    body["choices"][0]["message"] = message
+    return 200, body
+
+
+@pytest.mark.full
+def test_a_teacher_behind_an_endpoint_is_asked_and_never_twice(
+    run: Give, problems: Path, base: Checkpoint, tmp_path: Path
+) -> None:
+    english = [row for row in map(json.loads, problems.read_text().splitlines()) if row["q"].startswith("compute")][:4]
+    written(problems, english)
+    with serving() as server:
+        server.act = answers
+        words = ["--model", base.path, "--teacher", server.url, "--teacher-model", "wise", "--system", "Be brief."]
+        words += ["--problems", problems, *OWN, *QUICK, "--sampling.num-samples=3", "--sft.max-tokens=256"]
+        ended = run("distill", "run", *words)
+        assert ended.status == 0, ended.err
+        num_asked = len(server.bodies)
+        assert num_asked == 3 * len(english)
+        assert {body["model"] for body in server.bodies} == {"wise"}
+        assert server.bodies[0]["messages"][0] == {"role": "system", "content": "Be brief."}
+
+        # Of each problem one response has thinking and is right.
+        kept = [*read_rows(tmp_path / "run" / "stages" / "traces")]
+        assert len(kept) == len(english)
+        assert all(row["response"].startswith("<think>\nI add them up") for row in kept)
+        counts = json.loads((tmp_path / "run" / "stages" / "traces" / "data.json").read_text())["counts"]
+        assert (counts["incorrect"], counts["malformed"]) == (len(english), len(english))
+
+        # As a run that was killed before it had written the data: the answers are in its folder.
+        shutil.rmtree(tmp_path / "run" / "stages" / "traces")
+        shutil.rmtree(tmp_path / "run" / "stages" / "student")
+        assert run("distill", "run", *words).status == 0
+        assert len(server.bodies) == num_asked
+
+
 @pytest.mark.parametrize(
     ("recipe", "words", "texts"),
     [
@@ -111,6 +158,16 @@ def test_traces_of_a_file_are_learned(run: Give, base: Checkpoint, tmp_path: Pat
         ("distill", ["--teacher", "base", "--traces", "t.jsonl"], ["either --teacher MODEL"]),
         ("distill", ["--traces", "t.jsonl", "--problems", "p.jsonl"], ["--problems: meant for a teacher"]),
         ("distill", ["--traces", "t", "--template", "r1", "--stop", "."], ["--template, --stop: meant for a teacher"]),
+        (
+            "distill",
+            ["--teacher", "base", "--teacher-model", "x"],
+            ["--teacher-model and --teacher-per-minute are for"],
+        ),
+        (
+            "distill",
+            ["--teacher", "http://127.0.0.1:1/v1", "--stop", "."],
+            ["--template and --stop are not for a teac"],
+        ),
         ("distill", ["--traces", "p.jsonl"], ["p.jsonl:1: it needs a question"]),
         ("distill", ["--teacher", "nowhere"], ["nowhere"]),
         ("distill", ["--teacher", "base", "--problems", "own.jsonl", "--fields", "question=q,domain=own"], ["no rule"]),

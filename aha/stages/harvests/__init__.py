@@ -5,4 +5,5 @@ __all__ = [
     "harvest",
     "labelling",
     "rejection",
+    "remote",
 ]

@@ -6,8 +6,9 @@ Rejection sampling and the collection of preferences are harvests that differ in
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from aha.engines.engine import Decoding
@@ -20,7 +21,16 @@ from aha.stages.groups import Sampling, record, sample_groups
 from aha.stages.run import Interrupted, Run, stage_key
 from aha.types import Checkpoint, Dataset, Demonstration, Group, Problem
 
-__all__ = ["HarvestInputs", "Pick", "Selection", "harvest", "write_demonstrations"]
+__all__ = [
+    "HarvestInputs",
+    "Pick",
+    "Selection",
+    "Source",
+    "different_ids",
+    "harvest",
+    "write_demonstrations",
+    "write_shards",
+]
 
 Row = Mapping[str, Any]
 
@@ -93,11 +103,7 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
         ValueError: two problems share an id, or a finished shard is damaged or belongs to other settings.
         Interrupted: the run was asked to stop; what was written stays.
     """
-    # Draws derive from a problem's id, so one that stands in two shards would be answered the same twice.
-    ids = [problem.id for problem in inputs.problems]
-    if len(set(ids)) < len(ids):
-        ((repeated_id, _),) = Counter(ids).most_common(1)
-        raise ValueError(f"stage {name!r}: two problems have the same id {repeated_id!r}")
+    ids = different_ids(name, inputs.problems)
 
     # Absent where there are none: folders from before there were stop strings keep their keys.
     stop = {"stop": list(inputs.stop)} if inputs.stop else {}
@@ -115,24 +121,69 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
     if done := run.finished_data(name, key):
         return done
 
+    def open_source() -> Source:
+        actor = run.actors.policy(inputs.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
+        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=inputs.stop)
+        sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
+        sample = partial(sample_groups, actor, sampling=sampling, reward=inputs.reward, template=inputs.template)
+        return Source(sample=sample, flops_per_token=actor.forward_flops(1))
+
+    write_shards(run, name, key, inputs.problems, pick, open_source, shard_size=config.shard_size)
+    return run.finish_data(name, key, parents=(inputs.policy.key,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the responses of a harvest come from.
+
+    Attributes:
+        sample: from problems to their groups; every process calls it, and only what the writer gets is used.
+        flops_per_token: of sampling, for the log.
+    """
+
+    sample: Callable[[Sequence[Problem]], Sequence[Group]]
+    flops_per_token: float = 0.0
+
+
+def write_shards(
+    run: Run,
+    name: str,
+    key: str,
+    problems: Sequence[Problem],
+    pick: Pick,
+    open_source: Callable[[], Source],
+    *,
+    shard_size: int,
+) -> None:
+    """Sample problems shard by shard, and write what is picked of each; go on after the last shard that was written.
+
+    Args:
+        run: the run.
+        name: of the stage.
+        key: of the stage.
+        problems: different ones.
+        pick: what is kept.
+        open_source: where responses come from; called if a shard is missing.
+        shard_size: problems of a shard.
+
+    Raises:
+        ValueError: a finished shard is damaged or belongs to other settings.
+        Interrupted: the run was asked to stop; what was written stays.
+    """
     path = run.folder.path / "stages" / name
     first = run.count_finished_shards(name)
-    total = math.ceil(len(ids) / config.shard_size)
+    total = math.ceil(len(problems) / shard_size)
 
     # Which rows are duplicates is read off the earlier shards: nothing else is remembered (docs/decisions/0013).
     seen = _rows_of_earlier_shards(run, name, key, first)
 
     # A harvest whose shards are all there needs no model: only its entry in the run is missing.
-    if first < total:
-        actor = run.actors.policy(inputs.policy.path, max_new_tokens=config.max_new_tokens, precision=config.precision)
-        decoding = Decoding(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=inputs.stop)
-        sampling = Sampling(num_samples=config.num_samples, decoding=decoding, seed=(run.seed, name))
-
+    source = open_source() if first < total else None
     for number in range(first, total):
+        assert source is not None
         started = time.perf_counter()
-        start = number * config.shard_size
-        problems = inputs.problems[start : start + config.shard_size]
-        groups = sample_groups(actor, problems, sampling, reward=inputs.reward, template=inputs.template)
+        start = number * shard_size
+        groups = source.sample(problems[start : start + shard_size])
 
         if run.folder.is_writer:
             shard = _shard(number, key, groups, pick, seen)
@@ -140,14 +191,25 @@ def harvest(run: Run, name: str, *, inputs: HarvestInputs, pick: Pick, config: R
             # The shard comes last: what was logged for a shard that a kill prevented is rewound and logged again.
             run.folder.rewind(name, number)
             run.folder.write_rollouts(f"{name}-{number:06d}", record(groups[:NUM_SHOWN_GROUPS]))
-            run.folder.append("metrics", _metrics_row(name, shard, groups, actor.forward_flops(1), started))
+            run.folder.append("metrics", _metrics_row(name, shard, groups, source.flops_per_token, started))
             write_shard(path, shard)
             run.report(name, number + 1, total, {"tokens": 0.0})
 
         if run.should_stop():
             raise Interrupted(f"stopped after shard {number + 1} of {total} of stage {name!r}")
 
-    return run.finish_data(name, key, parents=(inputs.policy.key,))
+
+def different_ids(name: str, problems: Sequence[Problem]) -> list[str]:
+    """The ids of problems.
+
+    Raises:
+        ValueError: two are the same. Draws derive from a problem's id, so that both would be answered the same.
+    """
+    ids = [problem.id for problem in problems]
+    if len(set(ids)) < len(ids):
+        ((repeated_id, _),) = Counter(ids).most_common(1)
+        raise ValueError(f"stage {name!r}: two problems have the same id {repeated_id!r}")
+    return ids
 
 
 def _rows_of_earlier_shards(run: Run, name: str, key: str, num_shards: int) -> set[str]:

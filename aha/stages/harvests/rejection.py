@@ -113,7 +113,9 @@ class Rejection:
 
         Each rollout is counted under its first fault, so the order of the checks decides the counts.
         """
-        if rollout.finish != "stop":
+        if rollout.finish == "error":
+            return "no reply"
+        if rollout.finish == "length":
             return "cut"
         if self.contamination.overlaps(problem.question):
             return "contaminated"
