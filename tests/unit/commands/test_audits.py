@@ -132,3 +132,19 @@ def test_an_audit_of_code_names_every_kind_of_failure(tmp_path: Path, monkeypatc
         "row 5: fails, judged timeout: why",
     ]
     assert [one["row"] for one in figures["disagreements"]] == [2, 5, 7]
+
+
+def test_twenty_disagreements_are_shown_unless_more_are_asked_for(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"gold": "7", "answer": "8", "correct": True} for _ in range(21)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    assert audit_file(path)[1].count("row ") == 20
+    assert audit_file(path, num_shown=21)[1].count("row ") == 21
+
+
+@pytest.mark.parametrize(("num_chars", "is_cut"), [(78, False), (79, True)])
+def test_eighty_characters_of_an_answer_are_shown(num_chars: int, is_cut: bool, tmp_path: Path) -> None:
+    """Its quotation marks are among them."""
+    answer = "8" * num_chars
+    path = write(tmp_path / "rows.jsonl", [{"gold": "7", "answer": answer, "correct": True}])
+    shown = f"'{answer} ... for '7'" if is_cut else f"'{answer}' for '7'"
+    assert audit_file(path)[1].endswith(shown)

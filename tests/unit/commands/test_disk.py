@@ -208,3 +208,19 @@ def test_a_finished_run_needs_no_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     free(monkeypatch, 0)
     (tmp_path / "result.json").write_text("{}")
     assert check(tmp_path, config=R1_ZERO_SCALES["tiny"]) == ""
+
+
+def test_the_estimate_is_told_in_gibibytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = DiskEstimate(checkpoints=3 * GIB, rollouts=GIB // 2)
+    monkeypatch.setattr(disk, "disk_estimate", lambda *_, **__: estimate)
+    free(monkeypatch, 10 * GIB)
+    line = "disk: checkpoints about 3.00 GiB, rollouts at most 0.50, 10.00 free"
+    assert check(tmp_path, config=R1_ZERO_SCALES["tiny"]) == line
+    free(monkeypatch, 3.25 * GIB)
+    told = check(tmp_path, config=R1_ZERO_SCALES["tiny"])
+    assert told == f"{line.replace('10.00', '3.25')}, which may not be enough: --keep-rollouts writes fewer of them"
+
+    free(monkeypatch, 2.75 * GIB)
+    complaint = rf"^the checkpoints of this run take about 3.00 GiB, and {tmp_path} has 2.75 GiB free: free some space"
+    with pytest.raises(ValueError, match=complaint):
+        check(tmp_path / "runs" / "not there yet", config=R1_ZERO_SCALES["tiny"])

@@ -395,3 +395,13 @@ def test_an_audit_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert figures["attacks"] == {"spam": {"made": 12, "paid": 11}, "empty": {"made": 3, "paid": 0}}
     assert (figures["paid_attacks"], figures["num_findings"], figures["is_fit"]) == (11, 3, False)
     assert not audit_named_reward("accuracy", write(tmp_path, row("42", True)), num_allowed=3)[0]["is_fit"]
+
+
+def test_twenty_findings_are_shown_unless_more_are_asked_for(mine: Path, tmp_path: Path) -> None:
+    path = write(tmp_path, *(row(f"no {number}", True) for number in range(21)))
+    _, text = audit_named_reward(f"{mine}:contains", path)
+    assert text.count("false negative:") == 20
+    assert text.endswith("and 1 more; --show N lists more, --json all")
+    _, text = audit_named_reward(f"{mine}:contains", path, num_shown=21)
+    assert text.count("false negative:") == 21
+    assert "more; --show" not in text
