@@ -17,6 +17,7 @@ from aha.actors.workload import Demand
 from aha.objectives.supervised import next_token_loss
 from aha.policy.checkpointing import RecomputedLayer
 from aha.policy.families import make_policy
+from aha.policy.reward_model import from_policy
 from aha.policy.transformer import initialise
 from aha.training.checkpoint import read_model, write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
@@ -239,6 +240,8 @@ def test_a_reward_model_has_the_weights_of_its_policy_and_a_head_from_the_seed(s
     one, other = made(5), made(6)
     assert [name for name in one if not torch.equal(one[name], other[name])] == ["score.weight"]
     assert are_equal(made(5 + 2**63), one)
+    expected = from_policy(read_model(start)[0], torch.Generator().manual_seed(5), reads="summary")
+    assert are_equal(one, dict(expected.named_parameters()))
     policy = dict(read_model(start)[0].named_parameters())
     assert {name.removeprefix("backbone.") for name in one} - policy.keys() == {"score.weight"}
 

@@ -92,3 +92,8 @@ def test_hostile_text_is_read_in_linear_time(text: str) -> None:
     start = time.perf_counter()
     chosen_letter(text)
     assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(("num_chars", "letter"), [(99_999, "C"), (100_000, "C"), (100_001, None), (200_000, None)])
+def test_a_text_of_more_than_100_000_characters_is_not_read(num_chars: int, letter: str | None) -> None:
+    assert chosen_letter("Answer: C\n".ljust(num_chars, "x")) == letter

@@ -1,11 +1,12 @@
 """A user's reward function: loaded by name, held to its signature, known by its contents."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from aha.rewards.custom import failure_kind, load_reward
+from aha.rewards.custom import CustomReward, failure_kind, function_reward, load_reward
 from aha.rewards.scorer import Scorer
 from aha.rewards.table import identity, overlaps, score
 from aha.types import Problem, Rollout
@@ -243,3 +244,24 @@ def test_a_file_that_ends_the_process_when_it_is_read_is_named_with_its_line(fil
     file.write_text("import sys\nsys.exit()\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"fails when it is read \(.*mine\.py:2: SystemExit"):
         load_reward(f"{file}:contains")
+
+
+def test_a_function_that_was_typed_at_a_prompt_is_known_by_its_code() -> None:
+    """Its source cannot be found again; one in a file is known by its text."""
+
+    def typed(source: str) -> CustomReward:
+        names: dict[str, Any] = {}
+        exec(source, names)
+        return function_reward(names["mine"])
+
+    first = typed("def mine(problem, rollout): return 1.0")
+    same = typed("def mine(problem, rollout):\n    return 1.0")
+    others = [typed("def mine(problem, rollout): return 2.0"), typed("def mine(problem, rollout): return problem")]
+    assert (first.key, first.name) == (same.key, "mine")
+    assert len({first.key, *(other.key for other in others)}) == 3
+
+    def here(problem: Problem, rollout: Rollout) -> float:
+        return 1.0
+
+    assert function_reward(here).key == function_reward(here).key != first.key
+    assert Path(function_reward(here).file) == Path(__file__)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aha.prompts.language import consistency, words_by_language
-from aha.rewards.language import LanguageReward, language_reward
+from aha.rewards.language import LanguageReward, language_reward, load_language_reward
 from aha.rewards.table import identity, part_name, score
 from aha.types import Problem, Rollout
 
@@ -85,3 +85,15 @@ def test_any_text_gets_a_share(rollout: MakeRollout, text: str) -> None:
         assert verdict.score == 0.0
     if text.startswith("<think>") and text.count("think>") == 1:
         assert verdict.score == consistency(text, "en")
+
+
+@pytest.mark.parametrize(("spec", "weight"), [("language", 1.0), ("language=", 1.0), ("language=0.25", 0.25)])
+def test_the_weight_is_one_unless_it_is_named(spec: str, weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aha.rewards.language.WordCounter", lambda: french)
+    assert load_language_reward(spec) == (LanguageReward(french), weight)
+
+
+def test_a_weight_that_is_no_number_is_told_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aha.rewards.language.WordCounter", None)
+    with pytest.raises(ValueError, match=r"^--reward language=much: 'much' is no weight, write a number$"):
+        load_language_reward("language=much")

@@ -196,3 +196,9 @@ def test_the_identity_of_a_callable_without_a_key_is_its_type() -> None:
 
     assert identity(Plain()).endswith("Plain:plain")
     assert identity(Plain()) == identity(Plain())
+
+
+def test_a_reward_has_the_kind_of_each_verdict_that_has_one(rollout: Make) -> None:
+    reward = score(RULES, PROBLEM, rollout(GOOD))
+    assert {*reward.parts} == {*reward.reasons} == {"accuracy", "format"}
+    assert reward.kinds == {"accuracy": "correct"}

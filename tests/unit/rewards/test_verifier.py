@@ -262,3 +262,14 @@ def test_equal_answers_of_mathematics_vote_together_whatever_their_notation() ->
     )
     assert len(set(votes(["\\boxed{5 \\text{ cm}}", "\\boxed{5 \\text{ kg}}"]))) == 2
     assert votes(["nothing"]) == [None]
+
+
+@pytest.mark.parametrize("num_chars", [199, 200, 201, 300])
+def test_of_an_unreadable_reference_200_characters_are_told(num_chars: int, rollout: Callable[[str], Rollout]) -> None:
+    gold = "(" * num_chars
+    problem = Problem(id="p", question="?", answer=gold, domain="math")
+    complaint = (
+        rf"^the reference answer '\({{{min(num_chars, 200)}}}' cannot be read as mathematics: its brackets do not"
+    )
+    with pytest.raises(ValueError, match=complaint):
+        MathVerifier()(problem, rollout(r"<think> a </think> \boxed{1}"))
