@@ -201,8 +201,10 @@ WIRES: dict[str, dict[str, Wire]] = {
         **rows_to("distill"),
         "force": Wire("--force", "check_disk.is_forced", True, line=3),
         "teacher": Wire("--teacher wise", "distill.teacher", "wise"),
-        "teacher_model": Wire("--teacher-model wiser", "distill.teacher_model", "wiser"),
-        "teacher_per_minute": Wire("--teacher-per-minute 30", "distill.teacher_per_minute", 30.0),
+        "teacher_model": Wire(
+            "run distill --teacher http://there/v1 --teacher-model wiser", "distill.teacher_model", "wiser", line=7
+        ),
+        "teacher_per_minute": Wire("--teacher-per-minute 30", "distill.teacher_per_minute", 30.0, line=7),
         "traces": Wire("run distill --traces t.jsonl", "distill.traces", ("t.jsonl",), line=6),
         "trace_fields": Wire("--trace-fields response=r", "distill.trace_fields", "response=r"),
         "form": Wire("--form any", "distill.form", "any"),
