@@ -103,6 +103,7 @@ BENCH = "--threads must be at least 1 and --seconds above 0"
     [
         ("bench --threads 0", f"{BENCH} (given: 0 and 10.0)"),
         ("bench --seconds 0", f"{BENCH} (given: 1 and 0.0)"),
+        ("bench --seconds=-1", f"{BENCH} (given: 1 and -1.0)"),
         ("bench --seconds inf", f"{BENCH} (given: 1 and inf)"),
         ("bench --seconds nan", f"{BENCH} (given: 1 and nan)"),
         ("eval base --processes 0", "--processes must be at least 1 (given: 0)"),

@@ -179,24 +179,22 @@ def _left_out_in_words(request: "R1Request") -> list[str]:
 def _figure_of(request: "R1Request") -> tuple[Node, ...]:
     """The figure without what is left out, and with what is given in the place of what would be made."""
     options = request.options
-    reasons = _left_out(options)
-    given = {"general"} if options.own.problems else set()
-    given |= {"cold"} if options.demonstrations else set()
-    if options.own.problems:
-        given |= {"helpfulness", "harmlessness"}
+    if not options.own.problems:
+        return FIGURE
 
+    reasons = _left_out(options)
+    given = {"general", "cold"} if options.demonstrations else {"general"}
     nodes = []
     for node in FIGURE:
-        parents = tuple(parent for parent in node.parents if parent not in reasons)
-        if node.name in given and node.kind == "data":
+        if node.name in reasons:
+            continue
+        is_start = node.kind == "model" and not node.parents
+        if node.name in given or is_start:
             node = replace(node, by="given")
-        # Their preferences are given: no stage samples them.
-        if node.name in given and node.kind == "reward":
+        # No stage samples what a reward model learns from.
+        if node.kind == "reward":
             node = replace(node, by=f"{node.by}, from given rows", stages=(node.name,))
-        if node.kind == "model" and not node.parents and options.own.problems:
-            node = replace(node, by="given")
-        if node.name not in reasons:
-            nodes.append(replace(node, parents=parents))
+        nodes.append(replace(node, parents=tuple(parent for parent in node.parents if parent not in reasons)))
     return tuple(nodes)
 
 
