@@ -325,3 +325,8 @@ def test_an_export_says_where_the_model_is_and_of_which_type(
 ) -> None:
     monkeypatch.setattr("aha.commands.export.export", lambda model, out, dtype: {"dtype": f"{dtype} of {model}"})
     assert call("export made --out there --dtype float16") == (0, "model: there (float16 of made)\n", "")
+
+
+@pytest.mark.parametrize(("model", "scale"), [("base", "tiny"), ("runs/r1_zero-0", "gpu"), ("a", "gpu")])
+def test_only_the_built_in_model_is_too_small_for_a_gpu(model: str, scale: str) -> None:
+    assert cli._size_of(model) == scale

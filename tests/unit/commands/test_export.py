@@ -15,7 +15,7 @@ from tiny import tiny_config, tiny_policy, world_tokenizer
 from torch import Tensor
 
 from aha.commands.evaluation import EvaluationOrder, SampleOrder, evaluate_order, sample_once
-from aha.commands.export import export, original_dtype
+from aha.commands.export import STARTS, export, original_dtype, record_starts
 from aha.commands.running import carry_out
 from aha.engines.engine import Decoding
 from aha.policy.layout import rows
@@ -26,10 +26,12 @@ from aha.prompts.templates import r1
 from aha.recipes.base_model import BUILT_IN, open_base
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
+from aha.runs.folder import RunFolder
 from aha.stages.config import EvaluationConfig, RLConfig
 from aha.stages.doctor.diagnosis import Diagnosis
 from aha.training.checkpoint import read_model, read_scorer, weights_digest, write_checkpoint
 from aha.training.config import LoRAConfig
+from aha.types import Checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -329,3 +331,13 @@ def test_what_a_kill_left_half_written_is_no_model_and_goes_with_the_next_export
     export("base", tmp_path / "out")
     assert names(tmp_path) == {"out"}
     assert names(tmp_path / "out") >= MODEL_FILES - {"chat_template.jinja"}
+
+
+def test_starts_are_recorded_once_and_only_where_there_are_some(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    record_starts(folder, [])
+    assert not list(tmp_path.iterdir())
+
+    folder.write(STARTS, {"an earlier start": "float16"})
+    record_starts(folder, [Checkpoint(path=tmp_path / "nowhere", stage="", step=0, key="another")])
+    assert folder.read(STARTS) == {"an earlier start": "float16"}
