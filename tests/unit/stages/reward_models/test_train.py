@@ -320,3 +320,19 @@ def test_micro_batches_hold_prompts_with_all_of_their_responses_up_to_the_limit(
         return sorted(len(part.lengths_B) for part in _micro_batches([example] * 3, HELPFULNESS, max_tokens))
 
     assert [sizes(21), sizes(20), sizes(7), sizes(1)] == [[6], [2, 4], [2, 2, 2], [2, 2, 2]]
+
+
+def test_a_ranking_predicts_each_order_with_the_probability_of_bradley_and_terry() -> None:
+    """P(a before b) = e^a / (e^a + e^b); the two equal ones are not compared."""
+    scores, qualities = [2.0, -1.0, 0.5], [1.0, 0.0, 1.0]
+    predicted = HELPFULNESS.predictions(scores, qualities)
+    expected = [math.exp(2.0) / (math.exp(2.0) + math.exp(-1.0)), math.exp(0.5) / (math.exp(-1.0) + math.exp(0.5))]
+    assert [share for share, _ in predicted] == pytest.approx(expected)
+    assert [is_right for _, is_right in predicted] == [True, True]
+    assert HELPFULNESS.predictions([0.0, 3.0], [1.0, 0.0]) == [(pytest.approx(1 / (1 + math.exp(-3))), False)]
+
+
+def test_a_model_of_safety_predicts_with_the_sigmoid_of_its_score() -> None:
+    predicted = HARMLESSNESS.predictions([0.0, -2.0, 800.0], [1.0, 0.0, 1.0])
+    assert [share for share, _ in predicted] == pytest.approx([0.5, 1 / (1 + math.exp(2)), 1.0])
+    assert [is_safe for _, is_safe in predicted] == [True, False, True]
