@@ -208,16 +208,17 @@ def _check(request: Request, models: "Sequence[Checkpoint]") -> None:
     _material(request, student)
     if not request.options.traces:
         with ExitStack() as stack:
-            _teaching(request, teachers, stack)
+            _teaching(request, teachers, stack, seed=request.seed)
 
 
-def _teaching(request: Request, teachers: "Sequence[Checkpoint]", stack: ExitStack) -> "Teaching":
+def _teaching(request: Request, teachers: "Sequence[Checkpoint]", stack: ExitStack, *, seed: int) -> "Teaching":
     """What the teacher is asked, and what is kept.
 
     Args:
         request: names the problems.
         teachers: the teacher, unless it is behind an endpoint.
         stack: closes the verifiers.
+        seed: run seed.
 
     Raises:
         ValueError: problems or options cannot be used.
@@ -226,8 +227,8 @@ def _teaching(request: Request, teachers: "Sequence[Checkpoint]", stack: ExitSta
 
     own, form, sampling = request.options.own, request.options.form, request.config.sampling
     if not teachers:
-        return prepare_remote_teaching(own, sampling, stack, seed=request.seed, form=form)
-    return prepare_teaching(own, teachers[0], sampling, stack, seed=request.seed, form=form)
+        return prepare_remote_teaching(own, sampling, stack, seed=seed, form=form)
+    return prepare_teaching(own, teachers[0], sampling, stack, seed=seed, form=form)
 
 
 def _trained_stages(config: DistillConfig) -> Sequence[TrainedStage]:
@@ -256,7 +257,7 @@ def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", mate
         return write_demonstrations(run, "traces", rows, key=str([asdict(row) for row in rows]))
 
     with ExitStack() as stack:
-        teaching = _teaching(request, teachers, stack)
+        teaching = _teaching(request, teachers, stack, seed=run.seed)
         for note in teaching.notes:
             run.say(note)
         if teachers:

@@ -116,7 +116,7 @@ def test_base_is_another_word_for_model(recipe: str) -> None:
 
 @pytest.mark.full
 def test_each_recipe_has_the_options_of_its_record_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ("base --model folder", "base --algorithm rloo", "r1 --problems a.jsonl", "r1_zero --students a b"):
+    for words in ("base --model folder", "base --algorithm rloo", "r1 --teacher base", "r1_zero --students a b"):
         with pytest.raises(SystemExit) as ended:
             parse(["run", *words.split()])
         assert (ended.value.code, words.split()[1] in capsys.readouterr().err) == (2, True), words

@@ -18,7 +18,7 @@ from aha.recipes.scales import R1_ZERO_SCALES
 from aha.runs.config import Config
 from aha.stages.config import EvaluationConfig, RejectionConfig, RLConfig, SupervisedConfig
 
-MOST_OPTIONS = 120
+MOST_OPTIONS = 145
 """Options that the help of a recipe may list."""
 
 NUM_OTHER_OPTIONS = 15
