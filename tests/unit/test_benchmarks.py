@@ -261,7 +261,7 @@ def assert_parts_are_measured(cases: list[dict[str, Any]], parts: set[str]) -> N
     assert set(shares) == parts | {"all"}
     assert all(0 < share < 1 for share in shares.values())
     assert {f"{part}_{time}" for part in parts for time in ("cpu_seconds", "wall_seconds")} <= set(ours)
-    assert ours["peak_mib"] > ours["libraries_mib"] > 0
+    assert ours["peak_mib"] >= ours["libraries_mib"] > 0
 
 
 @pytest.mark.full
