@@ -1,5 +1,7 @@
 """The benchmarks: what they count, what they compare, and that every script measures our own side."""
 
+import ctypes
+import gc
 import json
 import subprocess
 import sys
@@ -210,6 +212,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     def run_here(side: Side, work: Work) -> dict[str, Any]:
         arguments = [str(work.models), work.name, work.lengths]
         arguments += ["--threads", str(work.threads), "--steps", str(work.steps), *side.options]
+        # What the allocator keeps of earlier tests would hold all of the work, and the peak would not be a new one.
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", [side.script, *arguments])
             capsys.readouterr()
@@ -261,7 +266,7 @@ def assert_parts_are_measured(cases: list[dict[str, Any]], parts: set[str]) -> N
     assert set(shares) == parts | {"all"}
     assert all(0 < share < 1 for share in shares.values())
     assert {f"{part}_{time}" for part in parts for time in ("cpu_seconds", "wall_seconds")} <= set(ours)
-    assert ours["peak_mib"] >= ours["libraries_mib"] > 0
+    assert ours["peak_mib"] > ours["libraries_mib"] > 0
 
 
 @pytest.mark.full
