@@ -89,7 +89,7 @@ class _Question:
 
     body: dict[str, Any]
     key: str
-    with_thinking: bool = False
+    with_thinking: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,8 +266,7 @@ class Endpoint:
             OSError: the ledger could not be written.
         """
         request = ChatRequest(messages=messages, temperature=temperature, max_tokens=max_tokens, seed=seed)
-        body, key = self._next_key(request)
-        return self._answer(_Question(body, key), threading.Event()).text
+        return self._answer(self._question(request), threading.Event()).text
 
     def ask_all(self, requests: Sequence[ChatRequest]) -> list[Answer]:
         """Ask many times at once.
@@ -282,10 +281,7 @@ class Endpoint:
             OSError: the ledger could not be written.
         """
         # In the order of the requests, before threads mix it: the same requests find the same entries in the ledger.
-        questions = []
-        for request in requests:
-            body, key = self._next_key(request)
-            questions.append(_Question(body, key, request.with_thinking))
+        questions = [self._question(request) for request in requests]
         is_over = threading.Event()
         pool = ThreadPoolExecutor(self.num_workers)
         try:
@@ -295,15 +291,16 @@ class Endpoint:
             is_over.set()
             pool.shutdown(cancel_futures=True)
 
-    def _next_key(self, request: ChatRequest) -> tuple[dict[str, Any], str]:
-        """What is sent, and its key: the address is not part of it, how often it was asked before is."""
+    def _question(self, request: ChatRequest) -> _Question:
+        """A request as it is sent, with its key: the address is not part of it, how often it was asked before is."""
         body = request.body(self.model)
         key = request_key(body)
         with self._lock:
             count = self._asked[key]
             self._asked[key] += 1
         # The answers to one body differ where only one of them has the thinking.
-        return body, f"{key}-{count}-thinking" if request.with_thinking else f"{key}-{count}"
+        suffix = "-thinking" if request.with_thinking else ""
+        return _Question(body, f"{key}-{count}{suffix}", request.with_thinking)
 
     def _answer(self, question: _Question, is_over: threading.Event) -> Answer:
         """The answer from the ledger or from the endpoint."""

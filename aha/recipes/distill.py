@@ -267,25 +267,17 @@ def _traces(run: "Run", request: Request, teachers: "Sequence[Checkpoint]", mate
 
 def _asked_at_endpoint(run: "Run", request: Request, teaching: "Teaching", stack: ExitStack) -> "Dataset":
     """What a teacher behind an endpoint says right; its answers are kept in the run folder, `answers.jsonl`."""
-    from aha.engines.endpoint import Endpoint
-    from aha.runs.ledger import Ledger
+    from aha.recipes.r1.assistant import OtherModel
     from aha.stages.harvests.remote import ask_teacher
 
     options = request.options
-    # Two processes must not write one file.
-    ledger = stack.enter_context(Ledger(run.folder.path / "answers.jsonl")) if run.folder.is_writer else None
-    endpoint = stack.enter_context(
-        Endpoint(
-            options.teacher or "",
-            options.teacher_model,
-            requests_per_minute=options.teacher_per_minute,
-            ledger=ledger,
-        )
+    teacher = OtherModel(
+        base_url=options.teacher or "", model=options.teacher_model, per_minute=options.teacher_per_minute
     )
     return ask_teacher(
         run,
         "traces",
-        endpoint=endpoint,
+        endpoint=teacher.connect(run.folder, stack),
         problems=teaching.sampling.problems,
         keep=teaching.sampling.keep,
         config=request.config.sampling,

@@ -1,6 +1,6 @@
 """What a model is set to learn: problems, rewards and prompts, from the built-in world or from the user's files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -223,8 +223,8 @@ def _from_files(
     held_out = (*test, *watched, *set_aside)
     clean, overlaps = apart(train, held_out)
     notes += overlaps
-    trained = [asked(problem_set, limits) for problem_set in clean if len(problem_set)]
-    examined = [asked(sample, limits) for sample in draw_sample(test, scale.evaluation.num_problems)]
+    trained = [asked(problem_set, limits.wording) for problem_set in clean if len(problem_set)]
+    examined = [asked(sample, limits.wording) for sample in draw_sample(test, scale.evaluation.num_problems)]
     for sample, whole in zip(examined, test, strict=True):
         if len(sample) < len(whole):
             drawn = f"{len(sample):,} of {len(whole):,} problems"
@@ -257,9 +257,9 @@ def left_out_in_words(left_out: Sequence[str]) -> str:
     return f"{len(left_out):,} prompts left out that are too long for the model and the caps: {shown}"
 
 
-def asked(problems: ProblemSet, limits: PromptLimits) -> ProblemSet:
+def asked(problems: ProblemSet, wording: Callable[[Sequence[Problem]], Sequence[Problem]]) -> ProblemSet:
     """A set whose questions say how to answer."""
-    return replace(problems, problems=limits.wording(problems.problems))
+    return replace(problems, problems=wording(problems.problems))
 
 
 def apart(train: Sequence[ProblemSet], held_out: Sequence[ProblemSet]) -> tuple[list[ProblemSet], list[str]]:

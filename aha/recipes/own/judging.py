@@ -2,7 +2,9 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
+from aha.evaluation.readability import READABLE
 from aha.problems.datasets.formats import OWN
 from aha.prompts.parsing import Ending
 from aha.prompts.templates import Template, r1, r1_zero
@@ -16,10 +18,22 @@ from aha.rewards.summary import format_reward
 from aha.rewards.table import RewardFunction, RewardTable
 from aha.rewards.verifier import MathVerifier
 
-__all__ = ["built_in_rules", "ending_of", "judges", "reading_in_words", "rules_of"]
+__all__ = [
+    "READABLE_IN_FILES",
+    "built_in_rules",
+    "ending_of",
+    "judges",
+    "reading_in_words",
+    "refuse_without_rule",
+    "rules_of",
+]
 
 FORMATS: Mapping[Ending, RewardFunction] = {"answer": zero_format, "summary": format_reward}
 """The format reward of each ending of a response."""
+
+READABLE_IN_FILES = replace(READABLE, min_consistency=0.9)
+"""What counts as readable in responses to problems of files. Words of other languages are rarely told apart for
+certain: names and errors get some room."""
 
 CODE = ("code", "stdio")
 """Domains that the sandbox judges."""
@@ -80,6 +94,16 @@ def reading_in_words(reader: AnswerReader, domains: Iterable[str]) -> list[str]:
     if not judged:
         return [f"{note}: there are none, since rewards of your own alone judge"]
     return [f"{note}, but not programs (domain {', '.join(programs)})" if programs else note]
+
+
+def refuse_without_rule(domains: Collection[str]) -> None:
+    """Refuse problems of which no rule tells the right responses, where responses are to be kept by rule.
+
+    Raises:
+        ValueError: there are some.
+    """
+    if OWN in domains:
+        raise ValueError(f"problems of domain {OWN} have no rule that tells which responses are right")
 
 
 def ending_of(template: Template) -> Ending | None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
-from aha.evaluation.readability import READABLE
 from aha.policy.pretrained import read_config
-from aha.problems.datasets.formats import OWN
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.splits import draw_sample
 from aha.problems.world.questions import held_out_problems
@@ -21,6 +19,7 @@ from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template, bare
 from aha.recipes.own.assignment import (
     apart,
+    asked,
     ending_in_words,
     leave_out_long,
     left_out_in_words,
@@ -28,7 +27,7 @@ from aha.recipes.own.assignment import (
     trained_on_by_name,
     training_files,
 )
-from aha.recipes.own.judging import ending_of, judges, reading_in_words
+from aha.recipes.own.judging import READABLE_IN_FILES, ending_of, judges, reading_in_words, refuse_without_rule
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.own.prompt_lengths import PromptLimits, limits_of_model
 from aha.recipes.own.prompting import own_template
@@ -161,14 +160,12 @@ def _teaching(data: OwnData, config: RejectionConfig, stack: ExitStack, asking: 
         notes += more_notes
         problems = list(chain(*train))
         domains = {problem.domain for problem in problems}
-        if OWN in domains:
-            raise ValueError(f"problems of domain {OWN} have no rule that tells which responses are right")
+        refuse_without_rule(domains)
         keep = Rejection(
             source="teacher",
             num_kept=config.num_kept,
             ending=asking.ending,
-            # Words of other languages are rarely told apart for certain: names and errors get some room.
-            limits=replace(READABLE, min_consistency=0.9),
+            limits=READABLE_IN_FILES,
             rules=judges(domains, stack, allow_weak=data.weak_sandbox, packages=data.allow_packages, reader=reader),
         )
     notes += reading_in_words(reader, domains)
@@ -201,5 +198,4 @@ def _own_problems(data: OwnData, config: RejectionConfig, asking: _Asking) -> tu
     sample = draw_sample(train, config.num_problems)
     if total > config.num_problems:
         notes.append(f"{config.num_problems:,} of {total:,} problems are asked, drawn by a hash of each question")
-    wording = wording_of(asking.template)
-    return [replace(problems, problems=wording(problems.problems)) for problems in sample], notes
+    return [asked(problems, wording_of(asking.template)) for problems in sample], notes

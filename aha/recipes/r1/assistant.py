@@ -4,6 +4,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, B.3.2, where DeepSeek-V3 and people rew
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from aha.engines.endpoint import Endpoint
@@ -78,31 +79,40 @@ class OtherModel:
     model: str
     per_minute: float | None = None
 
-    def assistant(self, folder: RunFolder, seed: int) -> Assistant:
-        """The parts that it takes over; what it has answered is kept in the run folder, `answers.jsonl`.
+    def connect(self, folder: RunFolder, stack: ExitStack) -> Endpoint:
+        """The endpoint; what it has answered is kept in the run folder, `answers.jsonl`.
 
         Args:
             folder: the run folder: an interrupted run asks nothing twice.
-            seed: run seed.
+            stack: closes the connections and the file.
 
         Raises:
             ValueError: the address is none, or the answers kept are damaged.
             RuntimeError: the extra `endpoint` is not installed.
         """
         # Two processes must not write one file.
-        ledger = Ledger(folder.path / "answers.jsonl") if folder.is_writer else None
-
+        ledger = stack.enter_context(Ledger(folder.path / "answers.jsonl")) if folder.is_writer else None
         endpoint = Endpoint(self.base_url, self.model, requests_per_minute=self.per_minute, ledger=ledger)
+        return stack.enter_context(endpoint)
 
-        def close() -> None:
-            endpoint.close()
-            if ledger is not None:
-                ledger.close()
+    def assistant(self, folder: RunFolder, seed: int) -> Assistant:
+        """The parts that it takes over.
 
-        return Assistant(
-            editor=rewriting(endpoint, seed=seed),
-            judge=judging(endpoint),
-            helpfulness=comparing(endpoint, seed=seed),
-            is_judge=True,
-            close=close,
-        )
+        Args:
+            folder: the run folder, which keeps what it has answered.
+            seed: run seed.
+
+        Raises:
+            ValueError: the address is none, or the answers kept are damaged.
+            RuntimeError: the extra `endpoint` is not installed.
+        """
+        with ExitStack() as stack:
+            endpoint = self.connect(folder, stack)
+            return Assistant(
+                editor=rewriting(endpoint, seed=seed),
+                judge=judging(endpoint),
+                helpfulness=comparing(endpoint, seed=seed),
+                is_judge=True,
+                # From here on whoever has the assistant closes it.
+                close=stack.pop_all().close,
+            )

@@ -10,15 +10,15 @@ from functools import cached_property
 from itertools import chain
 
 from aha.evaluation.readability import READABLE
-from aha.problems.datasets.formats import OWN
 from aha.problems.datasets.sets import ProblemSet
 from aha.problems.responses.demonstrations import DemonstrationSet, read_demonstrations
 from aha.problems.splits import draw_sample, file_problems
 from aha.prompts.parsing import parse_response
 from aha.prompts.questions import wording_of
 from aha.prompts.templates import Template, r1_zero
-from aha.recipes.own.assignment import Assignment, assigned, leave_out_long, left_out_in_words
+from aha.recipes.own.assignment import Assignment, asked, assigned, leave_out_long, left_out_in_words
 from aha.recipes.own.examination import without_overlaps
+from aha.recipes.own.judging import READABLE_IN_FILES, refuse_without_rule
 from aha.recipes.own.prompt_lengths import PromptLimits
 from aha.recipes.own.prompting import named_template
 from aha.recipes.r1.assistant import summed_up
@@ -38,10 +38,6 @@ from aha.stages.task import Task, Validation
 from aha.types import Checkpoint, Demonstration
 
 __all__ = ["own_material"]
-
-READABLE_IN_FILES = replace(READABLE, min_consistency=0.9)
-"""What counts as readable. Words of other languages are rarely told apart for certain: names and errors get some
-room."""
 
 WITHOUT_THINKING = "<think>\n\n</think>\n\n"
 """What a response to a general prompt begins with where it was given without thinking. R1's own does so where a
@@ -76,8 +72,7 @@ def own_material(
     zero_data = replace(options.own, template="r1_zero", system="")
     zero_scale = scale.zero.without_training() if options.demonstrations else scale.zero
     assignment = stack.enter_context(assigned(zero_data, base, zero_scale, seed=seed))
-    if OWN in assignment.reward:
-        raise ValueError(f"problems of domain {OWN} have no rule that tells which responses are right")
+    refuse_without_rule(assignment.reward)
 
     def prompt(model: Checkpoint) -> Template:
         name = "r1" if options.own.template == "auto" else options.own.template
@@ -140,8 +135,7 @@ class _Own:
     @cached_property
     def pool(self) -> Sequence[ProblemSet]:
         """The training problems as models after R1-Zero are asked: with an instruction how to answer."""
-        wording = wording_of(self.template)
-        return [replace(problems, problems=wording(problems.problems)) for problems in self.assignment.trained]
+        return [asked(problems, wording_of(self.template)) for problems in self.assignment.trained]
 
     @property
     def reasoning(self) -> Task:

@@ -178,9 +178,11 @@ def write_shards(
     seen = _rows_of_earlier_shards(run, name, key, first)
 
     # A harvest whose shards are all there needs no model: only its entry in the run is missing.
-    source = open_source() if first < total else None
+    if first >= total:
+        return
+
+    source = open_source()
     for number in range(first, total):
-        assert source is not None
         started = time.perf_counter()
         start = number * shard_size
         groups = source.sample(problems[start : start + shard_size])
