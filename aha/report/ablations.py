@@ -18,7 +18,6 @@ from aha.report.record import Record, find_row
 
 __all__ = ["Drift", "cold_start", "cold_start_in_words", "drifts", "language_ablation", "reward_hacking", "zero_record"]
 
-MONITORED = ("r1",)  # the stage whose rewards are learned ones
 LEARNED = ("helpfulness", "harmlessness")
 CLEAR = 2.0  # standard errors above which a change counts
 
@@ -119,14 +118,14 @@ def cold_start_in_words(record: Record, zero: Progress, warm: Progress) -> str:
     return f"{start} and has not reached that in {warm_series.xs[-1]:,.0f} steps."
 
 
-def reward_hacking(record: Record, title: str) -> list[Markup]:
+def reward_hacking(record: Record, learner: Progress) -> list[Markup]:
     """Learned beside true rewards over the stage that learns from them, and accuracy meanwhile.
 
     Args:
         record: the run.
-        title: of the model that learns.
+        learner: the model that learns from reward models.
     """
-    part = record.part(MONITORED)
+    part = _last_stage(record, learner)
     figures = []
     for name in LEARNED:
         learned = trained_series(part, name, name="as learned", tone=2)
@@ -135,16 +134,16 @@ def reward_hacking(record: Record, title: str) -> list[Markup]:
         figures.append(_chart(name.capitalize(), note, [learned, true]))
 
     # The paper saw reward hacking in its performance, which fell while the learned reward rose (v2, B.5).
-    accuracy = _validated(part, "pass@1", f"{title}, validation pass@1", 1)
+    accuracy = _validated(part, "pass@1", f"{learner.node.title}, validation pass@1", 1)
     general = trained_series(part, "true_general", name="general prompts, right", tone=3)
     note = "problems with an answer in validation, and general prompts in training"
     figures.append(_chart("Accuracy meanwhile", note, [accuracy, general]))
     return figures
 
 
-def drifts(record: Record) -> list[Drift]:
+def drifts(record: Record, learner: Progress) -> list[Drift]:
     """The drift of each learned reward; none before there are three iterations of it and of its truth."""
-    part = record.part(MONITORED)
+    part = _last_stage(record, learner)
     result = []
     for name in LEARNED:
         learned = _values(part, name)
@@ -156,6 +155,11 @@ def drifts(record: Record) -> list[Drift]:
         drift = Drift(name=name, learned=_thirds(learned), true=_thirds(true), has_parted=has_parted)
         result.append(drift)
     return result
+
+
+def _last_stage(record: Record, learner: Progress) -> Record:
+    """The stage that learns from reward models: earlier ones of the same model may learn from rules alone."""
+    return record.part(learner.node.stages[-1:])
 
 
 def _chart(title: str, note: str, series: Sequence[Series]) -> Markup:

@@ -16,13 +16,11 @@ from aha.report.progress import Cost, Harvest, Progress
 from aha.report.record import Record
 from aha.report.samples import Sample, samples_of
 from aha.report.stage_table import distillation, models_table, reinforcement, row_of, stages
+from aha.runs.pipeline import COLD_START, LANGUAGE_REWARD, compared_models, main_models
 from aha.types import Row
 
 __all__ = ["chapters"]
 
-ABLATION = ("dev2", "dev2-plain")
-COLD_START = ("zero", "dev2")
-DEFAULT_SIDES = ("zero", "r1")  # what the browser of responses shows first
 OWN_METRICS = ("pass@1", "length", "consistency", "readability", "general", "helpfulness", "harmlessness")
 
 
@@ -74,40 +72,58 @@ def chapters(
     for shelf in shelves:
         notes += shelf.notes
 
-    r1 = by_name.get(DEFAULT_SIDES[1])
+    # What the browser of responses shows first.
+    main = main_models([box.node for box in boxes])
+    sides = list(dict.fromkeys(node.name for node in (*main[:1], *main[-1:])))
+    students = distillation(boxes)
+
     content: dict[str, object] = {
         "diagram": diagram(boxes),
         "stage_table": stages(boxes),
-        "student_tables": [models_table(boxes, names(boxes)) for names in (distillation, reinforcement)],
-        "boxes": set(by_name),
+        "has_students": bool(students),
+        "student_tables": [models_table(boxes, names) for names in (students, reinforcement(boxes))],
         "left_out": record.left_out,
-        "ablation_table": models_table(boxes, ABLATION),
         "knows_truth": any(row_of(box, "general") for box in boxes),
-        "hacking": reward_hacking(record, r1.node.title if r1 else "R1"),
-        "drifts": drifts(record),
         "harvests": [(box.node.title, _harvest_lines(harvest)) for box in boxes for harvest in box.harvests],
         "bills": _bills(boxes),
         "sections": [_section(record, box, by_name, shelves[0], notes) for box in boxes],
-        "shelves": [(shelf, embed(_shelf_data(shelf, titles, reflective_words))) for shelf in shelves],
+        "shelves": [(shelf, embed(_shelf_data(shelf, titles, sides, reflective_words))) for shelf in shelves],
         "in_column": in_column,
         "anchor": anchor,
-        **_studies(record, by_name),
+        **_comparisons(record, boxes),
+        **_learned_rewards(record, boxes),
     }
     return content, notes
 
 
-def _studies(record: Record, by_name: Mapping[str, Progress]) -> dict[str, object]:
+def _comparisons(record: Record, boxes: Sequence[Progress]) -> dict[str, object]:
     """The figures that compare two models; empty where the pipeline does not have both."""
-    ablation = [by_name[name] for name in ABLATION if name in by_name]
-    cold = [by_name[name] for name in COLD_START if name in by_name]
-    zero = by_name.get(COLD_START[0])
+    by_name = {box.node.name: box for box in boxes}
+    nodes = [box.node for box in boxes]
+    content: dict[str, object] = {"language": [], "cold_start": "", "zero_figures": []}
 
-    return {
-        "language": language_ablation(record, ablation) if len(ablation) == 2 else [],
-        "cold_start": cold_start(record, *cold) if len(cold) == 2 else "",
-        "cold_start_words": cold_start_in_words(record, *cold) if len(cold) == 2 else "",
-        "zero_figures": large_figures(zero_record(record, zero)) if zero else [],
-    }
+    language_pair = compared_models(nodes, LANGUAGE_REWARD)
+    if language_pair is not None:
+        content["language"] = language_ablation(record, [by_name[name] for name in language_pair])
+        content["language_table"] = models_table(boxes, language_pair)
+
+    cold_pair = compared_models(nodes, COLD_START)
+    if cold_pair is not None:
+        warm, zero = (by_name[name] for name in cold_pair)
+        content["cold_start"] = cold_start(record, zero, warm)
+        content["cold_start_words"] = cold_start_in_words(record, zero, warm)
+        content["zero_title"] = zero.node.title
+        content["zero_figures"] = large_figures(zero_record(record, zero))
+    return content
+
+
+def _learned_rewards(record: Record, boxes: Sequence[Progress]) -> dict[str, object]:
+    """Learned rewards beside true ones, for the model that is made from reward models; empty where there is none."""
+    rewards = {box.node.name for box in boxes if box.node.kind == "reward"}
+    learner = next((box for box in boxes if rewards & set(box.node.parents)), None)
+    if learner is None:
+        return {"hacking": [], "drifts": []}
+    return {"hacking": reward_hacking(record, learner), "drifts": drifts(record, learner)}
 
 
 def _harvest_lines(harvest: Harvest) -> dict[str, object]:
@@ -203,10 +219,12 @@ def _with_interval(row: Row, metric: str) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def _shelf_data(shelf: Shelf, titles: Mapping[str, str], reflective_words: Sequence[str]) -> dict[str, object]:
+def _shelf_data(
+    shelf: Shelf, titles: Mapping[str, str], sides: Sequence[str], reflective_words: Sequence[str]
+) -> dict[str, object]:
     """A shelf of many models for the page's script, which shows two of them at a time."""
     names = [titles[title] for title in shelf.columns]
-    picked = [names.index(name) for name in DEFAULT_SIDES if name in names]
+    picked = [names.index(name) for name in sides if name in names]
     # Before either of them is trained, the last model that there is.
     picked = picked or [len(names) - 1]
     return {

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from aha.runs.folder import RunFolder
 
 __all__ = [
+    "COLD_START",
+    "LANGUAGE_REWARD",
     "PIPELINE_FILE",
     "Node",
     "Place",
     "arrange",
+    "compared_models",
     "left_out_of",
     "main_models",
     "nodes_of",
@@ -19,6 +22,8 @@ __all__ = [
 
 PIPELINE_FILE = "pipeline.json"
 KINDS = ("model", "data", "reward")
+COLD_START = "cold start"
+LANGUAGE_REWARD = "language reward"
 MAX_CELLS = 50
 """Columns and rows that a drawing may have."""
 
@@ -40,6 +45,8 @@ class Node:
         stages: names of the stages that make it, in order.
         parents: names of the nodes that it is made from.
         is_main: whether it is one of the models that the main table compares; the last one is the result of the run.
+        compared_with: pairs of what the model was made with (`COLD_START`, `LANGUAGE_REWARD`) and of the name of the
+            model that was made without it. The report shows each pair side by side.
         wide: its place in the drawing; None to let the report find one.
         narrow: its place in the drawing for narrow pages.
     """
@@ -51,6 +58,7 @@ class Node:
     stages: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
     is_main: bool = False
+    compared_with: tuple[tuple[str, str], ...] = ()
     wide: Place | None = None
     narrow: Place | None = None
 
@@ -127,6 +135,16 @@ def main_models(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in trained if node.is_main] or trained
 
 
+def compared_models(nodes: Sequence[Node], what: str) -> tuple[str, str] | None:
+    """The names of the models that were made with something and without it; None where there are not both."""
+    names = {node.name for node in nodes}
+    for node in nodes:
+        for subject, other in node.compared_with:
+            if subject == what and other in names:
+                return node.name, other
+    return None
+
+
 def _node(entry: object) -> Node | None:
     if not isinstance(entry, dict):
         return None
@@ -147,6 +165,7 @@ def _node(entry: object) -> Node | None:
         stages=_names(entry.get("stages")),
         parents=_names(entry.get("parents")),
         is_main=entry.get("is_main") is True,
+        compared_with=_pairs(entry.get("compared_with")),
         wide=_place(entry.get("wide")),
         narrow=_place(entry.get("narrow")),
     )
@@ -161,6 +180,12 @@ def _place(value: object) -> Place | None:
     # `type`, because True is an instance of int.
     are_cells = all(type(cell) is int and 0 <= cell < MAX_CELLS for cell in value)
     return (column, row) if are_cells else None
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...]:
+    """The pairs of names in a list; whatever is no pair is left out."""
+    pairs = [_names(pair) for pair in value] if isinstance(value, list) else []
+    return tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)
 
 
 def _names(value: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from aha.recipes.own.own_data import OwnData, as_record
 from aha.recipes.r1.options import R1Options
 from aha.recipes.r1.scales import R1_SCALES, R1Config
 from aha.recipes.recipe import DoctorRequest, Recipe, RunRequest, TrainedStage
-from aha.runs.pipeline import Node, arrange
+from aha.runs.pipeline import COLD_START, LANGUAGE_REWARD, Node, arrange
 from aha.stages.config import RLConfig
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ NODES = (
         stages=("dev2",),
         parents=("dev1",),
         is_main=True,
+        compared_with=((COLD_START, "zero"), (LANGUAGE_REWARD, "dev2-plain")),
     ),
     Node(
         name="dev2-plain",

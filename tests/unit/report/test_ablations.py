@@ -76,13 +76,13 @@ def test_the_language_ablation_shows_both_models(make_pipeline_run: MakeRun) -> 
 
 
 def test_learned_rewards_stand_beside_the_truth(make_pipeline_run: MakeRun) -> None:
-    record, _ = opened(make_pipeline_run())
-    helpful, harmless, meanwhile = reward_hacking(record, "R1")
+    record, boxes = opened(make_pipeline_run())
+    helpful, harmless, meanwhile = reward_hacking(record, boxes["r1"])
     assert "as learned" in helpful
     assert "in truth" in harmless
     assert "R1, validation pass@1" in meanwhile
     assert "general prompts, right" in meanwhile
-    found = {drift.name: drift for drift in drifts(record)}
+    found = {drift.name: drift for drift in drifts(record, boxes["r1"])}
     assert found["helpfulness"].has_parted
     assert not found["harmlessness"].has_parted
     learned = [0.5 + 0.3 * (iteration + 1) / 12 for iteration in range(12)]
@@ -96,16 +96,16 @@ def test_noise_is_no_drift(make_pipeline_run: MakeRun) -> None:
         if line["stage"] == "r1":
             line["true_helpfulness"] = 0.5 - 0.001 * line["iteration"] + (0.2 if line["iteration"] % 2 else 0.0)
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record, _ = opened(run)
-    drift = drifts(record)[0]
+    record, boxes = opened(run)
+    drift = drifts(record, boxes["r1"])[0]
     assert drift.true[0] > drift.true[1]
     assert not drift.has_parted
 
 
 def test_there_is_no_drift_before_three_iterations(make_pipeline_run: MakeRun) -> None:
-    record, _ = opened(make_pipeline_run(num_stages=4))
-    assert drifts(record) == []
-    assert all("not recorded yet" in figure for figure in reward_hacking(record, "R1"))
+    record, boxes = opened(make_pipeline_run(num_stages=4))
+    assert drifts(record, boxes["r1"]) == []
+    assert all("not recorded yet" in figure for figure in reward_hacking(record, boxes["r1"]))
 
 
 def test_r1_zero_is_drawn_from_base_to_its_own_evaluation(make_pipeline_run: MakeRun) -> None:

@@ -358,14 +358,20 @@ def test_a_pipeline_that_has_just_begun_has_a_page(make_pipeline_run: MakeRun) -
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("kept", [["zero"], ["dev2", "r1"], ["start", "cold"]])
+@pytest.mark.parametrize(
+    "kept", [["zero"], ["zero", "dev2", "r1"], ["start", "cold"], ["dev1", "qwen2", "helpfulness"]]
+)
 def test_a_pipeline_without_some_boxes_has_a_page(make_pipeline_run: MakeRun, kept: list[str]) -> None:
     run = make_pipeline_run()
     path = run / "pipeline.json"
     nodes = [node for node in json.loads(path.read_text())["nodes"] if node["name"] in kept]
     path.write_text(json.dumps({"nodes": nodes}))
+    text = written(run)
     # Each box is drawn for wide and for narrow pages.
-    assert written(run).count('class="box ') == 2 * len(kept)
+    assert text.count('class="box ') == 2 * len(kept)
+    # A comparison needs both of its models.
+    assert ('id="cold-start"' in text) == ({"zero", "dev2"} <= set(kept))
+    assert 'id="language"' not in text
 
 
 def test_the_page_of_a_pipeline_asks_the_network_for_nothing(page_of_a_pipeline: str) -> None:
