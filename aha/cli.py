@@ -147,6 +147,7 @@ def request_of(command: RunCommand) -> RunRequest[Any, Any]:
         force=command.force,
         keep_rollouts=command.keep_rollouts,
         is_quiet=command.json,
+        fit=command.fit,
     )
 
 
@@ -182,7 +183,8 @@ def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
     diagnosis = examine(
         command.model, command.own, command.config, seed=command.seed, num_groups=command.groups, device=device
     )
-    return dict(as_object(diagnosis)), in_words(diagnosis)
+    chosen = [command.fit] if command.fit else []
+    return dict(as_object(diagnosis)), "\n".join([*chosen, in_words(diagnosis)])
 
 
 def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:

@@ -8,6 +8,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union, get_args
 
 import tyro
@@ -43,16 +44,18 @@ def parse(arguments: list[str]) -> Command:
     """
     recipe = _recipe_in(arguments)
     stages_of_command: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
-    stages = stages_of_command.get(arguments[0] if arguments else "", Config)
+    command_name = arguments[0] if arguments else ""
+    stages = stages_of_command.get(command_name, Config)
     words = with_option_file(arguments, lambda options: with_shared_options(options, stages))
 
-    numbers = _numbers(recipe.scales, words)
-    doctor_numbers = _numbers(R1_ZERO_SCALES, words)
+    of_run = _numbers(recipe.scales, words, is_asked=command_name == "run")
+    of_doctor = _numbers(R1_ZERO_SCALES, words, is_asked=command_name == "doctor")
     is_for_help = "-h" in words or "--help" in words
-    if is_for_help and words[0] in stages_of_command:
-        numbers, doctor_numbers = abridged(numbers), abridged(doctor_numbers)
+    if is_for_help and command_name in stages_of_command:
+        of_run = replace(of_run, config=abridged(of_run.config))
+        of_doctor = replace(of_doctor, config=abridged(of_doctor.config))
 
-    command = _typed(words, _subcommands(recipe, numbers, doctor_numbers))
+    command = _typed(words, _subcommands(recipe, of_run, of_doctor))
     # Options were made for the word that stands right after `run`; of another recipe they would be the wrong ones.
     if isinstance(command, RunCommand) and command.recipe != recipe.name:
         raise WrongUseError(f"write the recipe right after `run`: aha run {command.recipe} ...")
@@ -64,28 +67,65 @@ def _recipe_in(arguments: Sequence[str]) -> Recipe[Any, Any]:
     return next((recipe for recipe in RECIPES if recipe.name in arguments[1:2]), RECIPES[0])
 
 
-def _numbers(scales: Mapping[str, Any], words: Sequence[str]) -> Any:
-    """The numbers of the scale and the algorithm that are named, the defaults of all that is not."""
-    first = next(iter(scales.values()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Numbers:
+    """The defaults of a command's numbers, the scale that they come from, and why, where it was not named."""
+
+    scale: Any
+    config: Any
+    says: str = ""
+
+
+def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_asked: bool) -> _Numbers:
+    """The numbers of the scale and the algorithm that are named, the defaults of all that is not.
+
+    Args:
+        scales: the numbers of the recipe by scale.
+        words: of the command line.
+        is_asked: whether the command is the one that these numbers are for.
+    """
+    named = last_value(words, "--scale")
+    first = next(iter(scales))
     # An unknown scale is refused by the real parse, which lists those that there are.
-    numbers = scales.get(last_value(words, "--scale"), first)
+    numbers = _Numbers(scale=first, config=scales.get(named, scales[first]))
+    if not named and is_asked:
+        numbers = _fitting_numbers(scales, words) or numbers
+
     name = last_value(words, "--algorithm")
     if not name:
         return numbers
 
     try:
-        return with_algorithm(numbers, algorithm_named(name))
+        return replace(numbers, config=with_algorithm(numbers.config, algorithm_named(name)))
     except ValueError as error:
         raise WrongUseError(str(error)) from None
 
 
-def _subcommands(recipe: Recipe[Any, Any], numbers: Any, doctor_numbers: Any) -> tuple[Any, ...]:
+def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Numbers | None:
+    """The numbers that fit the model that is named; None where none is, or where it cannot be read."""
+    model = last_value(words, "--model") or last_value(words, "--base")
+    if not model:
+        return None
+
+    # They import torch.
+    from aha.recipes.fitting import fit
+
+    device = last_value(words, "--device")
+    try:
+        fitted = fit(scales, model, "cpu" if device == "cpu" else "auto")
+    except (ValueError, RuntimeError):
+        # The command will say what is wrong with the model.
+        return None
+    return _Numbers(scale=fitted.scale, config=fitted.config, says=fitted.says)
+
+
+def _subcommands(recipe: Recipe[Any, Any], of_run: _Numbers, of_doctor: _Numbers) -> tuple[Any, ...]:
     """The class of every command, annotated with its name and, where it has numbers, its defaults."""
-    run = run_command(recipe, type(numbers))
-    doctor = doctor_command(type(doctor_numbers))
+    run = run_command(recipe, type(of_run.config))
+    doctor = doctor_command(type(of_doctor.config))
     defaults: dict[type[Any], Any] = {
-        run: run(recipe=tyro.MISSING, config=numbers),
-        doctor: doctor(config=doctor_numbers),
+        run: run(recipe=tyro.MISSING, config=of_run.config, scale=of_run.scale, fit=of_run.says),
+        doctor: doctor(config=of_doctor.config, scale=of_doctor.scale, fit=of_doctor.says),
         PretrainCommand: PretrainCommand(config=BASE_SCALES["tiny"]),
     }
 

@@ -7,19 +7,18 @@ from typing import Any
 import torch
 
 from aha.actors.local_actors import LocalActors
-from aha.actors.workload import workload
 from aha.engines.engine import Decoding
 from aha.policy.config import PolicyConfig
 from aha.policy.families import slowness
 from aha.recipes.base_model import open_base
+from aha.recipes.fitting import TINY_MODEL, memory_of_stage
 from aha.recipes.own.assignment import assigned
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.doctor.diagnose import MAX_RESPONSES, diagnose
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
-from aha.stages.rl_state import demand
 from aha.stages.task import ProblemSource
-from aha.training.memory import GIB, available_bytes, estimate
+from aha.training.memory import GIB, available_bytes
 from aha.training.world import World
 from aha.types import Problem
 
@@ -40,9 +39,6 @@ DOCTOR_METRICS = (
 
 SMALL_MODEL = 50_000_000
 """Parameters up to which a model is small enough to be sampled as often as one likes."""
-
-TOY_MODEL = 10_000_000
-"""Parameters up to which the numbers of scale tiny may be meant."""
 
 NUM_PLACES = 5
 """Places of prompts that a finding names."""
@@ -151,7 +147,7 @@ def _through_transformers(shape: PolicyConfig) -> Finding | None:
 
 def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Finding | None:
     """Numbers of scale tiny under a model for which they were not made."""
-    if num_parameters <= TOY_MODEL or not config.parts:
+    if num_parameters <= TINY_MODEL or not config.parts:
         return None
 
     name, stage = next(iter(config.parts.items()))
@@ -177,20 +173,15 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
         is_fatal=False,
         what=f"{', '.join(toy_settings)}: these are for the built-in model of half a million parameters, and this "
         f"model has {num_parameters / 1e6:,.0f} million",
-        remedy=f"take --scale gpu, or set {' and '.join(remedies)}{others}",
+        remedy=f"leave --scale out, or set {' and '.join(remedies)}{others}",
     )
 
 
 def _with_costs(diagnosis: Diagnosis, shape: PolicyConfig, config: R1ZeroConfig, device: torch.device) -> Diagnosis:
     """The diagnosis with what the run will take: memory of all its processes, and time of sampling."""
     stages = tuple(config.parts.values())
-    peaks = []
-    for stage in stages:
-        load = workload(shape, demand(stage), stage.optimizer, device, num_processes=config.processes)
-        peaks.append(estimate(shape, stage.optimizer, load, device).peak)
-
-    # The stages run one after the other, the processes side by side.
-    peak = config.processes * max(peaks)
+    # The stages run one after the other.
+    peak = max(memory_of_stage(stage, shape, device, num_processes=config.processes) for stage in stages)
     figures = {**diagnosis.figures, "memory_gib": peak / GIB}
     # There is no length where nothing could be sampled.
     if "length" in figures:

@@ -41,8 +41,11 @@ __all__ = [
 class StartCommand:
     """What decides how a run starts."""
 
-    scale: Literal["tiny", "gpu", "paper"] = "tiny"
-    """Where the numbers come from that are not given here."""
+    scale: Literal["tiny", "small", "gpu", "paper"] = "tiny"
+    """Where the numbers come from that are not given here; chosen to fit --model and the machine where none is
+    given."""
+    fit: tyro.conf.Suppress[tyro.conf.Fixed[str]] = ""
+    """Which scale was chosen and why."""
     # `config` is taken: it holds the numbers of a recipe.
     option_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """TOML file of the same options; what is given on the command line holds over it."""

@@ -120,8 +120,9 @@ def _run_claimed(
     """Run a recipe in a folder that is this run's own, and write its result."""
     display = Display(is_quiet=request.is_quiet)
     clock = _Clock(folder)
-    if disk:
-        display.say(disk)
+    for notice in (request.fit, disk):
+        if notice:
+            display.say(notice)
 
     notices = {slowness(read_config(model.path)) for model in models}
     for notice in sorted(notices - {""}):

@@ -5,6 +5,7 @@ __all__ = [
     "base_model",
     "catalogue",
     "distill",
+    "fitting",
     "own",
     "pretraining_recipe",
     "r1",

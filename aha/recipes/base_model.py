@@ -17,7 +17,7 @@ from aha.stages.run import Run
 from aha.training.checkpoint import MANIFEST, publish_model, read_state, verify, weights_digest
 from aha.types import Checkpoint
 
-__all__ = ["BUILT_IN", "base", "open_base", "open_training", "publish"]
+__all__ = ["BUILT_IN", "base", "model_folder_of", "open_base", "open_training", "publish"]
 
 BUILT_IN = Path(aha.__file__).parent / "policy" / "base"
 """Folder of the shipped base model."""
@@ -44,6 +44,22 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
         ValueError: there is no such folder or file, it is damaged, or it is that of a run without a result.
         RuntimeError: an extra that reads it is not installed.
     """
+    path = model_folder_of(model)
+    # The weights alone count here: a start does not go on with moments.
+    verify(path, with_training=False)
+    return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+
+
+def model_folder_of(model: Path | str | None = None) -> Path:
+    """The folder of a model that is named as for `open_base`; its weights are not looked at.
+
+    Args:
+        model: as `open_base` takes it.
+
+    Raises:
+        ValueError: there is no such folder or file, or it is that of a run without a result.
+        RuntimeError: an extra that reads it is not installed.
+    """
     name = "" if model is None else str(model)
     # A folder of the user's may be called `base`.
     if not name or (name == "base" and not Path(name).exists()):
@@ -59,9 +75,7 @@ def open_base(model: Path | str | None = None) -> Checkpoint:
     is_run = (path / "run.json").exists() and not (path / "config.json").exists()
     if is_run:
         path = _result_of(path)
-    # The weights alone count here: a start does not go on with moments.
-    verify(path, with_training=False)
-    return Checkpoint(path=path, stage="base", step=0, key=weights_digest(path))
+    return path
 
 
 def _folder_of(name: str) -> Path:

@@ -74,7 +74,7 @@ DISTILL_SCALES: dict[str, DistillConfig] = {
         sft=R1_SCALES[name].students.qwen2,
         evaluation=SFT_SCALES[name].evaluation,
     )
-    for name in ("tiny", "gpu", "paper")
+    for name in R1_SCALES
 }
 """The numbers by scale: those with which the recipe `r1` samples from Dev2 and trains its first student."""
 

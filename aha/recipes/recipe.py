@@ -56,6 +56,7 @@ class RunRequest(Generic[ConfigT, OptionsT]):
         force: start whatever the doctor finds.
         keep_rollouts: the rollouts of every how-many-th iteration are written; it may change when a run goes on.
         is_quiet: show no progress.
+        fit: which scale was chosen and why, where the user named none.
     """
 
     recipe: str
@@ -70,6 +71,7 @@ class RunRequest(Generic[ConfigT, OptionsT]):
     force: bool = False
     keep_rollouts: int = 1
     is_quiet: bool = False
+    fit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

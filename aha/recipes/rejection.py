@@ -59,7 +59,7 @@ class RejectionRecipeConfig(Config):
 
 
 REJECTION_SCALES: dict[str, RejectionRecipeConfig] = {
-    name: RejectionRecipeConfig(sampling=R1_SCALES[name].kept) for name in ("tiny", "gpu", "paper")
+    name: RejectionRecipeConfig(sampling=R1_SCALES[name].kept) for name in R1_SCALES
 }
 """The numbers by scale: those with which the recipe `r1` samples from Dev2."""
 

@@ -48,7 +48,7 @@ class RewardModelRecipeConfig(Config):
 
 
 REWARD_MODEL_SCALES: dict[str, RewardModelRecipeConfig] = {
-    name: RewardModelRecipeConfig(training=R1_SCALES[name].rewards.training) for name in ("tiny", "gpu", "paper")
+    name: RewardModelRecipeConfig(training=R1_SCALES[name].rewards.training) for name in R1_SCALES
 }
 """The numbers by scale: those with which the recipe `r1` trains its reward models."""
 

@@ -1,7 +1,10 @@
-"""The scales of R1-Zero and of the base model: `tiny` for a laptop, `gpu` for one GPU, `paper` with the paper's values.
+"""The scales of R1-Zero and of the base model.
+
+`tiny` is for the built-in model on a laptop, `small` for a pretrained model of 0.1 to 0.5 billion parameters on CPU
+cores, `gpu` for one of 0.5 to 1.5 billion on one GPU, and `paper` has the paper's values.
 
 Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the field documentation in
-`aha.stages.config` cites each. The values of `tiny` were chosen by the runs that LOG.md records.
+`aha.stages.config` cites each. The values of `tiny` and `small` were chosen by the runs that LOG.md records.
 """
 
 from typing import Self, TypeVar
@@ -128,6 +131,18 @@ _TINY_RL = RLConfig(
     optimizer=_TINY_OPTIMIZER,
 )
 
+_SMALL_RL = RLConfig(
+    iterations=24,
+    problems_per_iteration=16,
+    group_size=8,
+    num_minibatches=1,
+    max_new_tokens=256,
+    reference_every=24,
+    evaluate_every=8,
+    optimizer=OptimizerConfig(learning_rate=1e-5, warmup_steps=2),
+)
+_SMALL_EVALUATION = EvaluationConfig(num_problems=100, num_samples=8, max_new_tokens=256)
+
 _GPU_OPTIMIZER = OptimizerConfig(learning_rate=1e-6, precision="bfloat16")
 # A round of 64 problems has 1,024 responses, of which each update takes a quarter.
 _GPU_RL = RLConfig(
@@ -151,6 +166,14 @@ R1_ZERO_SCALES: dict[str, R1ZeroConfig] = {
         ),
         validation=EvaluationConfig(num_problems=40, num_samples=16, max_new_tokens=192),
         evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=192),
+        processes=2,
+    ),
+    "small": R1ZeroConfig(
+        zero=_SMALL_RL,
+        # The cap does not rise: a response of a small model that is longer than this one is mostly a repetition.
+        longer=_SMALL_RL.model_copy(update={"iterations": 0}),
+        validation=_SMALL_EVALUATION.model_copy(update={"num_problems": 24, "num_samples": 4}),
+        evaluation=_SMALL_EVALUATION,
         processes=2,
     ),
     "gpu": R1ZeroConfig(

@@ -65,6 +65,15 @@ SFT_SCALES: dict[str, SFTConfig] = {
         ),
         evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=192),
     ),
+    "small": SFTConfig(
+        sft=SupervisedConfig(
+            batch_size=2,
+            max_tokens=512,
+            optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=5, final_share=0.1),
+        ),
+        evaluation=EvaluationConfig(num_problems=100, num_samples=8, max_new_tokens=256),
+        processes=2,
+    ),
     "gpu": SFTConfig(
         sft=SupervisedConfig(
             batch_size=16,

@@ -284,7 +284,8 @@ WIRES: dict[str, dict[str, Wire]] = {
 
 def options_of(kind: Any) -> set[str]:
     """Names of a command's options; those of the user's own data with `own.` before them."""
-    names = {one.name for one in fields(kind)} - {"config", "options"}
+    # `fit` says why a scale was chosen; nobody can give it.
+    names = {one.name for one in fields(kind)} - {"config", "options", "fit"}
     return names - {"own"} | ({f"own.{one.name}" for one in fields(OwnData)} if "own" in names else set())
 
 

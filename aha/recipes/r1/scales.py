@@ -4,7 +4,8 @@ Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 3 and B.4, and v1, 
 open, and what is taken for it: the steps of the first stage of reinforcement learning (those of R1-Zero), the number
 of cold-start samples ("thousands": 4,000 problems), samples drawn for rejection (16 a problem), the settings of the
 cold start (those of B.4.2), the completions that a reward model compares (2). The values of `tiny` were chosen by the
-runs that LOG.md records; those of `gpu` scale the paper's down to a model of 0.5 to 1.5 billion parameters.
+runs that LOG.md records; those of `gpu` scale the paper's down to a model of 0.5 to 1.5 billion parameters, and those
+of `small` to one of 0.1 to 0.5 billion on CPU cores.
 """
 
 from collections.abc import Iterator
@@ -157,6 +158,25 @@ def _sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionCo
     )
 
 
+def _small_rl(iterations: int, **changes: object) -> RLConfig:
+    """Reinforcement learning at `small`: that of R1-Zero, but for what is said."""
+    settings = {"iterations": iterations, "algorithm": _WIDE_CLIP, **changes}
+    return R1_ZERO_SCALES["small"].zero.model_copy(update=settings)
+
+
+def _small_sft(*, epochs: int = 2) -> SupervisedConfig:
+    """Fine-tuning at `small`."""
+    optimizer = OptimizerConfig(learning_rate=1e-4, warmup_steps=5, final_share=0.1)
+    return SupervisedConfig(epochs=epochs, batch_size=2, max_tokens=512, optimizer=optimizer)
+
+
+def _small_sampling(num_problems: int, num_samples: int, num_kept: int) -> RejectionConfig:
+    """Sampling at `small`."""
+    return RejectionConfig(
+        num_problems=num_problems, num_samples=num_samples, num_kept=num_kept, max_new_tokens=256, shard_size=32
+    )
+
+
 def _gpu_rl(iterations: int, **changes: object) -> RLConfig:
     """Reinforcement learning at `gpu`: that of R1-Zero's second part, but for what is said."""
     settings = {"iterations": iterations, "algorithm": _WIDE_CLIP, **changes}
@@ -206,6 +226,28 @@ R1_SCALES: dict[str, R1Config] = {
             further=_rl(96, 3e-4, final_share=0.05, algorithm=GRPO(), problems_per_iteration=24),
         ),
     ),
+    "small": R1Config(
+        zero=R1_ZERO_SCALES["small"],
+        cold=_small_sampling(100, 4, 1),
+        dev1=_small_sft(),
+        dev2=_small_rl(16),
+        kept=_small_sampling(100, 4, 2),
+        num_general=200,
+        dev3=_small_sft(),
+        rewards=RewardsConfig(
+            helpful=_small_sampling(50, 4, 4),
+            safety=_small_sampling(50, 4, 4),
+            training=_reward_model(_small_sft(epochs=1)),
+        ),
+        reasoning=_small_rl(12, temperature=0.7),
+        scenarios=_small_rl(8, temperature=0.7),
+        students=StudentsConfig(
+            qwen2=_small_sft(),
+            llama=_small_sft(),
+            direct=_small_rl(16, algorithm=GRPO()),
+            further=_small_rl(16, algorithm=GRPO()),
+        ),
+    ),
     "gpu": R1Config(
         zero=R1_ZERO_SCALES["gpu"],
         cold=_gpu_sampling(2000, 4, 1),
@@ -232,4 +274,4 @@ R1_SCALES: dict[str, R1Config] = {
     # The defaults are the paper's.
     "paper": R1Config(),
 }
-"""The whole recipe by scale. `gpu` is for models of 0.5 to 1.5 billion parameters; it has not been run yet."""
+"""The whole recipe by scale; at `gpu` it has not been run yet, nor at `paper`."""

@@ -8,7 +8,9 @@ import pytest
 from aha.commands import command_line
 from aha.commands.command_line import parse
 from aha.commands.option_files import WrongUseError
+from aha.recipes import fitting
 from aha.recipes.catalogue import RECIPES
+from aha.recipes.fitting import Fit
 from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.scales import R1_ZERO_SCALES
 
@@ -25,7 +27,7 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     found: list[Any] = []
 
     def subcommands(recipe: Any, of_run: Any, of_doctor: Any) -> Sequence[object]:
-        found[:] = [recipe.name, of_run, of_doctor]
+        found[:] = [recipe.name, of_run.config, of_doctor.config]
         return ()
 
     monkeypatch.setattr(command_line, "_subcommands", subcommands)
@@ -71,6 +73,33 @@ def test_the_numbers_are_those_of_the_recipe_and_the_scale(
     assert numbers[0] == recipe
     if recipe == "r1":
         assert numbers[1:] == [R1_SCALES[scale], R1_ZERO_SCALES[scale]]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_fitted"),
+    [
+        ("run r1_zero --model large", (True, False)),
+        ("run r1_zero --base=large", (True, False)),
+        ("doctor --model large", (False, True)),
+        ("run r1_zero --model large --scale tiny", (False, False)),
+        ("run r1_zero", (False, False)),
+        ("run r1_zero --model none", (False, False)),
+        ("eval large", (False, False)),
+    ],
+)
+def test_numbers_that_nobody_named_fit_the_model(
+    words: str, is_fitted: tuple[bool, bool], numbers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that cannot be read is refused later, by the command itself."""
+
+    def fit(scales: Any, model: str, device: str) -> Fit[Any]:
+        if model != "large":
+            raise ValueError("no model folder")
+        return Fit(scale="small", config=scales["small"], says="because")
+
+    monkeypatch.setattr(fitting, "fit", fit)
+    parse(words.split())
+    assert numbers[1:] == [R1_ZERO_SCALES["small" if is_small else "tiny"] for is_small in is_fitted]
 
 
 def test_the_algorithm_is_that_of_every_loop(numbers: list[Any]) -> None:

@@ -22,7 +22,7 @@ def test_the_numbers_of_the_toy_are_named_where_the_model_is_none() -> None:
     assert not found.is_fatal
     assert "learning rate 0.0003, length cap 128 tokens, device cpu" in found.what
     assert "135 million" in found.what
-    for option in ("--scale gpu", "--zero.optimizer.learning-rate", "--zero.max-new-tokens", "--device cuda"):
+    for option in ("leave --scale out", "--zero.optimizer.learning-rate", "--zero.max-new-tokens", "--device cuda"):
         assert option in found.remedy
 
 

@@ -8,7 +8,8 @@ import torch
 from tiny import tiny_config
 
 from aha.commands import doctor
-from aha.commands.doctor import SMALL_MODEL, TOY_MODEL, examine, in_words, prompts_left_out, refuse, toy_numbers
+from aha.commands.doctor import SMALL_MODEL, examine, in_words, prompts_left_out, refuse, toy_numbers
+from aha.recipes.fitting import TINY_MODEL
 from aha.recipes.own.own_data import OwnData
 from aha.recipes.scales import R1_ZERO_SCALES, R1ZeroConfig
 from aha.stages.config import RLConfig
@@ -103,10 +104,14 @@ def test_five_prompts_that_were_left_out_are_named(count: int, others: str) -> N
 @pytest.mark.parametrize(
     ("num_parameters", "changes", "named"),
     [
-        (TOY_MODEL, {}, None),
-        (TOY_MODEL + 1, {}, ["learning rate 0.0003", "length cap 128 tokens"]),
-        (TOY_MODEL + 1, {"max_new_tokens": 127}, ["learning rate 0.0003"]),
-        (TOY_MODEL + 1, {"optimizer": SCALE.zero.optimizer.model_copy(update={"learning_rate": 1e-4})}, ["length cap"]),
+        (TINY_MODEL, {}, None),
+        (TINY_MODEL + 1, {}, ["learning rate 0.0003", "length cap 128 tokens"]),
+        (TINY_MODEL + 1, {"max_new_tokens": 127}, ["learning rate 0.0003"]),
+        (
+            TINY_MODEL + 1,
+            {"optimizer": SCALE.zero.optimizer.model_copy(update={"learning_rate": 1e-4})},
+            ["length cap"],
+        ),
     ],
 )
 def test_numbers_of_the_toy_are_named_above_ten_million_parameters(
@@ -125,11 +130,11 @@ def test_numbers_of_the_toy_are_named_above_ten_million_parameters(
 def test_adapters_take_high_rates() -> None:
     lora = SCALE.zero.optimizer.lora.model_copy(update={"rank": 8})
     optimizer = SCALE.zero.optimizer.model_copy(update={"lora": lora})
-    found = toy_numbers(TOY_MODEL + 1, numbers(optimizer=optimizer), "cpu")
+    found = toy_numbers(TINY_MODEL + 1, numbers(optimizer=optimizer), "cpu")
     assert found is not None
     assert found.what.startswith("length cap 128 tokens, device cpu: ")
-    assert found.remedy.startswith("take --scale gpu, or set --zero.max-new-tokens 2048 and --device cuda")
-    assert toy_numbers(TOY_MODEL + 1, numbers(optimizer=optimizer, max_new_tokens=7), "cuda") is None
+    assert found.remedy.startswith("leave --scale out, or set --zero.max-new-tokens 2048 and --device cuda")
+    assert toy_numbers(TINY_MODEL + 1, numbers(optimizer=optimizer, max_new_tokens=7), "cuda") is None
 
 
 def test_the_time_is_that_of_all_responses_at_the_measured_rate() -> None:
