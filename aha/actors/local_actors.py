@@ -114,7 +114,13 @@ class LocalActors:
         micro_batch = demand.micro_batch_on(device)
         max_tokens = max(micro_batch, demand.sequence_tokens)
         model, tokenizer = read_trainable(
-            start, saved, plan.optimizer, device=device, seed=plan.seed, max_tokens=max_tokens
+            start,
+            saved,
+            plan.optimizer,
+            device=device,
+            seed=plan.seed,
+            max_tokens=max_tokens,
+            num_processes=self.world.size,
         )
 
         # Before the stage begins, so that nobody has to find out by running out of memory.

@@ -36,6 +36,7 @@ def read_trainable(
     device: torch.device,
     seed: int,
     max_tokens: int,
+    num_processes: int = 1,
 ) -> tuple[Policy, Tokenizer]:
     """Read the policy of a stage, and prepare it.
 
@@ -45,7 +46,8 @@ def read_trainable(
         config: how it is trained.
         device: where it computes.
         seed: of the adapters.
-        max_tokens: tokens of a micro-batch; decides whether layers are recomputed.
+        max_tokens: tokens of a micro-batch; decides with the memory whether layers are recomputed.
+        num_processes: processes that share the work, and the memory of a CPU.
 
     Returns:
         The policy and its tokenizer. Adapters are as at the start of the stage: the optimizer's state has their values.
@@ -63,7 +65,12 @@ def read_trainable(
     policy, tokenizer = read_model(folder, device=device, dtype=dtype)
 
     # A reference is counted whether there is one or not: to recompute without need costs time, and no memory.
-    load = Workload(micro_batch_tokens=max_tokens, sequence_tokens=max_tokens, has_reference=True)
+    load = Workload(
+        micro_batch_tokens=max_tokens,
+        sequence_tokens=max_tokens,
+        has_reference=True,
+        num_processes=num_processes,
+    )
     if estimate(policy.config, config, load, device).recomputes:
         checkpoint_activations(policy)
 

@@ -71,4 +71,5 @@ def workload(
         sequence_tokens=demand.sequence_tokens,
         num_rows=num_rows,
         has_reference=demand.has_reference,
+        num_processes=num_processes,
     )

@@ -20,6 +20,7 @@ Sampling and updating take turns, so the peak is the larger of the two.
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -39,7 +40,7 @@ GIB = 1 << 30
 CPU = torch.device("cpu")
 
 RECOMPUTE_ABOVE = 2 * GIB
-"""Activations of a micro-batch above which layers are recomputed: it changes memory and time, and no result."""
+"""Activations of a micro-batch above which layers are recomputed on a GPU that is not here, in an estimate for it."""
 
 CACHE_BYTES = 4 * GIB
 """Largest key-value cache; more rows are decoded in several waves."""
@@ -50,8 +51,15 @@ CACHE_SHARE = 0.3
 MAX_ROWS = 512
 """Rows that are decoded at once on the CPU, whatever their memory; on a GPU twice as many."""
 
-FILLED_SHARE = 0.9
-"""Share of a GPU's memory above which layers are recomputed there."""
+FILLED_SHARE = {"cuda": 0.9, "cpu": 0.5}
+"""Share of the memory above which layers are recomputed: it changes memory and time, and no result. A computer has
+other programs to serve, a card has not."""
+
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much a container may take: control groups of version 2, then of version 1."""
 
 RUNTIME = GIB // 2
 """What the program itself needs: Python, torch, its kernels' buffers, and memory that is kept between calls."""
@@ -66,6 +74,7 @@ class Workload:
         sequence_tokens: tokens of the longest prompt with its response.
         num_rows: responses sampled at once; 0 where nothing is sampled.
         has_reference: whether a reference policy is held.
+        num_processes: processes that share the memory of a CPU; each has a GPU of its own.
         num_tokens: tokens to compute in all, for the time; 0 where it is not known.
         tokens_per_second: how many are computed a second; 0 where it is not known.
     """
@@ -74,6 +83,7 @@ class Workload:
     sequence_tokens: int
     num_rows: int = 0
     has_reference: bool = False
+    num_processes: int = 1
     num_tokens: int = 0
     tokens_per_second: float = 0.0
 
@@ -240,7 +250,8 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
 
     # Layers are recomputed where the activations do not fit beside everything else.
     others = weights * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME + state_here
-    recomputes = _is_tight(activation_bytes(config, tokens, size=size, device=device), others, device)
+    unspared = activation_bytes(config, tokens, size=size, device=device)
+    recomputes = _is_tight(unspared, others, device, load.num_processes)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)
     if not _has_kernels(config, size, device):
         activations += _mask_bytes(config, load, size)
@@ -266,11 +277,14 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     )
 
 
-def _is_tight(activations: int, others: int, device: torch.device) -> bool:
-    """Whether layers are to be recomputed: on a GPU that is here, where else they would not fit."""
-    if device.type != "cuda" or not torch.cuda.is_available():
+def _is_tight(activations: int, others: int, device: torch.device, num_processes: int) -> bool:
+    """Whether layers are to be recomputed: where else they would not fit."""
+    if device.type == "cuda" and not torch.cuda.is_available():
         return activations > RECOMPUTE_ABOVE
-    return others + activations > FILLED_SHARE * available_bytes(device)
+    memory = FILLED_SHARE[device.type] * available_bytes(device)
+    if device.type == "cpu":
+        memory /= num_processes
+    return others + activations > memory
 
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:
@@ -301,10 +315,17 @@ def decoded_rows(config: PolicyConfig, num_tokens: int, *, size: int = 4, device
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory of a device, or of this machine."""
+    """Memory of a device, or of this machine or of the container that the program runs in."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in CONTAINER_LIMITS:
+        # Without a limit the file holds `max`, or a number beyond all memory.
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdecimal():
+            limit = min(limit, int(text))
+    return limit
 
 
 def describe(needed: Estimate, limit_bytes: int = 0) -> str:

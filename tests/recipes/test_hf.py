@@ -15,6 +15,7 @@ from tiny import world_tokenizer
 
 from aha.problems.world.questions import held_out_problems
 from aha.stages.run import Run
+from aha.training import memory
 
 pytestmark = pytest.mark.full
 
@@ -167,7 +168,7 @@ def test_adapters_and_recomputed_layers_resume_to_the_same_bits(
     make: Make, train: Train, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make("gpt_neox")
-    monkeypatch.setattr("aha.training.memory.RECOMPUTE_ABOVE", 0)
+    monkeypatch.setitem(memory.FILLED_SHARE, "cpu", 0.0)
     options = ["--processes=1", "--zero.optimizer.lora.rank=2", "--zero.algorithm.kl-coef=0.01"]
     whole = train(model, "whole", *options)
     assert whole.status == 0, whole.err

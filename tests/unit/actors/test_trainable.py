@@ -9,6 +9,7 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.actors.trainable import memory_notice, read_reference, read_trainable
 from aha.policy.checkpointing import RecomputedLayer
+from aha.training import memory
 from aha.training.checkpoint import write_checkpoint
 from aha.training.config import LoRAConfig, OptimizerConfig
 from aha.training.memory import GIB, Workload, estimate
@@ -45,7 +46,8 @@ def test_adapters_begin_at_the_start_and_depend_on_the_seed_alone(start: Path, t
     assert reference.head_VD is one.head_VD
 
 
-def test_layers_are_recomputed_where_a_micro_batch_is_too_large(start: Path) -> None:
+def test_layers_are_recomputed_where_a_micro_batch_is_too_large(start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 8 * GIB)
     for max_tokens, is_large in ((4096, False), (10**7, True)):
         policy, _ = read_trainable(start, None, OptimizerConfig(), device=CPU, seed=0, max_tokens=max_tokens)
         assert all(isinstance(layer, RecomputedLayer) == is_large for layer in policy.model.layers)

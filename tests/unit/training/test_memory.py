@@ -1,5 +1,8 @@
 """The estimate's parts by hand, and what it says."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import random_tokens, tiny_config, tiny_policy
@@ -8,6 +11,7 @@ from aha.kernels.cpu.compiled import built_for
 from aha.policy.config import DenseConfig
 from aha.policy.fast.paths import can_be_packed
 from aha.policy.layout import rows
+from aha.training import memory
 from aha.training.config import LoRAConfig, OptimizerConfig, State
 from aha.training.memory import (
     CACHE_SHARE,
@@ -37,6 +41,12 @@ COUNT = 1_543_714_304
 
 LOAD = Workload(micro_batch_tokens=4096, sequence_tokens=1024, num_rows=64, has_reference=True)
 GIB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of which the estimates here are: whether layers are recomputed depends on its memory."""
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 24 * GIB)
 
 
 def test_all_weights_in_float32() -> None:
@@ -176,15 +186,47 @@ def test_it_says_whether_it_fits_and_what_to_do() -> None:
     assert "time: about 2.0 hours" in describe(estimate(tiny_config(), OptimizerConfig(state="host"), timed))
 
 
-def test_this_machine_has_memory() -> None:
-    assert available_bytes(torch.device("cpu")) > GIB // 4
+def test_a_container_has_the_memory_that_it_may_take(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`available_bytes` as it was imported here, before the fixture put another one into its module."""
+    limits = (tmp_path / "new", tmp_path / "old")
+    monkeypatch.setattr(memory, "CONTAINER_LIMITS", limits)
+    whole = available_bytes(torch.device("cpu"))
+    assert whole > GIB // 4
+    for content, expected in (("max\n", whole), (f"{1 << 62}\n", whole), (f"{GIB // 8}\n", GIB // 8)):
+        limits[1].write_text(content)
+        assert available_bytes(torch.device("cpu")) == expected
+    limits[0].write_text("7\n")
+    assert available_bytes(torch.device("cpu")) == 7
 
 
-def test_on_a_gpu_layers_are_recomputed_where_else_they_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = torch.device("cuda")
+@pytest.mark.parametrize(
+    ("device", "num_processes", "expected"),
+    [
+        # Nine tenths of a card, and each process has its own; half of a computer, which the processes share.
+        ("cuda", 1, [True, False, False]),
+        ("cuda", 2, [True, False, False]),
+        ("cpu", 1, [True, True, False]),
+        ("cpu", 2, [True, True, True]),
+    ],
+)
+def test_layers_are_recomputed_where_else_they_would_not_fit(
+    device: str, num_processes: int, expected: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    load = replace(LOAD, num_processes=num_processes)
     recomputes = []
-    for num_gib in (16, 24, 80):
-        monkeypatch.setattr("aha.training.memory.available_bytes", lambda device, size=num_gib * GIB: size)
-        recomputes.append(estimate(QWEN_1_5B, OptimizerConfig(), LOAD, cuda).recomputes)
-    assert recomputes == [True, True, False]
+    for num_gib in (24, 80, 160):
+        monkeypatch.setattr(memory, "available_bytes", lambda device, size=num_gib * GIB: size)
+        recomputes.append(estimate(QWEN_1_5B, OptimizerConfig(), load, torch.device(device)).recomputes)
+    assert recomputes == expected
+
+
+def test_a_gpu_that_is_not_here_is_estimated_without_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    cuda = torch.device("cuda")
+    found = []
+    for num_gib in (1, 1000):
+        monkeypatch.setattr(memory, "available_bytes", lambda device, size=num_gib * GIB: size)
+        found.append(estimate(QWEN_1_5B, OptimizerConfig(), LOAD, cuda))
+    assert found[0] == found[1]
+    assert found[0].recomputes

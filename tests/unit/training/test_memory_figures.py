@@ -53,6 +53,7 @@ def test_no_figure_of_an_estimate_changes_unnoticed(has_kernels: bool, monkeypat
     """Whether there are kernels depends on the processor, so that it is said here."""
     monkeypatch.setattr(memory, "_has_kernels", lambda *_: has_kernels)
     monkeypatch.setattr(memory, "has_packed_sizes", lambda _, num_bytes: has_kernels and num_bytes <= MAX_BYTES)
+    monkeypatch.setattr(memory, "available_bytes", lambda _: 24 * GIB)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     # An estimate reads the shapes of a model and changes nothing in it.
     monkeypatch.setattr(memory, "make_policy", cache(make_policy))
