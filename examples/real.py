@@ -13,6 +13,7 @@ The results over three seeds are in docs/results/real.md. The same command again
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import tyro
@@ -31,13 +32,13 @@ class Settings:
     model: tyro.conf.Positional[str]  # A GGUF file, a model folder, or hub:OWNER/NAME.
     out: Path = Path("runs/real")  # Folder of both runs.
     seed: int = 0  # Run seed of the reinforcement.
-    iterations: int = 16  # Iterations of reinforcement.
-    tested: int = 60  # Problems of the evaluation before and after.
+    iterations: int = 10  # Iterations of reinforcement.
+    tested: int = 60  # Problems of the evaluation before and after, of the hundred that are held out.
 
 
 def main(settings: Settings) -> None:
     """Make the data, fine-tune the model on the demonstrations, reinforce it, and say what came of it."""
-    demonstrations, problems, test = make_data(num_demonstrations=120, num_problems=1500, num_tested=settings.tested)
+    demonstrations, problems, test = make_data(num_demonstrations=120, num_held_out=100)
 
     # A short cold start: a longer one leaves little to choose from, since the model then hardly varies its responses.
     cold_start = aha.run(
@@ -85,25 +86,23 @@ def main(settings: Settings) -> None:
     print(f"pass@1 {start['value']:.3f} -> {end['value']:.3f}; responses side by side: {trained.page}")
 
 
-def make_data(
-    *, num_demonstrations: int, num_problems: int, num_tested: int
-) -> tuple[list[Row], list[Row], list[Row]]:
+def make_data(*, num_demonstrations: int, num_held_out: int) -> tuple[list[Row], list[Row], list[Row]]:
     """Demonstrations of two to four kinds of animals, and other problems of two kinds for training and test."""
     seen: set[str] = set()
-    shown = _entries(seen, seed=1, max_kinds=4, max_of_a_kind=9)
-    demonstrations = [_demonstration(*next(shown)) for _ in range(num_demonstrations)]
+    shown = _entries(seen, size=2 * num_demonstrations, seed=101, max_kinds=4, max_of_a_kind=9)
+    demonstrations = [_demonstration(*entry) for entry in islice(shown, num_demonstrations)]
 
-    asked = _entries(seen, seed=50_000, max_kinds=2, max_of_a_kind=5)
-    problems = [_problem(*next(asked)) for _ in range(num_problems + num_tested)]
-    return demonstrations, problems[num_tested:], problems[:num_tested]
+    asked = _entries(seen, size=3000, seed=50_000, max_kinds=2, max_of_a_kind=5)
+    problems = [{"question": question, "answer": answer} for question, _, answer in asked]
+    return demonstrations, problems[num_held_out:], problems[:num_held_out]
 
 
 def _entries(
-    seen: set[str], *, seed: int, max_kinds: int, max_of_a_kind: int
+    seen: set[str], *, size: int, seed: int, max_kinds: int, max_of_a_kind: int
 ) -> Iterator[tuple[str, dict[str, int], str]]:
     """Questions that are not in `seen`, which grows by them, with their animals and answers."""
     data = create_dataset(
-        "leg_counting", size=10_000, seed=seed, min_animals=2, max_animals=max_kinds, max_instances=max_of_a_kind
+        "leg_counting", size=size, seed=seed, min_animals=2, max_animals=max_kinds, max_instances=max_of_a_kind
     )
     for entry in data:
         question = " ".join(entry["question"].split())
@@ -126,10 +125,6 @@ def _demonstration(question: str, animals: dict[str, int], answer: str) -> Row:
         steps.append(f"{total} + {more} = {total + more}.")
         total += more
     return {"question": question, "response": f"<think> {' '.join(steps)} </think> <answer> {answer} </answer>"}
-
-
-def _problem(question: str, animals: dict[str, int], answer: str) -> Row:
-    return {"question": question, "answer": answer}
 
 
 # Each process of a run imports this file, and must not start a run of its own.

@@ -135,11 +135,11 @@ _SMALL_RL = RLConfig(
     iterations=24,
     problems_per_iteration=16,
     group_size=8,
-    num_minibatches=1,
+    num_minibatches=2,
     max_new_tokens=256,
-    reference_every=24,
+    reference_every=48,
     evaluate_every=8,
-    optimizer=OptimizerConfig(learning_rate=1e-5, warmup_steps=2),
+    optimizer=OptimizerConfig(learning_rate=2e-5, warmup_steps=2),
 )
 _SMALL_EVALUATION = EvaluationConfig(num_problems=100, num_samples=8, max_new_tokens=256)
 

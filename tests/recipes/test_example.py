@@ -1,5 +1,6 @@
 """The loop in `examples/grpo.py`, to be read beside the paper, computes what the recipe computes."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -123,3 +124,19 @@ def test_the_example_refuses_numbers_without_a_meaning(
     with pytest.raises(SystemExit):
         call_example(monkeypatch, *options)
     assert error in capsys.readouterr().err
+
+
+def test_the_data_for_a_real_model_are_right_and_apart() -> None:
+    """Every demonstration adds up to its answer, and no question stands in two of the three sets."""
+    demonstrations, problems, held_out = runpy.run_path(str(ROOT / "examples" / "real.py"))["make_data"](
+        num_demonstrations=20, num_held_out=30
+    )
+    assert (len(demonstrations), len(held_out)) == (20, 30)
+    assert len(problems) > 1000
+    questions = [row["question"] for row in (*demonstrations, *problems, *held_out)]
+    assert len(set(questions)) == len(questions)
+    for row in demonstrations:
+        *steps, last = re.findall(r"(\d+) ([*+]) (\d+) = (\d+)\.", row["response"])
+        for first, sign, second, result in (*steps, last):
+            assert int(result) == (int(first) * int(second) if sign == "*" else int(first) + int(second))
+        assert row["response"].endswith(f"</think> <answer> {last[-1]} </answer>")
