@@ -1,7 +1,7 @@
 """Advantages from a group of rollouts of one problem, in place of a learned critic.
 
 `group_advantages` is GRPO's; `leave_one_out_advantages` is RLOO's, the closest relative, which subtracts a baseline
-and does not divide by the spread; `centred_advantages` is that of Dr. GRPO, which does not either.
+and does not divide by the spread; `centred_advantages` is Dr. GRPO's, which subtracts the mean alone.
 """
 
 import torch

@@ -93,7 +93,7 @@ class Algorithm(Config):
                 that need no pass (`needs_pass`) those of `signals_before_update` are not computed and not given.
 
         Returns:
-            The sum over sequences or tokens, and its count, which may depend on `mask_BT` alone.
+            The sum over sequences or tokens, and its count, which must depend on nothing but `mask_BT`.
         """
 
     def needs_pass(self, batch: "Batch") -> "Tensor":
@@ -109,7 +109,7 @@ class Algorithm(Config):
 
 
 class GroupAlgorithm(Algorithm):
-    """What GRPO and its relatives share: a KL term beside advantages that come from the group alone.
+    """What GRPO and its relatives share: advantages that come from the group alone, and a weight of the KL.
 
     Whether the KL is part of the loss or of the reward, a subclass decides.
     """

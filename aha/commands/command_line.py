@@ -1,4 +1,4 @@
-"""The command line as a typed command: options of a file, shared options, and the numbers of a recipe's scale.
+"""Parses the command line; the options of `run` and `doctor` depend on recipe, scale and algorithm.
 
 The numbers decide which options there are and what their defaults are, so the words that choose them (the recipe,
 `--scale`, `--algorithm`) are read before the real parse.
@@ -29,7 +29,7 @@ __all__ = ["WRONG_USE", "parse"]
 DESCRIPTION = "The DeepSeek-R1 training system as one program."
 
 WRONG_USE = 2
-"""Exit status of a command line that does not hold."""
+"""Exit status of a command line that cannot be carried out as it is written."""
 
 
 def parse(arguments: list[str]) -> Command:
@@ -43,15 +43,15 @@ def parse(arguments: list[str]) -> Command:
         SystemExit: help was asked for (0), or an option is illegal, of which a line is printed (2).
     """
     recipe = _recipe_in(arguments)
-    stages_of_command: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
+    config_classes: dict[str, type[Config]] = {"run": recipe.config, "doctor": R1ZeroConfig}
     command_name = arguments[0] if arguments else ""
-    stages = stages_of_command.get(command_name, Config)
+    stages = config_classes.get(command_name, Config)
     words = with_option_file(arguments, lambda options: with_shared_options(options, stages))
 
-    of_run = _numbers(recipe.scales, words, is_asked=command_name == "run")
-    of_doctor = _numbers(R1_ZERO_SCALES, words, is_asked=command_name == "doctor")
+    of_run = _numbers(recipe.scales, words, is_this_command=command_name == "run")
+    of_doctor = _numbers(R1_ZERO_SCALES, words, is_this_command=command_name == "doctor")
     is_for_help = "-h" in words or "--help" in words
-    if is_for_help and command_name in stages_of_command:
+    if is_for_help and command_name in config_classes:
         of_run = replace(of_run, config=abridged(of_run.config))
         of_doctor = replace(of_doctor, config=abridged(of_doctor.config))
 
@@ -63,12 +63,12 @@ def parse(arguments: list[str]) -> Command:
 
 
 def _recipe_in(arguments: Sequence[str]) -> Recipe[Any, Any]:
-    """The recipe that the word after the command names; the first of all where none is named, for its help."""
+    """The recipe that the word after the command names; else the first one, which `aha run --help` explains."""
     return next((recipe for recipe in RECIPES if recipe.name in arguments[1:2]), RECIPES[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Numbers:
+class _Defaults:
     """The defaults of a command's numbers, the scale that they come from, and why, where it was not named."""
 
     scale: Any
@@ -76,19 +76,19 @@ class _Numbers:
     says: str = ""
 
 
-def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_asked: bool) -> _Numbers:
+def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_this_command: bool) -> _Defaults:
     """The numbers of the scale and the algorithm that are named, the defaults of all that is not.
 
     Args:
         scales: the numbers of the recipe by scale.
         words: of the command line.
-        is_asked: whether the command is the one that these numbers are for.
+        is_this_command: whether the command is the one that these numbers are for.
     """
     named = last_value(words, "--scale")
     first = next(iter(scales))
     # An unknown scale is refused by the real parse, which lists those that there are.
-    numbers = _Numbers(scale=first, config=scales.get(named, scales[first]))
-    if not named and is_asked:
+    numbers = _Defaults(scale=first, config=scales.get(named, scales[first]))
+    if not named and is_this_command:
         numbers = _fitting_numbers(scales, words) or numbers
 
     name = last_value(words, "--algorithm")
@@ -101,7 +101,7 @@ def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_asked: bool)
         raise WrongUseError(str(error)) from None
 
 
-def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Numbers | None:
+def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Defaults | None:
     """The numbers that fit the model that is named; None where none is, or where it cannot be read."""
     model = last_value(words, "--model") or last_value(words, "--base")
     if not model:
@@ -116,10 +116,10 @@ def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Number
     except (ValueError, RuntimeError):
         # The command will say what is wrong with the model.
         return None
-    return _Numbers(scale=fitted.scale, config=fitted.config, says=fitted.says)
+    return _Defaults(scale=fitted.scale, config=fitted.config, says=fitted.says)
 
 
-def _subcommands(recipe: Recipe[Any, Any], of_run: _Numbers, of_doctor: _Numbers) -> tuple[Any, ...]:
+def _subcommands(recipe: Recipe[Any, Any], of_run: _Defaults, of_doctor: _Defaults) -> tuple[Any, ...]:
     """The class of every command, annotated with its name and, where it has numbers, its defaults."""
     run = run_command(recipe, type(of_run.config))
     doctor = doctor_command(type(of_doctor.config))

@@ -1,6 +1,6 @@
 """Group Relative Policy Optimization: the objective that trains R1-Zero and both reinforcement stages of R1.
 
-Two readings of one equation, with one signature, so that a recipe selects either by passing the function:
+Two readings of one equation; `GRPO` and `GRPOSequence` in `aha.algorithms` choose one each:
 
 * `grpo_loss`: a ratio for every token, averaged over the tokens of each response, as DeepSeekMath prints it. The
   default.

@@ -4,9 +4,10 @@ The papers write their objectives as nested averages; where a sum stops being an
 one over sequences decides how much a long response weighs. The choices stand side by side here:
 
 * `sequence_mean`: every response weighs the same, its tokens share that weight (the 1/|o_i| of DeepSeekMath's GRPO);
-* `token_mean`: every token weighs the same (pretraining, supervised fine-tuning).
+* `token_mean`: every token weighs the same (pretraining, supervised fine-tuning, `--rl.algorithm.aggregation token`);
+* `constant_mean`: every token weighs the same, whatever the lengths of a batch are (Dr. GRPO).
 
-Neither divides by the count: `Loss.total / Loss.count` is taken once per step, over all micro-batches and ranks.
+None divides by the count: `Loss.total / Loss.count` is taken once per step, over all micro-batches and ranks.
 """
 
 from collections.abc import Mapping

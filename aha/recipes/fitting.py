@@ -4,8 +4,9 @@ The rules, in their order:
 
 1. A model of up to ten million parameters has the scale `tiny`; a larger one has `gpu` where there is a CUDA device,
    and `small` where there is none.
-2. Where training would take more memory than there is, the first of these that suffices is taken: one process; moments
-   in 8 bits; bfloat16 weights (on a GPU); adapters of rank 16 with ten times the learning rate.
+2. Where training would take more memory than there is, memory is saved step by step until it fits: one process (on a
+   CPU); besides, moments in 8 bits; besides, bfloat16 weights (on a GPU); or else adapters of rank 16, with ten times
+   the learning rate and with moments in float32 again, which are few.
 
 What cannot fit by any of them is left as it is, and refused by the doctor. The rules look at the size of the memory,
 not at how much of it is free, so that the same command on the same machine has the same numbers.
@@ -40,7 +41,7 @@ Stage = RLConfig | SupervisedConfig
 TINY_MODEL = 10_000_000
 """Parameters up to which the numbers of scale `tiny` are meant."""
 
-FILLED_SHARE = 0.9
+USABLE_SHARE = 0.9
 """Share of the memory that training may take: estimates are not exact, and the system needs some."""
 
 ADAPTER_RANK = 16
@@ -50,7 +51,7 @@ ADAPTER_RATE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit(Generic[AnyConfig]):
-    """What was chosen.
+    """The scale that was chosen for a model and a machine.
 
     Attributes:
         scale: name of the scale.
@@ -87,8 +88,9 @@ def fit(scales: Mapping[str, AnyConfig], model: str, device: Device = "auto") ->
     target = torch.device("cuda" if has_cuda else "cpu")
     config, savings = _within_memory(scales[scale], shape, target)
     reasons = [f"scale {scale}: {size}, and it is trained on {place}", *savings]
-    numbers = [_in_words(stage) for stage in _stages(config)][:1]
-    says = "; ".join([*reasons, *numbers, "--scale takes another one, and every number is an option"])
+    # Of the first stage only: a recipe may have ten.
+    first_numbers = [_in_words(stage) for stage in _stages(config)][:1]
+    says = "; ".join([*reasons, *first_numbers, "--scale takes another one, and every number is an option"])
     return Fit(scale=scale, config=config, says=says)
 
 
@@ -117,17 +119,20 @@ def _num_parameters(shape: PolicyConfig) -> int:
 
 
 def _within_memory(config: AnyConfig, shape: PolicyConfig, device: torch.device) -> tuple[AnyConfig, list[str]]:
-    """Numbers with the first saving that makes them fit, and what it is; the numbers as they are if none does."""
-    limit = FILLED_SHARE * available_bytes(device)
+    """Numbers with the first savings that make them fit, and which; the numbers as they are if all do not suffice."""
+    limit = USABLE_SHARE * available_bytes(device)
     if _memory(config, shape, device) <= limit:
         return config, []
 
     candidate = config
-    for says, change in _savings(device):
+    taken: list[str] = []
+    for name, change in _savings(device):
         candidate = _updated(candidate, change)
+        taken.append(name)
         needed = _memory(candidate, shape, device)
         if needed <= limit:
-            return candidate, [f"{says}, which takes {needed / GIB:.1f} GiB of {limit / FILLED_SHARE / GIB:.1f}"]
+            memory = f"so that it takes {needed / GIB:.1f} of {limit / USABLE_SHARE / GIB:.1f} GiB"
+            return candidate, [f"{', '.join(taken)}, {memory}"]
     return config, []
 
 
@@ -172,15 +177,15 @@ Change = Callable[[Config], Mapping[str, Any]]
 
 
 def _savings(device: torch.device) -> list[tuple[str, Change]]:
-    """Ways to take less memory, in the order in which they are tried; each keeps those before it."""
+    """Ways to take less memory, in the order in which they are added."""
     one_process: Change = lambda config: {"processes": 1} if "processes" in type(config).model_fields else {}  # noqa: E731
     in_8_bits = _of_optimizers(lambda optimizer: {"state": "8-bit"})
-    half = _of_optimizers(lambda optimizer: {"precision": "bfloat16"})
+    in_bfloat16 = _of_optimizers(lambda optimizer: {"precision": "bfloat16"})
     on_cuda = device.type == "cuda"
     return [
         *([] if on_cuda else [("one process", one_process)]),
         ("moments in 8 bits", in_8_bits),
-        *([("bfloat16 weights and moments in 8 bits", half)] if on_cuda else []),
+        *([("bfloat16 weights", in_bfloat16)] if on_cuda else []),
         (f"adapters of rank {ADAPTER_RANK} in place of all weights", _with_adapters),
     ]
 

@@ -21,7 +21,7 @@ from aha.types import Row
 
 __all__ = ["chapters"]
 
-OWN_METRICS = ("pass@1", "length", "consistency", "readability", "general", "helpfulness", "harmlessness")
+SECTION_METRICS = ("pass@1", "length", "consistency", "readability", "general", "helpfulness", "harmlessness")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class _Bill:
 def chapters(
     record: Record, boxes: Sequence[Progress], reflective_words: Sequence[str]
 ) -> tuple[dict[str, object], list[str]]:
-    """The variables of the template of a pipeline, and what could not be read, in sentences.
+    """The variables of `pipeline.html.j2`, and what could not be read, in sentences.
 
     Args:
         record: the run.
@@ -63,7 +63,8 @@ def chapters(
     """
     notes: list[str] = []
     by_name = {box.node.name: box for box in boxes}
-    # Readers choose a model by its title; its evaluations have its name.
+    # Readers choose a model by its title; its evaluations have its name. The first shelf has the responses to problems,
+    # the second those to general prompts.
     titles = {box.node.title: box.node.name for box in boxes if box.node.kind == "model"}
     shelves = [
         models_shelf(record, titles),
@@ -74,7 +75,7 @@ def chapters(
 
     # What the browser of responses shows first.
     main = main_models([box.node for box in boxes])
-    sides = list(dict.fromkeys(node.name for node in (*main[:1], *main[-1:])))
+    shown_first = list(dict.fromkeys(node.name for node in (*main[:1], *main[-1:])))
     students = distillation(boxes)
 
     content: dict[str, object] = {
@@ -87,7 +88,7 @@ def chapters(
         "harvests": [(box.node.title, _harvest_lines(harvest)) for box in boxes for harvest in box.harvests],
         "bills": _bills(boxes),
         "sections": [_section(record, box, by_name, shelves[0], notes) for box in boxes],
-        "shelves": [(shelf, embed(_shelf_data(shelf, titles, sides, reflective_words))) for shelf in shelves],
+        "shelves": [(shelf, embed(_shelf_data(shelf, titles, shown_first, reflective_words))) for shelf in shelves],
         "in_column": in_column,
         "anchor": anchor,
         **_comparisons(record, boxes),
@@ -136,12 +137,13 @@ def _harvest_lines(harvest: Harvest) -> dict[str, object]:
     lines = []
     for name, count in counts:
         share = count / total
-        # The last one is the length of a bar, which must not leave its track.
+        # The last entry is the length of a bar, which must not leave its track.
         lines.append((name, count, _percent(share), f"{min(1.0, share):.4f}"))
     return {"harvest": harvest, "lines": lines}
 
 
 def _percent(share: float) -> str:
+    # Written as pass@1 is, which is a share too.
     return in_column(share, "pass@1")
 
 
@@ -193,7 +195,7 @@ def _section(
 def _facts(record: Record, box: Progress) -> list[tuple[str, str]]:
     """Figures of a box: evaluated ones with their intervals, rows, cost, and where it lies."""
     facts = []
-    for metric in OWN_METRICS:
+    for metric in SECTION_METRICS:
         row = row_of(box, metric)
         if row is not None:
             facts.append((heading(metric), _with_interval(row, metric)))
@@ -220,12 +222,12 @@ def _with_interval(row: Row, metric: str) -> str:
 
 
 def _shelf_data(
-    shelf: Shelf, titles: Mapping[str, str], sides: Sequence[str], reflective_words: Sequence[str]
+    shelf: Shelf, name_by_title: Mapping[str, str], shown_first: Sequence[str], reflective_words: Sequence[str]
 ) -> dict[str, object]:
     """A shelf of many models for the page's script, which shows two of them at a time."""
-    names = [titles[title] for title in shelf.columns]
-    picked = [names.index(name) for name in sides if name in names]
-    # Before either of them is trained, the last model that there is.
+    names = [name_by_title[title] for title in shelf.columns]
+    picked = [names.index(name) for name in shown_first if name in names]
+    # If neither has responses yet, the last model that has.
     picked = picked or [len(names) - 1]
     return {
         "columns": list(shelf.columns),

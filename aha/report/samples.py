@@ -11,6 +11,7 @@ from pathlib import Path
 from aha.report.cells import clipped
 from aha.report.progress import Progress
 from aha.report.record import Record, finite, mapping, read_lines
+from aha.types import VERDICT_KINDS
 
 __all__ = ["Sample", "samples_of"]
 
@@ -70,12 +71,19 @@ def _responses(path: Path, notes: list[str]) -> Iterator[Sample]:
             continue
         seen.add(key)
 
-        parts = mapping(mapping(entry.get("reward")).get("parts"))
-        accuracy = finite(parts.get("accuracy"))
-        label = ""
-        if accuracy is not None:
-            label = "correct" if accuracy >= 1 else "wrong"
-        yield _sample(entry, entry.get("text"), label)
+        yield _sample(entry, entry.get("text"), _judged(entry))
+
+
+def _judged(entry: Mapping[str, object]) -> str:
+    """How the accuracy reward judged a response, in a word; a failure of the verifier is no fault of the answer."""
+    reward = mapping(entry.get("reward"))
+    accuracy = finite(mapping(reward.get("parts")).get("accuracy"))
+    if accuracy is None:
+        return ""
+    if accuracy >= 1:
+        return "correct"
+    kind = mapping(reward.get("kinds")).get("accuracy")
+    return str(kind) if kind in VERDICT_KINDS else "wrong"
 
 
 def _rows(path: Path, notes: list[str]) -> list[Mapping[str, object]]:

@@ -1,7 +1,8 @@
 """The accuracy reward: is the answer right? And the one form of an answer that votes with its equals.
 
-Every domain of the built-in world has a comparer here; any other domain is compared as text. Answers come from a
-model: they are read within limits, never run, and an answer that cannot be read is a wrong answer.
+Every domain of the built-in world has a comparer here, and so have multiple choice and plain text. Mathematics of the
+user's own is judged by `aha.rewards.verifier`, programs by `aha.rewards.code`. Answers come from a model: they are read
+within limits, never run, and an answer that cannot be read is a wrong answer.
 
 Source: DeepSeek-R1, arXiv:2501.12948v2, 2.2 and B.3.1.
 """
@@ -42,7 +43,8 @@ _QUOTED_CHARS = 60
 def accuracy(problem: Problem, rollout: Rollout) -> Verdict:
     r"""1 where the final answer is right, 0 elsewhere.
 
-    That is the only answer block outside the thinking or, without tags of an answer there, the last `\boxed{}`.
+    That is the only answer block outside the thinking or, without tags of an answer there, the last `\boxed{}`. A block
+    or a text with boxes that differ commits itself to no answer.
 
     Args:
         problem: its domain picks the comparison, its answer is the reference.

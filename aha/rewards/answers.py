@@ -20,8 +20,8 @@ _BOX = re.compile(r"\\boxed\s*\{")
 def final_answer(text: str) -> tuple[str | None, str]:
     r"""The single final answer of a response.
 
-    It is the content of the `\boxed{}` after the thinking, or else of the answer block outside of the thinking. Several
-    boxes count only if all of them hold the same answer.
+    Where there is an answer block, it is the `\boxed{}` inside the block, or else all of the block. Without answer tags
+    it is the `\boxed{}` after the thinking. Several boxes count only if all of them hold the same answer.
 
     Args:
         text: a response.
@@ -43,7 +43,8 @@ def final_answer(text: str) -> tuple[str | None, str]:
     if _are_different(boxes):
         return None, "several boxes with different content"
 
-    return boxes.pop(), "a box that never closes"
+    box = boxes.pop()
+    return (box, "") if box is not None else (None, "a box that never closes")
 
 
 def boxes_differ(text: str) -> bool:

@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -37,6 +37,7 @@ _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 _FORMULA = re.compile(r"(?<!\\)\$((?:[^$\\]|\\.)+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _PLAIN_NUMBER = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3}){1,6}|[0-9]{1,18})(?:\.[0-9]{1,18})?", re.ASCII)
 _BLANKS = re.compile(r"\s+")
+_SHOWN_CHARS = 60
 _REASONS: Final[dict[str, str]] = {"correct": "equal to the reference", "unparsable": "no mathematics that can be read"}
 
 
@@ -97,9 +98,13 @@ class MathVerifier:
         if verdict.kind == "correct" and _is_echo(problem.question, problem.answer, answer):
             self.counts["correct"] -= 1
             self.counts["wrong"] += 1
-            return _verdict("wrong", "an expression of the question, which is not worked out")
+            verdict = _verdict("wrong", "right, but only copied from the question and not worked out")
 
-        return verdict
+        if verdict.kind == "correct":
+            return verdict
+        # Whoever asks why a response was not rewarded wants to see what was read as its answer.
+        shown = answer if len(answer) <= _SHOWN_CHARS else f"{answer[:_SHOWN_CHARS]}..."
+        return replace(verdict, reason=f"{shown!r}: {verdict.reason}")
 
     def compare_all(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
         """Compares each answer with its reference; see `compare`."""

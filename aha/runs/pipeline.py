@@ -25,7 +25,7 @@ KINDS = ("model", "data", "reward")
 COLD_START = "cold start"
 LANGUAGE_REWARD = "language reward"
 MAX_CELLS = 50
-"""Columns and rows that a drawing may have."""
+"""Most columns, and most rows, of a drawing."""
 
 EMPTY = "."
 
@@ -44,10 +44,10 @@ class Node:
         by: how it is made, in a few words.
         stages: names of the stages that make it, in order.
         parents: names of the nodes that it is made from.
-        is_main: whether it is one of the models that the main table compares; the last one is the result of the run.
+        is_main: whether it is one of the models that the main table compares; the last such node is the result.
         compared_with: pairs of what the model was made with (`COLD_START`, `LANGUAGE_REWARD`) and of the name of the
             model that was made without it. The report shows each pair side by side.
-        wide: its place in the drawing; None to let the report find one.
+        wide: its place in the drawing for wide pages; None to let the report find one.
         narrow: its place in the drawing for narrow pages.
     """
 
@@ -105,13 +105,13 @@ def write_pipeline(folder: RunFolder, nodes: Sequence[Node], left_out: Sequence[
 
 
 def left_out_of(content: Mapping[str, object]) -> list[str]:
-    """What the content of a `pipeline.json` says is left out; whatever is no text is none of it."""
+    """What the content of a `pipeline.json` says is left out; entries that are not text are ignored."""
     entries = content.get("left_out")
     return [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
 
 
 def nodes_of(content: Mapping[str, object]) -> list[Node]:
-    """The boxes of the content of a `pipeline.json`; an entry that is no box, or the second of a name, is left out."""
+    """The boxes of the content of a `pipeline.json`; anything else, and a second box of a name, is ignored."""
     entries = content.get("nodes")
     nodes: dict[str, Node] = {}
     for entry in entries if isinstance(entries, list) else ():
@@ -135,12 +135,12 @@ def main_models(nodes: Sequence[Node]) -> list[Node]:
     return [node for node in trained if node.is_main] or trained
 
 
-def compared_models(nodes: Sequence[Node], what: str) -> tuple[str, str] | None:
-    """The names of the models that were made with something and without it; None where there are not both."""
+def compared_models(nodes: Sequence[Node], ingredient: str) -> tuple[str, str] | None:
+    """The names of the models that were made with an ingredient and without it; None where there are not both."""
     names = {node.name for node in nodes}
     for node in nodes:
-        for subject, other in node.compared_with:
-            if subject == what and other in names:
+        for name, other in node.compared_with:
+            if name == ingredient and other in names:
                 return node.name, other
     return None
 
@@ -172,7 +172,7 @@ def _node(entry: object) -> Node | None:
 
 
 def _place(value: object) -> Place | None:
-    """A place as the file holds it; None for one that is none, or that would make the drawing too large."""
+    """A place as the file holds it; None for anything else, and where it would make the drawing too large."""
     if not isinstance(value, list) or len(value) != 2:
         return None
 

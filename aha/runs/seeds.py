@@ -1,4 +1,4 @@
-"""Seeds: every random draw of a run comes from a generator that these two functions make.
+"""Seeds: every random draw of a run comes from a generator that is seeded here.
 
 A draw depends on the names given here (run seed, stage, iteration, problem, index) and on nothing else: not on what
 was drawn before, not on its neighbours in a batch, not on the number of processes.

@@ -24,13 +24,13 @@ class RLConfig(Config):
     """Reinforcement learning."""
 
     iterations: int = Field(default=650, ge=0)
-    """Rounds of sampling and updating; 0 skips the stage. Source: R1 v2 2.1 (10,400 updates of 16 a round)."""
+    """Iterations of sampling and updating; 0 skips the stage. Source: R1 v2 2.1 (10,400 updates, 16 in each)."""
     problems_per_iteration: int = Field(default=512, ge=1)
-    """Problems of a round (P). Source: R1 v2 2.1 (32 a step, 16 steps a round)."""
+    """Problems of an iteration (P). Source: R1 v2 2.1 (32 in each of 16 updates)."""
     group_size: int = Field(default=16, ge=2)
     """Rollouts per problem (G). Source: R1 v2 2.1."""
     num_minibatches: int = Field(default=16, ge=1)
-    """Updates of a round, each on a random part of it of at least two responses. Source: R1 v2 2.1."""
+    """Updates of an iteration, each on a random part of it of at least two responses. Source: R1 v2 2.1."""
     max_new_tokens: int = Field(default=32768, ge=1)
     """Length cap of a response, tokens. Source: R1 v2 2.1 (65,536 from step 8,200 on: a second stage)."""
     temperature: float = Field(default=1.0, gt=0)

@@ -28,7 +28,7 @@ def rl(run: Run, name: str, *, policy: Checkpoint, task: Task, config: RLConfig,
     Args:
         run: the run.
         name: of this stage.
-        policy: where it starts; also the first reference.
+        policy: where it starts; also the first reference, unless the training continues.
         task: problems, rewards and prompts.
         config: the algorithm and the hyper-parameters; with 0 iterations the policy is handed on as it is.
         continues: go on with the training that made the policy: with its moments and its reference, at its place in the

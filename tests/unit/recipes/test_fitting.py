@@ -73,7 +73,7 @@ def test_the_first_saving_that_suffices_is_taken(machine: pytest.MonkeyPatch) ->
     plain = R1_ZERO_SCALES["small"]
 
     def changes_with(limit: float) -> dict[str, object]:
-        machine.setattr(fitting, "available_bytes", lambda device: int(limit / fitting.FILLED_SHARE) + 1)
+        machine.setattr(fitting, "available_bytes", lambda device: int(limit / fitting.USABLE_SHARE) + 1)
         config = fit(R1_ZERO_SCALES, "model").config
         optimizer = config.zero.optimizer
         found = {"processes": config.processes, "state": optimizer.state, "rank": optimizer.lora.rank}
