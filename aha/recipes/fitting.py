@@ -4,7 +4,8 @@ The rules, in their order:
 
 1. A model of up to ten million parameters has the scale `tiny`; a larger one has `gpu` where there is a CUDA device,
    and `small` where there is none.
-2. Where training would take more memory than there is, memory is saved step by step until it fits: one process (on a
+2. A response gets at most half of the positions that the model has, and a packed sequence all of them.
+3. Where training would take more memory than there is, memory is saved step by step until it fits: one process (on a
    CPU); besides, moments in 8 bits; besides, bfloat16 weights (on a GPU); or else adapters of rank 16, with ten times
    the learning rate and with moments in float32 again, which are few.
 
@@ -86,8 +87,12 @@ def fit(scales: Mapping[str, AnyConfig], model: str, device: Device = "auto") ->
     scale = "gpu" if has_cuda else "small"
     place = "a CUDA device" if has_cuda else "the CPU"
     target = torch.device("cuda" if has_cuda else "cpu")
-    config, savings = _within_memory(scales[scale], shape, target)
-    reasons = [f"scale {scale}: {size}, and it is trained on {place}", *savings]
+    fitting = _updated(scales[scale], _within_positions(shape.max_position_embeddings))
+    config, savings = _within_memory(fitting, shape, target)
+    reasons = [f"scale {scale}: {size}, and it is trained on {place}"]
+    if fitting != scales[scale]:
+        reasons.append(f"lengths end with its {shape.max_position_embeddings:,} positions")
+    reasons += savings
     # Of the first stage only: a recipe may have ten.
     first_numbers = [_in_words(stage) for stage in _stages(config)][:1]
     says = "; ".join([*reasons, *first_numbers, "--scale takes another one, and every number is an option"])
@@ -116,6 +121,17 @@ def _num_parameters(shape: PolicyConfig) -> int:
     # On the meta device a model has shapes and no memory.
     with torch.device("meta"):
         return sum(weight.numel() for weight in make_policy(shape).parameters())
+
+
+def _within_positions(num_positions: int) -> "Change":
+    """Lengths that leave room for a prompt."""
+
+    def changed(config: Config) -> Mapping[str, Any]:
+        limits = {"max_new_tokens": num_positions // 2, "max_tokens": num_positions}
+        values = dict(config)
+        return {name: min(values[name], limit) for name, limit in limits.items() if name in values}
+
+    return changed
 
 
 def _within_memory(config: AnyConfig, shape: PolicyConfig, device: torch.device) -> tuple[AnyConfig, list[str]]:

@@ -15,7 +15,14 @@ from aha.recipes.sft import SFT_SCALES
 from aha.training.checkpoint import write_checkpoint
 from aha.training.memory import GIB
 
-LARGE = tiny_config(hidden_size=512, intermediate_size=2048, num_hidden_layers=6, num_attention_heads=8, head_dim=64)
+LARGE = tiny_config(
+    hidden_size=512,
+    intermediate_size=2048,
+    num_hidden_layers=6,
+    num_attention_heads=8,
+    head_dim=64,
+    max_position_embeddings=8192,
+)
 CPU = torch.device("cpu")
 
 
@@ -30,9 +37,18 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_lengths_end_with_the_positions_of_the_model(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(fitting, "read_config", lambda folder: LARGE.model_copy(update={"max_position_embeddings": 300}))
+    found = fit(R1_SCALES, "model")
+    config = found.config
+    assert {config.zero.zero.max_new_tokens, config.zero.evaluation.max_new_tokens, config.cold.max_new_tokens} == {150}
+    assert {config.dev1.max_tokens, config.rewards.training.max_tokens} == {300}
+    assert "lengths end with its 300 positions" in found.says
+
+
 def shape_of(num_parameters: int) -> PolicyConfig:
     """A shape with about so many parameters, most of them in the embeddings."""
-    return tiny_config(vocab_size=num_parameters // 32)
+    return tiny_config(vocab_size=num_parameters // 32, max_position_embeddings=8192)
 
 
 def test_a_model_that_is_small_has_the_scale_of_the_built_in_one(tmp_path: Path) -> None:
