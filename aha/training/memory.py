@@ -249,7 +249,7 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
     logits = _logits_bytes(config, tokens, size, device, not rank)
 
     # Layers are recomputed where the activations do not fit beside everything else.
-    others = weights * (1 + load.has_reference) + 4 * num_trained + logits + RUNTIME + state_here
+    others = weights + 4 * num_adapters + reference + 4 * num_trained + logits + RUNTIME + state_here
     unspared = activation_bytes(config, tokens, size=size, device=device)
     recomputes = _is_tight(unspared, others, device, load.num_processes)
     activations = activation_bytes(config, tokens, size=size, recomputes=recomputes, device=device)

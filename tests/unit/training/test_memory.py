@@ -221,6 +221,24 @@ def test_layers_are_recomputed_where_else_they_would_not_fit(
     assert recomputes == expected
 
 
+@pytest.mark.parametrize("optimizer", [OptimizerConfig(), OptimizerConfig(lora=LoRAConfig(rank=4))])
+def test_layers_are_recomputed_exactly_where_the_sum_of_the_parts_is_too_large(
+    optimizer: OptimizerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 1000 * GIB)
+    whole = estimate(QWEN_1_5B, optimizer, LOAD, cpu)
+    held = whole.weights + whole.reference + whole.optimizer + whole.gradients + whole.activations + whole.logits
+    unmasked = activation_bytes(QWEN_1_5B, LOAD.micro_batch_tokens, device=cpu) - whole.activations
+    needed = held + unmasked + memory.RUNTIME
+
+    recomputes = []
+    for available in (2 * needed, 2 * needed - 16):
+        monkeypatch.setattr(memory, "available_bytes", lambda device, size=available: size)
+        recomputes.append(estimate(QWEN_1_5B, optimizer, LOAD, cpu).recomputes)
+    assert recomputes == [False, True]
+
+
 def test_a_gpu_that_is_not_here_is_estimated_without_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     cuda = torch.device("cuda")
