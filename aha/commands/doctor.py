@@ -160,11 +160,12 @@ def toy_numbers(num_parameters: int, config: R1ZeroConfig, device: str) -> Findi
     if stage.max_new_tokens == toy.max_new_tokens:
         toy_settings.append(f"length cap {stage.max_new_tokens} tokens")
         remedies.append(f"--{name}.max-new-tokens 2048")
+    if not toy_settings:
+        return None
+    # A CPU by itself is no toy: scale `small` is made for it.
     if device == "cpu":
         toy_settings.append("device cpu")
         remedies.append("--device cuda")
-    if not toy_settings:
-        return None
 
     # The remedies are for the first stage that runs; the user has to look at the others as well.
     others = "".join(f"; the stage `{other}` has numbers of its own" for other in list(config.parts)[1:])
