@@ -1,5 +1,6 @@
 """The functions for Python programs: options and rows arrive as on the command line, and a reward may be a function."""
 
+import ast
 import copy
 import json
 import pickle
@@ -17,6 +18,7 @@ from aha.recipes.own.own_data import FunctionReward
 from aha.recipes.recipe import RunRequest
 from aha.types import Problem, Rollout
 
+ROOT = Path(__file__).parents[2]
 ROWS = [{"question": f"compute 2 + {number}", "answer": str(2 + number)} for number in range(2, 40)]
 
 
@@ -143,7 +145,7 @@ def test_a_model_is_sampled_and_evaluated() -> None:
 
 @pytest.mark.full
 def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "python.md"
+    page = ROOT / "docs" / "python.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     (tmp_path / "example.py").write_text(code.replace("range(2, 40)", "range(2, 20)"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -153,3 +155,29 @@ def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path:
     metrics = (tmp_path / "runs" / "sums" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(metrics) == 5
     assert all("reward_brief" in json.loads(line) for line in metrics)
+
+
+@pytest.mark.full
+def test_the_notebook_runs_and_shows_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Cell by cell, with what stands at the end of a cell as its value, as a notebook does."""
+    notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    shown = []
+    for number, source in enumerate(sources):
+        # In a file, since the source of a reward is a part of the run's key.
+        path = tmp_path / f"cell_{number}.py"
+        path.write_text(source.replace('"zero.iterations": 5', '"zero.iterations": 1'), encoding="utf-8")
+        *statements, last = ast.parse(path.read_text(encoding="utf-8")).body
+        if not isinstance(last, ast.Expr):
+            statements.append(last)
+        exec(compile(ast.Module(statements, []), str(path), "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), str(path), "eval"), names))
+
+    before, result, after, figures = shown
+    assert "<iframe" in result._repr_html_()
+    assert isinstance(before, str)
+    assert isinstance(after, str)
+    assert 0 <= figures["pass@1"] <= 1
