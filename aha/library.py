@@ -197,6 +197,9 @@ def _words(options: Mapping[str, object], data: Path) -> list[str]:
             file = data / f"{name}.jsonl"
             _write_rows(file, value)
             words += [option, str(file)]
+        elif isinstance(value, Mapping):
+            pairs = (f"{field}={column}" for field, column in value.items())
+            words += [option, ",".join(pairs)]
         elif isinstance(value, Sequence) and not isinstance(value, str):
             words += [option, *map(str, value)]
         else:

@@ -226,7 +226,8 @@ def in_words(diagnosis: Diagnosis) -> str:
 
 def _responses_in_words(responses: Sequence[ExampleResponse]) -> list[str]:
     """Responses with what was read as their answer, four lines each."""
-    lines = []
+    # The prompts differ by their questions alone, so that one shows the template and the system message.
+    lines = [f"prompt of response 1  {_shortened(response.prompt)!r}" for response in responses[:1] if response.prompt]
     for number, response in enumerate(responses, 1):
         answer = "nothing" if response.answer is None else repr(_shortened(response.answer))
         source = f" ({response.source})" if response.source else ""

@@ -300,7 +300,10 @@ def _warnings(report: Report) -> list[str]:
 
     if cut <= CUT_SHARE:
         return []
-    return [f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens"]
+    return [
+        f"WARNING: {cut:.0%} of the responses are cut at {cap:,} tokens and count as wrong: raise --max-new-tokens, "
+        "as far as the model's positions go"
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from aha.stages.rl_state import demand
 from aha.training.config import OptimizerConfig
 from aha.training.memory import GIB, available_bytes, estimate
 
-__all__ = ["TINY_MODEL", "Fit", "fit", "memory_of_stage"]
+__all__ = ["TINY_MODEL", "Fit", "fit", "memory_of_stage", "numbers_in_words"]
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 Stage = RLConfig | SupervisedConfig
@@ -93,10 +93,16 @@ def fit(scales: Mapping[str, AnyConfig], model: str, device: Device = "auto") ->
     if fitting != scales[scale]:
         reasons.append(f"lengths end with its {shape.max_position_embeddings:,} positions")
     reasons += savings
-    # Of the first stage only: a recipe may have ten.
-    first_numbers = [_in_words(stage) for stage in _stages(config)][:1]
-    says = "; ".join([*reasons, *first_numbers, "--scale takes another one, and every number is an option"])
-    return Fit(scale=scale, config=config, says=says)
+    return Fit(scale=scale, config=config, says="; ".join([*reasons, "--scale takes another one"]))
+
+
+def numbers_in_words(config: Config) -> str:
+    """The numbers that a user would look at first, of the first stage that trains: a recipe may have ten.
+
+    Args:
+        config: the numbers of a run, whoever chose them.
+    """
+    return next(map(_in_words, _stages(config)), "")
 
 
 def memory_of_stage(stage: Stage, shape: PolicyConfig, device: torch.device, *, num_processes: int) -> int:

@@ -66,7 +66,8 @@ class RewardModelOptions:
     """Labelled responses, for a model of safety, in place of --preferences: rows with a question, a response and
     is_safe."""
     safety_fields: str = ""
-    """Which columns of the labelled responses hold what, as in question=ask,response=said,is_safe=verdict."""
+    """Which columns of the labelled responses hold what, as in question=ask,response=said,is_safe=verdict, or
+    is_unsafe=harmful."""
     held_out: tuple[str, ...] = ()
     """Rows of the same kind that the model is examined on; a tenth of the questions where none are given."""
     bad_rows: Literal["stop", "skip"] = "stop"

@@ -33,6 +33,8 @@ def final_answer(text: str) -> tuple[str | None, str]:
     if parsed.answer is None or parsed.summary is None:
         # In a response of the right form the answer is there, but may be empty.
         fault = "it is empty" if parsed.is_well_formed else parsed.reason
+        if not any(tag in text for tag in TAGS):
+            fault = r"neither an answer block nor a \boxed{}"
         return None, f"no single final answer: {fault}"
     if any(tag in parsed.summary for tag in TAGS):
         return None, "thinking after the thinking"

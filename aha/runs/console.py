@@ -52,7 +52,9 @@ class Display:
         """
         shown = dict(figures)
         if figures.get("seconds"):
-            shown["tokens_per_second"] = figures["tokens"] / figures["seconds"]
+            # A stage that samples nothing learns from tokens that it was given.
+            num_tokens = figures["tokens"] or figures.get("trained_tokens", 0.0)
+            shown["tokens_per_second"] = num_tokens / figures["seconds"]
 
         text = "  ".join(f"{name} {shown[name]:.3g}" for name in _SHOWN if name in shown)
         is_new = stage != self._stage

@@ -123,6 +123,11 @@ def _examples(
         raise ValueError(f"stage {name!r}: the tokenizer has no token for {', '.join(unknown)} of the template")
 
     rows = demonstrations(data)
+    if not rows:
+        raise ValueError(
+            f"stage {name!r} has nothing to learn from: no response was kept for it; the run says above why they were "
+            "dropped (cut ones ask for a higher max-new-tokens of the sampling)"
+        )
     prompt_texts = [template(row.question) for row in rows]
     prompts = tokenizer.encode_prompts(prompt_texts)
 

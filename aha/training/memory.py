@@ -279,12 +279,12 @@ def estimate(config: PolicyConfig, optimizer: OptimizerConfig, load: Workload, d
 
 def _is_tight(activations: int, others: int, device: torch.device, num_processes: int) -> bool:
     """Whether layers are to be recomputed: where else they would not fit."""
-    if device.type == "cuda" and not torch.cuda.is_available():
+    needed = others + activations
+    if device.type != "cuda":
+        return needed > FILLED_SHARE["cpu"] * available_bytes(device) / num_processes
+    if not torch.cuda.is_available():
         return activations > RECOMPUTE_ABOVE
-    memory = FILLED_SHARE[device.type] * available_bytes(device)
-    if device.type == "cpu":
-        memory /= num_processes
-    return others + activations > memory
+    return needed > FILLED_SHARE["cuda"] * available_bytes(device)
 
 
 def _row_bytes(config: PolicyConfig, num_tokens: int, size: int) -> int:

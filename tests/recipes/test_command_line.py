@@ -65,7 +65,7 @@ def test_help_tells_the_defaults_of_the_scale_that_is_named(call: Call) -> None:
 def test_list_as_json(call: Call) -> None:
     listed = one_object(call("list", "--json"))
     assert list(listed["recipes"]) == [recipe.name for recipe in RECIPES]
-    assert listed["scales"] == ["tiny", "gpu", "paper"]
+    assert listed["scales"] == ["tiny", "small", "gpu", "paper"]
 
 
 def test_eval_as_json(call: Call) -> None:

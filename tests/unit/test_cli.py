@@ -284,9 +284,9 @@ def test_a_list_names_recipes_and_scales(call: Callable[[str], Outcome]) -> None
     status, out, err = call("list")
     lines = out.splitlines()
     assert (status, err, [line.split()[0] for line in lines]) == (0, "", [recipe.name for recipe in RECIPES])
-    assert [line.partition("  (scales: ")[2] for line in lines[-2:]] == ["tiny, gpu, paper)", "tiny)"]
+    assert [line.partition("  (scales: ")[2] for line in lines[-2:]] == ["tiny, small, gpu, paper)", "tiny)"]
     assert {line.index(recipe.about) for line, recipe in zip(lines, RECIPES, strict=True)} == {17}
-    assert json.loads(call("list --json")[1])["scales"] == ["tiny", "gpu", "paper"]
+    assert json.loads(call("list --json")[1])["scales"] == ["tiny", "small", "gpu", "paper"]
 
 
 def test_pretraining_publishes_where_it_is_told(

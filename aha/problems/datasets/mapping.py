@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from aha.problems.datasets.conversations import has_messages
@@ -137,10 +138,22 @@ def _detect(
     if fitting:
         problem = f"fit several formats ({', '.join(candidate.name for candidate in fitting)})"
     raise ValueError(
-        f"the columns {', '.join(columns)} {problem}: name them with a mapping such as "
-        f"question={columns[0] if columns else 'COLUMN'},answer={columns[-1] if columns else 'COLUMN'},domain=math, "
-        f"or give the format ({', '.join(all_formats)}); prompts without answers are question=COLUMN,domain={OWN}"
+        f"the columns {', '.join(columns)} {problem}: say which hold what, as in "
+        f"--fields {_likely_mapping(rows, columns)}, or give the format ({', '.join(all_formats)}); prompts without "
+        f"answers are --fields question=COLUMN,domain={OWN}"
     )
+
+
+def _likely_mapping(rows: Sequence[Fields], columns: Sequence[str]) -> str:
+    """A mapping for an error to propose: the longest texts are taken to be the questions, the shortest the answers."""
+    if len(columns) < 2:
+        return "question=COLUMN,answer=COLUMN"
+
+    def mean_length(column: str) -> float:
+        return fmean(len(str(row.get(column, ""))) for row in rows)
+
+    in_order = sorted(columns, key=mean_length)
+    return f"question={in_order[-1]},answer={in_order[0]}"
 
 
 def _with_domain(chosen: Format, rows: Sequence[Fields], mapping: Mapping[str, str]) -> Format:

@@ -12,6 +12,7 @@
 | labelled rows | as in |
 |---|---|
 | a question, a response, and `is_safe` or `label` | true or false, 1 or 0, `safe` or `unsafe` |
+| a question, a response, and `is_unsafe` | the contrary: true or 1 for a response that does harm |
 | a question, `response_0`, `response_1`, `is_response_0_safe`, `is_response_1_safe` | PKU-SafeRLHF |
 
 [reading.py](reading.py) has where the question may stand. Of a conversation of several turns, all but the last response
@@ -23,7 +24,7 @@ Source: DeepSeek-R1, arXiv:2501.12948v2, 3.1 (pairs for helpfulness, labels for 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aha.problems.datasets.conversations import Turn, turns_of, with_thinking
@@ -51,7 +52,18 @@ _HUMAN, _ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
 _SAFE = {"safe": 1.0, "unsafe": 0.0, "true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
-_FIELDS = ("question", "chosen", "rejected", "responses", "scores", "ranks", "response", "is_safe", "system")
+_FIELDS = (
+    "question",
+    "chosen",
+    "rejected",
+    "responses",
+    "scores",
+    "ranks",
+    "response",
+    "is_safe",
+    "is_unsafe",
+    "system",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +107,8 @@ def read_labelled(addresses: Sequence[str], *, mapping: str = "", on_bad: OnBad 
 
     Args:
         addresses: as in `read_demonstrations`.
-        mapping: which columns hold what, as in `question=ask,response=said,is_safe=verdict`.
+        mapping: which columns hold what, as in `question=ask,response=said,is_safe=verdict`, or `is_unsafe=harmful`
+            where the column says the contrary.
         on_bad: whether a row without a label stops the reading, or is left out and counted.
 
     Raises:
@@ -103,7 +116,11 @@ def read_labelled(addresses: Sequence[str], *, mapping: str = "", on_bad: OnBad 
         RuntimeError: the extra that a file needs is not installed.
     """
     columns = parse_pairs(mapping, _FIELDS)
-    return read_row_set(addresses, _labelled, noun="labelled responses", columns=columns, on_bad=on_bad)
+    labelled = read_row_set(addresses, _labelled, noun="labelled responses", columns=columns, on_bad=on_bad)
+    # A column that means the contrary is noticed here, before anything is learned from it.
+    num_safe = sum(int(quality) for row in labelled.items for quality in row.qualities)
+    num_unsafe = sum(len(row.qualities) for row in labelled.items) - num_safe
+    return replace(labelled, says=f"{labelled.says}: {num_safe:,} safe, {num_unsafe:,} unsafe")
 
 
 def _ranked(fields: Fields, name: str) -> Judged:
@@ -128,17 +145,19 @@ def _labelled(fields: Fields, name: str) -> Judged:
         labels = [_label(fields, f"is_response_{number}_safe") for number in (0, 1)]
         return _judged(name, question_in(fields), responses, labels)
 
-    for column in ("is_safe", "label"):
+    for column in ("is_safe", "label", "is_unsafe"):
         if column in fields:
-            return _judged(name, question_in(fields), [response_in(fields)], [_label(fields, column)])
+            label = _label(fields, column)
+            quality = 1.0 - label if column == "is_unsafe" else label
+            return _judged(name, question_in(fields), [response_in(fields)], [quality])
     raise BadRow(
-        f"it needs a question, a response and is_safe (or label); it has {columns_of(fields)}: "
+        f"it needs a question, a response and is_safe (or label), or is_unsafe; it has {columns_of(fields)}: "
         "--safety-fields says which columns hold them"
     )
 
 
 def _label(fields: Fields, name: str) -> float:
-    """1.0 for safe, 0.0 for unsafe."""
+    """1.0 for safe or true, 0.0 for unsafe or false."""
     value = find(fields, name)
     text = str(value).strip().lower()
     if isinstance(value, float) and value.is_integer():

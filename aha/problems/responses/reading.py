@@ -105,9 +105,15 @@ def _rows(addresses: Sequence[str]) -> Iterator[FileRow]:
 def _complaint(source: str, noun: str, faults: Sequence[Fault], *, has_others: bool) -> str:
     """All bad rows with their places, and what helps."""
     lines = [f"{source}: rows that are no {noun}: {len(faults):,}"]
-    lines += map(str, faults[:NUM_NAMED])
-    if len(faults) > NUM_NAMED:
-        lines.append(f"and {len(faults) - NUM_NAMED:,} more")
+    # A column that is called otherwise makes the same fault of every row, which is said once.
+    places: dict[str, list[str]] = {}
+    for fault in faults:
+        places.setdefault(fault.reason, []).append(fault.place)
+    for reason, of_reason in list(places.items())[:NUM_NAMED]:
+        more = f" and {len(of_reason) - 1:,} more" if len(of_reason) > 1 else ""
+        lines.append(f"{of_reason[0]}{more}: {reason}")
+    if len(places) > NUM_NAMED:
+        lines.append(f"and {len(places) - NUM_NAMED:,} other reasons")
     if has_others:
         lines.append("--bad-rows skip leaves them out")
     return "\n".join(lines)

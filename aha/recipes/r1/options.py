@@ -31,7 +31,8 @@ class R1Options:
     safety: tuple[str, ...] = ()
     """Responses that are labelled as safe or not, for the safety reward model of the last stage."""
     safety_fields: str = ""
-    """Which columns of them hold what, as in question=ask,response=said,is_safe=verdict."""
+    """Which columns of them hold what, as in question=ask,response=said,is_safe=verdict, or
+    is_unsafe=harmful."""
     compare: bool = False
     """With problems of your own, also train what R1 is compared with: Dev2 without the language reward, and the first
     student by reinforcement alone and after distillation. In the built-in world they are always trained."""

@@ -13,7 +13,6 @@ from statistics import fmean
 import torch
 
 from aha.rewards.extraction.reader import reader_of
-from aha.rewards.table import RewardTable
 from aha.stages.doctor.diagnosis import Diagnosis, ExampleResponse, Finding, RunCandidate
 from aha.stages.doctor.findings_after_sampling import count_verdicts, findings_after_sampling
 from aha.stages.doctor.findings_before_sampling import findings_before_sampling
@@ -71,7 +70,7 @@ def diagnose(candidate: RunCandidate) -> Diagnosis:
         figures=figures,
         parts=_ranges(rewards),
         verdicts=count_verdicts(rewards),
-        responses=_examples(groups, candidate.reward),
+        responses=_examples(groups, candidate),
     )
 
 
@@ -105,7 +104,7 @@ def _sample(candidate: RunCandidate, problems: Sequence[Problem]) -> list[Group]
     return sample_groups(candidate.policy, problems, sampling, reward=candidate.reward, template=candidate.template)
 
 
-def _examples(groups: Sequence[Group], reward: RewardTable) -> tuple[ExampleResponse, ...]:
+def _examples(groups: Sequence[Group], candidate: RunCandidate) -> tuple[ExampleResponse, ...]:
     """Three responses: the first one of each verdict, then the first ones of further groups.
 
     They answer different problems as far as there are any.
@@ -128,13 +127,13 @@ def _examples(groups: Sequence[Group], reward: RewardTable) -> tuple[ExampleResp
         # By identity: rollouts hold tensors, which have no single truth value when they are compared.
         if not any(sample is other for other in chosen):
             chosen.append(sample)
-    return tuple(_example(*sample, reward) for sample in chosen[:NUM_EXAMPLES])
+    return tuple(_example(*sample, candidate) for sample in chosen[:NUM_EXAMPLES])
 
 
-def _example(problem: Problem, rollout: Rollout, reward: Reward, table: RewardTable) -> ExampleResponse:
+def _example(problem: Problem, rollout: Rollout, reward: Reward, candidate: RunCandidate) -> ExampleResponse:
     """A response with what was read as its answer."""
     # Shown is what was judged, by the reader of the judge itself.
-    reading = reader_of(table.get(problem.domain, {})).read(problem, rollout)
+    reading = reader_of(candidate.reward.get(problem.domain, {})).read(problem, rollout)
 
     kind = reward.kinds.get("accuracy", "")
     reason = reward.reasons.get("accuracy", "")
@@ -147,6 +146,7 @@ def _example(problem: Problem, rollout: Rollout, reward: Reward, table: RewardTa
         source=reading.source if reading.answer is not None else "",
         verdict=verdict,
         reward=reward.total,
+        prompt=candidate.template(problem.question),
     )
 
 

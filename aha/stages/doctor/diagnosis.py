@@ -48,6 +48,7 @@ class ExampleResponse:
 
     Attributes:
         question: the question, before any template.
+        prompt: the whole prompt that was asked.
         text: the response.
         reference: the reference answer.
         answer: what was read as its answer; None where nothing could be read.
@@ -63,6 +64,7 @@ class ExampleResponse:
     verdict: str
     reward: float
     source: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,9 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
 
     what = f"{cut_share:.0%} of the responses are cut at {candidate.decoding.max_new_tokens} tokens"
     remedy = "raise max-new-tokens, or see that the model knows its stop token (eos_token_id)"
-    if ignored:
+    # Random text has any token now and then: only what ends many responses would have been their end.
+    is_ignored = ignored.total() >= len(rollouts) / 2
+    if is_ignored:
         ((end_token, _),) = ignored.most_common(1)
         what += f"; {end_token} was written and ignored {ignored.total()} times"
 
@@ -76,7 +78,7 @@ def _endings(candidate: RunCandidate, groups: Sequence[Group]) -> Iterator[Findi
         what += f"; {num_answered} of them go on behind </answer>"
         remedy = "let the answer end a response: --stop '</answer>'"
     yield Finding(
-        code="stop-token-missing" if cut_share == 1.0 and ignored else "cap-too-short",
+        code="stop-token-missing" if cut_share == 1.0 and is_ignored else "cap-too-short",
         is_fatal=cut_share >= 0.95,
         what=what,
         remedy=remedy,

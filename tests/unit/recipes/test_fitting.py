@@ -8,7 +8,7 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.policy.config import PolicyConfig
 from aha.recipes import fitting
-from aha.recipes.fitting import TINY_MODEL, fit, memory_of_stage
+from aha.recipes.fitting import TINY_MODEL, fit, memory_of_stage, numbers_in_words
 from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.recipes.sft import SFT_SCALES
@@ -78,7 +78,7 @@ def test_the_scale_follows_from_size_and_device(
 
 
 def test_what_was_chosen_is_said(machine: pytest.MonkeyPatch) -> None:
-    of_run, of_sft = fit(R1_ZERO_SCALES, "model").says, fit(SFT_SCALES, "model").says
+    of_run, of_sft = (numbers_in_words(fit(scales, "model").config) for scales in (R1_ZERO_SCALES, SFT_SCALES))
     loop, lesson = R1_ZERO_SCALES["small"].zero, SFT_SCALES["small"].sft
     assert f"learning rate {loop.optimizer.learning_rate:g}, {loop.iterations} iterations of " in of_run
     assert f"updates of {lesson.batch_size} x {lesson.max_tokens} tokens" in of_sft

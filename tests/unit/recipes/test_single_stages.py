@@ -394,7 +394,13 @@ def reward_request(max_held_out: int = 1000, **options: Any) -> RunRequest[Rewar
     ("options", "kind", "num_held_out", "noun", "responses"),
     [
         ({"preferences": ("ranked.jsonl",)}, HELPFULNESS, 2, "rankings of ranked.jsonl", {" 2", " no"}),
-        ({"safety": ("labelled.jsonl",)}, HARMLESSNESS, 2, "labelled responses of labelled.jsonl", {"0"}),
+        (
+            {"safety": ("labelled.jsonl",)},
+            HARMLESSNESS,
+            2,
+            "labelled responses of labelled.jsonl: 10 safe, 10 unsafe",
+            {"0"},
+        ),
         ({"preferences": ("ranked.jsonl",), "max_held_out": 1}, HELPFULNESS, 1, "rankings of ranked.jsonl", set()),
         (
             {"preferences": ("ranked.jsonl",), "reads": "response", "template": "r1_zero"},

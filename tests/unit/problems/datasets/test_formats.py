@@ -97,7 +97,12 @@ def test_what_else_rows_hold() -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"text": "a", "label": 1}], "the columns label, text fit no known format.*question=label,answer=text"),
+        # The longest texts are proposed as the questions.
+        (
+            [{"text": "a long one", "label": 1}],
+            "the columns label, text fit no known format.*--fields question=text,answer=label",
+        ),
+        ([{"alone": "a"}], "question=COLUMN,answer=COLUMN"),
         ([{"question": "a", "choices": [], "answer": "A", "tests": []}], r"fit several formats \(stdio, choice\)"),
         (
             [{"question": "a", "answer": "12"}, {"question": "b", "answer": "a dog"}],

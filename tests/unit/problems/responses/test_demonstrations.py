@@ -64,10 +64,15 @@ def test_a_broken_row_is_told_with_its_place(row: Any, reason: str, tmp_path: Pa
     good = {"question": "2 + 2?", "response": "4"}
     path = written(tmp_path, [good, row, good, row])
     with pytest.raises(
-        ValueError, match=rf"(?s)rows that are no demonstrations: 2.*rows\.jsonl:2: .*{reason}"
-    ) as error:
+        ValueError, match=rf"(?s)rows that are no demonstrations: 2.*rows\.jsonl:2 and 1 more: .*{reason}"
+    ):
         read_demonstrations([str(path)])
-    assert "rows.jsonl:4: " in str(error.value)
+
+    # A fault of another kind has a line of its own.
+    path = written(tmp_path, [good, row, {"question": "2 + 2?", "response": "x" * 200_001}])
+    with pytest.raises(ValueError, match=r"(?s)rows\.jsonl:2: .*rows\.jsonl:3: the response has 200,001 characters"):
+        read_demonstrations([str(path)])
+    path = written(tmp_path, [good, row, good, row])
 
     read = read_demonstrations([str(path)], on_bad="skip")
     assert (len(read), read.says) == (2, f"2 demonstrations of {path} (2 bad rows left out)")

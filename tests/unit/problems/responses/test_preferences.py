@@ -69,6 +69,9 @@ def test_of_several_turns_all_but_the_last_response_is_the_question(tmp_path: Pa
         ({"prompt": "How?", "response": "No.", "is_safe": True}, (1.0,)),
         ({"prompt": "How?", "response": "No.", "is_safe": 0}, (0.0,)),
         ({"question": "How?", "response": "No.", "is_safe": "unsafe"}, (0.0,)),
+        # A column that says the contrary has a name of its own.
+        ({"prompt": "How?", "response": "No.", "is_unsafe": True}, (0.0,)),
+        ({"prompt": "How?", "response": "No.", "is_unsafe": "0"}, (1.0,)),
         ({"prompt": [{"role": "user", "content": "How?"}], "completion": "No.", "label": 1.0}, (1.0,)),
         (
             {
