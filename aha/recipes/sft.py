@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from aha.recipes.own.own_data import as_record
+from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.recipe import Recipe, RunRequest, TrainedStage
 from aha.runs.config import Config
 from aha.runs.pipeline import Node
 from aha.stages.config import EvaluationConfig, SupervisedConfig
-from aha.training.config import OptimizerConfig
 
 if TYPE_CHECKING:
     from aha.problems.datasets.sets import ProblemSet
@@ -57,34 +57,10 @@ class SFTConfig(Config):
 
 
 SFT_SCALES: dict[str, SFTConfig] = {
-    "tiny": SFTConfig(
-        sft=SupervisedConfig(
-            batch_size=2,
-            max_tokens=512,
-            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=10, final_share=0.1),
-        ),
-        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=192),
-    ),
-    "small": SFTConfig(
-        sft=SupervisedConfig(
-            batch_size=2,
-            max_tokens=512,
-            optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=5, final_share=0.1),
-        ),
-        evaluation=EvaluationConfig(num_problems=100, num_samples=8, max_new_tokens=256),
-        processes=2,
-    ),
-    "gpu": SFTConfig(
-        sft=SupervisedConfig(
-            batch_size=16,
-            max_tokens=8192,
-            optimizer=OptimizerConfig(learning_rate=1e-5, warmup_steps=10, final_share=0.1, precision="bfloat16"),
-        ),
-        evaluation=EvaluationConfig(num_problems=200, num_samples=16, max_new_tokens=4096, precision="bfloat16"),
-    ),
-    "paper": SFTConfig(),
+    name: SFTConfig(sft=numbers.dev1, evaluation=numbers.zero.evaluation, processes=2 if name == "small" else 1)
+    for name, numbers in R1_SCALES.items()
 }
-"""The numbers by scale: those with which the recipe `r1` fine-tunes Dev1 and Dev3."""
+"""The numbers by scale: those with which the recipe `r1` fine-tunes Dev1 and Dev3, and examines its models."""
 
 
 @dataclass(frozen=True, kw_only=True)
