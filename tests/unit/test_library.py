@@ -147,14 +147,15 @@ def test_a_model_is_sampled_and_evaluated() -> None:
 def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     page = ROOT / "docs" / "python.md"
     code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    (tmp_path / "example.py").write_text(code.replace("range(2, 40)", "range(2, 20)"), encoding="utf-8")
+    (tmp_path / "example.py").write_text(
+        code.replace("range(2, 40)", "range(2, 9)").replace('iterations": 5', 'iterations": 1'), encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     import runpy
 
     runpy.run_path(str(tmp_path / "example.py"), run_name="__main__")
     metrics = (tmp_path / "runs" / "sums" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(metrics) == 5
-    assert all("reward_brief" in json.loads(line) for line in metrics)
+    assert ["reward_brief" in json.loads(line) for line in metrics] == [True]
 
 
 @pytest.mark.full
