@@ -126,6 +126,7 @@ def test_the_example_refuses_numbers_without_a_meaning(
     assert error in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_the_data_for_a_real_model_are_right_and_apart() -> None:
     """Every demonstration adds up to its answer, and no question stands in two of the three sets."""
     demonstrations, problems, held_out = runpy.run_path(str(ROOT / "examples" / "real.py"))["make_data"](
