@@ -178,14 +178,14 @@ def _pretrain(command: PretrainCommand) -> tuple[dict[str, Any], str]:
 def _doctor(command: DoctorCommand) -> tuple[dict[str, Any], str]:
     from aha.commands.doctor import as_object, examine, in_words
     from aha.commands.processes import device_of
-    from aha.recipes.fitting import numbers_in_words
+    from aha.recipes.fitting import fit_in_words
 
     device = device_of(command.device, command.scale)
     diagnosis = examine(
         command.model, command.own, command.config, seed=command.seed, num_groups=command.groups, device=device
     )
-    chosen = [f"{command.fit}; {numbers_in_words(command.config)}"] if command.fit else []
-    return dict(as_object(diagnosis)), "\n".join([*chosen, in_words(diagnosis)])
+    lines = [fit_in_words(command.fit, command.config), in_words(diagnosis)]
+    return dict(as_object(diagnosis)), "\n".join(filter(None, lines))
 
 
 def _audit(command: AuditCommand) -> tuple[dict[str, Any], str]:

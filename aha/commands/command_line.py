@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Union, get_args
 
 import tyro
@@ -20,7 +20,7 @@ from aha.commands.options import Command, DoctorCommand, PretrainCommand, RunCom
 from aha.commands.shared_options import abridged, with_shared_options
 from aha.recipes.catalogue import RECIPES
 from aha.recipes.recipe import Recipe
-from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, R1ZeroConfig, with_algorithm
+from aha.recipes.scales import BASE_SCALES, R1_ZERO_SCALES, Fit, R1ZeroConfig, with_algorithm
 from aha.runs.complaints import illegal_value, without_box
 from aha.runs.config import Config
 
@@ -67,16 +67,7 @@ def _recipe_in(arguments: Sequence[str]) -> Recipe[Any, Any]:
     return next((recipe for recipe in RECIPES if recipe.name in arguments[1:2]), RECIPES[0])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Defaults:
-    """The defaults of a command's numbers, the scale that they come from, and why, where it was not named."""
-
-    scale: Any
-    config: Any
-    says: str = ""
-
-
-def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_this_command: bool) -> _Defaults:
+def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_this_command: bool) -> Fit[Any]:
     """The numbers of the scale and the algorithm that are named, the defaults of all that is not.
 
     Args:
@@ -87,7 +78,7 @@ def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_this_command
     named = last_value(words, "--scale")
     first = next(iter(scales))
     # An unknown scale is refused by the real parse, which lists those that there are.
-    numbers = _Defaults(scale=first, config=scales.get(named, scales[first]))
+    numbers = Fit(scale=first, config=scales.get(named, scales[first]))
     if not named and is_this_command:
         numbers = _fitting_numbers(scales, words) or numbers
 
@@ -101,7 +92,7 @@ def _numbers(scales: Mapping[str, Any], words: Sequence[str], *, is_this_command
         raise WrongUseError(str(error)) from None
 
 
-def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Defaults | None:
+def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> Fit[Any] | None:
     """The numbers that fit the model that is named; None where none is, or where it cannot be read."""
     model = last_value(words, "--model") or last_value(words, "--base")
     if not model:
@@ -112,14 +103,13 @@ def _fitting_numbers(scales: Mapping[str, Any], words: Sequence[str]) -> _Defaul
 
     device = last_value(words, "--device")
     try:
-        fitted = fit(scales, model, "cpu" if device == "cpu" else "auto")
+        return fit(scales, model, "cpu" if device == "cpu" else "auto")
     except (ValueError, RuntimeError):
         # The command will say what is wrong with the model.
         return None
-    return _Defaults(scale=fitted.scale, config=fitted.config, says=fitted.says)
 
 
-def _subcommands(recipe: Recipe[Any, Any], of_run: _Defaults, of_doctor: _Defaults) -> tuple[Any, ...]:
+def _subcommands(recipe: Recipe[Any, Any], of_run: Fit[Any], of_doctor: Fit[Any]) -> tuple[Any, ...]:
     """The class of every command, annotated with its name and, where it has numbers, its defaults."""
     run = run_command(recipe, type(of_run.config))
     doctor = doctor_command(type(of_doctor.config))

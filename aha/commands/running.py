@@ -14,7 +14,7 @@ from aha.kernels.cpu.compiled import SWITCH, kernels_in_use
 from aha.policy.families import slowness
 from aha.policy.pretrained import read_config
 from aha.recipes.catalogue import recipe_named
-from aha.recipes.fitting import numbers_in_words
+from aha.recipes.fitting import fit_in_words
 from aha.recipes.recipe import Recipe, RunRequest
 from aha.runs.console import Display
 from aha.runs.folder import RunFolder
@@ -121,11 +121,9 @@ def _run_claimed(
     """Run a recipe in a folder that is this run's own, and write its result."""
     display = Display(is_quiet=request.is_quiet)
     clock = _Clock(folder)
-    if request.fit:
-        # The numbers as they are in force, with those that the user gave.
-        display.say(f"{request.fit}; {numbers_in_words(request.config)}")
-    if disk:
-        display.say(disk)
+    for notice in (fit_in_words(request.fit, request.config), disk):
+        if notice:
+            display.say(notice)
 
     notices = {slowness(read_config(model.path)) for model in models}
     for notice in sorted(notices - {""}):

@@ -17,8 +17,7 @@ times the rate of full training to be best for models of any size.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,16 +27,19 @@ from aha.policy.families import make_policy
 from aha.policy.pretrained import read_config
 from aha.recipes.base_model import model_folder_of
 from aha.recipes.own.own_data import Device
+from aha.recipes.scales import Fit
 from aha.runs.config import Config
 from aha.stages.config import RewardModelConfig, RLConfig, SupervisedConfig
 from aha.stages.rl_state import demand
-from aha.training.config import OptimizerConfig
 from aha.training.memory import GIB, available_bytes, estimate
 
-__all__ = ["TINY_MODEL", "Fit", "fit", "memory_of_stage", "numbers_in_words"]
+__all__ = ["TINY_MODEL", "fit", "fit_in_words", "memory_of_stage"]
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 Stage = RLConfig | SupervisedConfig
+
+Change = Callable[[Config], Mapping[str, Any]]
+"""From a configuration to the fields of it that change."""
 
 TINY_MODEL = 10_000_000
 """Parameters up to which the numbers of scale `tiny` are meant."""
@@ -48,21 +50,6 @@ USABLE_SHARE = 0.9
 ADAPTER_RANK = 16
 ADAPTER_RATE = 10.0
 """What the learning rate of full training is multiplied by for adapters."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit(Generic[AnyConfig]):
-    """The scale that was chosen for a model and a machine.
-
-    Attributes:
-        scale: name of the scale.
-        config: its numbers, with those changes that make them fit into the memory.
-        says: what was chosen and why, for people.
-    """
-
-    scale: str
-    config: AnyConfig
-    says: str
 
 
 def fit(scales: Mapping[str, AnyConfig], model: str, device: Device = "auto") -> Fit[AnyConfig]:
@@ -96,13 +83,18 @@ def fit(scales: Mapping[str, AnyConfig], model: str, device: Device = "auto") ->
     return Fit(scale=scale, config=config, says="; ".join([*reasons, "--scale takes another one"]))
 
 
-def numbers_in_words(config: Config) -> str:
-    """The numbers that a user would look at first, of the first stage that trains: a recipe may have ten.
+def fit_in_words(reason: str, config: Config) -> str:
+    """Why numbers were chosen, and those that a user would look at first; empty where nothing was chosen.
 
     Args:
-        config: the numbers of a run, whoever chose them.
+        reason: what a `Fit` says.
+        config: the numbers in force, with those that the user gave besides.
     """
-    return next(map(_in_words, _stages(config)), "")
+    if not reason:
+        return ""
+    # Of the first stage that trains: a recipe may have ten.
+    first_numbers = next(map(_in_words, _stages(config)), "")
+    return f"{reason}; {first_numbers}"
 
 
 def memory_of_stage(stage: Stage, shape: PolicyConfig, device: torch.device, *, num_processes: int) -> int:
@@ -129,7 +121,7 @@ def _num_parameters(shape: PolicyConfig) -> int:
         return sum(weight.numel() for weight in make_policy(shape).parameters())
 
 
-def _within_positions(num_positions: int) -> "Change":
+def _within_positions(num_positions: int) -> Change:
     """Lengths that leave room for a prompt."""
 
     def changed(config: Config) -> Mapping[str, Any]:
@@ -194,33 +186,25 @@ def _processes(config: Config) -> Iterator[int]:
             yield from _processes(value)
 
 
-Change = Callable[[Config], Mapping[str, Any]]
-"""From a configuration to the fields of it that change."""
-
-
 def _savings(device: torch.device) -> list[tuple[str, Change]]:
     """Ways to take less memory, in the order in which they are added."""
-    one_process: Change = lambda config: {"processes": 1} if "processes" in type(config).model_fields else {}  # noqa: E731
-    in_8_bits = _of_optimizers(lambda optimizer: {"state": "8-bit"})
-    in_bfloat16 = _of_optimizers(lambda optimizer: {"precision": "bfloat16"})
-    on_cuda = device.type == "cuda"
-    return [
-        *([] if on_cuda else [("one process", one_process)]),
-        ("moments in 8 bits", in_8_bits),
-        *([("bfloat16 weights", in_bfloat16)] if on_cuda else []),
-        (f"adapters of rank {ADAPTER_RANK} in place of all weights", _with_adapters),
-    ]
+    if device.type == "cuda":
+        first = [("moments in 8 bits", _with_small_moments), ("bfloat16 weights", _with_small_weights)]
+    else:
+        first = [("one process", _in_one_process), ("moments in 8 bits", _with_small_moments)]
+    return [*first, (f"adapters of rank {ADAPTER_RANK} in place of all weights", _with_adapters)]
 
 
-def _of_optimizers(change: Callable[[OptimizerConfig], Mapping[str, Any]]) -> Change:
-    """A change of the optimizer of every stage that trains."""
+def _in_one_process(config: Config) -> Mapping[str, Any]:
+    return {"processes": 1} if "processes" in type(config).model_fields else {}
 
-    def changed(config: Config) -> Mapping[str, Any]:
-        if not isinstance(config, RLConfig | SupervisedConfig):
-            return {}
-        return {"optimizer": config.optimizer.model_copy(update=dict(change(config.optimizer)))}
 
-    return changed
+def _with_small_moments(config: Config) -> Mapping[str, Any]:
+    return _with_optimizer(config, state="8-bit")
+
+
+def _with_small_weights(config: Config) -> Mapping[str, Any]:
+    return _with_optimizer(config, precision="bfloat16")
 
 
 def _with_adapters(config: Config) -> Mapping[str, Any]:
@@ -228,13 +212,20 @@ def _with_adapters(config: Config) -> Mapping[str, Any]:
     if isinstance(config, RewardModelConfig) or not isinstance(config, RLConfig | SupervisedConfig):
         return {}
     optimizer = config.optimizer
-    changes = {
+    return _with_optimizer(
+        config,
         # The moments of adapters are few.
-        "state": "float32",
-        "learning_rate": optimizer.learning_rate * ADAPTER_RATE,
-        "lora": optimizer.lora.model_copy(update={"rank": ADAPTER_RANK}),
-    }
-    return {"optimizer": optimizer.model_copy(update=changes)}
+        state="float32",
+        learning_rate=optimizer.learning_rate * ADAPTER_RATE,
+        lora=optimizer.lora.model_copy(update={"rank": ADAPTER_RANK}),
+    )
+
+
+def _with_optimizer(config: Config, **changes: object) -> Mapping[str, Any]:
+    """The optimizer of a stage that trains, with changes; of any other configuration nothing changes."""
+    if not isinstance(config, RLConfig | SupervisedConfig):
+        return {}
+    return {"optimizer": config.optimizer.model_copy(update=changes)}
 
 
 def _updated(config: AnyConfig, change: Change) -> AnyConfig:

@@ -7,7 +7,8 @@ Source of `paper`: DeepSeek-R1, arXiv:2501.12948v2, sections 2.1 and D.1; the fi
 `aha.stages.config` cites each. The values of `tiny` and `small` were chosen by the runs that LOG.md records.
 """
 
-from typing import Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -17,9 +18,25 @@ from aha.runs.config import Config
 from aha.stages.config import EvaluationConfig, PretrainConfig, RLConfig
 from aha.training.config import OptimizerConfig
 
-__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "R1ZeroConfig", "check_continuation", "with_algorithm"]
+__all__ = ["BASE_SCALES", "R1_ZERO_SCALES", "BaseConfig", "Fit", "R1ZeroConfig", "check_continuation", "with_algorithm"]
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit(Generic[AnyConfig]):
+    """The numbers that a run begins with, before the user's own options.
+
+    Attributes:
+        scale: name of the scale.
+        config: its numbers, with those changes that make them fit the model and the machine.
+        says: why they were chosen, for people; empty where the user named the scale.
+    """
+
+    # Recipes name their scales themselves, so that no type lists them; the command line refuses others.
+    scale: Any
+    config: AnyConfig
+    says: str = ""
 
 
 def with_algorithm(scale: AnyConfig, kind: type[Algorithm]) -> AnyConfig:

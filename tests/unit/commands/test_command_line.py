@@ -10,9 +10,8 @@ from aha.commands.command_line import parse
 from aha.commands.option_files import WrongUseError
 from aha.recipes import fitting
 from aha.recipes.catalogue import RECIPES
-from aha.recipes.fitting import Fit
 from aha.recipes.r1.scales import R1_SCALES
-from aha.recipes.scales import R1_ZERO_SCALES
+from aha.recipes.scales import R1_ZERO_SCALES, Fit
 
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in RECIPES if recipe.name in {"distill", "r1", "sft"}])

@@ -8,7 +8,7 @@ from tiny import letters_tokenizer, tiny_config, tiny_policy
 
 from aha.policy.config import PolicyConfig
 from aha.recipes import fitting
-from aha.recipes.fitting import TINY_MODEL, fit, memory_of_stage, numbers_in_words
+from aha.recipes.fitting import TINY_MODEL, fit, fit_in_words, memory_of_stage
 from aha.recipes.r1.scales import R1_SCALES
 from aha.recipes.scales import R1_ZERO_SCALES
 from aha.recipes.sft import SFT_SCALES
@@ -78,7 +78,10 @@ def test_the_scale_follows_from_size_and_device(
 
 
 def test_what_was_chosen_is_said(machine: pytest.MonkeyPatch) -> None:
-    of_run, of_sft = (numbers_in_words(fit(scales, "model").config) for scales in (R1_ZERO_SCALES, SFT_SCALES))
+    fits = [fit(scales, "model") for scales in (R1_ZERO_SCALES, SFT_SCALES)]
+    of_run, of_sft = (fit_in_words(found.says, found.config) for found in fits)
+    assert all(says.startswith("scale small: the model has ") for says in (of_run, of_sft))
+    assert fit_in_words("", R1_ZERO_SCALES["small"]) == ""
     loop, lesson = R1_ZERO_SCALES["small"].zero, SFT_SCALES["small"].sft
     assert f"learning rate {loop.optimizer.learning_rate:g}, {loop.iterations} iterations of " in of_run
     assert f"updates of {lesson.batch_size} x {lesson.max_tokens} tokens" in of_sft
